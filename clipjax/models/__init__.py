@@ -1,0 +1,1 @@
+"""The architectures: configuration, Flax modules, functional application and the native weights file."""

@@ -1,0 +1,144 @@
+"""The layers both towers are built of.
+
+Letters in einsums and shape comments: B batch, T text length, N image tokens, D width, H heads, K head dim,
+F mlp, E joint embedding, C classes, P prompts. X stands for N or T where a layer serves both towers.
+
+Every parameter has OpenAI's name (so that errors can be looked up upstream) and JAX's layout: Linear
+[in, out], convolution HWIO. The compute dtype is the dtype of the activations that come in; LayerNorm,
+BatchNorm and softmax work in float32 whatever that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Taps = dict[str, jax.Array] | None  # filled with named intermediate results where a caller asks for them
+
+
+def normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float) -> nnx.Param:
+    """A parameter drawn from N(0, std^2), float32."""
+    return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32))
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """x * sigmoid(1.702 x): OpenAI's approximation, used by all nine released models."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def exact_gelu(x: jax.Array) -> jax.Array:
+    """The Gaussian error form (torch's nn.GELU), used by open_clip's own models."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+ACTIVATION: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
+
+
+class Linear(nnx.Module):
+    """x [..., in] -> [..., out]."""
+
+    def __init__(self, d_in: int, d_out: int, *, std: float, rngs: nnx.Rngs):
+        self.weight = normal(rngs, (d_in, d_out), std)
+        self.bias = nnx.Param(jnp.zeros((d_out,), jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return linear(x, self.weight[...], self.bias[...])
+
+
+def linear(x: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [..., in] @ weight [in, out] + bias [out], in x's dtype."""
+    return jnp.matmul(x, weight.astype(x.dtype)) + bias.astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """Over the last axis, in float32."""
+
+    def __init__(self, width: int, *, eps: float):
+        self.weight = nnx.Param(jnp.ones((width,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((width,), jnp.float32))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        y = y - y.mean(-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.eps)
+        y = y * self.weight[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
+        return y.astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention with q, k and v fused in one projection, as in torch.nn.MultiheadAttention."""
+
+    def __init__(self, width: int, heads: int, *, in_std: float, out_std: float, rngs: nnx.Rngs):
+        self.in_proj_weight = normal(rngs, (width, 3 * width), in_std)
+        self.in_proj_bias = nnx.Param(jnp.zeros((3 * width,), jnp.float32))
+        self.out_proj = Linear(width, width, std=out_std, rngs=rngs)
+        self.heads = heads
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        b, n, d = x.shape
+        qkv = linear(x, self.in_proj_weight[...], self.in_proj_bias[...])
+        q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)  # each [B, X, H, K]
+        return self.out_proj(attend(q, k, v, mask).reshape(b, n, d))
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Softmax attention. q [B, Q, H, K], k and v [B, X, H, K], mask [Q, X] True where allowed -> [B, Q, H, K].
+
+    An einsum rather than `jax.nn.dot_product_attention`: that one is slower on CPU and fails there in
+    float16 under jit.
+    """
+    scores = jnp.einsum("BQHK,BXHK->BHQX", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
+    if mask is not None:
+        scores = jnp.where(mask[None, None], scores, -jnp.inf)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BHQX,BXHK->BQHK", weights, v)
+
+
+class MLP(nnx.Module):
+    """D -> F -> D with the configuration's activation."""
+
+    def __init__(self, width: int, hidden: int, activation: str, *, in_std: float, out_std: float, rngs: nnx.Rngs):
+        self.c_fc = Linear(width, hidden, std=in_std, rngs=rngs)
+        self.c_proj = Linear(hidden, width, std=out_std, rngs=rngs)
+        self.activation = activation
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.c_proj(ACTIVATION[self.activation](self.c_fc(x)))
+
+
+class Block(nnx.Module):
+    """Pre-norm residual block. Initial scales are those of OpenAI's `initialize_parameters`."""
+
+    def __init__(self, width: int, heads: int, mlp: int, activation: str, eps: float, depth: int, *, rngs: nnx.Rngs):
+        in_std, out_std = width**-0.5, (width * 2 * depth) ** -0.5
+        self.attn = Attention(width, heads, in_std=in_std, out_std=out_std, rngs=rngs)
+        self.ln_1 = LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, mlp, activation, in_std=(2 * width) ** -0.5, out_std=out_std, rngs=rngs)
+        self.ln_2 = LayerNorm(width, eps=eps)
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        x = x + self.attn(self.ln_1(x), mask)
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nnx.Module):
+    """The stack of blocks, unrolled: names match the file and every layer can be tapped."""
+
+    def __init__(self, width: int, heads: int, mlp: int, activation: str, eps: float, layers: int, *, rngs: nnx.Rngs):
+        self.resblocks = nnx.List([Block(width, heads, mlp, activation, eps, layers, rngs=rngs) for _ in range(layers)])
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None, taps: Taps) -> jax.Array:
+        for i, block in enumerate(self.resblocks):
+            x = tap(taps, f"transformer.resblocks.{i}", block(x, mask))
+        return x
+
+
+def tap(taps: Taps, name: str, x: jax.Array) -> jax.Array:
+    """Records an intermediate result under its module's name. Under jit, what nobody reads is not computed."""
+    if taps is not None:
+        taps[name] = x
+    return x

@@ -1,0 +1,132 @@
+"""OpenAI's modified ResNet (RN50, RN101, RN50x4, x16, x64): CLIP paper section 2.4 and openai/CLIP's model.py."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from clipjax.models import config
+from clipjax.models.layers import Linear, Taps, attend, normal, tap
+
+
+class Conv(nnx.Module):
+    """Bias-free convolution, NHWC and HWIO, padding (k - 1) / 2."""
+
+    def __init__(self, d_in: int, d_out: int, kernel: int, stride: int = 1, *, rngs: nnx.Rngs):
+        self.weight = normal(rngs, (kernel, kernel, d_in, d_out), (2 / (kernel * kernel * d_in)) ** 0.5)
+        self.stride = stride
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        w = self.weight[...].astype(x.dtype)
+        p = (w.shape[0] - 1) // 2
+        return jax.lax.conv_general_dilated(
+            x, w, (self.stride, self.stride), [(p, p), (p, p)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+
+class BatchNorm(nnx.Module):
+    """With the stored statistics, always: inference, and fine-tuning with frozen statistics."""
+
+    def __init__(self, width: int, *, eps: float, scale: float = 1.0):
+        self.weight = nnx.Param(jnp.full((width,), scale, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((width,), jnp.float32))
+        self.running_mean = nnx.BatchStat(jnp.zeros((width,), jnp.float32))
+        self.running_var = nnx.BatchStat(jnp.ones((width,), jnp.float32))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        var, mean = self.running_var[...].astype(jnp.float32), self.running_mean[...].astype(jnp.float32)
+        scale = self.weight[...].astype(jnp.float32) * jax.lax.rsqrt(var + self.eps)
+        shift = self.bias[...].astype(jnp.float32) - mean * scale
+        return (x.astype(jnp.float32) * scale + shift).astype(x.dtype)
+
+
+def average_pool(x: jax.Array, size: int) -> jax.Array:
+    """Non-overlapping mean over size x size: [B, H, W, D] -> [B, H / size, W / size, D]."""
+    if size == 1:
+        return x
+    b, h, w, d = x.shape
+    return x.reshape(b, h // size, size, w // size, size, d).mean((2, 4))
+
+
+class Bottleneck(nnx.Module):
+    """Strides are average pools: before the third convolution and before the short cut's."""
+
+    def __init__(self, d_in: int, planes: int, stride: int, eps: float, *, rngs: nnx.Rngs):
+        d_out = planes * 4
+        self.conv1 = Conv(d_in, planes, 1, rngs=rngs)
+        self.bn1 = BatchNorm(planes, eps=eps)
+        self.conv2 = Conv(planes, planes, 3, rngs=rngs)
+        self.bn2 = BatchNorm(planes, eps=eps)
+        self.conv3 = Conv(planes, d_out, 1, rngs=rngs)
+        self.bn3 = BatchNorm(d_out, eps=eps, scale=0.0)  # a new block starts as the identity, as OpenAI's
+        self.stride = stride
+        if stride > 1 or d_in != d_out:
+            self.downsample = nnx.List([Conv(d_in, d_out, 1, rngs=rngs), BatchNorm(d_out, eps=eps)])
+        self.has_downsample = stride > 1 or d_in != d_out
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = jax.nn.relu(self.bn1(self.conv1(x)))
+        y = jax.nn.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(average_pool(y, self.stride)))
+        if self.has_downsample:
+            conv, bn = self.downsample
+            x = bn(conv(average_pool(x, self.stride)))
+        return jax.nn.relu(x + y)
+
+
+class AttentionPool(nnx.Module):
+    """One attention query, the mean over positions, reads the whole map: [B, H, W, D] -> [B, E]."""
+
+    def __init__(self, tokens: int, width: int, heads: int, embed_dim: int, *, rngs: nnx.Rngs):
+        std = width**-0.5
+        self.positional_embedding = normal(rngs, (tokens, width), std)
+        self.q_proj = Linear(width, width, std=std, rngs=rngs)
+        self.k_proj = Linear(width, width, std=std, rngs=rngs)
+        self.v_proj = Linear(width, width, std=std, rngs=rngs)
+        self.c_proj = Linear(width, embed_dim, std=std, rngs=rngs)
+        self.heads = heads
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        b, h, w, d = x.shape
+        x = x.reshape(b, h * w, d)
+        mean = x.astype(jnp.float32).mean(1, keepdims=True).astype(x.dtype)
+        x = jnp.concatenate([mean, x], axis=1) + self.positional_embedding[...].astype(x.dtype)  # [B, N, D]
+        split = (b, -1, self.heads, d // self.heads)
+        q, k, v = self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x)
+        y = attend(q.reshape(split), k.reshape(split), v.reshape(split), None)
+        return self.c_proj(y.reshape(b, d))
+
+
+class ModifiedResNet(nnx.Module):
+    """pixels [B, S, S, 3] -> image features [B, E], not normalised."""
+
+    def __init__(self, cfg: config.ResNet, embed_dim: int, *, rngs: nnx.Rngs):
+        w = cfg.width
+        self.conv1 = Conv(3, w // 2, 3, stride=2, rngs=rngs)
+        self.bn1 = BatchNorm(w // 2, eps=cfg.eps)
+        self.conv2 = Conv(w // 2, w // 2, 3, rngs=rngs)
+        self.bn2 = BatchNorm(w // 2, eps=cfg.eps)
+        self.conv3 = Conv(w // 2, w, 3, rngs=rngs)
+        self.bn3 = BatchNorm(w, eps=cfg.eps)
+        self.layer1 = _stage(w, w, cfg.layers[0], 1, cfg.eps, rngs)
+        self.layer2 = _stage(w * 4, w * 2, cfg.layers[1], 2, cfg.eps, rngs)
+        self.layer3 = _stage(w * 8, w * 4, cfg.layers[2], 2, cfg.eps, rngs)
+        self.layer4 = _stage(w * 16, w * 8, cfg.layers[3], 2, cfg.eps, rngs)
+        self.attnpool = AttentionPool(cfg.tokens, w * 32, cfg.heads, embed_dim, rngs=rngs)
+
+    def __call__(self, pixels: jax.Array, taps: Taps = None) -> jax.Array:
+        x = jax.nn.relu(self.bn1(self.conv1(pixels)))
+        x = jax.nn.relu(self.bn2(self.conv2(x)))
+        x = jax.nn.relu(self.bn3(self.conv3(x)))
+        x = tap(taps, "stem", average_pool(x, 2))
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            for i, block in enumerate(getattr(self, name)):
+                x = tap(taps, f"{name}.{i}", block(x))
+        return self.attnpool(x)
+
+
+def _stage(d_in: int, planes: int, blocks: int, stride: int, eps: float, rngs: nnx.Rngs) -> nnx.List:
+    first = Bottleneck(d_in, planes, stride, eps, rngs=rngs)
+    return nnx.List([first] + [Bottleneck(planes * 4, planes, 1, eps, rngs=rngs) for _ in range(blocks - 1)])
