@@ -1,0 +1,303 @@
+"""Pictures in: reading files, and OpenAI's preprocessing bit for bit, on Pillow and numpy alone.
+
+The reference is `clip.clip._transform` of https://github.com/openai/CLIP over torchvision:
+Resize(n, bicubic) -> CenterCrop(n) -> convert("RGB") -> ToTensor -> Normalize. The colour conversion comes
+*after* the crop, so every picture is resampled in the mode it was opened in. What that means, all of it
+kept because published numbers were computed this way:
+
+- 1 and P (also with transparency): Pillow resamples them with NEAREST; transparency is ignored.
+- LA, RGBA: resampled with premultiplied alpha, then alpha is dropped: no compositing, what lies under
+  fully transparent pixels comes out black when resized and as stored when not. For artwork on a known
+  background, composite first (`Image.alpha_composite`).
+- PA: Pillow loses the palette when it resamples, so every resized picture comes out black. Convert to RGBA
+  first if that is not wanted; a picture already n x n is unharmed.
+- CMYK, YCbCr, LAB, HSV, RGBX, RGBa: resampled in their own space, then converted.
+- I, I;16 (and L, B, N variants), F: resampled at full depth, then *clipped* to 0..255, not rescaled: most
+  16-bit greyscale pictures turn white. Rescale to 8 bits first if that is not wanted.
+- La (premultiplied grey, made only by code): OpenAI's transform fails; here it is an InputError.
+
+EXIF orientation is not applied, as in OpenAI's code; `PIL.ImageOps.exif_transpose` does it.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL
+from PIL import Image, UnidentifiedImageError
+
+from clipjax.errors import InputError
+
+# https://github.com/openai/CLIP/blob/main/clip/clip.py, _transform: the statistics of OpenAI's training set.
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# A constant, not Pillow's registry: that one also claims .pdf, .mpg and .hdf, and loads every plugin.
+# fmt: off
+SUFFIXES = frozenset({
+    ".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".pbm",
+    ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
+})
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a model expects of a picture: a square of `image_size` pixels, (x / 255 - mean) / std per channel.
+
+    No defaults: the model catalogue, or the weights file itself, supplies the three. Lists become tuples, so
+    that a specification read from a file compares and hashes as the one it was written from.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        if self.image_size < 1:
+            raise InputError(f"image_size must be at least 1 pixel, got {self.image_size}")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise InputError(f"mean and std need three values (R, G, B), got {self.mean} and {self.std}")
+        if min(self.std) <= 0:
+            raise InputError(f"std must be positive in every channel, got {self.std}")
+
+
+def preprocess(images: Image.Image | Iterable[Image.Image], spec: Preprocess, threads: int | None = None) -> np.ndarray:
+    """OpenAI's transform of one picture or several: normalised float32 [N, H, W, 3], H = W = image_size.
+
+    `threads` is the number of pictures worked on at once (None: one per usable processor); Pillow and numpy
+    release the interpreter lock, and order never depends on it. A picture opened lazily is decoded here.
+    Raises InputError, naming the picture, where it is no picture, empty, damaged, so elongated that its
+    resized form would exceed Pillow's own pixel limit, or of a mode OpenAI's transform fails on.
+    """
+    return _batch(images, spec, threads, np.float32, lambda crop: normalise(crop, spec))
+
+
+def preprocess_uint8(
+    images: Image.Image | Iterable[Image.Image], spec: Preprocess, threads: int | None = None
+) -> np.ndarray:
+    """The crop before normalisation: uint8 [N, H, W, 3], a quarter of the bytes to send to a device.
+
+    `normalise(preprocess_uint8(images, spec), spec)` equals `preprocess(images, spec)`. Arguments and errors
+    as there.
+    """
+    return _batch(images, spec, threads, np.uint8, lambda crop: crop)
+
+
+def normalise(pixels: np.ndarray, spec: Preprocess) -> np.ndarray:
+    """Bring uint8 [..., 3] into the model's range: float32 of the same shape.
+
+    Three float32 operations in torchvision's order (ToTensor divides by 255, Normalize subtracts, then
+    divides). Folding them into one multiply-add is faster and differs in the last bit.
+    """
+    if pixels.dtype != np.uint8 or pixels.shape[-1:] != (3,):
+        raise InputError(f"normalise takes uint8 [..., 3], got {pixels.dtype} {list(pixels.shape)}")
+    values = pixels.astype(np.float32)
+    values /= np.float32(255)
+    values -= np.asarray(spec.mean, np.float32)
+    values /= np.asarray(spec.std, np.float32)
+    return values
+
+
+def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
+    """Open and fully decode one picture, in its own mode; of an animation, the first frame.
+
+    EXIF orientation is not applied (OpenAI's code does not). Pillow's limit on decompression bombs stays in
+    force. The file is closed on return when it was given by path; a stream stays the caller's. Raises
+    InputError with one line that names the file and the remedy.
+    """
+    is_path = isinstance(source, str | os.PathLike)
+    name = os.fspath(source) if is_path else getattr(source, "name", None) or "the given stream"
+    try:
+        with Image.open(source) as image:
+            image.load()
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file; check the path") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{name} is a folder, not a picture; name one picture in it") from error
+    except PermissionError as error:
+        raise InputError(f"{name} cannot be read: permission denied; check its access rights") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{name} is refused: {_one_line(error)} Shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you"
+            " trust the file"
+        ) from error
+    except UnidentifiedImageError as error:
+        if is_path and os.path.getsize(source) == 0:
+            raise InputError(f"{name} is empty (0 bytes); fetch or copy it again") from error
+        raise InputError(
+            f"{name} is not a picture that Pillow {PIL.__version__} can read, whatever its suffix; convert it"
+            " to PNG or JPEG"
+        ) from error
+    # Pillow's plugins leak struct.error, IndexError, zlib.error and others from a damaged file.
+    except Exception as error:
+        raise InputError(
+            f"{name} cannot be decoded ({_one_line(error)}): damaged or incomplete; fetch or copy it again"
+        ) from error
+    return image
+
+
+def find_images(path: str | os.PathLike) -> list[Path]:
+    """The picture files that `path` stands for.
+
+    A folder: every file below it with a suffix in SUFFIXES, links followed, hidden files and folders
+    skipped, sorted by path. A picture file: itself. Any other file: a UTF-8 list with one path a line,
+    relative to the list's own folder, kept in the list's order with its repetitions; blank lines are
+    skipped. Existence is checked, content is not. Raises InputError where nothing is found or an entry of
+    the list is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(_walk(path))
+        if not found:
+            raise InputError(f"{path} holds no pictures (looked for {', '.join(sorted(SUFFIXES))})")
+        return found
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder; give a folder of pictures, or a list of paths")
+    if path.suffix.lower() in SUFFIXES:
+        return [path]
+    return _read_list(path)
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be listed ({error.strerror}); check its access rights")
+
+    visited = set()  # links are followed, and may lead back to a folder above
+    for root, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(root)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield Path(root, name)
+
+
+def _read_list(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is neither a picture (by its suffix) nor a list in UTF-8; write one path a line"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its access rights") from error
+    entries = [path.parent / line.strip() for line in lines if line.strip()]
+    if not entries:
+        raise InputError(f"{path} lists no pictures; write one path a line")
+    missing = [str(entry) for entry in entries if not entry.is_file()]
+    if missing:
+        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(
+            f"{path}: {len(missing)} of {len(entries)} entries are not files: {named}; paths are relative to"
+            " the list's folder"
+        )
+    return entries
+
+
+def _batch(
+    images: Image.Image | Iterable[Image.Image],
+    spec: Preprocess,
+    threads: int | None,
+    dtype: type[np.generic],
+    finish: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    images = [images] if isinstance(images, Image.Image) else list(images)
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1, got {threads}")
+    # A picture given twice is decoded here: two threads must not read one lazily opened file at once.
+    occurrences = Counter(map(id, images))
+    for index, image in enumerate(images):
+        if occurrences[id(image)] > 1:
+            _decode(image, _label(image, index))
+
+    size = spec.image_size
+    out = np.empty((len(images), size, size, 3), dtype)
+
+    def work(index: int) -> None:
+        image = images[index]
+        out[index] = finish(np.asarray(_resize_crop(image, size, _label(image, index))))
+
+    workers = min(threads or _usable_processors(), len(images))
+    if workers <= 1:
+        for index in range(len(images)):
+            work(index)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(work, range(len(images))):
+                pass
+    return out
+
+
+def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
+    _decode(image, label)
+    width, height = _resized_size(image.width, image.height, size)
+    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None
+    if limit and width * height > limit:
+        raise InputError(
+            f"{label} is {image.width} x {image.height}: with its shortest side at {size} it becomes {width} x"
+            f" {height}, over the limit of {limit} pixels (2 x PIL.Image.MAX_IMAGE_PIXELS); crop it first"
+        )
+    # torchvision's CenterCrop, Python's rounding of halves to even included. Its zero padding cannot occur:
+    # after Resize no side is shorter than the crop.
+    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
+    mode = image.mode
+    try:
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
+        image = image.crop((left, top, left + size, top + size))
+        # Colour conversion would only warn about it: the pixels do not depend on it.
+        image.info.pop("transparency", None)
+        return image.convert("RGB")
+    except (ValueError, ImportError) as error:
+        raise InputError(
+            f"{label} has mode {mode}, which OpenAI's transform cannot turn into RGB ({_one_line(error)});"
+            " convert it to LA or RGB first (image.convert)"
+        ) from error
+
+
+def _resized_size(width: int, height: int, size: int) -> tuple[int, int]:
+    # torchvision's _compute_resized_output_size, its float division included.
+    if width <= height:
+        return size, int(size * height / width)
+    return int(size * width / height), size
+
+
+def _decode(image: Image.Image, label: str) -> None:
+    if not isinstance(image, Image.Image):
+        remedy = "open_image opens a path, PIL.Image.fromarray takes an array"
+        raise InputError(f"{label} is not a PIL image but {type(image).__name__}; {remedy}")
+    if 0 in image.size:
+        raise InputError(f"{label} has no pixels ({image.width} x {image.height}); leave it out")
+    try:
+        image.load()
+    except Exception as error:  # what open_image says about Pillow's plugins
+        raise InputError(
+            f"{label} cannot be decoded ({_one_line(error)}): damaged or incomplete; fetch or copy it again"
+        ) from error
+
+
+def _label(image: Image.Image, index: int) -> str:
+    filename = getattr(image, "filename", "")
+    return f"picture {index} ({filename})" if filename else f"picture {index}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _usable_processors() -> int:
+    # A container is often given fewer processors than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
