@@ -35,9 +35,9 @@ _LONG = 10_000  # characters from which a text's worst case is worth a look ahea
 _SHOWN = 60  # characters of a text shown in an error
 _GONE = -1  # in place of a symbol that has become part of the one before it
 
-# IGNORECASE acts on lower-cased text here, yet it is not idle: 'ſ (long s) counts as 's, and U+0345 as a letter
-# in [\p{L}] (not in a bare \p{L}).
-_WORD = r"'(?:s|t|re|ve|m|ll|d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+# IGNORECASE acts on lower-cased text here, yet it is not idle: 'ſ (long s) counts as 's, and U+0345, whose
+# capital is a letter, fits neither the letters nor the rest: it is dropped, the one character that is.
+_WORD = r"'(?:s|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _WORDS = regex.compile(_WORD, regex.IGNORECASE)
 _WORDS_OR_SPECIAL = regex.compile(r"<\|startoftext\|>|<\|endoftext\|>|" + _WORD, regex.IGNORECASE)
 _SPACES = regex.compile(r"\s+")
@@ -72,7 +72,7 @@ def tokenize(
     too_long = np.flatnonzero(lengths > context_length)
     if too_long.size and not truncate:
         first = int(too_long[0])
-        others = f" (and {too_long.size - 1} more texts are too long)" if too_long.size > 1 else ""
+        others = f" (and {too_long.size - 1} more too long)" if too_long.size > 1 else ""
         raise InputError(
             f"texts[{first}] {_shortened(texts[first])} has {lengths[first]} tokens, start and end included, more "
             f"than the context length {context_length}{others}: shorten it or pass truncate=True"
@@ -103,6 +103,8 @@ def tokenize_with_lengths(
 
 def encode(text: str, special_tokens: SpecialTokens = "openai") -> list[int]:
     """The ids of one text of any length, without start and end of text (OpenAI's `SimpleTokenizer.encode`)."""
+    if not isinstance(text, str):
+        raise InputError(f"text is {type(text).__name__}, not a string: {_shortened(text)}")
     piece_ids = _PIECE_IDS.get(special_tokens)
     if piece_ids is None:
         names = " or ".join(repr(name) for name in get_args(SpecialTokens))
@@ -165,8 +167,8 @@ def _in_canonical_order(marks: regex.Match) -> str:
     the wrong order, milliseconds once they are in the right one. The outcome is the same.
     """
     ordered: list[str] = []
-    for starts, group in groupby(marks[0], key=lambda mark: unicodedata.combining(mark) == 0):
-        ordered += group if starts else sorted(group, key=unicodedata.combining)
+    for _, group in groupby(marks[0], key=lambda mark: unicodedata.combining(mark) == 0):
+        ordered += sorted(group, key=unicodedata.combining)  # stable: marks of class 0 keep their order
     return "".join(ordered)
 
 
