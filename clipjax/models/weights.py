@@ -67,7 +67,9 @@ def load(path: str | os.PathLike) -> Weights:
     with open_tensors(path) as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
-            raise InputError(f"{path}: not a clipjax weights file; turn it into one with: clipjax convert {path} OUT.safetensors")
+            raise InputError(
+                f"{path}: not a clipjax weights file; turn it into one with: clipjax convert {path} OUT.safetensors"
+            )
         if metadata.get("format_version") != FORMAT_VERSION:
             raise InputError(
                 f"{path}: format version {metadata.get('format_version')}; this clipjax reads version "
@@ -94,7 +96,9 @@ def open_tensors(path: str | os.PathLike) -> Iterator[Any]:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
     except safetensors.SafetensorError as error:
-        raise InputError(f"{path}: not a readable .safetensors file ({error}); it may be truncated: fetch it again") from error
+        raise InputError(
+            f"{path}: not a readable .safetensors file ({error}); it may be truncated: fetch it again"
+        ) from error
 
 
 def sha256(path: str | os.PathLike) -> str:

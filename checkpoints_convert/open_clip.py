@@ -1,0 +1,136 @@
+"""open_clip: OpenAI's tensor names, and a configuration (open_clip_config.json) that says what shapes cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from checkpoints_convert import openai
+from clipjax.errors import InputError
+from clipjax.models import catalog, weights
+from clipjax.models import config as configs
+from clipjax.models.config import CLIP, ResNet, Text, ViT
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+
+# What open_clip assumes where a configuration is silent (CLIPVisionCfg and CLIPTextCfg). Read: the first group.
+# The second group are options of other architectures: anything but the value here is refused by name.
+VISION = {"image_size": 224, "layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16}
+VISION_FIXED: dict[str, tuple[Any, ...]] = {
+    "ls_init_value": (None,), "attentional_pool": (False,), "no_ln_pre": (False,), "pos_embed_type": ("learnable",),
+    "final_ln_after_pool": (False,), "pool_type": ("tok",), "act_kwargs": (None, {}), "norm_kwargs": (None, {}),
+    "block_type": (None, "default"), "qk_norm": (False,), "scaled_cosine_attn": (False,), "scale_heads": (False,),
+    "scale_attn_inner": (False,), "scale_attn": (False,), "scale_fc": (False,), "timm_model_name": (None,),
+}  # fmt: skip
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
+TEXT_FIXED: dict[str, tuple[Any, ...]] = {
+    "hf_tokenizer_name": (None,), "tokenizer_mode": (None,), "tokenizer_kwargs": (None, {}), "ls_init_value": (None,),
+    "embed_cls": (False,), "no_causal_mask": (False,), "final_ln_after_pool": (False,), "pool_type": ("argmax",),
+    "proj_bias": (False,), "proj_type": ("linear",), "act_kwargs": (None, {}), "norm_kwargs": (None, {}),
+    "block_type": (None, "default"), "qk_norm": (False,), "scaled_cosine_attn": (False,), "scale_heads": (False,),
+    "scale_attn_inner": (False,), "scale_attn": (False,), "scale_fc": (False,), "hf_model_name": (None,),
+}  # fmt: skip
+# Training-time, or meaningful only beside an option that is refused above.
+INERT = frozenset(
+    """patch_dropout attn_pooler_queries attn_pooler_heads output_tokens timm_model_pretrained timm_pool timm_proj
+    timm_proj_bias timm_drop timm_drop_path pad_id eos_id hf_model_pretrained hf_proj_type hf_pooler_type""".split()
+)
+PREPROCESS_FIXED: dict[str, tuple[Any, ...]] = {
+    "mode": ("RGB",), "interpolation": ("bicubic",), "resize_mode": ("shortest",), "fill_color": (0,),
+}  # fmt: skip
+
+
+def read_config(path: Path) -> CLIP:
+    """open_clip_config.json -> our configuration; what clipjax does not build is refused by name."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        model, preprocess = dict(data["model_cfg"]), dict(data.get("preprocess_cfg") or {})
+        embed_dim, vision, text = model.pop("embed_dim"), dict(model.pop("vision_cfg")), dict(model.pop("text_cfg"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not an open_clip configuration ({error!r})") from error
+    activation = "quick_gelu" if model.pop("quick_gelu", False) else "gelu"
+    _refuse(model, {"custom_text": (False,), "init_logit_scale": None, "init_logit_bias": (None,), "cast_dtype": None,
+                    "nonscalar_logit_scale": (False,)}, path)  # fmt: skip
+    size = preprocess.pop("size", None)
+    mean, std = preprocess.pop("mean", catalog.OPENAI_MEAN), preprocess.pop("std", catalog.OPENAI_STD)
+    _refuse(preprocess, PREPROCESS_FIXED, path)
+    _refuse({k: v for k, v in vision.items() if k not in VISION}, VISION_FIXED, path)
+    _refuse({k: v for k, v in text.items() if k not in TEXT}, TEXT_FIXED, path)
+    v, t = VISION | vision, TEXT | text
+    image_size = (
+        v["image_size"][0] if isinstance(v["image_size"], list) and len(set(v["image_size"])) == 1 else v["image_size"]
+    )
+    if size is not None and size not in (image_size, [image_size, image_size], [3, image_size, image_size]):
+        raise InputError(f"{path}: preprocess size {size} is not the model's image size {image_size}")
+    try:
+        text_tower = Text(
+            t["context_length"], t["vocab_size"], t["width"], t["layers"], t["heads"],
+            int(t["width"] * t["mlp_ratio"]), activation, 1e-5,
+        )  # fmt: skip
+        return CLIP(embed_dim, _image_tower(v, image_size, activation), text_tower, tuple(mean), tuple(std), "clip-bpe")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: a size is not a whole number ({error})") from error
+
+
+def _image_tower(v: Mapping[str, Any], image_size: int, activation: str) -> ViT | ResNet:
+    if isinstance(v["layers"], (list, tuple)):
+        return ResNet(image_size, v["width"], tuple(v["layers"]), v["width"] * 32 // v["head_width"], 1e-5)
+    return ViT(
+        image_size, v["patch_size"], v["width"], v["layers"], v["width"] // v["head_width"],
+        int(v["width"] * v["mlp_ratio"]), activation, 1e-5,
+    )  # fmt: skip
+
+
+def config_json(config: CLIP) -> dict[str, Any]:
+    """open_clip_config.json for our configuration, or InputError where open_clip has no word for it."""
+    image, text = config.image, config.text
+    vision: dict[str, Any] = {"image_size": image.image_size, "width": image.width}
+    if isinstance(image, ResNet):
+        # head_width = 64 in both dialects; the key is left out of open_clip's own ResNet files, as here when it is 64
+        vision |= {"layers": list(image.layers), "patch_size": None, "head_width": image.width * 32 // image.heads}
+    else:
+        vision |= {"layers": image.layers, "patch_size": image.patch_size, "head_width": image.width // image.heads,
+                   "mlp_ratio": image.mlp / image.width}  # fmt: skip
+    activations = {text.activation} | ({image.activation} if isinstance(image, ViT) else set())
+    if len(activations) > 1 or {text.eps, image.eps} != {1e-5}:
+        raise InputError(
+            "open_clip has one activation for both towers and eps 1e-5; use --to=clipjax or --to=huggingface"
+        )
+    return {
+        "model_cfg": {
+            "embed_dim": config.embed_dim,
+            "quick_gelu": activations == {"quick_gelu"},
+            "vision_cfg": vision,
+            "text_cfg": {"context_length": text.context_length, "vocab_size": text.vocab_size, "width": text.width,
+                         "heads": text.heads, "layers": text.layers, "mlp_ratio": text.mlp / text.width},
+        },
+        "preprocess_cfg": {"mean": list(config.mean), "std": list(config.std)},
+    }  # fmt: skip
+
+
+def write(path: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:
+    """open_clip's .safetensors; the configuration travels in the header, so that reading it back guesses nothing."""
+    metadata = {
+        "format": "pt",
+        CONFIG_FILE: json.dumps(config_json(config)),
+        "clipjax_config": json.dumps(configs.to_dict(config)),
+    }
+    weights.save_tensors(path, openai.to_torch_layout(flat, str(path)), metadata)
+
+
+def _refuse(found: Mapping[str, Any], allowed: Mapping[str, tuple[Any, ...] | None], path: Path) -> None:
+    for name, value in found.items():
+        if name in INERT:
+            continue
+        if name not in allowed:
+            raise InputError(f"{path}: unknown attribute {name}; clipjax does not know what it would change")
+        choices = allowed[name]
+        if choices is not None and value not in choices:
+            raise InputError(f"{path}: {name} = {value!r} is an architecture clipjax does not build")

@@ -1,0 +1,142 @@
+"""One rule table per dialect, read both ways.
+
+A rule says: our tensor `ours` is their tensors `theirs`, in this `layout`. `{n}` stands for a layer's index. On
+the way in exactly one rule must match each of their names, every name is used and every leaf of ours is filled;
+on the way out exactly one rule must match each of ours. Anything else is one message that lists both sides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from clipjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How one of their arrays becomes ours, and back."""
+
+    to_ours: Callable[[np.ndarray], np.ndarray]
+    to_theirs: Callable[[np.ndarray], np.ndarray]
+
+
+SAME = Layout(lambda x: x, lambda x: x)
+LINEAR = Layout(lambda x: x.T, lambda x: x.T)  # torch's [out, in] <-> [in, out]
+CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))  # OIHW <-> HWIO
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """`theirs` may be several tensors, which ours holds side by side along its last axis (fused q, k, v)."""
+
+    ours: str
+    theirs: str | tuple[str, ...]
+    layout: Layout
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """A format's rules, and the names that it carries but no model reads (each with its reason)."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    ignored: Mapping[str, str]
+
+
+def to_native(
+    dialect: Dialect, theirs: Mapping[str, np.ndarray], wanted: Iterable[str], where: str
+) -> dict[str, np.ndarray]:
+    """Their tensors -> ours, or one InputError that lists unused names and unfilled leaves.
+
+    `wanted` are the names of every parameter of the configuration; arrays come back as views where they can.
+    """
+    collected: dict[str, dict[int, np.ndarray]] = {}
+    layouts: dict[str, Rule] = {}
+    unknown, ambiguous = [], []
+    for name, array in theirs.items():
+        if any(_pattern(p).fullmatch(name) for p in dialect.ignored):
+            continue
+        matches = [
+            (rule, i, m)
+            for rule in dialect.rules
+            for i, part in enumerate(rule.parts)
+            if (m := _pattern(part).fullmatch(name))
+        ]
+        if len(matches) != 1:
+            (ambiguous if matches else unknown).append(name)
+            continue
+        rule, i, match = matches[0]
+        ours = _fill(rule.ours, match.groups())
+        collected.setdefault(ours, {})[i] = array
+        layouts[ours] = rule
+    wanted = set(wanted)
+    missing = sorted(wanted - collected.keys()) + sorted(
+        k for k, parts in collected.items() if k in wanted and len(parts) != len(layouts[k].parts)
+    )
+    unknown += sorted(_theirs_of(layouts[k], k)[0] for k in collected.keys() - wanted)
+    if problems := _problems(("no rule for", unknown), ("two rules for", ambiguous), ("nothing fills", missing)):
+        raise InputError(f"{where}: not {dialect.name}'s tensors as its configuration has them: {problems}")
+    return {k: _join(k, [parts[i] for i in sorted(parts)], layouts[k], where) for k, parts in collected.items()}
+
+
+def from_native(dialect: Dialect, ours: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """Our tensors -> theirs, contiguous; the inverse of `to_native`, bit for bit."""
+    out: dict[str, np.ndarray] = {}
+    bad = []
+    for name, array in ours.items():
+        rules = [rule for rule in dialect.rules if _pattern(rule.ours).fullmatch(name)]
+        if len(rules) != 1:
+            bad.append(name)
+            continue
+        names = _theirs_of(rules[0], name)
+        pieces = np.split(array, len(names), axis=-1) if len(names) > 1 else [array]
+        for their_name, piece in zip(names, pieces, strict=True):
+            made = rules[0].layout.to_theirs(piece)
+            out[their_name] = np.ascontiguousarray(made).reshape(made.shape)  # ascontiguousarray makes () into (1,)
+    if bad:
+        raise InputError(f"{where}: {dialect.name} has no place for {_some(bad)}")
+    return out
+
+
+def _join(name: str, parts: list[np.ndarray], rule: Rule, where: str) -> np.ndarray:
+    if len({p.dtype for p in parts}) > 1:
+        raise InputError(f"{where}: the parts of {name} differ in dtype: {', '.join(str(p.dtype) for p in parts)}")
+    dims = {CONV: 4, LINEAR: 2}.get(rule.layout)
+    if dims and any(p.ndim != dims for p in parts):
+        raise InputError(f"{where}: {name} should have {dims} axes, the file's have shape {parts[0].shape}")
+    made = [rule.layout.to_ours(p) for p in parts]
+    return made[0] if len(made) == 1 else np.concatenate(made, axis=-1)
+
+
+def _theirs_of(rule: Rule, ours: str) -> list[str]:
+    match = _pattern(rule.ours).fullmatch(ours)
+    assert match, (rule, ours)
+    return [_fill(part, match.groups()) for part in rule.parts]
+
+
+@functools.cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.escape(template).replace(r"\{n\}", r"(\d+)"))
+
+
+def _fill(template: str, indices: Iterable[str]) -> str:
+    for i in indices:
+        template = template.replace("{n}", i, 1)
+    return template
+
+
+def _problems(*lists: tuple[str, list[str]]) -> str:
+    return "; ".join(f"{what} {_some(names)}" for what, names in lists if names)
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

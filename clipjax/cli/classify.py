@@ -1,0 +1,74 @@
+"""Classify pictures into classes you name: probabilities per image.
+
+    clipjax classify cat.jpg dog.png --classes=cat,dog
+    clipjax classify *.jpg --classes=names.txt --model=ViT-B/32 --template="a photo of a {}." --top=3
+
+Without --model the small embedded demo model answers; it has only ever seen emoji artwork.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `clipjax classify`."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("--classes", required=True, help="a,b,c or a text file with one class a line")
+    parser.add_argument("--model", help="released name, weights file, folder or hf://org/name (default: the demo model)")
+    parser.add_argument("--template", action="append", help='prompt around the class (default: "a photo of a {}."); repeatable')
+    parser.add_argument("--top", type=int, default=5, help="how many classes to show (default: 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON list instead of the table")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Checks classes and pictures before the model is loaded, then answers."""
+    from clipjax import image, loading
+    from clipjax.errors import InputError
+    from clipjax.probes import zeroshot
+    from clipjax.progress import say
+
+    if args.top < 1:
+        raise InputError(f"--top={args.top} shows nothing; choose 1 or more")
+    classes = zeroshot.check_classes(read_classes(args.classes))
+    templates = tuple(args.template or zeroshot.DEFAULT_TEMPLATES)
+    zeroshot.prompts(classes, templates)
+    pictures = [image.open_image(path) for path in args.images]
+    if args.model is None:
+        say("model: the embedded demo (emoji artwork only); --model=ViT-B/32 answers with OpenAI's weights")
+    model = loading.load(args.model or loading.DEMO)
+    probabilities = model.classify(pictures, classes, templates)
+    answers = []
+    for file, row in zip(args.images, probabilities, strict=True):
+        best = sorted(range(len(classes)), key=lambda i: -row[i])[: args.top]
+        answers.append({"file": file, "top": [{"class": classes[i], "probability": float(row[i])} for i in best]})
+    if args.json:
+        print(json.dumps(answers, indent=2, ensure_ascii=False))
+        return
+    width = max(len(c) for c in classes)
+    for answer in answers:
+        print(answer["file"])
+        for guess in answer["top"]:
+            print(f"  {guess['probability']:7.2%}  {guess['class']:<{width}}  {'#' * round(30 * guess['probability'])}".rstrip())
+
+
+def read_classes(text: str) -> list[str]:
+    """`a,b,c`, or the lines of the file of that name (blank lines and surrounding spaces dropped)."""
+    from clipjax.errors import InputError
+
+    path = Path(text)
+    try:
+        is_file = path.is_file()
+    except OSError:  # a list too long to be a file name
+        is_file = False
+    if not is_file:
+        if path.suffix == ".txt" and "," not in text:
+            raise InputError(f"{text}: no such file of classes")
+        return [c.strip() for c in text.split(",")]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{text}: not readable as a text file of classes ({error})") from error
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,66 @@
+"""The `clipjax` command: one file per verb in this folder; the file's name is the verb, its docstring the help."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+import clipjax
+from clipjax.errors import InputError
+
+DONE, FAILED, WRONG_USE = 0, 1, 2
+
+
+def verbs() -> list[str]:
+    """Every module beside this one."""
+    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module("clipjax.cli").__path__) if m.name != "main")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb. Exit status: 0 done, 2 wrong use, 1 failed with one clear line on stderr."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return DONE if argv else WRONG_USE
+    if argv[0] == "--version":
+        print(f"clipjax {clipjax.__version__}")
+        return DONE
+    verb = argv[0]
+    if verb not in verbs():
+        near = difflib.get_close_matches(verb, verbs(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"verbs: {', '.join(verbs())}"
+        print(f"clipjax: unknown verb {verb!r}; {hint}", file=sys.stderr)
+        return WRONG_USE
+    module = importlib.import_module(f"clipjax.cli.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"clipjax {verb}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.add_arguments(parser)
+    try:
+        module.run(parser.parse_args(argv[1:]))
+    except InputError as error:
+        print(f"clipjax {verb}: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # the reader of stdout (head, less) has seen enough
+        sys.stderr.close()
+        return DONE
+    except KeyboardInterrupt:
+        print(f"clipjax {verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
+        return 130
+    return DONE
+
+
+def _overview() -> str:
+    lines = ["usage: clipjax VERB [options]      (clipjax VERB --help explains one)", ""]
+    for verb in verbs():
+        summary = (importlib.import_module(f"clipjax.cli.{verb}").__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {verb:<10} {summary}")
+    return "\n".join([*lines, "", "Results go to stdout, everything else to stderr. Start with: clipjax demo"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""`clipjax.load`: whatever holds CLIP weights -> a Model."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from importlib import resources
+from pathlib import Path
+
+import checkpoints_convert
+from clipjax import download
+from clipjax.errors import InputError
+from clipjax.model import Model
+from clipjax.models import catalog, clip, weights
+from clipjax.progress import say
+
+DEMO = "emoji-clip"
+
+
+def load(source: str | os.PathLike, *, activation: str | None = None, dtype: str = "float32") -> Model:
+    """Loads a model.
+
+    Args:
+        source: a released name ("ViT-B/32": downloaded once, verified, cached), a .safetensors or OpenAI .pt
+            file, a Hugging Face or open_clip folder, "hf://org/name", or "emoji-clip", the embedded demo model.
+        activation: "quick_gelu" or "gelu", for a bare file with OpenAI's tensor names and no configuration.
+        dtype: what the towers compute in, "float32" or "bfloat16". Parameters stay as released.
+
+    Raises:
+        InputError: the source does not exist, is damaged, is not CLIP, or needs an architecture unknown here.
+    """
+    found = find_weights(source, activation)
+    return Model(found.name, found.config, clip.unflatten(found.flat), found.source, dtype)
+
+
+def find_weights(source: str | os.PathLike, activation: str | None = None) -> weights.Weights:
+    """The weights behind a name, path or hub address, as stored; notes about them go to stderr."""
+    text = os.fspath(source)
+    if text == DEMO:
+        with resources.as_file(resources.files("clipjax") / "assets" / f"{DEMO}.safetensors") as path:
+            return weights.load(path)
+    if release := catalog.find(text):
+        path = download.fetch_release(release.name, release.filename, release.sha256, release.hub)
+        found = _read(path, activation)
+        if found.config != release.config:
+            raise InputError(f"{path}: is not {release.name} as its catalogue row describes it; delete it and try again")
+        return dataclasses.replace(found, name=release.name)
+    if text.startswith("hf://"):
+        repo = text.removeprefix("hf://").strip("/")
+        return dataclasses.replace(_read(download.fetch_hub_model(repo), activation), name=repo)
+    if not Path(text).exists() and not Path(text).suffix and "\\" not in text:
+        raise InputError(f"{text}: neither a file or folder nor a known model; {_nearest(text)}")
+    return _read(Path(text), activation)
+
+
+def _read(path: Path, activation: str | None) -> weights.Weights:
+    found = checkpoints_convert.read(path, activation)
+    for note in found.notes:
+        say(f"note: {note}")
+    return found.weights
+
+
+def _nearest(name: str) -> str:
+    known = (*catalog.names(), DEMO)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    start = f"did you mean {near[0]}? " if near else ""
+    return f"{start}Names: {', '.join(known)}; or a path, or hf://org/name"
