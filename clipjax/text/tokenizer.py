@@ -142,8 +142,11 @@ def _as_list(texts: str | Sequence[str]) -> list[str]:
 
 
 def _shortened(value: object) -> str:
-    shown = repr(value[: _SHOWN + 1] if isinstance(value, str) else value)
-    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+    """A text or some other value on one line, cut to _SHOWN characters."""
+    if isinstance(value, str):
+        return repr(value[:_SHOWN]) + ("..." if len(value) > _SHOWN else "")
+    shown = " ".join(repr(value).split())
+    return shown[:_SHOWN] + ("..." if len(shown) > _SHOWN else "")
 
 
 def _pieces(text: str) -> list[str]:
