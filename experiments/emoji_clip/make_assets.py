@@ -1,0 +1,58 @@
+"""Makes the pictures embedded in clipjax/assets: a sprite of Noto artwork and six public-domain photographs.
+
+    python experiments/emoji_clip/make_assets.py --emoji EMOJI_FOLDER --skimage SKIMAGE_DATA_FOLDER
+
+EMOJI_FOLDER as in artwork.py; SKIMAGE_DATA_FOLDER is skimage/data inside the scikit-image 0.26.0 wheel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+from artwork import DEMO
+from PIL import Image
+
+ASSETS = Path(__file__).parents[2] / "clipjax" / "assets"
+TILE, COLUMNS, EDGE = 64, 6, 320
+PHOTOGRAPHS = {  # file in scikit-image -> class in the demo, licence as scikit-image's docstrings state it
+    "astronaut.png": ("astronaut", "Eileen Collins, NASA Great Images; public domain"),
+    "chelsea.png": ("cat", "Chelsea, by Stefan van der Walt; CC0"),
+    "coffee.png": ("cup of coffee", "by Rachel Michetti, courtesy of Pikolo Espresso Bar; CC0"),
+    "rocket.jpg": ("rocket", "DSCOVR on Falcon 9, by SpaceX; public domain"),
+    "horse.png": ("horse", "silhouette, by Andreas Preuss; CC0"),
+    "camera.png": ("camera", "man with a camera, by Lav Varshney; CC0"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--emoji", type=Path, required=True)
+    parser.add_argument("--skimage", type=Path, required=True)
+    args = parser.parse_args()
+    with open(args.emoji / "manifest_all.csv", newline="") as file:
+        noto = {r["name"]: r["file"] for r in csv.DictReader(file) if r["vendor"] == "noto"}
+    rows = -(-len(DEMO) // COLUMNS)
+    sprite = Image.new("RGBA", (COLUMNS * TILE, rows * TILE))
+    for i, name in enumerate(DEMO):
+        tile = Image.open(args.emoji / noto[name]).convert("RGBA").resize((TILE, TILE))
+        sprite.paste(tile, (i % COLUMNS * TILE, i // COLUMNS * TILE))
+    sprite.save(ASSETS / "noto.png", optimize=True)
+    photographs = []
+    for file, (name, source) in PHOTOGRAPHS.items():
+        picture = Image.open(args.skimage / file).convert("RGB")
+        picture.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
+        out = Path(file).with_suffix(".jpg").name
+        picture.save(ASSETS / "photographs" / out, quality=90, optimize=True)
+        photographs.append({"file": out, "class": name, "source": source})
+    listing = {
+        "noto": {"tile": TILE, "columns": COLUMNS, "classes": list(DEMO)},
+        "photographs": photographs,
+    }
+    (ASSETS / "pictures.json").write_text(json.dumps(listing, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
