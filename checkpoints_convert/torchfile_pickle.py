@@ -291,7 +291,7 @@ class _Machine:
     def text(self) -> None:
         encoded = self.take(int.from_bytes(self.take(4), "little"))
         try:
-            self.stack.append(encoded.decode("utf-8", "surrogatepass"))
+            self.stack.append(encoded.decode())
         except UnicodeDecodeError:
             raise InputError("its pickle is damaged: text that is not UTF-8") from None
 
