@@ -1,0 +1,1 @@
+"""Data sets at rest: what they hold, where their files lie, which protocol they are read under."""

@@ -1,0 +1,49 @@
+"""Which named data sets there are: every file in `clipjax/data/sets`; the file's name is the registration."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+
+from clipjax.data.info import Info, plain
+from clipjax.errors import InputError
+
+
+def names() -> tuple[str, ...]:
+    """The keys of all data sets, sorted. Imports none of them."""
+    package = importlib.import_module("clipjax.data.sets")
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
+
+
+def module(key: str) -> ModuleType:
+    """The module of a data set: `INFO` and `load`. An unknown key is refused with the nearest known one."""
+    if key not in names():
+        key = find(key)
+    return importlib.import_module(f"clipjax.data.sets.{key}")
+
+
+def info(key: str) -> Info:
+    """What is known of a data set before it is read; `key` as in `find`."""
+    return module(key).INFO
+
+
+def find(name: str) -> str:
+    """The key of a data set by key or by the model card's name, whatever the case and punctuation.
+
+    "Food101", "food-101" and "FOOD 101" are all "food101". InputError, naming the nearest, where there is none.
+    """
+    known = _aliases()
+    if found := known.get(plain(name)):
+        return found
+    near = difflib.get_close_matches(plain(name), known, n=1, cutoff=0.0)
+    hint = f"the nearest is {known[near[0]]}" if near else "none is installed"
+    raise InputError(f"unknown data set {name!r}; {hint} (clipjax datasets lists all {len(names())})")
+
+
+def _aliases() -> dict[str, str]:
+    aliases = {plain(key): key for key in names()}
+    for key in names():
+        aliases.setdefault(plain(importlib.import_module(f"clipjax.data.sets.{key}").INFO.name), key)
+    return aliases
