@@ -1,0 +1,315 @@
+"""Every format out and back, bit for bit; every layer in its place; what does not fit is refused by name."""
+
+import dataclasses
+import json
+import os
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as ocp
+from safetensors.numpy import load_file, save_file
+
+import checkpoints_convert
+from checkpoints_convert import huggingface, open_clip, openai, rules, torchfile
+from clipjax.errors import InputError
+from clipjax.models import catalog, clip, weights
+from clipjax.models import config as configs
+from clipjax.models.config import CLIP, Text, ViT
+
+SMALL_TEXT = catalog.text(64, layers=2, context_length=16, vocab_size=96)
+VIT = catalog.openai(32, catalog.vit(32, 8, 64, 2), SMALL_TEXT)
+RESNET = catalog.openai(32, catalog.resnet(64, 8, (1, 2, 1, 1)), SMALL_TEXT)
+GELU = CLIP(
+    24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 96, 2, 3, 384, "gelu", 1e-5),
+    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+)  # fmt: skip
+MIXED = dataclasses.replace(VIT, text=dataclasses.replace(SMALL_TEXT, activation="gelu", eps=1e-6))
+CAN_HOLD = [
+    (VIT, "clipjax"), (VIT, "openai"), (VIT, "huggingface"), (VIT, "open_clip"),
+    (RESNET, "clipjax"), (RESNET, "openai"), (RESNET, "open_clip"),
+    (GELU, "clipjax"), (GELU, "huggingface"), (GELU, "open_clip"),
+    (MIXED, "clipjax"), (MIXED, "huggingface"),
+]  # fmt: skip
+
+
+def random_weights(config, dtype=np.float32, seed=0) -> weights.Weights:
+    rng = np.random.default_rng(seed)
+    flat = {k: rng.normal(size=s).astype(dtype) for k, s in clip.shapes(config).items()}
+    return weights.Weights(flat, config, "random", {"format": "test"})
+
+
+def target(tmp_path, to):
+    return tmp_path / {"openai": "m.pt", "huggingface": "folder"}.get(to, "m.safetensors")
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for k in a:
+        assert a[k].dtype == b[k].dtype, k
+        assert np.asarray(a[k]).tobytes() == np.asarray(b[k]).tobytes(), k
+
+
+@pytest.mark.parametrize(("config", "to"), CAN_HOLD)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_out_and_back_is_bit_identical(tmp_path, config, to, dtype):
+    start = random_weights(config, dtype)
+    path = target(tmp_path, to)
+    checkpoints_convert.write(path, start, to)
+    back = checkpoints_convert.read(path)
+    assert back.weights.config == config
+    assert_same(start.flat, back.weights.flat)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
+
+
+def twelve_blocks():
+    """Both towers have twelve blocks, and everything in block i is i."""
+    config = catalog.openai(32, catalog.vit(16, 8, 64, 12), catalog.text(64, 12, 8, 32))
+    flat = {}
+    for name, shape in clip.shapes(config).items():
+        parts = name.split(".")
+        tag = int(parts[parts.index("resblocks") + 1]) if "resblocks" in parts else 100
+        flat[name] = np.full(shape, tag, np.float32)
+    return weights.Weights(flat, config, "twelve", {})
+
+
+def assert_in_order(flat):
+    for name, array in flat.items():
+        parts = name.split(".")
+        if "resblocks" in parts:
+            assert np.all(np.asarray(array) == int(parts[parts.index("resblocks") + 1])), name
+
+
+@pytest.mark.parametrize("to", checkpoints_convert.FORMATS)
+def test_layer_order_survives_every_format(tmp_path, to):
+    path = target(tmp_path, to)
+    checkpoints_convert.write(path, twelve_blocks(), to)
+    assert_in_order(checkpoints_convert.read(path).weights.flat)
+
+
+def test_layer_order_survives_the_nested_dict_and_orbax(tmp_path):
+    """Orbax without an abstract tree returns string keys in the order 0, 1, 10, 11, 2: blocks must not move."""
+    start = twelve_blocks()
+    params = clip.unflatten(start.flat)
+    assert_in_order(clip.flatten(params))
+    ocp.save(tmp_path / "checkpoint", params)
+    assert_in_order(clip.flatten(ocp.load(tmp_path / "checkpoint")))
+
+
+@pytest.mark.parametrize("config", [VIT, catalog.openai(32, catalog.vit(16, 8, 64, 12), SMALL_TEXT)])
+def test_blocks_are_bound_by_name_whatever_the_order_of_the_dict(config):
+    """The values of the tower, not only of the dict: reversed insertion must not change a bit."""
+    params = clip.init(config, jax.random.key(0))
+    reordered = clip.unflatten(dict(reversed(clip.flatten(params).items())))
+    pixels = np.random.default_rng(0).normal(size=(1, config.image.image_size, config.image.image_size, 3))
+    taps: dict = {}
+    want = clip.apply_image(config, params, pixels.astype(np.float32), taps)
+    np.testing.assert_array_equal(want, clip.apply_image(config, reordered, pixels.astype(np.float32)))
+    swapped = clip.flatten(params)
+    last = config.image.layers - 1
+    for leaf in [k for k in swapped if k.startswith("visual.transformer.resblocks.1.")]:
+        other = (
+            leaf.replace("resblocks.1.", f"resblocks.{last}.") if last != 1 else leaf.replace("blocks.1.", "blocks.0.")
+        )
+        swapped[leaf], swapped[other] = swapped[other], swapped[leaf]
+    changed = clip.apply_image(config, clip.unflatten(swapped), pixels.astype(np.float32))
+    assert np.abs(changed - want).max() > 1e-3  # the check above can fail
+
+
+def test_a_source_with_missing_extra_and_renamed_tensors_is_refused_with_both_lists(tmp_path):
+    tensors = openai.to_torch_layout(random_weights(VIT).flat, "x")
+    tensors["visual.ln_before.weight"] = tensors.pop("visual.ln_pre.weight")
+    torchfile.write(tmp_path / "odd.pt", tensors)
+    with pytest.raises(
+        InputError, match=r"no rule for visual\.ln_before\.weight; nothing fills visual\.ln_pre\.weight"
+    ):
+        checkpoints_convert.read(tmp_path / "odd.pt")
+
+
+def test_a_name_with_two_rules_is_refused():
+    twice = rules.Dialect("twice", (rules.Rule("a", "a", rules.SAME), rules.Rule("b", "a", rules.SAME)), {})
+    with pytest.raises(InputError, match="two rules for a"):
+        rules.to_native(twice, {"a": np.zeros(1)}, ["a", "b"], "file")
+
+
+def test_every_rule_of_every_dialect_is_used_by_some_model():
+    """A rule no model needs is a rule nobody tested."""
+    for dialect, models in ((openai.DIALECT, (VIT, RESNET)), (huggingface.DIALECT, (VIT,))):
+        names = {k for config in models for k in clip.shapes(config)}
+        for rule in dialect.rules:
+            assert any(rules._pattern(rule.ours).fullmatch(n) for n in names), rule
+
+
+def test_trainer_dicts_and_their_prefix_are_read(tmp_path):
+    start = random_weights(VIT)
+    tensors = {f"module.{k}": v for k, v in openai.to_torch_layout(start.flat, "x").items()}
+    torchfile.write(tmp_path / "module.pt", tensors)
+    read = checkpoints_convert.read(tmp_path / "module.pt")
+    assert_same(start.flat, read.weights.flat)
+    assert "--activation=gelu" in read.notes[0]
+
+
+def test_a_bare_file_can_be_told_its_activation_and_a_described_one_cannot_be_contradicted(tmp_path):
+    start = random_weights(VIT)
+    save_file(openai.to_torch_layout(start.flat, "x"), tmp_path / "bare.safetensors")
+    read = checkpoints_convert.read(tmp_path / "bare.safetensors", activation="gelu")
+    assert {read.weights.config.image.activation, read.weights.config.text.activation} == {"gelu"}
+    assert read.notes == ()
+    checkpoints_convert.write(tmp_path / "native.safetensors", start, "clipjax")
+    with pytest.raises(InputError, match="contradicts"):
+        checkpoints_convert.read(tmp_path / "native.safetensors", activation="gelu")
+
+
+def test_constants_that_contradict_the_shapes_are_refused(tmp_path):
+    tensors = openai.to_torch_layout(random_weights(VIT).flat, "x") | {"input_resolution": np.int64(64)}
+    torchfile.write(tmp_path / "m.pt", {k: np.asarray(v) for k, v in tensors.items()})
+    with pytest.raises(InputError, match="input_resolution = 64, but its tensors' shapes say 32"):
+        checkpoints_convert.read(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize(
+    ("config", "to", "words"),
+    [
+        (GELU, "openai", "text.activation: gelu != quick_gelu"),
+        (RESNET, "huggingface", "no ResNet"),
+        (MIXED, "open_clip", "one activation for both towers"),
+    ],
+)
+def test_a_format_that_cannot_express_the_model_is_refused_and_nothing_is_written(tmp_path, config, to, words):
+    with pytest.raises(InputError, match=words):
+        checkpoints_convert.write(target(tmp_path, to), random_weights(config), to)
+    assert list(tmp_path.iterdir()) == []
+
+
+def edited_json(path, change):
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["vision_config"].update(hidden_act="gelu_new"), "unknown activation 'gelu_new'"),
+        (lambda d: d["text_config"].update(rope_theta=1e4), "unknown attribute rope_theta"),
+        (lambda d: d.update(model_type="siglip"), "model_type is 'siglip'"),
+        (lambda d: d["text_config"].update(eos_token_id=7), "eos_token_id 7 is not the highest"),
+        (lambda d: d["vision_config"].update(num_hidden_layers=3), "nothing fills visual.transformer.resblocks.2"),
+    ],
+)
+def test_huggingface_attributes_are_never_guessed(tmp_path, change, words):
+    checkpoints_convert.write(tmp_path / "hf", random_weights(VIT), "huggingface")
+    edited_json(tmp_path / "hf" / "config.json", change)
+    with pytest.raises(InputError, match=words):
+        checkpoints_convert.read(tmp_path / "hf")
+
+
+def test_huggingface_preprocessing_that_is_not_openais_is_refused(tmp_path):
+    checkpoints_convert.write(tmp_path / "hf", random_weights(VIT), "huggingface")
+    edited_json(tmp_path / "hf" / "preprocessor_config.json", lambda d: d.update(resample=2))
+    with pytest.raises(InputError, match="resample is 2"):
+        checkpoints_convert.read(tmp_path / "hf")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["model_cfg"]["vision_cfg"].update(timm_model_name="vit_x"), "timm_model_name = 'vit_x'"),
+        (lambda d: d["model_cfg"]["vision_cfg"].update(swirl=True), "unknown attribute swirl"),
+        (lambda d: d["model_cfg"]["text_cfg"].update(pool_type="last"), "pool_type = 'last'"),
+        (lambda d: d["preprocess_cfg"].update(interpolation="bilinear"), "interpolation = 'bilinear'"),
+        (lambda d: d.pop("model_cfg"), "not an open_clip configuration"),
+    ],
+)
+def test_open_clip_attributes_are_never_guessed(tmp_path, change, words):
+    save_file(openai.to_torch_layout(random_weights(GELU).flat, "x"), tmp_path / open_clip.WEIGHT_FILES[0])
+    (tmp_path / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(GELU)))
+    assert checkpoints_convert.read(tmp_path).weights.config == GELU
+    edited_json(tmp_path / open_clip.CONFIG_FILE, change)
+    with pytest.raises(InputError, match=words):
+        checkpoints_convert.read(tmp_path)
+
+
+def test_sharded_huggingface_folders_are_read_and_may_not_reach_outside(tmp_path):
+    start, folder = random_weights(VIT), tmp_path / "hf"
+    checkpoints_convert.write(folder, start, "huggingface")
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    where = {n: f"model-{1 + i % 2}-of-2.safetensors" for i, n in enumerate(names)}
+    for shard in set(where.values()):
+        save_file({n: tensors[n] for n in names if where[n] == shard}, folder / shard)
+    (folder / "model.safetensors").unlink()
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": where}))
+    assert_same(start.flat, checkpoints_convert.read(folder).weights.flat)
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "../secret.safetensors")}))
+    with pytest.raises(InputError, match="outside its folder"):
+        checkpoints_convert.read(folder)
+
+
+def test_cast_changes_floats_and_refuses_overflow():
+    start = random_weights(VIT)
+    assert {str(v.dtype) for v in checkpoints_convert.cast(start, "bfloat16").flat.values()} == {"bfloat16"}
+    assert checkpoints_convert.cast(start, "keep") is start
+    start.flat["ln_final.bias"][0] = 1e6
+    with pytest.raises(InputError, match=r"ln_final\.bias holds values beyond float16"):
+        checkpoints_convert.cast(start, "float16")
+
+
+def test_a_native_file_describes_itself_and_is_refused_when_it_does_not(tmp_path):
+    path = tmp_path / "m.safetensors"
+    start = random_weights(GELU)
+    weights.save(path, start)
+    back = weights.load(path)
+    assert (back.config, back.name, back.source) == (start.config, start.name, start.source)
+    tensors = load_file(path)
+    save_file(tensors, path)
+    with pytest.raises(InputError, match="not a clipjax weights file"):
+        weights.load(path)
+    good = {"format": "clipjax", "format_version": "1", "model": "x", "source": "{}"}
+    for metadata, words in (
+        (good | {"format_version": "9", "config": "{}"}, "format version 9"),
+        (good, "damaged header"),
+        (good | {"config": json.dumps(configs.to_dict(GELU) | {"extra": 1})}, "unknown attribute of CLIP: extra"),
+        (good | {"config": json.dumps(configs.to_dict(VIT))}, "do not fit"),
+    ):
+        save_file(tensors, path, metadata=metadata)
+        with pytest.raises(InputError, match=words):
+            weights.load(path)
+
+
+def test_a_truncated_or_foreign_safetensors_is_one_line(tmp_path):
+    path = tmp_path / "m.safetensors"
+    weights.save(path, random_weights(VIT))
+    data = path.read_bytes()
+    for content in (data[: len(data) // 2], data[:3], b"<html>not found</html>", b""):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"m\.safetensors: .*fetch it again"):
+            checkpoints_convert.read(path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_text("precious")
+
+    def fails(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match="No space left"):
+        weights.write_atomically(path, fails)
+    assert path.read_text() == "precious"
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+    with pytest.raises(InputError, match="cannot write there"):
+        weights.save(tmp_path / "nowhere" / "m.safetensors", random_weights(VIT))
+
+
+def test_huggingface_never_overwrites(tmp_path):
+    (tmp_path / "hf").mkdir()
+    checkpoints_convert.write(tmp_path / "hf", random_weights(VIT), "huggingface")  # an empty folder is fine
+    before = sorted(os.listdir(tmp_path / "hf"))
+    with pytest.raises(InputError, match="not an empty folder"):
+        checkpoints_convert.write(tmp_path / "hf", random_weights(VIT, seed=1), "huggingface")
+    assert sorted(os.listdir(tmp_path / "hf")) == before
+    assert {"merges.txt", "vocab.json", "config.json", "preprocessor_config.json"} < set(before)
