@@ -17,6 +17,11 @@ kept because published numbers were computed this way:
 - La (premultiplied grey, made only by code): OpenAI's transform fails; here it is an InputError.
 
 EXIF orientation is not applied, as in OpenAI's code; `PIL.ImageOps.exif_transpose` does it.
+
+"Bit for bit" means: beside OpenAI's transform on the same Pillow. Pillow 13 shrinks pictures more than twice
+as tall as wide down first and across second (its pull request 9549), earlier releases the other way round:
+one or two levels of 255 apart in a quarter of their values, more where alpha is low. All other pictures agree
+from Pillow 11.0 to 13.0. Whoever compares numbers to the last digit records the Pillow version with them.
 """
 
 import os

@@ -58,12 +58,14 @@ def test_golden_covers_every_kind_and_size():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_crop_is_openais(kind):
-    ours = preprocess_uint8([picture(kind, *size) for size in SIZES], spec(SMALL))
-    theirs = ANSWERS["crops"][[CASE[f"{kind}/{w}/{h}"] for w, h in SIZES]]
+    # Pillow 13 changed the order of its two passes for pictures more than twice as tall as wide, which low
+    # alpha magnifies without bound: those are compared under the Pillow that answered only.
+    sizes = [(w, h) for w, h in SIZES if SAME_PILLOW or not (w > SMALL and h > 2 * w)]
+    ours = preprocess_uint8([picture(kind, *size) for size in sizes], spec(SMALL))
+    theirs = ANSWERS["crops"][[CASE[f"{kind}/{w}/{h}"] for w, h in sizes]]
     difference = np.abs(ours.astype(int) - theirs)
-    # Exact under the Pillow that answered. Another release may round its coefficients differently: one level
-    # of 255 in a pass, and a premultiplied or converted colour space can double it.
-    assert difference.max() <= (0 if SAME_PILLOW else 2)
+    # The rest was equal from Pillow 11.0 to 13.0; a level is left to releases not seen yet.
+    assert difference.max() <= (0 if SAME_PILLOW else 1)
 
 
 @pytest.mark.skipif(not SAME_PILLOW, reason=f"bits were recorded under Pillow {VERSIONS['pillow']}")
@@ -84,6 +86,12 @@ def test_all_768_normalised_values_are_torchvisions():
 # --- against a resampler written from the definition
 
 
+SHAPES = (
+    (32, 32), (33, 32), (32, 35), (100, 61), (61, 100), (640, 427), (40, 130), (130, 40), (3, 1000), (1000, 3),
+    (1, 1), (1, 9),
+)  # fmt: skip
+
+
 def bicubic(pixels: np.ndarray, new: int, first: int, count: int) -> np.ndarray:
     """Rows first..first+count of [H, ...] uint8 resampled to `new` rows: Keys' kernel, a = -0.5, in float64.
 
@@ -99,16 +107,19 @@ def bicubic(pixels: np.ndarray, new: int, first: int, count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["L", "RGB"])
-@pytest.mark.parametrize(
-    "size", [(32, 32), (33, 32), (32, 35), (100, 61), (61, 100), (640, 427), (3, 1000), (1000, 3), (1, 1), (1, 9)]
-)
+@pytest.mark.parametrize("size", SHAPES)
 def test_crop_is_antialiased_bicubic_centred(kind, size):
     n, image = 32, picture(kind, *size)
     pixels = np.asarray(image).reshape(size[1], size[0], -1)
     width, height = (n, n * size[1] // size[0]) if size[0] <= size[1] else (n * size[0] // size[1], n)
     left, top = round((width - n) / 2), round((height - n) / 2)
-    across = bicubic(pixels.swapaxes(0, 1), width, left, n)  # Pillow's order: across first, then down
-    expected = bicubic(across.swapaxes(0, 1), height, top, n)
+    across = bicubic(pixels.swapaxes(0, 1), width, left, n)
+    across_down = bicubic(across.swapaxes(0, 1), height, top, n)
+    down = bicubic(pixels, height, top, n)
+    down_across = bicubic(down.swapaxes(0, 1), width, left, n).swapaxes(0, 1)
+    # Pillow >= 13 shrinks what is more than twice as tall as wide down first; earlier ones never do.
+    down_first = int(PIL.__version__.split(".")[0]) >= 13 and height < size[1] > 2 * size[0]
+    expected = down_across if down_first else across_down
     difference = np.abs(preprocess_uint8(image, spec(n))[0] - expected)
     # Pillow works with 22-bit weights: a value near a half may round the other way, in either pass. Kernel
     # lobes could carry a wrong level of the first pass into the second; it stays one level.
