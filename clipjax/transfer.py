@@ -144,7 +144,7 @@ def _request(url: str, partial: Partial, expected: str | None, timeout: float, h
         offset, remaining = _body(response, offset, validator or "", partial)
         if remaining is None and not response.chunked and expected is None:
             raise Failed("sent no length, and no sha256 is published: a part cannot be told from the whole")
-        first = _read(response, BLOCK if remaining is None else min(BLOCK, remaining))
+        first = _read(response)
         _check_space(partial, offset, remaining)
         if not offset:
             if first.lstrip()[:16].lower().startswith(_HTML):
@@ -168,8 +168,7 @@ def _append(response: Any, block: bytes, remaining: int | None, partial: Partial
             hasher.update(block)
             arrived += len(block)
             progress.update(len(block))
-            # Never one read past the end: a server may keep the connection open.
-            block = _read(response, BLOCK if total is None else min(BLOCK, total - arrived))
+            block = _read(response)
     if total is not None and arrived < total:
         raise _Again(f"closed the connection after {arrived} of {total} bytes")
     if not arrived:
@@ -297,10 +296,10 @@ def _refusal(error: urllib.error.HTTPError, partial: Partial) -> Exception:
     return (_Again if error.code in _TRANSIENT else Failed)(reason)
 
 
-def _read(response: Any, size: int) -> bytes:
+def _read(response: Any) -> bytes:
     # read1 and not read: what came before a stall is returned, not lost with the exception.
     try:
-        return response.read1(size) if size else b""
+        return response.read1(BLOCK)
     except (OSError, http.client.HTTPException) as error:
         raise _Again(_reason(error)) from error
 

@@ -190,6 +190,11 @@ def failure(function, *args, **options):
     return text
 
 
+def reasons(function, *args, **options):
+    """The part of the message that says what was tried: the rest has paths, and those have the test's name."""
+    return failure(function, *args, **options).partition(". Three ways")[0]
+
+
 def left_over(cache):
     """The names of files that only a download on its way has."""
     return sorted(path.name for path in cache.rglob("*.partial*"))
@@ -311,7 +316,7 @@ def test_chunked_bodies_arrive_and_a_torn_one_is_noticed(server):
 
 def test_without_length_and_digest_a_file_is_refused(server, cache):
     url = server.on("/w", lambda send: whole(send, length=False, upto=HALF))
-    assert "sent no length" in failure(fetch, "w", [source(url, sha256=None)])
+    assert "sent no length" in reasons(fetch, "w", [source(url, sha256=None)])
     assert not (cache / "w.pt").exists()
 
 
@@ -333,10 +338,10 @@ def test_an_interrupted_download_is_resumed_by_the_next_call(server, cache, monk
     read, blocks = transfer._read, []
     monkeypatch.setattr(transfer, "BLOCK", 10_000)
 
-    def interrupted(response, size):
+    def interrupted(response):
         if len(blocks) == 5:
             raise KeyboardInterrupt
-        blocks.append(read(response, size))
+        blocks.append(read(response))
         return blocks[-1]
 
     monkeypatch.setattr(transfer, "_read", interrupted)
@@ -409,7 +414,7 @@ def test_two_processes_download_once(server, cache):
     go = threading.Event()
 
     def held(send):
-        assert go.wait(60)
+        assert go.wait(20)
         whole(send)
 
     url = server.on("/w", held)
@@ -424,7 +429,7 @@ def test_two_processes_download_once(server, cache):
         for watcher in watchers:
             watcher.start()
         # The server answers only after one process has said that it waits for the other.
-        assert go.wait(60)
+        assert go.wait(20)
         outputs = [process.stdout.read().strip() for process in (one, two)]
         for watcher in watchers:
             watcher.join()
@@ -437,7 +442,7 @@ def test_two_threads_download_once(server, monkeypatch):
     go = threading.Event()
 
     def held(send):
-        assert go.wait(60)
+        assert go.wait(20)
         whole(send)
 
     url = server.on("/w", held)
@@ -468,7 +473,7 @@ def test_a_busy_server_is_asked_again_but_not_for_ever(server, status):
     busy = server.on("/busy", lambda send: error(send, status), whole)
     assert fetch("w", [source(busy)]).read_bytes() == BODY
     always = server.on("/always", lambda send: error(send, status))
-    text = failure(fetch, "w", [source(always, filename="other.pt")])
+    text = reasons(fetch, "w", [source(always, filename="other.pt")])
     assert f"{status}" in text
     assert [path for path, _ in server.requests].count("/always") == transfer.TRIES
 
@@ -482,13 +487,13 @@ def test_a_source_that_always_breaks_at_once_is_given_up(server, cache):
 
 def test_a_source_that_never_answers_is_given_up(server):
     url = server.on("/w", lambda send: send.server.release.wait(20))
-    text = failure(fetch, "w", [source(url)], timeout=0.1)
+    text = reasons(fetch, "w", [source(url)], timeout=0.1)
     assert "timed out (5 times in a row)" in text
 
 
 def test_a_wrong_hash_leaves_nothing_and_the_next_source_is_used(server, cache):
     liar = server.on("/liar", lambda send: whole(send, body=BODY[::-1]))
-    text = failure(fetch, "w", [source(liar)])
+    text = reasons(fetch, "w", [source(liar)])
     assert "sha256" in text
     assert SHA256[:12] in text
     assert len(server.requests) == 1
@@ -506,7 +511,7 @@ def test_a_wrong_hash_leaves_nothing_and_the_next_source_is_used(server, cache):
     ],
 )
 def test_a_web_page_with_status_200_is_not_the_file(server, cache, page):
-    assert "web page" in failure(fetch, "w", [source(server.on("/w", page), sha256=None)])
+    assert "web page" in reasons(fetch, "w", [source(server.on("/w", page), sha256=None)])
     assert not (cache / "w.pt").exists()
 
 
@@ -519,7 +524,7 @@ def test_a_web_page_with_status_200_is_not_the_file(server, cache, page):
     ],
 )
 def test_other_bodies_that_are_not_the_file(server, cache, answer, reason):
-    assert reason in failure(fetch, "w", [source(server.on("/w", answer), sha256=None)])
+    assert reason in reasons(fetch, "w", [source(server.on("/w", answer), sha256=None)])
     assert not (cache / "w.pt").exists()
 
 
@@ -530,7 +535,7 @@ def test_a_host_that_cannot_be_reached_is_tried_once(server, monkeypatch):
     monkeypatch.setattr(transfer.time, "sleep", lambda seconds: pytest.fail("waited for a host that is not there"))
     strange = ["http://[bad/w", "http://127.0.0.1:port/w", "ftp://nowhere.invalid/w", "file:///etc/hostname", "w"]
     urls = ["http://nowhere.invalid/w", f"http://127.0.0.1:{port}/w", *strange]
-    text = failure(fetch, "w", [source(url) for url in urls])
+    text = reasons(fetch, "w", [source(url) for url in urls])
     assert "nowhere.invalid: cannot connect (Name or service not known)" in text
     assert f"127.0.0.1:{port}: cannot connect (Connection refused)" in text
 
@@ -548,8 +553,8 @@ def test_redirects_are_followed_with_the_range_and_resumed(server):
 
 @pytest.mark.parametrize("to", ["file:///etc/hostname", "ftp://nowhere.invalid/w", "gopher://nowhere.invalid/"])
 def test_redirects_lead_to_http_only(server, cache, to):
-    text = failure(fetch, "w", [source(server.on("/w", moved(to)), sha256=None)])
-    assert "redirect" in text.lower()
+    text = reasons(fetch, "w", [source(server.on("/w", moved(to)), sha256=None)])
+    assert "refused" in text or "not allowed" in text
     assert len(server.requests) == 1
     assert not (cache / "w.pt").exists()
 
@@ -562,7 +567,7 @@ def test_redirects_never_leave_https():
 
 
 def test_an_endless_redirect_ends(server):
-    assert "302" in failure(fetch, "w", [source(server.on("/w", moved("/w")))])
+    assert "302" in reasons(fetch, "w", [source(server.on("/w", moved("/w")))])
 
 
 def test_the_token_goes_to_the_hub_and_to_no_other_host(server, monkeypatch):
@@ -625,7 +630,7 @@ def test_the_digest_seen_first_holds_where_none_is_published(server, cache):
     path = fetch("w", sources)
     assert (cache / "w.pt.sha256").read_text() == f"{SHA256}  w.pt\n"
     path.write_bytes(b"damaged")
-    text = failure(fetch, "w", sources)
+    text = reasons(fetch, "w", sources)
     assert "delete that to accept it" in text
     assert path.read_bytes() == b"damaged"
     (cache / "w.pt.sha256").unlink()
@@ -712,9 +717,9 @@ def test_the_cache_folder_is_the_environments_or_the_users(monkeypatch, tmp_path
 def test_offline_never_touches_the_network(server, cache, monkeypatch, variable):
     url = server.on("/w", whole)
     monkeypatch.setenv(variable, "1")
-    assert "forbids the network" in failure(fetch, "w", [source(url)])
-    assert "forbids the network" in failure(fetch_hub, "org/name", ["config.json"])
-    assert "forbids the network" in failure(fetch_release, "w", "w.pt", SHA256, ["org/name"])
+    assert "forbids the network" in reasons(fetch, "w", [source(url)])
+    assert "forbids the network" in reasons(fetch_hub, "org/name", ["config.json"])
+    assert "forbids the network" in reasons(fetch_release, "w", "w.pt", SHA256, ["org/name"])
     assert server.requests == []
     cache.mkdir(exist_ok=True)
     (cache / "w.pt").write_bytes(BODY)
@@ -821,7 +826,7 @@ def test_a_repository_without_weights_names_what_it_lacks(hub):
 def test_a_hub_that_breaks_is_not_a_file_that_is_not_there(hub, server):
     hub({"config.json": b"{}", "model.safetensors": BODY})
     server.on("/org/name/resolve/main/open_clip_config.json", lambda send: error(send, 500))
-    text = failure(fetch_hub_model, "org/name")
+    text = reasons(fetch_hub_model, "org/name")
     assert "500" in text
     assert set(hub.asked()) == {"open_clip_config.json"}
 
@@ -835,7 +840,7 @@ def test_the_sha256_that_the_hub_declares_is_checked(hub, server, cache, redirec
     else:
         lie = [lambda send: whole(send, body=BODY[::-1], X_Linked_ETag=tag)]
         server.on("/org/name/resolve/main/w.bin", *lie, lambda send: whole(send, X_Linked_ETag=tag))
-    assert "sha256" in failure(fetch_hub, "org/name", ["w.bin"])
+    assert "sha256" in reasons(fetch_hub, "org/name", ["w.bin"])
     assert not list(cache.rglob("w.bin"))
     assert (fetch_hub("org/name", ["w.bin"]) / "w.bin").read_bytes() == BODY
 
