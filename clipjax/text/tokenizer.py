@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -97,7 +97,7 @@ def tokenize_with_lengths(
             row[context_length - 1 :] = [END]
     ids = np.zeros((len(rows), context_length), dtype=np.int32)
     filled = np.arange(context_length) < lengths[:, None]
-    ids[filled] = np.fromiter((i for row in rows for i in row), dtype=np.int32, count=filled.sum())
+    ids[filled] = np.fromiter(chain.from_iterable(rows), dtype=np.int32)
     return ids, lengths
 
 
@@ -160,7 +160,7 @@ def _pieces(text: str) -> list[str]:
         text = _MARKS.sub(_in_canonical_order, text)
     mended = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     # Lower-cased in one go: a capital sigma depends on its neighbours.
-    return _SPACES.sub(" ", mended).strip().lower().split(" ")
+    return _SPACES.split(mended.lower())
 
 
 def _in_canonical_order(marks: regex.Match) -> str:

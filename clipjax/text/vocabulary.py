@@ -28,7 +28,7 @@ BYTE_IDS = [_BYTE_ORDER.index(byte) for byte in range(256)]
 
 @cache
 def _merges() -> tuple[tuple[str, str], ...]:
-    text = gzip.decompress(files(__package__).joinpath("vocabulary.txt.gz").read_bytes()).decode("utf-8")
+    text = gzip.decompress(files("clipjax.text").joinpath("vocabulary.txt.gz").read_bytes()).decode("utf-8")
     return tuple((left, right) for left, right in (line.split(" ") for line in text.split("\n")))
 
 

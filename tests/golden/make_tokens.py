@@ -77,6 +77,8 @@ STRINGS = {
         "&nbsp;a&nbsp;",
         "&#8217;s",
         "caf&Atilde;&copy;",
+        "a < b &amp;amp; c",  # ftfy leaves entities alone beside a "<"
+        "<i> &amp;eacute;",
     ],
     "emoji": [
         "\U0001f600",

@@ -207,6 +207,7 @@ def test_too_long_names_the_text_its_place_and_its_count():
 
 def test_what_just_fits_is_neither_refused_nor_cut():
     assert tokenize("dog " * 75)[0].tolist() == [START] + [1929] * 75 + [END]
+    assert tokenize(["dog " * 74, "a dog"])[:, -2:].tolist() == [[END, 0], [0, 0]]
     with pytest.raises(InputError, match="has 78 tokens"):
         tokenize("dog " * 76)
 
