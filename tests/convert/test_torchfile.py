@@ -246,7 +246,7 @@ def test_exotically_compressed_entries_are_refused(tmp_path):
         ("data/0", {"flag_bits": 1}, "encrypted entry (archive/data/0)"),
         ("data/0", {"file_size": 999, "compress_size": 999}, "does not lie where"),
         ("data/0", {"compress_size": 15}, "two lengths"),
-        ("data/0", {"header_offset": 3}, "a header is missing"),
+        ("data/0", {"header_offset": 3}, "damaged"),  # newer versions of zipfile see it first
         ("data/0", {"header_offset": 0}, "does not lie where"),
         ("data/0", {"header_offset": 2**63 + 5}, "a header is missing"),
         ("data.pkl", {"file_size": 9999, "compress_size": 9999}, "cut-short"),
