@@ -1,1 +1,1 @@
-"""Data sets at rest: what they hold, where their files lie, which protocol they are read under."""
+"""Data sets at rest (`source.Source`), the ways to make one, and the pipeline that decodes them."""

@@ -1,0 +1,300 @@
+"""A data set at rest: a table that is known before any pixel is read, and random access to its pictures."""
+
+import dataclasses
+import difflib
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from clipjax import image
+from clipjax.errors import InputError
+
+Picture = bytes | os.PathLike | Image.Image
+
+# What a spreadsheet makes of the age ranges 3-9 and 10-19: 9-Mar, 03-Sep, Mar-9, 19-Oct, Oct-19, or a whole date.
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = f"(?:{'|'.join(_MONTHS)})[a-z]*"
+_DATE = re.compile(
+    rf"\d{{1,4}}[-. /]+{_MONTH}(?:[-. /]+\d{{2,4}})?|{_MONTH}[-. /]+\d{{1,4}}"
+    r"|\d{4}-\d{1,2}-\d{1,2}(?:[T ].*)?|\d{1,2}[./]\d{1,2}[./](?:\d{2,4})?",
+    re.IGNORECASE,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """N pictures and what is known about them.
+
+    Every column of `table` has N entries. "file" is always there: one name per picture, unique, in data-set order.
+    Reserved besides: "label" int64 [N]; "labels" and "difficult" bool [N, C]; "captions" tuples of str; "split",
+    "video" (rows of one clip share it), "anchor". Any other column is a group column of str or numbers. Text is
+    held as object arrays of str. `classes` gives the name of each label index and is None where nothing is labelled.
+
+    `read` gives the encoded bytes, the path or the decoded picture of one row, and may be called from several
+    threads at once. `fingerprint` (hex sha256) identifies the pixels and their order, never the labels.
+
+    Raises InputError where the columns contradict each other, a file is named twice, a label has no class, or a
+    spreadsheet has turned the ranges of a column called "age" into dates.
+    """
+
+    name: str
+    table: Mapping[str, np.ndarray]
+    classes: tuple[str, ...] | None
+    read: Callable[[int], Picture]
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        table = {key: as_column(key, values, self.name) for key, values in self.table.items()}
+        object.__setattr__(self, "table", MappingProxyType(table))
+        object.__setattr__(self, "classes", None if self.classes is None else tuple(map(str, self.classes)))
+        _check(self.name, self.table, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.table["file"])
+
+    def image(self, i: int) -> Image.Image:
+        """The decoded picture of row `i`, in its own mode. Raises InputError naming the data set, row and file."""
+        file = self.table["file"][i]
+        try:
+            return _decode(self.read(int(i)), file)
+        except InputError as error:
+            message = str(error)
+        except OSError as error:
+            message = f"cannot be read ({error.strerror or type(error).__name__}); check the disk or the connection"
+        raise InputError(f"{self.name} row {i}: {message if str(file) in message else f'{file}: {message}'}")
+
+    def select(self, rows: Sequence[int] | np.ndarray | slice) -> "Source":
+        """The data set of these rows, in this order. All rows in their own order are this source itself."""
+        every = np.arange(len(self))
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows)
+            if rows.ndim != 1 or rows.dtype.kind not in "iub" or (rows.dtype.kind == "b" and len(rows) != len(self)):
+                raise InputError(
+                    f"rows of {self.name} are selected by whole numbers or by {len(self)} truth values, got"
+                    f" {rows.dtype} {list(rows.shape)}"
+                )
+            wrong = rows[(rows < 0) | (rows >= len(self))] if rows.dtype.kind != "b" else ()
+            if len(wrong):
+                raise InputError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {wrong[0]}")
+        kept = every[rows]
+        if not len(kept):
+            raise InputError(f"no row of {self.name} is selected; select at least one of its {len(self)}")
+        if len(kept) == len(self) and (kept == every).all():
+            return self
+        read = self.read
+        return Source(
+            name=self.name,
+            table={key: values[kept] for key, values in self.table.items()},
+            classes=self.classes,
+            read=lambda i: read(int(kept[i])),
+            fingerprint=digest([self.fingerprint, "select", kept.astype("<i8").tobytes()]),
+        )
+
+
+def as_path(path: str | os.PathLike) -> Path | epath.Path:
+    """A local path as pathlib's, "gs://..." (or s3://, az://, hf://) as etils'."""
+    text = os.fspath(path)
+    return epath.Path(text) if "://" in text else Path(text)
+
+
+def digest(parts: Iterable[str | bytes]) -> str:
+    """Hex sha256 over the parts, with their lengths, so that no two lists of parts collide."""
+    h = hashlib.sha256()
+    for part in parts:
+        part = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
+        h.update(b"%d:" % len(part))
+        h.update(part)
+    return h.hexdigest()
+
+
+def fingerprint(kind: str, names: Sequence[str], stamps: Sequence[Any], **protocol: Any) -> str:
+    """The fingerprint of files in this order: what made the source, names, stamps (see `stamp_files`), protocol."""
+    rows = (json.dumps([str(name), stamp]) for name, stamp in zip(names, stamps, strict=True))
+    return digest([kind, json.dumps(protocol, sort_keys=True), *rows])
+
+
+def stamp_files(paths: Sequence[str | os.PathLike], threads: int = 16) -> list[tuple[int, int] | None]:
+    """Size in bytes and time of last change of every file, None where there is none.
+
+    Threads, because a million answers from a network disk or a bucket take hours one after the other.
+    """
+
+    def stamps(chunk: Sequence[str | os.PathLike]) -> list[tuple[int, int] | None]:
+        return [_stamp(path) for path in chunk]
+
+    size = 1024 if not paths or "://" not in os.fspath(paths[0]) else 16
+    chunks = [paths[i : i + size] for i in range(0, len(paths), size)]
+    if len(chunks) < 2:
+        return stamps(paths)
+    with ThreadPoolExecutor(threads) as pool:
+        return [stamp for chunk in pool.map(stamps, chunks) for stamp in chunk]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'; nearest: "x"' where one of the known words is near, else ''."""
+    close = difflib.get_close_matches(str(word), list(map(str, known)), 1, 0.5)
+    return f'; nearest: "{close[0]}"' if close else ""
+
+
+def as_column(key: str, values: Any, where: str) -> np.ndarray:
+    """One column in the form that `Source` promises for that name."""
+    if key in ("labels", "difficult"):
+        return np.asarray(values, bool)
+    if key == "captions":
+        rows = ((row,) if isinstance(row, str) else tuple(map(str, row)) for row in values)
+        return np.fromiter(rows, object, len(values))
+    if not isinstance(values, np.ndarray):
+        values = list(values)
+        # Not through numpy's own text type: it gives every value the width of the longest.
+        array = (
+            np.asarray(values)
+            if not any(isinstance(value, str) for value in values[:1])
+            else np.asarray(values, object)
+        )
+    else:
+        array = values
+    if key == "label":
+        if array.size and array.dtype.kind not in "iu":
+            raise InputError(f"{where}: labels are class indices (whole numbers), got {array.dtype}")
+        return array.astype(np.int64, copy=False)
+    if array.dtype.kind in "iufb" and key not in ("file", "split", "video"):
+        return array
+    if array.dtype == object and all(type(value) is str for value in array):
+        return array
+    return np.fromiter(map(str, values), object, len(values))
+
+
+def class_index(values: Sequence[Any], classes: Sequence[str] | None, where: str, files: Sequence[str]):
+    """Label values of a table -> (int64 [N] indices, class names).
+
+    Text names a class. Whole numbers are indices into `classes`, unless every class name is itself a whole number:
+    then they are names. Without `classes`, the different values are the classes, sorted. Raises InputError naming
+    the first value that has no class, with its row and file.
+    """
+    array = np.asarray(values)
+    numbers = array.dtype.kind in "iu"
+    if classes is None:
+        found, index = np.unique(array if numbers else np.asarray(array, object), return_inverse=True)
+        return index.astype(np.int64), tuple(str(value) for value in found)
+    classes = tuple(map(str, classes))
+    if numbers and not all(re.fullmatch(r"-?\d+", name) for name in classes):
+        check_labels(array, classes, where, files)
+        return array.astype(np.int64), classes
+    known = {name: i for i, name in reversed(list(enumerate(classes)))}
+    index = np.empty(len(array), np.int64)
+    for row, value in enumerate(array.tolist()):
+        position = known.get(str(value))
+        if position is None:
+            raise InputError(
+                f"{where}: label {value!r} (row {row}, {files[row]}) is not among the {len(classes)} classes"
+                f"{nearest(value, classes)}; correct the table or the class list"
+            )
+        index[row] = position
+    return index, classes
+
+
+def check_labels(labels: np.ndarray, classes: Sequence[str], where: str, files: Sequence[str]) -> None:
+    """Raises InputError for the first class index outside the class list."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        row = wrong[0]
+        raise InputError(
+            f"{where}: label {labels[row]} (row {row}, {files[row]}) is outside the class list of {len(classes)}"
+            f" (0 to {len(classes) - 1}); correct the labels or the class list"
+        )
+
+
+def check_ages(values: np.ndarray, where: str, files: Sequence[str]) -> None:
+    """Raises InputError where a spreadsheet has made dates of age ranges ("9-Mar" was "3-9")."""
+    if values.dtype.kind in "iufb":
+        return
+    for value in dict.fromkeys(values.tolist()):
+        if _DATE.fullmatch(value.strip()):
+            row = values.tolist().index(value)
+            raise InputError(
+                f'{where}: age "{value}" (row {row}, {files[row]}) is a range that a spreadsheet turned into a date'
+                f"{_range_of(value)}; export the column again as text, or take the original table"
+            )
+
+
+def _range_of(date: str) -> str:
+    found = re.fullmatch(rf"(?:(\d{{1,2}})[-. ]*)?({_MONTH})[-. ]*(\d{{1,2}})?", date.strip(), re.IGNORECASE)
+    if not found or not (found[1] or found[3]):
+        return ""
+    month = _MONTHS.index(found[2][:3].lower()) + 1
+    low, high = sorted((month, int(found[1] or found[3])))
+    return f' (it was "{low}-{high}")'
+
+
+def _check(name: str, table: Mapping[str, np.ndarray], classes: tuple[str, ...] | None) -> None:
+    if "file" not in table:
+        raise InputError(f'{name}: no column "file"; every picture needs a name')
+    files = table["file"]
+    if not len(files):
+        raise InputError(f"{name} holds no pictures; check the path and the split")
+    for key, values in table.items():
+        if len(values) != len(files):
+            raise InputError(f'{name}: column "{key}" has {len(values)} entries for {len(files)} files')
+    if len(set(files)) != len(files):
+        first: dict[str, int] = {}
+        for row, file in enumerate(files):
+            if first.setdefault(file, row) != row:
+                raise InputError(f"{name}: {file} is named twice (rows {first[file]} and {row}); keep one of them")
+    for key in ("label", "labels"):
+        if key in table and classes is None:
+            raise InputError(f'{name}: column "{key}" needs class names; give classes')
+    if classes is not None and "label" in table:
+        check_labels(table["label"], classes, name, files)
+    for key in ("labels", "difficult"):
+        if key in table and table[key].shape != (len(files), len(classes or ())):
+            shape = [len(files), len(classes or ())]
+            raise InputError(f'{name}: column "{key}" has shape {list(table[key].shape)}, expected {shape}')
+    for key, values in table.items():
+        if key.lower() == "age":
+            check_ages(values, name, files)
+
+
+class _Named(io.BytesIO):
+    """Bytes with a name, which `image.open_image` puts into its messages."""
+
+    def __init__(self, data: bytes, name: str):
+        super().__init__(data)
+        self.name = name
+
+
+def _decode(read: Picture, file: str) -> Image.Image:
+    if isinstance(read, Image.Image):
+        return read
+    if isinstance(read, bytes | bytearray | memoryview):
+        if not len(read):
+            raise InputError(f"{file} is empty (0 bytes); fetch or copy it again")
+        return image.open_image(_Named(bytes(read), file))
+    if "://" in os.fspath(read):
+        try:
+            return _decode(epath.Path(read).read_bytes(), file)
+        except FileNotFoundError as error:
+            raise InputError(f"{os.fspath(read)}: no such file; check the path") from error
+    return image.open_image(read)
+
+
+def _stamp(path: str | os.PathLike) -> tuple[int, int] | None:
+    try:
+        if "://" in os.fspath(path):
+            found = epath.Path(path).stat()
+            return found.length, found.mtime
+        status = os.stat(path)
+        return status.st_size, status.st_mtime_ns
+    except OSError:
+        # A missing picture is skipped and named when its turn comes; here it is one more state of the data set.
+        return None
