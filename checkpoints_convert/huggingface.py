@@ -65,12 +65,12 @@ DIALECT = Dialect(
     },
 )
 
-TEXT_DEFAULTS = {
+TEXT_DEFAULTS: dict[str, Any] = {
     "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
     "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
     "eos_token_id": 49407,
 }  # fmt: skip
-VISION_DEFAULTS = {
+VISION_DEFAULTS: dict[str, Any] = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
     "num_channels": 3, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
 }  # fmt: skip
@@ -138,7 +138,7 @@ def read_config(folder: Path) -> CLIP:
         raise InputError(f"{where}: {error}") from error
 
 
-def _pixel_statistics(folder: Path, image_size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _pixel_statistics(folder: Path, image_size: int) -> tuple[Any, Any]:
     where = folder / "preprocessor_config.json"
     if not where.is_file():
         return catalog.OPENAI_MEAN, catalog.OPENAI_STD  # CLIPImageProcessor's own defaults

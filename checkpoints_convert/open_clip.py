@@ -20,14 +20,28 @@ WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetens
 
 # What open_clip assumes where a configuration is silent (CLIPVisionCfg and CLIPTextCfg). Read: the first group.
 # The second group are options of other architectures: anything but the value here is refused by name.
-VISION = {"image_size": 224, "layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16}
+VISION: dict[str, Any] = {
+    "image_size": 224,
+    "layers": 12,
+    "width": 768,
+    "head_width": 64,
+    "mlp_ratio": 4.0,
+    "patch_size": 16,
+}
 VISION_FIXED: dict[str, tuple[Any, ...]] = {
     "ls_init_value": (None,), "attentional_pool": (False,), "no_ln_pre": (False,), "pos_embed_type": ("learnable",),
     "final_ln_after_pool": (False,), "pool_type": ("tok",), "act_kwargs": (None, {}), "norm_kwargs": (None, {}),
     "block_type": (None, "default"), "qk_norm": (False,), "scaled_cosine_attn": (False,), "scale_heads": (False,),
     "scale_attn_inner": (False,), "scale_attn": (False,), "scale_fc": (False,), "timm_model_name": (None,),
 }  # fmt: skip
-TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
+TEXT: dict[str, Any] = {
+    "context_length": 77,
+    "vocab_size": 49408,
+    "width": 512,
+    "heads": 8,
+    "layers": 12,
+    "mlp_ratio": 4.0,
+}
 TEXT_FIXED: dict[str, tuple[Any, ...]] = {
     "hf_tokenizer_name": (None,), "tokenizer_mode": (None,), "tokenizer_kwargs": (None, {}), "ls_init_value": (None,),
     "embed_cls": (False,), "no_causal_mask": (False,), "final_ln_after_pool": (False,), "pool_type": ("argmax",),

@@ -156,6 +156,14 @@ def fetch_release(
     raise InputError(_advice(name, tried, root, filename, source.url, hub))
 
 
+def release_path(filename: str, sha256: str, hub: Sequence[str] = (), cache: Path | None = None) -> Path | None:
+    """Where the cache has a release, OpenAI's file or a mirror's weights; by name only, nothing is read or fetched."""
+    root = cache_dir() if cache is None else Path(cache)
+    sources = [Source(openai_url(sha256, filename), filename, sha256)]
+    sources += [_hub_source(repo, "main", required[-1]) for repo in hub for required, _ in HUB_LAYOUTS]
+    return cached_path(sources, root)
+
+
 def fetch_hub(
     repo: str,
     filenames: Sequence[str],

@@ -44,7 +44,7 @@ def find_weights(source: str | os.PathLike, activation: str | None = None) -> we
         path = download.fetch_release(release.name, release.filename, release.sha256, release.hub)
         found = _read(path, activation)
         if found.config != release.config:
-            raise InputError(f"{path}: is not {release.name} as its catalogue row describes it; delete it and try again")
+            raise InputError(f"{path}: is not {release.name} as the catalogue describes it; delete it and try again")
         return dataclasses.replace(found, name=release.name)
     if text.startswith("hf://"):
         repo = text.removeprefix("hf://").strip("/")

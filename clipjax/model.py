@@ -48,7 +48,7 @@ class Model:
         return jnp.asarray(self.encoder.texts(tokens))
 
     def __call__(self, pixels: np.ndarray | jax.Array, tokens: np.ndarray | jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Logits per image [B, C] and per text [C, B]: cosine similarity times exp(logit_scale), as OpenAI's forward."""
+        """Logits per image [B, C] and per text [C, B], cosine times exp(logit_scale): OpenAI's forward."""
         per_image = clip.logits(self.params, self.encode_image(pixels), self.encode_text(tokens))
         return per_image, per_image.T
 

@@ -11,14 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax classify`."""
     parser.add_argument("images", nargs="+", metavar="IMAGE")
     parser.add_argument("--classes", required=True, help="a,b,c or a text file with one class a line")
-    parser.add_argument("--model", help="released name, weights file, folder or hf://org/name (default: the demo model)")
-    parser.add_argument("--template", action="append", help='prompt around the class (default: "a photo of a {}."); repeatable')
+    parser.add_argument(
+        "--model", help="released name, weights file, folder or hf://org/name (default: the demo model)"
+    )
+    parser.add_argument(
+        "--template", action="append", help='prompt around the class (default: "a photo of a {}."); repeatable'
+    )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show (default: 5)")
     parser.add_argument("--json", action="store_true", help="one JSON list instead of the table")
 
@@ -40,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         say("model: the embedded demo (emoji artwork only); --model=ViT-B/32 answers with OpenAI's weights")
     model = loading.load(args.model or loading.DEMO)
     probabilities = model.classify(pictures, classes, templates)
-    answers = []
+    answers: list[dict[str, Any]] = []
     for file, row in zip(args.images, probabilities, strict=True):
         best = sorted(range(len(classes)), key=lambda i: -row[i])[: args.top]
         answers.append({"file": file, "top": [{"class": classes[i], "probability": float(row[i])} for i in best]})
@@ -51,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
     for answer in answers:
         print(answer["file"])
         for guess in answer["top"]:
-            print(f"  {guess['probability']:7.2%}  {guess['class']:<{width}}  {'#' * round(30 * guess['probability'])}".rstrip())
+            bar = "#" * round(30 * guess["probability"])
+            print(f"  {guess['probability']:7.2%}  {guess['class']:<{width}}  {bar}".rstrip())
 
 
 def read_classes(text: str) -> list[str]:

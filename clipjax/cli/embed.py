@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax embed`."""
     parser.add_argument("--model", required=True, help="released name, weights file, folder or hf://org/name")
-    parser.add_argument("--images", metavar="DIR_OR_LIST", help="a folder of pictures, or a text file with one path a line")
+    parser.add_argument(
+        "--images", metavar="DIR_OR_LIST", help="a folder of pictures, or a text file with one path a line"
+    )
     parser.add_argument("--texts", metavar="FILE", help="a text file, one text a line")
     parser.add_argument("--truncate", action="store_true", help="cut texts that are too long instead of stopping")
     parser.add_argument("--out", required=True, metavar="F.npz")
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     files = [str(f) for f in image.find_images(args.images)] if args.images else []
     lines = _read_lines(args.texts) if args.texts else []
     model = loading.load(args.model)
-    arrays: dict[str, np.ndarray] = {"logit_scale": np.asarray(model.params["logit_scale"], np.float32)}
+    arrays: dict[str, Any] = {"logit_scale": np.asarray(model.params["logit_scale"], np.float32)}
     if args.texts:
         tokens = text.tokenize(lines, model.config.text.context_length, truncate=args.truncate)
         arrays |= {"texts": np.array(lines), "text_features": model.encoder.texts(tokens)}

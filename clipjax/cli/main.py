@@ -17,7 +17,9 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 
 def verbs() -> list[str]:
     """Every module beside this one."""
-    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module("clipjax.cli").__path__) if m.name != "main")
+    return sorted(
+        m.name for m in pkgutil.iter_modules(importlib.import_module("clipjax.cli").__path__) if m.name != "main"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,7 @@ def run(args: argparse.Namespace) -> None:
     from clipjax import download
     from clipjax.models import catalog
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for r in catalog.RELEASES:
         path = download.release_path(r.filename, r.sha256, r.hub)
         rows.append(

@@ -23,7 +23,7 @@ from clipjax.models.text import TextTransformer
 from clipjax.models.vit import VisionTransformer
 
 Params = dict[str, Any]
-TOWERS = {ViT: VisionTransformer, ResNet: ModifiedResNet, Text: TextTransformer}
+TOWERS: dict[type, Any] = {ViT: VisionTransformer, ResNet: ModifiedResNet, Text: TextTransformer}
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _skeleton(tower: ViT | ResNet | Text, embed_dim: int):
     return graphdef, spec
 
 
-def _bind(tower: ViT | ResNet | Text, embed_dim: int, params: Params, prefix: str):
+def _bind(tower: ViT | ResNet | Text, embed_dim: int, params: Params, prefix: str) -> Any:
     """The tower's module holding `params`, matched by name and shape.
 
     `nnx.merge` alone matches a pure dict's leaves by position: with string keys, which sort as 0, 1, 10, 11, 2,

@@ -1,0 +1,114 @@
+"""The house rules of the design: who may import whom, how large a room may be, what never enters the repository."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("clipjax", "checkpoints_convert")
+# A room (longest matching prefix) -> what it may import of ours, and of the libraries that are fenced in.
+EVERYONE = {"clipjax.errors"}
+ARROWS: dict[str, set[str]] = {
+    "clipjax": set(),
+    "clipjax.errors": set(),
+    "clipjax.progress": set(),
+    "clipjax.models": {"clipjax.models", "jax", "flax"},
+    "clipjax.text": {"clipjax.text"},
+    "clipjax.image": set(),
+    "clipjax.transfer": {"clipjax.progress"},
+    "clipjax.download": {"clipjax.progress", "clipjax.transfer"},
+    "clipjax.parallel": {"jax"},
+    "clipjax.encoder": {"clipjax.models", "clipjax.parallel", "jax"},
+    "clipjax.analysis": {"clipjax.analysis"},
+    "clipjax.data": {"clipjax.data", "clipjax.image", "clipjax.progress"},
+    "clipjax.probes": {"clipjax.probes", "clipjax.analysis", "clipjax.parallel", "jax"},
+    "clipjax.model": {"clipjax.encoder", "clipjax.image", "clipjax.models", "clipjax.probes", "clipjax.text", "jax"},
+    "clipjax.loading": {
+        "clipjax.download",
+        "clipjax.model",
+        "clipjax.models",
+        "clipjax.progress",
+        "checkpoints_convert",
+    },
+    "clipjax.demo": {"clipjax.image"},
+    "clipjax.cli": {"clipjax", "checkpoints_convert", "jax"},
+    "checkpoints_convert": {"checkpoints_convert", "clipjax.models", "clipjax.text"},
+}
+FENCED = ("jax", "flax", "torch", "tensorflow", "clipjax", "checkpoints_convert")
+
+
+def modules():
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(path: Path):
+    """Absolute names of everything a file imports, also inside functions; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the arrow"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, room: str) -> bool:
+    return name == room or name.startswith(room + ".")
+
+
+def room_of(module: str) -> str:
+    return max((r for r in ARROWS if within(module, r)), key=len)
+
+
+def forbidden(module: str, path: Path) -> list[str]:
+    if module == "clipjax":
+        return []  # the table of contents names everything, lazily
+    allowed = ARROWS[room_of(module)] | EVERYONE
+    fenced = (n for n in imports(path) if any(within(n, f) for f in FENCED))
+    return [n for n in fenced if not any(within(n, a) for a in allowed)]
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda x: x if isinstance(x, str) else "")
+def test_imports_follow_the_arrows(module, path):
+    assert room_of(module) != "clipjax" or module == "clipjax", f"{module} has no room in ARROWS"
+    assert forbidden(module, path) == []
+
+
+def test_the_arrow_check_sees_a_wrong_import(tmp_path):
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def f():\n    from clipjax.cli import main\n    import torch.nn\n")
+    assert forbidden("clipjax.image", wrong) == ["clipjax.cli.main", "torch.nn"]
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda x: x if isinstance(x, str) else "")
+def test_files_and_functions_stay_small(module, path):
+    source = path.read_text()
+    assert source.count("\n") <= 500, f"{module}: split it as one step"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= 70, f"{module}:{node.name} has {length} lines"
+    assert path.stem not in ("utils", "helpers", "misc"), f"{module}: name a file by what it holds"
+
+
+def test_importing_clipjax_is_light():
+    """No device is started and no heavy library is imported before one is needed."""
+    code = (
+        "import sys, clipjax; clipjax.tokenize(['a']); print([m for m in ('jax', 'flax', 'torch') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert out.stdout.strip() == "[]"
+
+
+def test_public_names_resolve_and_have_docstrings():
+    import clipjax
+
+    for name in clipjax.__all__:
+        assert getattr(clipjax, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = clipjax.nothing
