@@ -73,6 +73,7 @@ class Prompts:
     source: str
     names: tuple[tuple[str, ...], ...] = ()
     own: tuple[str, ...] = ()
+    count: int = 0  # how many classes there are; also where their names come from the data
 
     def index(self) -> dict[str, int]:
         """Own name (normalised as `plain` does) -> label; the way from an annotation to the paper's class order."""
@@ -101,6 +102,7 @@ def prompts(key: str) -> Prompts:
         source=stored["source"],
         names=names,
         own=tuple(stored.get("own", ())),
+        count=stored.get("count", len(names)),
     )
 
 
