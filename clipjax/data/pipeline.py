@@ -1,0 +1,104 @@
+"""Rows of a source, decoded in threads ahead of the device, in order and in equal batches."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from clipjax import image
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """What became of the next rows: those with pixels, and those without and why.
+
+    rows: int64 [b], rows of the source, in the order asked for.
+    pixels: [b, S, S, 3], float32 normalised or uint8 as cropped.
+    skipped: (row, file, reason) of every picture that is missing or damaged; b + len(skipped) rows were worked on.
+    """
+
+    rows: np.ndarray
+    pixels: np.ndarray
+    skipped: list[tuple[int, str, str]]
+
+
+def batches(
+    source: Source,
+    rows: Sequence[int] | np.ndarray,
+    spec: image.Preprocess,
+    batch_size: int,
+    threads: int | None = None,
+    dtype: type[np.floating] | type[np.integer] = np.float32,
+) -> Iterator[Batch]:
+    """Yields ceil(len(rows) / batch_size) batches; batch k stands for rows[k * batch_size : (k + 1) * batch_size].
+
+    `rows` is where several processes share the work (rows[process::count]) and where a resumed run goes on. A
+    picture that cannot be read leaves a gap, which never moves the later batches; how many gaps are too many is the
+    caller's decision. While the caller works on one batch, `threads` (None: one per usable processor) decode the
+    next: at most two batches and a few pictures are in memory. uint8 (`image.normalise` turns it into the float32
+    form) is a quarter of that, and of the way to the device.
+    """
+    rows = np.asarray(rows, np.int64)
+    if batch_size < 1:
+        raise InputError(f"batch size {batch_size} is not positive")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1, got {threads}")
+    if dtype not in (np.float32, np.uint8):
+        raise InputError(f"pixels are float32 or uint8, not {np.dtype(dtype)}")
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(source)):
+        raise InputError(f"{source.name} has rows 0 to {len(source) - 1}; asked for {rows.min()} to {rows.max()}")
+    return _batches(source, rows, spec, batch_size, threads or _usable_processors(), dtype)
+
+
+def _batches(
+    source: Source, rows: np.ndarray, spec: image.Preprocess, batch_size: int, threads: int, dtype: type
+) -> Iterator[Batch]:
+    if not len(rows):
+        return
+    import grain  # it imports jax, which whoever only reads tables does without
+
+    transform = image.preprocess if dtype is np.float32 else image.preprocess_uint8
+
+    def work(row: np.int64) -> np.ndarray | str:
+        try:
+            picture = source.image(int(row))
+        except InputError as error:
+            return str(error)
+        try:
+            return transform(picture, spec, threads=1)[0]
+        except InputError as error:
+            # It counts the pictures of its own call, of which this is the only one.
+            return source.table["file"][row] + str(error).removeprefix("picture 0")
+
+    # Threads, not grain's processes: Pillow releases the interpreter lock, and its processes need parsed absl flags.
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=batch_size + 2 * threads)
+    results = iter(grain.MapDataset.source(rows).map(work).to_iter_dataset(options))
+    try:
+        for start in range(0, len(rows), batch_size):
+            yield _collect(source, rows[start : start + batch_size], results, spec.image_size, dtype)
+    finally:
+        results.close()
+
+
+def _collect(source: Source, rows: np.ndarray, results: Iterator[np.ndarray | str], size: int, dtype: type) -> Batch:
+    pixels = np.empty((len(rows), size, size, 3), dtype)
+    kept: list[int] = []
+    skipped: list[tuple[int, str, str]] = []
+    for row in rows.tolist():
+        result = next(results)
+        if isinstance(result, str):
+            skipped.append((row, source.table["file"][row], result))
+        else:
+            pixels[len(kept)] = result
+            kept.append(row)
+    return Batch(np.asarray(kept, np.int64), pixels[: len(kept)], skipped)
+
+
+def _usable_processors() -> int:
+    # A container is often given fewer processors than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
