@@ -165,7 +165,9 @@ def _only_this_machine(monkeypatch, tmp_path):
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
     monkeypatch.setattr(socket.socket, "connect", connect_local)
     monkeypatch.setattr(transfer, "BACKOFF", 0.0)
-    for name in ("CLIPJAX_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT", "CLIPJAX_OPENAI_ENDPOINT"):
+    for name in ("CLIPJAX_OFFLINE", "HF_HUB_OFFLINE", "CLIPJAX_QUIET"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HF_TOKEN", "HF_ENDPOINT", "CLIPJAX_OPENAI_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -203,11 +205,12 @@ def left_over(cache):
 # --- delivering -------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_fetched_once_and_then_no_request_is_made(server, cache, capsys):
+def test_a_file_is_fetched_once_and_then_no_request_is_made(server, cache, capsys, monkeypatch):
     url = server.on("/w", whole)
     path = fetch("ViT-B/32", [source(url)])
     assert path == cache / "w.pt"
     assert path.read_bytes() == BODY
+    monkeypatch.setattr(download, "hash_file", lambda *args: pytest.fail("hashed a file that was just verified"))
     assert fetch("ViT-B/32", [source(url)]) == path
     assert len(server.requests) == 1
     assert left_over(cache) == []
@@ -219,7 +222,7 @@ def test_a_file_is_fetched_once_and_then_no_request_is_made(server, cache, capsy
 @pytest.mark.parametrize("breaks", [half, stall])
 def test_a_broken_transfer_goes_on_where_it_stopped(server, breaks):
     url = server.on("/w", breaks, whole)
-    assert fetch("w", [source(url)], timeout=0.2).read_bytes() == BODY
+    assert fetch("w", [source(url)], timeout=1.0).read_bytes() == BODY
     assert server.headers("Range") == [None, f"bytes={HALF}-"]
     assert server.headers("If-Range") == [None, '"one"']
     assert server.sent == len(BODY)
@@ -291,7 +294,8 @@ def test_another_range_than_asked_for_is_not_appended(server):
         send.body(206, BODY[HALF - 5 :], length=True)
 
     url = server.on("/w", half, shifted, whole)
-    assert fetch("w", [source(url)]).read_bytes() == BODY
+    # Without a digest, which would find the mixture out by itself.
+    assert fetch("w", [source(url, sha256=None)]).read_bytes() == BODY
     assert server.headers("Range") == [None, f"bytes={HALF}-", None]
 
 
@@ -326,7 +330,7 @@ def test_a_connection_kept_open_after_the_last_byte_does_not_hang(server):
         send.server.release.wait(20)
 
     # No deadline is measured: one read past the end would be a timeout, and a second request.
-    assert fetch("w", [source(server.on("/w", keeps))], timeout=0.5).read_bytes() == BODY
+    assert fetch("w", [source(server.on("/w", keeps))], timeout=5.0).read_bytes() == BODY
     assert len(server.requests) == 1
 
 
@@ -414,7 +418,7 @@ def test_two_processes_download_once(server, cache):
     go = threading.Event()
 
     def held(send):
-        assert go.wait(20)
+        go.wait(20)
         whole(send)
 
     url = server.on("/w", held)
@@ -442,7 +446,7 @@ def test_two_threads_download_once(server, monkeypatch):
     go = threading.Event()
 
     def held(send):
-        assert go.wait(20)
+        go.wait(20)
         whole(send)
 
     url = server.on("/w", held)
@@ -538,6 +542,21 @@ def test_a_host_that_cannot_be_reached_is_tried_once(server, monkeypatch):
     text = reasons(fetch, "w", [source(url) for url in urls])
     assert "nowhere.invalid: cannot connect (Name or service not known)" in text
     assert f"127.0.0.1:{port}: cannot connect (Connection refused)" in text
+
+
+def test_a_network_that_goes_away_in_the_middle_is_waited_for(server, monkeypatch):
+    connect, calls = socket.socket.connect, []
+
+    def flaky(self, address):
+        calls.append(address)
+        if len(calls) == 2:
+            raise OSError(101, "Network is unreachable")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", flaky)
+    assert fetch("w", [source(server.on("/w", half, whole))]).read_bytes() == BODY
+    assert len(calls) == 3
+    assert server.sent == len(BODY)
 
 
 # --- redirects and tokens ---------------------------------------------------------------------------------------
@@ -668,10 +687,11 @@ def test_a_cache_that_cannot_be_written_is_one_line(server, tmp_path):
     assert server.requests == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
 def test_a_folder_without_write_permission(server, cache):
     cache.mkdir()
     cache.chmod(0o555)
+    if os.access(cache, os.W_OK):
+        pytest.skip("nothing is read-only to root")
     assert "Permission denied" in failure(fetch, "w", [source(server.on("/w", whole))])
 
 

@@ -81,9 +81,10 @@ def test_a_short_stage_is_one_plain_line():
 def test_bytes_are_shown_in_megabytes_and_start_is_not_in_the_rate():
     stream = Terminal()
     run(stream, [5_000_000], total=353_976_522, unit="B", seconds=2.0, start=100_000_000)
-    first = stream.getvalue().split("\r\x1b[K")[1]
+    first, last = stream.getvalue().split("\r\x1b[K")[1:]
     # (353.98 - 105) MB at 2.5 MB/s are 99.6 s.
     assert first == "encode: 105.0/354.0 MB  29%  2.5 MB/s  ETA 1:40"
+    assert last == "encode: 105.0/354.0 MB  29%  2.5 MB/s  in 0:02\n"
 
 
 def test_without_a_total_there_is_no_percentage_and_no_eta():
