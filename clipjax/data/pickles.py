@@ -1,0 +1,53 @@
+"""CIFAR's pickles, read with an unpickler that knows numpy arrays and nothing else.
+
+A pickle is a program: an ordinary `pickle.load` of a downloaded file runs whatever its author wrote. CIFAR's files
+are Python 2 pickles of a dict of byte strings, lists and one array.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipjax.data.annotations import raw
+from clipjax.errors import InputError
+
+# Under the module names of numpy 1 (CIFAR's own) and 2.
+_ALLOWED = {
+    (f"numpy.{core}.multiarray", "_reconstruct"): np._core.multiarray._reconstruct for core in ("core", "_core")
+} | {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}  # fmt: skip
+
+
+class _Arrays(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise InputError(f"it names {module}.{name}, which CIFAR's files do not")
+        return _ALLOWED[module, name]
+
+
+def load(path: Path) -> dict[bytes, Any]:
+    """The dict in a CIFAR pickle; its keys and strings are bytes, as Python 2 wrote them.
+
+    InputError where the file is missing, damaged, or would run anything: only numpy arrays are allowed.
+    """
+    data = raw(path)
+    try:
+        found = _Arrays(io.BytesIO(data), encoding="bytes").load()
+    except InputError as error:
+        raise InputError(f"{path} is refused: {error}; fetch it again from the data set's own page") from error
+    except Exception as error:  # a damaged pickle raises almost anything
+        raise InputError(f"{path} is no CIFAR batch ({error}); fetch or unpack it again") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is no CIFAR batch (it holds {type(found).__name__}); fetch or unpack it again")
+    return found
+
+
+def entry(found: dict[bytes, Any], path: Path, key: str) -> Any:
+    """One value of the dict; InputError names the file and the key that is missing."""
+    if key.encode() not in found:
+        raise InputError(f'{path} is no CIFAR batch ("{key}" is missing); fetch or unpack it again')
+    return found[key.encode()]
