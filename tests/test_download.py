@@ -875,7 +875,8 @@ def test_a_release_comes_from_openai_first_and_from_the_hub_when_that_is_gone(hu
     folder = fetch_release("ViT-B/32", "ViT-B-32.pt", SHA256, ["org/none", "org/name"])
     assert folder == cache / "hub" / "org--name" / "main"
     asked = hub.asked()
-    assert download.release_path("ViT-B-32.pt", SHA256, ["org/none", "org/name"]) == folder
+    weights = folder / "open_clip_model.safetensors"
+    assert download.release_path("ViT-B-32.pt", SHA256, ["org/none", "org/name"]) == weights
     assert download.release_path("ViT-B-32.pt", SHA256, ["org/none"]) is None
     assert fetch_release("ViT-B/32", "ViT-B-32.pt", SHA256, ["org/none", "org/name"]) == folder
     assert hub.asked() == asked
