@@ -9,22 +9,31 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from clipjax import parallel
 from clipjax.errors import InputError
 from clipjax.models import clip
-from clipjax.models.config import CLIP
+from clipjax.models.config import CLIP, ViT
 
 DTYPES = ("float32", "bfloat16")
+FEATURES = ("proj", "pre_proj")  # after and before the projection into the joint embedding
+MAPPINGS = ("shard_map", "pmap")
+PLACEMENTS = ("replicated", "fsdp")
 TEXT_LENGTHS = 8  # texts are cut to a multiple of this: at most context_length / 8 programs are compiled
 
 
 class Encoder:
     """Both towers of one model on a mesh.
 
-    Parameters go to the devices once, in float32. `dtype` is the compute dtype; LayerNorm, BatchNorm and softmax
-    stay in float32 and features come back in float32. `batch_size` counts rows over all devices.
+    Parameters go to the devices once, in float32: whole on each ("replicated"), or cut by path rules and gathered
+    layer by layer as they are needed ("fsdp"). `dtype` is the compute dtype; LayerNorm, BatchNorm and softmax stay
+    in float32 and features come back in float32.
+
+    `batch_size` counts rows per device. With `full_batches` every batch has exactly that many, so that a row's
+    features do not depend on how many rows or devices there are; without, a small input compiles a small program.
+    On several hosts each brings its own rows, all make the same number of calls, and each gets its rows back.
     """
 
     def __init__(
@@ -35,36 +44,46 @@ class Encoder:
         dtype: str = "float32",
         batch_size: int = 64,
         mesh: Mesh | None = None,
+        full_batches: bool = False,
+        mapping: str = "shard_map",
+        placement: str = "replicated",
     ):
-        if dtype not in DTYPES:
-            raise InputError(f"unknown compute dtype {dtype!r}; choose {' or '.join(DTYPES)}")
+        for name, value, known in (
+            ("compute dtype", dtype, DTYPES),
+            ("mapping", mapping, MAPPINGS),
+            ("parameter placement", placement, PLACEMENTS),
+        ):
+            if value not in known:
+                raise InputError(f"unknown {name} {value!r}; choose {' or '.join(known)}")
         if batch_size < 1:
             raise InputError(f"batch size {batch_size} is not positive")
+        if (mapping, placement) == ("pmap", "fsdp"):
+            raise InputError("the pmap adapter holds whole parameters on each device; fsdp needs shard_map")
         clip.check(config, clip.flatten(params), "params")
         self.config, self.params, self.batch_size = config, params, batch_size
         self.mesh = parallel.data_mesh() if mesh is None else mesh
-        compute = jnp.dtype(dtype)
+        self.full_batches = full_batches
+        self._dtype, self._mapping, self._placement = jnp.dtype(dtype), mapping, placement
 
-        def image_program(params, pixels):
-            return clip.apply_image(config, params, pixels.astype(compute)).astype(jnp.float32)
+    @property
+    def rows_per_step(self) -> int:
+        """How many rows this host brings to one step with full batches."""
+        return self.batch_size * self.mesh.local_mesh.size
 
-        def text_program(params, tokens):
-            return clip.apply_text(config, params, tokens, compute).astype(jnp.float32)
+    def images(self, pixels: np.ndarray | jax.Array, feature: str = "proj") -> np.ndarray:
+        """pixels [B, S, S, 3] normalised -> raw features float32 [B, E], or [B, D] for "pre_proj".
 
-        self._image = parallel.mapped(image_program, self.mesh)
-        self._text = parallel.mapped(text_program, self.mesh)
-
-    def images(self, pixels: np.ndarray | jax.Array) -> np.ndarray:
-        """pixels [B, S, S, 3] normalised -> raw features float32 [B, E]."""
+        "pre_proj" is what the CLIP paper's linear probes read (appendix A.3): a ViT's class token after ln_post, a
+        ResNet's attention pool before its output projection.
+        """
         size = self.config.image.image_size
         pixels = np.asarray(pixels)
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3):
-            raise InputError(
-                f"pixels have shape {pixels.shape}; this model takes [B, {size}, {size}, 3] (model.preprocess)"
-            )
+            raise InputError(f"pixels are {pixels.shape}; this model takes [B, {size}, {size}, 3] (model.preprocess)")
         if pixels.dtype.kind != "f":
             raise InputError(f"pixels are {pixels.dtype}; this model takes normalised floats (model.preprocess)")
-        return self._run(self._image, self._visual, pixels.astype(np.float32, copy=False))
+        program, params = self._image_program(feature), self._visual
+        return self._run(program, params, pixels.astype(np.float32, copy=False), self.width(feature))
 
     def texts(self, tokens: np.ndarray | jax.Array) -> np.ndarray:
         """tokens int [B, T] -> raw features float32 [B, E].
@@ -75,39 +94,98 @@ class Encoder:
         length, vocabulary = self.config.text.context_length, self.config.text.vocab_size
         tokens = np.asarray(tokens)
         if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or tokens.shape[1] > length:
-            raise InputError(
-                f"tokens are {tokens.dtype} {tokens.shape}; this model takes ints [B, {length}] (clipjax.tokenize)"
-            )
+            raise InputError(f"tokens are {tokens.dtype} {tokens.shape}; this model takes ints [B, {length}]")
         if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary):
             raise InputError(f"token id {tokens.max()} is outside this model's vocabulary of {vocabulary}")
         if not tokens.size:
             return np.zeros((0, self.config.embed_dim), np.float32)
         needed = int(tokens.argmax(1).max()) + 1
         cut = min(tokens.shape[1], -(-needed // TEXT_LENGTHS) * TEXT_LENGTHS)
-        return self._run(self._text, self._textual, tokens[:, :cut].astype(np.int32, copy=False))
+        rows = tokens[:, :cut].astype(np.int32, copy=False)
+        return self._run(self._text_program, self._textual, rows, self.config.embed_dim)
+
+    def width(self, feature: str) -> int:
+        """Length of one image feature."""
+        if feature not in FEATURES:
+            raise InputError(f"unknown feature {feature!r}; choose {' or '.join(FEATURES)}")
+        image = self.config.image
+        if feature == "proj":
+            return self.config.embed_dim
+        return image.width if isinstance(image, ViT) else image.width * 32
+
+    @functools.cache  # noqa: B019 (an encoder lives as long as its programs)
+    def _image_program(self, feature: str) -> Callable:
+        config, dtype = self.config, self._dtype
+
+        def program(params, pixels):
+            taps: dict[str, jax.Array] = {}
+            out = clip.apply_image(config, params, pixels.astype(dtype), taps)
+            return (out if feature == "proj" else taps["pre_proj"]).astype(jnp.float32)
+
+        return self._mapped(program, self._specs(self._visual_params))
 
     @functools.cached_property
-    def _visual(self) -> clip.Params:
-        return self._on_devices({"visual": self.params["visual"]})
+    def _text_program(self) -> Callable:
+        config, dtype = self.config, self._dtype
+
+        def program(params, tokens):
+            return clip.apply_text(config, params, tokens, dtype).astype(jnp.float32)
+
+        return self._mapped(program, self._specs(self._textual_params))
+
+    def _mapped(self, program: Callable, specs: dict[str, P]) -> Callable:
+        """`program` takes nested parameters; on the way they are flat, because specs are by name."""
+        if self._mapping == "pmap":
+            return parallel.pmapped(lambda flat, rows: program(clip.unflatten(flat), rows), self.mesh)
+
+        def gathered(flat, rows):
+            return program(clip.unflatten({k: parallel.whole(v, specs[k]) for k, v in flat.items()}), rows)
+
+        return parallel.mapped(gathered, self.mesh, specs)
+
+    def _specs(self, flat: dict[str, Any]) -> dict[str, P]:
+        return parallel.fsdp_specs(flat, self.mesh) if self._placement == "fsdp" else dict.fromkeys(flat, P())
+
+    @property
+    def _visual_params(self) -> dict[str, Any]:
+        return clip.flatten({"visual": self.params["visual"]})
+
+    @property
+    def _textual_params(self) -> dict[str, Any]:
+        return clip.flatten({k: v for k, v in self.params.items() if k not in ("visual", "logit_scale")})
 
     @functools.cached_property
-    def _textual(self) -> clip.Params:
-        return self._on_devices({k: v for k, v in self.params.items() if k != "visual"})
+    def _visual(self) -> dict[str, jax.Array]:
+        return self._on_devices(self._visual_params)
 
-    def _on_devices(self, params: clip.Params) -> clip.Params:
-        params = jax.tree.map(lambda x: np.asarray(x).astype(np.float32, copy=False), params)
-        return jax.device_put(params, parallel.replicated(self.mesh))
+    @functools.cached_property
+    def _textual(self) -> dict[str, jax.Array]:
+        return self._on_devices(self._textual_params)
 
-    def _run(self, program: Callable, params: Any, rows: np.ndarray) -> np.ndarray:
-        """Equal batches, the last one padded with its own last row; a small input compiles a small program."""
-        n, devices = len(rows), self.mesh.size
-        batch = min(self.batch_size, 1 << max(n - 1, 0).bit_length())
-        batch = -(-batch // devices) * devices
-        out = np.zeros((n, self.config.embed_dim), np.float32)
-        for start in range(0, n, batch):
+    def _on_devices(self, flat: dict[str, Any]) -> dict[str, jax.Array]:
+        specs = self._specs(flat)
+        arrays = {k: np.asarray(v).astype(np.float32, copy=False) for k, v in flat.items()}
+        if self._placement == "fsdp":  # every host holds the whole file; each device is given its own share
+            return {
+                k: jax.make_array_from_callback(v.shape, NamedSharding(self.mesh, specs[k]), lambda i, v=v: v[i])
+                for k, v in arrays.items()
+            }
+        return {k: parallel.to_devices(v, parallel.replicated(self.mesh)) for k, v in arrays.items()}
+
+    def _run(self, program: Callable, params: Any, rows: np.ndarray, width: int) -> np.ndarray:
+        """Equal batches, the last one padded with copies of a row (an empty one with zeros)."""
+        devices = self.mesh.local_mesh.size
+        per_device = self.batch_size
+        if not self.full_batches:
+            per_device = min(per_device, 1 << max(-(-len(rows) // devices) - 1, 0).bit_length())
+        batch = per_device * devices
+        out = np.zeros((len(rows), width), np.float32)
+        for start in range(0, max(len(rows), int(self.full_batches)), batch):
             part = rows[start : start + batch]
             kept = len(part)
-            part = np.concatenate([part, np.repeat(part[-1:], batch - kept, axis=0)]) if kept < batch else part
-            features = program(params, jax.device_put(part, parallel.by_rows(self.mesh)))
-            out[start : start + kept] = np.asarray(features)[:kept]
+            if kept < batch:
+                filler = part[-1:] if kept else np.zeros((1, *rows.shape[1:]), rows.dtype)
+                part = np.concatenate([part, np.repeat(filler, batch - kept, axis=0)])
+            features = program(params, parallel.to_devices(part, parallel.by_rows(self.mesh)))
+            out[start : start + kept] = parallel.from_devices(features)[:kept]
         return out

@@ -88,7 +88,7 @@ class AttentionPool(nnx.Module):
         self.c_proj = Linear(width, embed_dim, std=std, rngs=rngs)
         self.heads = heads
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, taps: Taps) -> jax.Array:
         b, h, w, d = x.shape
         x = x.reshape(b, h * w, d)
         mean = x.astype(jnp.float32).mean(1, keepdims=True).astype(x.dtype)
@@ -96,7 +96,7 @@ class AttentionPool(nnx.Module):
         split = (b, -1, self.heads, d // self.heads)
         q, k, v = self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x)
         y = attend(q.reshape(split), k.reshape(split), v.reshape(split), None)
-        return self.c_proj(y.reshape(b, d))
+        return self.c_proj(tap(taps, "pre_proj", y.reshape(b, d)))
 
 
 class ModifiedResNet(nnx.Module):
@@ -124,7 +124,7 @@ class ModifiedResNet(nnx.Module):
         for name in ("layer1", "layer2", "layer3", "layer4"):
             for i, block in enumerate(getattr(self, name)):
                 x = tap(taps, f"{name}.{i}", block(x))
-        return self.attnpool(x)
+        return self.attnpool(x, taps)
 
 
 def _stage(d_in: int, planes: int, blocks: int, stride: int, eps: float, rngs: nnx.Rngs) -> nnx.List:

@@ -44,5 +44,6 @@ class VisionTransformer(nnx.Module):
         x = jnp.concatenate([cls, x], axis=1) + self.positional_embedding[...].astype(x.dtype)
         x = tap(taps, "ln_pre", self.ln_pre(x))
         x = self.transformer(x, None, taps)
-        x = tap(taps, "ln_post", self.ln_post(x[:, 0]))  # what a linear probe reads (CLIP paper, A.3)
+        x = tap(taps, "ln_post", self.ln_post(x[:, 0]))
+        tap(taps, "pre_proj", x)  # what a linear probe reads (CLIP paper, A.3)
         return jnp.matmul(x, self.proj[...].astype(x.dtype))
