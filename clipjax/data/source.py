@@ -141,6 +141,25 @@ def stamp_files(paths: Sequence[str | os.PathLike], threads: int = 16) -> list[t
         return [stamp for chunk in pool.map(stamps, chunks) for stamp in chunk]
 
 
+def absolute(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Paths as text, local ones from the root of the disk."""
+    texts = map(os.fspath, paths)
+    return [text if "://" in text or os.path.isabs(text) else os.path.abspath(text) for text in texts]
+
+
+def common_folder(paths: Sequence[str]) -> str:
+    """The folder that all files have in common; of bucket paths too."""
+    scheme = re.match(r"[a-z0-9]+://", paths[0])
+    start = scheme[0] if scheme else ""
+    folders = {path.removeprefix(start).rpartition("/")[0] if scheme else os.path.dirname(path) for path in paths}
+    return start + (os.path.commonpath(sorted(folders)) if len(folders) > 1 else folders.pop())
+
+
+def relative(path: str, root: str) -> str:
+    """`path` as seen from `root`, unchanged where it does not lie below."""
+    return path.removeprefix(root.rstrip("/") + "/") if root else path
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; nearest: "x"' where one of the known words is near, else ''."""
     close = difflib.get_close_matches(str(word), list(map(str, known)), 1, 0.5)
@@ -180,9 +199,15 @@ def class_index(values: Sequence[Any], classes: Sequence[str] | None, where: str
 
     Text names a class. Whole numbers are indices into `classes`, unless every class name is itself a whole number:
     then they are names. Without `classes`, the different values are the classes, sorted. Raises InputError naming
-    the first value that has no class, with its row and file.
+    the first value that is missing or has no class, with its row and file.
     """
     array = np.asarray(values)
+    empty = np.isnan(array) if array.dtype.kind == "f" else np.asarray([v in ("", None) for v in array.tolist()], bool)
+    if empty.any():
+        row = int(empty.argmax())
+        raise InputError(f"{where}: row {row} ({files[row]}) has no label; give every picture one, or name no labels")
+    if array.dtype.kind == "f" and (array == array.round()).all():
+        array = array.astype(np.int64)
     numbers = array.dtype.kind in "iu"
     if classes is None:
         found, index = np.unique(array if numbers else np.asarray(array, object), return_inverse=True)

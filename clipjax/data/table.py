@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,13 +51,10 @@ def load(
     table: dict[str, Any] = {}
     if label_column:
         values = columns.pop(label_column)
-        empty = [row for row, value in enumerate(values.tolist()) if value in ("", None) or value != value]
-        if empty:
-            raise InputError(f'{path}: row {empty[0]} ({files[empty[0]]}) has nothing in column "{label_column}"')
         table["label"], classes = source.class_index(values, classes, str(path), files)
     captions = [columns.pop(name) for name in caption_columns]
     if captions:
-        table["captions"] = [_captions(row) for row in zip(*captions, strict=True)]
+        table["captions"] = [join_captions(row) for row in zip(*captions, strict=True)]
     for name, values in columns.items():
         if name in ("file", "label", "labels", "difficult", "captions"):
             raise InputError(f'{path}: a group column cannot be called "{name}"; rename it in the table')
@@ -85,10 +81,10 @@ def from_rows(
     """
     if not len(files):
         raise InputError(f"{name} holds no pictures; check the path and the split")
-    paths = [os.fspath(file) for file in files]
+    paths = source.absolute(files)
     if root is None:
-        root = _common(paths)
-    names = [_relative(path, os.fspath(root)) for path in paths]
+        root = source.common_folder(paths)
+    names = [source.relative(path, *source.absolute([root])) for path in paths]
     return _source(name, names, dict(columns), classes, source.as_path(root), "; check where the data set lies")
 
 
@@ -103,8 +99,8 @@ def _source(
     identity = files
     if any(os.path.isabs(file) or "://" in file for file in files):
         whole = [os.path.join(base, file) for file in files]
-        common = _common(whole)
-        identity = [_relative(file, common) for file in whole]
+        common = source.common_folder(whole)
+        identity = [source.relative(file, common) for file in whole]
     return Source(
         name=name,
         table={"file": files, **table},
@@ -112,19 +108,6 @@ def _source(
         read=lambda i: source.as_path(os.path.join(base, files[i])),
         fingerprint=source.fingerprint("files", identity, stamps),
     )
-
-
-def _common(paths: Sequence[str]) -> str:
-    scheme = re.match(r"[a-z0-9]+://", paths[0])
-    folders = {path.rpartition("/")[0] for path in paths} if scheme else {os.path.dirname(path) for path in paths}
-    if scheme:
-        return scheme[0] + os.path.commonpath([folder.removeprefix(scheme[0]) for folder in folders])
-    return os.path.commonpath(sorted(folders)) if len(folders) > 1 else folders.pop()
-
-
-def _relative(path: str, root: str) -> str:
-    root = root.rstrip("/")
-    return path.removeprefix(root + "/") if root else path
 
 
 def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
@@ -141,7 +124,8 @@ def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
         raise InputError(f"{path} cannot be read as {path.suffix[1:]} in UTF-8 ({reason}); save it again") from error
 
 
-def _find(path: Path, names: list[str], there: Sequence[str]) -> None:
+def find(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
+    """Raises InputError for the first of `names` that is not among the columns `there`, or is there twice."""
     for name in names:
         if name not in there:
             listed = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
@@ -157,7 +141,7 @@ def _read_csv(path: Path, names: list[str]) -> dict[str, np.ndarray]:
             raise InputError(f"{path} is empty (0 bytes); fetch or copy it again")
     with path.open("rb") as file:
         there = pa.csv.open_csv(file, parse_options=parse).schema.names
-    _find(path, names, there)
+    find(path, names, there)
     # Everything as text first: Arrow would make a date of a text and a number of an identifier like 007.
     convert = pa.csv.ConvertOptions(include_columns=names, column_types=dict.fromkeys(names, pa.string()))
     with path.open("rb") as file:
@@ -193,7 +177,7 @@ def _as_objects(column: pa.ChunkedArray) -> np.ndarray:
 def _read_parquet(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         parquet = pq.ParquetFile(file)
-        _find(path, names, parquet.schema_arrow.names)
+        find(path, names, parquet.schema_arrow.names)
         table = parquet.read(columns=names)
     return {name: arrow_column(table.column(name)) for name in names}
 
@@ -219,7 +203,7 @@ def _read_jsonl(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     columns: dict[str, list] = {name: [] for name in names}
     for row, record in enumerate(_json_lines(path)):
         if row == 0:
-            _find(path, names, list(record))
+            find(path, names, list(record))
         for name in names:
             if name not in record:
                 raise InputError(f'{path}: row {row} has no "{name}"; every line needs it')
@@ -256,7 +240,7 @@ def _as_text(values: np.ndarray) -> list[str]:
     return [value if isinstance(value, str) else str(value) for value in values.tolist()]
 
 
-def _captions(row: Sequence[Any]) -> tuple[str, ...]:
+def join_captions(row: Sequence[Any]) -> tuple[str, ...]:
     """The captions of one row over the caption columns, empty cells left out."""
     nested = (value if isinstance(value, tuple) else (str(value),) for value in row)
     return tuple(caption for values in nested for caption in values if caption)

@@ -1,0 +1,186 @@
+"""Parquet files with the pictures inside, as Hugging Face writes them: a struct of "bytes" and "path" per row."""
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from clipjax.data import source, table
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+# Arrow reads a row group or nothing. Rows come nearly in order, so that two groups at a time are enough: the one
+# that is ending and the one that is beginning.
+_GROUPS = 2
+
+
+def load(
+    path: str | os.PathLike,
+    image_column: str = "image",
+    label_column: str | None = "label",
+    caption_columns: Sequence[str] = (),
+    group_columns: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+) -> Source:
+    """One parquet file, a folder of them (sorted by name) or a pattern such as "data/test-*.parquet".
+
+    Class names come from `classes`, else from what Hugging Face's `datasets` noted in the file, else from the labels
+    themselves (`source.class_index`). Files are called by the pictures' own paths where these are unique, else
+    "test.parquet/000012". Two row groups are held in memory: write groups of a hundred rows.
+    Raises InputError where no file is found, one cannot be read, a column is missing or holds no pictures.
+    """
+    parts = _parts(source.as_path(path))
+    named = [*([label_column] if label_column else []), *caption_columns, *group_columns]
+    groups = _Groups(parts, image_column, named)
+    columns, noted = groups.columns(named)
+    name = parts[0].parent.name if len(parts) > 1 else parts[0].name
+    files = groups.names()
+    out: dict[str, Any] = {"file": files}
+    if label_column:
+        classes = noted.get(label_column) if classes is None else classes
+        out["label"], classes = source.class_index(columns[label_column], classes, name, files)
+    if caption_columns:
+        rows = zip(*(columns[key] for key in caption_columns), strict=True)
+        out["captions"] = [table.join_captions(row) for row in rows]
+    out |= {key: columns[key] for key in group_columns}
+    return Source(
+        name=name,
+        table=out,
+        classes=classes,
+        read=groups.read,
+        fingerprint=source.fingerprint(
+            "parquet", [part.name for part in parts], source.stamp_files(parts), column=image_column
+        ),
+    )
+
+
+class _Groups:
+    """Random access to the pictures of several parquet files, from any number of threads."""
+
+    def __init__(self, parts: Sequence[Path], column: str, named: Sequence[str]):
+        self.parts, self.column = parts, column
+        self.starts: list[int] = []  # first row of every row group, over all files
+        self.places: list[tuple[int, int]] = []  # (part, row group) of each
+        self.leaf = ""
+        self.paths = False
+        total = 0
+        for number, part in enumerate(parts):
+            with part.open("rb") as file:
+                parquet = _open(part, file)
+                table.find(part, [column, *named], parquet.schema_arrow.names)
+                self._check(part, parquet.schema_arrow.field(column).type)
+                for group in range(parquet.metadata.num_row_groups):
+                    self.starts.append(total)
+                    self.places.append((number, group))
+                    total += parquet.metadata.row_group(group).num_rows
+        self.total = total
+        self._held: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading: dict[int, threading.Lock] = {}
+
+    def _check(self, part: Path, kind: pa.DataType) -> None:
+        if pa.types.is_struct(kind) and "bytes" in kind.names:
+            self.leaf, self.paths = f"{self.column}.bytes", "path" in kind.names
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            self.leaf, self.paths = self.column, False
+        else:
+            raise InputError(f'{part}: column "{self.column}" is {kind}; it should hold the bytes of pictures')
+
+    def columns(self, named: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+        """The named columns over all files, and the class names that the first file notes."""
+        tables, noted = [], {}
+        for number, part in enumerate(self.parts):
+            with part.open("rb") as file:
+                parquet = _open(part, file)
+                noted = noted if number else _class_names(parquet.schema_arrow)
+                tables.append(parquet.read(columns=list(named)))
+        chunks = {key: pa.chunked_array([c for t in tables for c in t.column(key).chunks]) for key in named}
+        return {key: table.arrow_column(chunk) for key, chunk in chunks.items()}, noted
+
+    def names(self) -> list[str]:
+        """A name for every picture: its own path where all have one and no two the same."""
+        own: list[str | None] = []
+        if self.paths:
+            for part in self.parts:
+                with part.open("rb") as file:
+                    column = _open(part, file).read(columns=[f"{self.column}.path"]).column(self.column)
+                    own += [row["path"] if row else None for row in column.to_pylist()]
+            if all(own) and len(set(own)) == len(own):
+                return own
+        out = []
+        for number, part in enumerate(self.parts):
+            rows = sum(self._size(g) for g, (p, _) in enumerate(self.places) if p == number)
+            out += [f"{part.name}/{i:06d}" for i in range(rows)]
+        return out
+
+    def read(self, i: int) -> bytes:
+        """The bytes of one picture."""
+        group = int(np.searchsorted(self.starts, i, side="right")) - 1
+        value = self._group(group)[i - self.starts[group]].as_py()
+        if not value:
+            part, _ = self.places[group]
+            raise InputError(f"{self.parts[part].name} row {i} has no bytes in column {self.column}")
+        return value
+
+    def _group(self, group: int) -> pa.ChunkedArray:
+        with self._lock:
+            if group in self._held:
+                self._held.move_to_end(group)
+                return self._held[group]
+            loading = self._loading.setdefault(group, threading.Lock())
+        with loading:  # whoever comes second waits for the first, and others go on
+            with self._lock:
+                if group in self._held:
+                    return self._held[group]
+            part, inside = self.places[group]
+            with self.parts[part].open("rb") as file:
+                read = _open(self.parts[part], file).read_row_group(inside, columns=[self.leaf], use_threads=False)
+            column = read.column(self.column)
+            if pa.types.is_struct(column.type):
+                column = pc.struct_field(column, "bytes")
+            with self._lock:
+                self._held[group] = column
+                self._loading.pop(group, None)
+                while len(self._held) > _GROUPS:
+                    self._held.popitem(last=False)
+            return column
+
+    def _size(self, group: int) -> int:
+        end = self.starts[group + 1] if group + 1 < len(self.starts) else self.total
+        return end - self.starts[group]
+
+
+def _parts(path: Path) -> list[Path]:
+    if any(c in path.name for c in "*?["):
+        parts = sorted(path.parent.glob(path.name))
+    elif path.is_dir():
+        parts = sorted(entry for entry in path.iterdir() if entry.name.endswith(".parquet"))
+    else:
+        parts = [path] if path.exists() else []
+    if not parts:
+        raise InputError(f"{path}: no parquet file there; give a file, a folder of them or a pattern")
+    return parts
+
+
+def _open(part: Path, file: Any) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{part} is no parquet file, or is cut off; fetch it again") from error
+
+
+def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """The class names that Hugging Face's `datasets` leaves in a file's metadata, by column."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {key: kind["names"] for key, kind in features.items() if kind.get("_type") == "ClassLabel"}
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+        return {}  # not written by `datasets`

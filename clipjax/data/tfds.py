@@ -1,0 +1,141 @@
+"""Data sets that TFDS has prepared as array_record, read without TensorFlow.
+
+Preparing needs TensorFlow for most image sets and is done once, in an environment that has it:
+`tfds build NAME --file_format=array_record`. Reading needs the same folder and nothing else.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipjax.data import source
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+_CHUNK = 64  # records read at a time while the table is made: their pictures come along
+
+
+def load(
+    name: str,
+    data_dir: str | os.PathLike | None,
+    split: str,
+    image_key: str = "image",
+    label_key: str | None = "label",
+    group_keys: Sequence[str] = (),
+) -> Source:
+    """A split of a prepared data set ("cifar10", "voc/2007", or with its version "cifar10/3.0.2").
+
+    `data_dir` None means $TFDS_DATA_DIR, else ~/tensorflow_datasets. Nested features are written with slashes
+    ("attributes/Male"). Labels without class names are named by their own values. Files are called by the data
+    set's own file names where it keeps them, else "test/000012". An array_record holds whole examples: learning the
+    labels reads the split once, without decoding pictures.
+    Raises InputError where the data set, split or key is not there, or is in a format that needs TensorFlow.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = _version_folder(name, data_dir)
+    builder = tfds.builder_from_directory(folder)
+    features = builder.info.features
+    if split not in builder.info.splits:
+        there = ", ".join(builder.info.splits)
+        raise InputError(
+            f'{folder} has no split "{split}"{source.nearest(split, builder.info.splits)}; it has: {there}'
+        )
+    for key in filter(None, (image_key, label_key, *group_keys)):
+        _feature(features, key, folder)
+    skip = {key: tfds.decode.SkipDecoding() for key, kind in features.items() if isinstance(kind, tfds.features.Image)}
+    if image_key not in skip:
+        raise InputError(f'{folder}: "{image_key}" is no picture; pictures: {", ".join(skip) or "none"}')
+    try:
+        records = builder.as_data_source(split=split, decoders=skip)
+    except NotImplementedError as error:
+        raise InputError(
+            f"{folder} is in a format that only TensorFlow reads; prepare it again with"
+            f" tfds build {name} --file_format=array_record"
+        ) from error
+    kept = {"file": _name_key(features), "label": label_key, **{key: key for key in group_keys}}
+    kept = {column: key for column, key in kept.items() if key is not None}
+    columns = _columns(records, kept)
+    files = columns.get("file")
+    if files is None or len(set(files)) != len(files):
+        columns["file"] = [f"{split}/{i:06d}" for i in range(len(records))]
+    classes = None
+    if label_key is not None:
+        names = getattr(_feature(features, label_key, folder), "names", None)
+        columns["label"], classes = source.class_index(columns["label"], names, str(folder), columns["file"])
+    shards = sorted(os.fspath(file) for file in builder.info.splits[split].filepaths)
+    return Source(
+        name=name,
+        table=columns,
+        classes=classes,
+        read=_reader(records, image_key),
+        fingerprint=source.fingerprint(
+            "tfds",
+            [os.path.basename(shard) for shard in shards],
+            source.stamp_files(shards),
+            split=split,
+            image=image_key,
+        ),
+    )
+
+
+def _version_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
+    root = source.as_path(data_dir or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    folder = root / name
+    if (folder / "features.json").exists():
+        return folder
+    found = [entry for entry in folder.iterdir() if (entry / "features.json").exists()] if folder.is_dir() else []
+    if found:
+        return max(found, key=lambda entry: [int(n) if n.isdigit() else -1 for n in entry.name.split(".")])
+    there = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    raise InputError(
+        f"{folder} holds no prepared data set{source.nearest(name, there)}; give its data_dir, or prepare it once with"
+        f" tfds build {name} --file_format=array_record"
+    )
+
+
+def _feature(features: Any, key: str, folder: Path) -> Any:
+    for part in key.split("/"):
+        if not hasattr(features, "keys") or part not in features.keys():  # noqa: SIM118 (FeaturesDict is no dict)
+            there = list(features.keys()) if hasattr(features, "keys") else []
+            raise InputError(
+                f'{folder} has no feature "{key}"{source.nearest(part, there)}; it has: {", ".join(there)}'
+            )
+        features = features[part]
+    return features
+
+
+def _name_key(features: Any) -> str | None:
+    """Where TFDS's own data sets keep the name of the original file."""
+    return next((key for key in ("file_name", "filename", "image/filename", "image_id") if key in features), None)
+
+
+def _columns(records: Any, keys: dict[str, str]) -> dict[str, list]:
+    columns: dict[str, list] = {column: [] for column in keys}
+    for example in _examples(records):
+        for column, key in keys.items():
+            value = example
+            for part in key.split("/"):
+                value = value[part]
+            columns[column].append(_plain(value))
+    return columns
+
+
+def _examples(records: Any) -> Iterator[dict]:
+    for start in range(0, len(records), _CHUNK):
+        yield from records.__getitems__(list(range(start, min(start + _CHUNK, len(records)))))
+
+
+def _plain(value: Any) -> str | int | float | bool | tuple[str, ...]:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray) and value.ndim:
+        return tuple(str(_plain(item)) for item in value)
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def _reader(records: Any, image_key: str) -> Callable[[int], bytes]:
+    return lambda i: bytes(records[i][image_key])

@@ -1,0 +1,168 @@
+"""Clips: their middle frame, or all their frames. Needs PyAV, the extra [video]."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from PIL import Image
+
+from clipjax.data import source
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+PROTOCOLS = ("middle", "all")
+# Threads ask for the frames of a clip nearly in order: what one decodes on its way is kept for the others.
+_WINDOW = 64
+_COUNTING = 8  # clips whose frames are counted at once
+_OPEN = 4  # clips open at once; the next clip is begun while the last is finished
+
+
+def load(
+    name: str,
+    clips: Sequence[str | os.PathLike],
+    columns: Mapping[str, Sequence],
+    classes: Sequence[str] | None = None,
+    protocol: str = "middle",
+) -> Source:
+    """A source over frames. `columns` have one entry per clip, without "file" and "video", which are made here.
+
+    "middle": one row per clip, called as the clip is; of n frames, frame n // 2, counting from 0 (CLIP paper,
+    Table 11). "all": one row per frame, "clip.mp4#000012", with "video" the clip (Table 15 averages over it).
+    Frames come as RGB. Frames are counted from the packets, without decoding. A clip that cannot be opened keeps one
+    row, which fails when it is read. Raises InputError without PyAV, for no clips, or another protocol.
+    """
+    _require_av()
+    if protocol not in PROTOCOLS:
+        raise InputError(f'{name}: unknown protocol "{protocol}"; choose {" or ".join(PROTOCOLS)}')
+    if not len(clips):
+        raise InputError(f"{name} holds no clips; check the path and the split")
+    paths = source.absolute(clips)
+    root = source.common_folder(paths)
+    names = [source.relative(path, root) for path in paths]
+    if protocol == "middle":
+        rows = [(clip, None) for clip in range(len(paths))]
+        files = names
+    else:
+        with ThreadPoolExecutor(_COUNTING) as pool:
+            counts = list(pool.map(_count, paths))
+        rows = [(clip, frame) for clip, count in enumerate(counts) for frame in range(max(count, 1))]
+        files = [f"{names[clip]}#{frame:06d}" for clip, frame in rows]
+    table = {key: [values[clip] for clip, _ in rows] for key, values in _checked(columns, len(paths), name).items()}
+    reader = _Reader(paths)
+    return Source(
+        name=name,
+        table={"file": files, "video": [names[clip] for clip, _ in rows], **table},
+        classes=None if classes is None else tuple(classes),
+        read=lambda i: reader.frame(*rows[i]),
+        fingerprint=source.fingerprint("video", names, source.stamp_files(paths), protocol=protocol),
+    )
+
+
+def _checked(columns: Mapping[str, Sequence], n: int, name: str) -> Mapping[str, Sequence]:
+    for key, values in columns.items():
+        if key in ("file", "video"):
+            raise InputError(f'{name}: column "{key}" is made from the clips; leave it out')
+        if len(values) != n:
+            raise InputError(f'{name}: column "{key}" has {len(values)} entries for {n} clips')
+    return columns
+
+
+def _require_av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise InputError('reading video needs PyAV; install it with pip install "clipjax[video]"') from error
+    return av
+
+
+def _open(path: str) -> Any:
+    av = _require_av()
+    try:
+        container = av.open(path if "://" not in path else source.as_path(path).open("rb"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such clip; check the path") from error
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path} cannot be opened as video ({error.strerror}); fetch or copy it again") from error
+    if not container.streams.video:
+        container.close()
+        raise InputError(f"{path} has no pictures in it (no video stream); leave it out")
+    return container
+
+
+def _count(path: str) -> int:
+    """Number of frames, 0 where the clip cannot be opened: what its container says is often wrong, or nothing."""
+    av = _require_av()
+    try:
+        with _open(path) as container:
+            return sum(packet.size > 0 for packet in container.demux(video=0))
+    except (InputError, av.FFmpegError):
+        return 0
+
+
+class _Clip:
+    """One clip being read forwards, with the frames that were passed on the way."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.lock = threading.Lock()
+        self._frames: Iterator[Any] | None = None
+        self._next = 0
+        self._passed: OrderedDict[int, Image.Image] = OrderedDict()
+
+    def frame(self, wanted: int | None) -> Image.Image:
+        """Frame `wanted`, None for the middle one."""
+        with self.lock:
+            if wanted is None:
+                wanted = max(_count(self.path), 1) // 2
+                return self._forward(wanted, keep=False)
+            if wanted in self._passed:
+                return self._passed[wanted]
+            if wanted < self._next:
+                self._frames = None  # from the start again: exact for every codec, which seeking is not
+            return self._forward(wanted, keep=True)
+
+    def _forward(self, wanted: int, keep: bool) -> Image.Image:
+        av = _require_av()
+        if self._frames is None:
+            self._frames, self._next = _decoded(self.path), 0
+        try:
+            for frame in self._frames:
+                here = self._next
+                self._next += 1
+                if here >= wanted - _WINDOW and (keep or here == wanted):
+                    picture = frame.to_image()
+                    self._passed[here] = picture
+                    while len(self._passed) > _WINDOW:
+                        self._passed.popitem(last=False)
+                    if here == wanted:
+                        return picture
+        except av.FFmpegError as error:
+            raise InputError(f"{self.path} frame {wanted} cannot be decoded ({error.strerror}): damaged") from error
+        raise InputError(f"{self.path} ends after {self._next} frames, frame {wanted} is missing: damaged")
+
+
+def _decoded(path: str) -> Iterator[Any]:
+    with _open(path) as container:
+        yield from container.decode(video=0)
+
+
+class _Reader:
+    """Clips by number, a few of them open."""
+
+    def __init__(self, paths: Sequence[str]):
+        self._paths = paths
+        self._open: OrderedDict[int, _Clip] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def frame(self, number: int, wanted: int | None) -> Image.Image:
+        if wanted is None:
+            return _Clip(self._paths[number]).frame(None)
+        with self._lock:
+            clip = self._open.setdefault(number, _Clip(self._paths[number]))
+            self._open.move_to_end(number)
+            while len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+        return clip.frame(wanted)
