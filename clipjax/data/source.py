@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import fsspec
 import numpy as np
 from etils import epath
 from PIL import Image
@@ -22,12 +24,25 @@ from clipjax.errors import InputError
 
 Picture = bytes | os.PathLike | Image.Image
 
-# What a spreadsheet makes of the age ranges 3-9 and 10-19: 9-Mar, 03-Sep, Mar-9, 19-Oct, Oct-19, or a whole date.
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = f"(?:{'|'.join(_MONTHS)})[a-z]*"
+# What the path library leaves to packages of their own.
+_DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
+
+# What a spreadsheet makes of the age ranges 3-9 and 10-19, in the languages it speaks: 9-Mar, 03-Sep, Mar-9, 19-Oct,
+# 19. Okt, a whole date, or the number of days since 1900 (45360).
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        """jan january|feb february|mar march mär märz mrz mars marzo mrt maart|apr april|may mai|jun june|jul july
+        aug august|sep sept september|oct october okt oktober octobre octubre ott ottobre|nov november
+        dec december dez""".replace("\n", "|").split("|"),
+        start=1,
+    )
+    for name in names.split()
+}
+_MONTH = f"(?:{'|'.join(sorted(_MONTHS, key=len, reverse=True))})"
 _DATE = re.compile(
-    rf"\d{{1,4}}[-. /]+{_MONTH}(?:[-. /]+\d{{2,4}})?|{_MONTH}[-. /]+\d{{1,4}}"
-    r"|\d{4}-\d{1,2}-\d{1,2}(?:[T ].*)?|\d{1,2}[./]\d{1,2}[./](?:\d{2,4})?",
+    rf"\d{{1,4}}[-. /]+{_MONTH}\.?(?:[-. /]+\d{{2,4}})?|{_MONTH}[-. /]+\d{{1,4}}"
+    r"|\d{4}-\d{1,2}-\d{1,2}(?:[T ].*)?|\d{1,2}[./]\d{1,2}[./](?:\d{2,4})?|\d{1,2}月\d{1,2}日|[2-6]\d{4}",
     re.IGNORECASE,
 )
 
@@ -103,9 +118,25 @@ class Source:
 
 
 def as_path(path: str | os.PathLike) -> Path | epath.Path:
-    """A local path as pathlib's, "gs://..." (or s3://, az://, hf://) as etils'."""
+    """A local path as pathlib's, "gs://..." (or s3://, az://, hf://) as etils'. InputError without its driver."""
     text = os.fspath(path)
-    return epath.Path(text) if "://" in text else Path(text)
+    if "://" not in text:
+        return Path(text)
+    scheme = text.partition("://")[0]
+    if scheme not in _DRIVERS:
+        raise InputError(f"{text} is no local path and none of {', '.join(_DRIVERS)}; fetch it, or mount it, first")
+    if not _has_driver(scheme):
+        raise InputError(f"{text}: reading {scheme}:// needs {_DRIVERS[scheme]}; pip install {_DRIVERS[scheme]}")
+    return epath.Path(text)
+
+
+@functools.cache
+def _has_driver(scheme: str) -> bool:
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ImportError:
+        return False
+    return True
 
 
 def digest(parts: Iterable[str | bytes]) -> str:
@@ -254,11 +285,10 @@ def check_ages(values: np.ndarray, where: str, files: Sequence[str]) -> None:
 
 
 def _range_of(date: str) -> str:
-    found = re.fullmatch(rf"(?:(\d{{1,2}})[-. ]*)?({_MONTH})[-. ]*(\d{{1,2}})?", date.strip(), re.IGNORECASE)
-    if not found or not (found[1] or found[3]):
+    found = re.fullmatch(rf"(?:(\d{{1,2}})[-. ]*)?({_MONTH})\.?[-. ]*(\d{{1,2}})?", date.strip(), re.IGNORECASE)
+    if not found or bool(found[1]) == bool(found[3]):
         return ""
-    month = _MONTHS.index(found[2][:3].lower()) + 1
-    low, high = sorted((month, int(found[1] or found[3])))
+    low, high = sorted((_MONTHS[found[2].lower()], int(found[1] or found[3])))
     return f' (it was "{low}-{high}")'
 
 
