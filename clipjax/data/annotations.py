@@ -7,18 +7,17 @@ Pets, Caltech101, VOC2007 and EuroSAT, and accuracy falls to chance where that i
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipjax.data import source, table
-from clipjax.data.info import Info, Prompts, plain, prompts
+from clipjax.data.info import Info, plain, prompts
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -45,6 +44,16 @@ def home(path: str | os.PathLike, info: Info, marker: str, *folders: str) -> Pat
     )
 
 
+def first(path: str | os.PathLike, info: Info, names: Sequence[str], *folders: str) -> Path:
+    """The first of several spellings of a file that is there, looked for as `home` does."""
+    path = source.as_path(path)
+    for name in names:
+        for candidate in (path, *(path / folder for folder in folders)):
+            if (candidate / name).exists():
+                return candidate / name
+    return home(path, info, names[0], *folders) / names[0]
+
+
 def lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, blank ones left out. InputError where it is missing, unreadable or empty."""
     found = [line.strip() for line in text(path).splitlines()]
@@ -63,20 +72,21 @@ def fields(path: Path, at_least: int) -> Iterator[list[str]]:
         yield parts
 
 
-def records(path: Path, needed: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """The rows of a delimited table with a header. InputError names a missing column or a short row."""
-    reader = csv.DictReader(io.StringIO(text(path), newline=""), delimiter=delimiter)
-    for name in needed:
-        if name not in (reader.fieldnames or ()):
-            raise InputError(
-                f'{path} has no column "{name}"{source.nearest(name, reader.fieldnames or ())}; fetch it again'
-            )
-    rows = []
-    for number, row in enumerate(reader, 2):
-        if any(row[name] is None for name in needed):
-            raise InputError(f"{path} line {number} is cut short; fetch it again")
-        rows.append(row)
-    return rows
+def records(path: Path, needed: Sequence[str], delimiter: str = ",") -> Iterator[dict[str, str]]:
+    """The rows of a delimited table with a header, one at a time. InputError names a missing column or a short row."""
+    try:
+        with path.open("r", encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter)
+            for name in needed:
+                if name not in (reader.fieldnames or ()):
+                    near = source.nearest(name, reader.fieldnames or ())
+                    raise InputError(f'{path} has no column "{name}"{near}; fetch it again')
+            for row in reader:
+                if any(row[name] is None for name in needed):
+                    raise InputError(f"{path} line {reader.line_num} is cut short; fetch it again")
+                yield row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}); unpack the data set again") from error
 
 
 def text(path: Path) -> str:
@@ -126,6 +136,23 @@ def labels(own: Sequence[str], key: str, where: str | os.PathLike) -> np.ndarray
     return found
 
 
+def named(numbers: Sequence[int], names: Sequence[str], where: str | os.PathLike) -> list[str]:
+    """Numbers from 0 -> the names that the data set itself gives them. InputError for a number without one."""
+    for row, number in enumerate(numbers):
+        if not 0 <= number < len(names):
+            raise InputError(f"{where}: row {row} has class number {number} of {len(names)}; fetch the data set again")
+    return [names[number] for number in numbers]
+
+
+def members(rows: np.ndarray, where: str | os.PathLike, *fields: str) -> list[np.ndarray]:
+    """Fields of a MATLAB structure array, one array [N] each. InputError names a missing field."""
+    for field in fields:
+        if field not in (rows.dtype.names or ()):
+            known = ", ".join(rows.dtype.names or ())
+            raise InputError(f'{where} has no field "{field}" (it has {known or "none"}); is it another file?')
+    return [rows[field] for field in fields]
+
+
 def from_files(
     info: Info, root: Path, files: Sequence[str], own: Sequence[str], where: str | os.PathLike, **columns: Any
 ) -> Source:
@@ -150,33 +177,19 @@ def class_folders(root: Path) -> tuple[list[str], list[str]]:
     return files, own
 
 
-def prepared(info: Info, path: str | os.PathLike, split: str) -> Source | None:
+def prepared(info: Info, path: str | os.PathLike, split: str, part: tuple[float, float] = (0.0, 1.0)) -> Source | None:
     """The data set as prepared by TFDS, its labels put into the order of the stored prompts; None for other folders.
 
-    `path` is a version folder (dataset_info.json, features.json and the records) or the `data_dir` above it; `split`
-    is TFDS's own name, a slice such as "train[80%:]" included.
+    `path` is a version folder (features.json and the records) or the `data_dir` above `info.tfds`; `split` is TFDS's
+    own name, `part` the share of it, bounds rounded as TFDS rounds "train[60%:80%]".
     """
-    path = source.as_path(path)
-    if info.tfds is None:
+    from clipjax.data.sets import _prepared
+
+    where = _prepared.folder(info, path)
+    if where is None:
         return None
-    name = info.tfds.split("/")[0]
-    if not (path / "dataset_info.json").exists() and not list(path.glob(f"{name}/**/dataset_info.json")):
-        return None
-    from clipjax.data import tfds
-
-    return relabel(tfds.load(info.tfds, path, split), prompts(info.key))
-
-
-def relabel(found: Source, wanted: Prompts) -> Source:
-    """The same pictures, with labels in the order of `wanted`, matched by name."""
-    index = wanted.index()
-    unknown = [name for name in found.classes or () if plain(name) not in index]
-    if found.classes is None or unknown:
-        missing = f'"{unknown[0]}" is not among the {len(index)} classes' if unknown else "it has no labels"
-        raise InputError(f"{found.name}: {missing}; check that this is the data set it seems to be")
-    order = np.array([index[plain(name)] for name in found.classes], np.int64)
-    columns: Mapping[str, Any] = {**found.table, "label": order[found.table["label"]]}
-    return dataclasses.replace(found, table=columns, classes=wanted.classes)
+    found = _prepared.by_name(_prepared.load(info, where, split, "label"), prompts(info.key))
+    return found.select(slice(*(round(len(found) * bound) for bound in part)))
 
 
 def tfds_order(keys: Sequence[str], salt: str) -> np.ndarray:
@@ -189,9 +202,13 @@ def tfds_order(keys: Sequence[str], salt: str) -> np.ndarray:
     return np.array(sorted(range(len(keys)), key=digests.__getitem__), np.int64)
 
 
+# VTAB's shares of the only split of data sets that come without one (arXiv 1910.04867, appendix A).
+VTAB = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0), "all": (0.0, 1.0)}
+
+
 def vtab_rows(keys: Sequence[str], split: str) -> np.ndarray:
-    """Rows of VTAB's train (first 60%), val (next 20%) or test (last 20%) of TFDS's only split, "train"."""
-    order, n = tfds_order(keys, "train"), len(keys)
-    # TFDS rounds the bounds of percent slices to the closest whole number.
-    low, high = round(n * 0.6), round(n * 0.8)
-    return {"train": order[:low], "val": order[low:high], "test": order[high:], "all": np.arange(n)}[split]
+    """Rows of a VTAB split, in TFDS's order of its split "train"; "all" keeps the order given."""
+    if split == "all":
+        return np.arange(len(keys))
+    low, high = (round(len(keys) * bound) for bound in VTAB[split])
+    return tfds_order(keys, "train")[low:high]

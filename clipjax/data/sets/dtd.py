@@ -1,0 +1,41 @@
+"""Describable Textures: ten official partitions into train, val and test."""
+
+from __future__ import annotations
+
+import os
+
+from clipjax.data import annotations
+from clipjax.data.info import Info
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+INFO = Info(
+    name="DTD",
+    key="dtd",
+    task="classification",
+    metric="top1",
+    split="test of partition 1",
+    n=1880,
+    tfds="dtd",
+    obtain="dtd-r1.0.1.tar.gz from https://www.robots.ox.ac.uk/~vgg/data/dtd/ (research use).",
+    layout="""
+dtd/
+  images/banded/banded_0002.jpg
+  labels/train1.txt  val1.txt  test1.txt ... test10.txt     banded/banded_0002.jpg
+""",
+    reading="Partition 1 and the key attribute only: one label per picture, though textures may have several.",
+)
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def load(path: str | os.PathLike, split: str | None = None, partition: int = 1) -> Source:
+    """DTD from its own folder, or partition 1 as prepared by TFDS."""
+    split = annotations.choose(split, tuple(SPLITS), INFO)
+    if partition not in range(1, 11):
+        raise InputError(f"DTD has partitions 1 to 10, not {partition}")
+    if partition == 1 and (found := annotations.prepared(INFO, path, SPLITS[split])):
+        return found
+    root = annotations.home(path, INFO, f"labels/{split}{partition}.txt", "dtd")
+    listing = root / "labels" / f"{split}{partition}.txt"
+    files = annotations.lines(listing)
+    return annotations.from_files(INFO, root / "images", files, [file.split("/")[0] for file in files], listing)

@@ -1,0 +1,52 @@
+"""Oxford Flowers 102: labels and splits in MATLAB files, counted from 1."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from clipjax.data import annotations
+from clipjax.data.info import Info, prompts
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+INFO = Info(
+    name="Flowers102",
+    key="flowers102",
+    task="classification",
+    metric="mean_per_class",
+    split="test",
+    n=6149,
+    tfds="oxford_flowers102",
+    obtain="102flowers.tgz, imagelabels.mat and setid.mat from "
+    "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (research use).",
+    layout="""
+102flowers/
+  jpg/image_00001.jpg
+  imagelabels.mat  setid.mat
+""",
+    reading="setid.mat as published: 1,020 train, 1,020 val, 6,149 test (some papers swap train and test). "
+    "Numbers count from 1 in the order of the published names, which the files do not carry.",
+)
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+VARIABLES = {"train": "trnid", "val": "valid", "test": "tstid"}
+
+
+def load(path: str | os.PathLike, split: str | None = None) -> Source:
+    """Flowers 102 from its own folder or prepared by TFDS."""
+    split = annotations.choose(split, tuple(SPLITS), INFO)
+    if found := annotations.prepared(INFO, path, SPLITS[split]):
+        return found
+    root = annotations.home(path, INFO, "setid.mat", "102flowers", "flowers-102")
+    (numbers,) = annotations.mat(root / "imagelabels.mat", "labels")
+    (rows,) = annotations.mat(root / "setid.mat", VARIABLES[split])
+    rows = np.asarray(rows, np.int64)
+    if len(rows) and not 1 <= rows.min() <= rows.max() <= len(numbers):
+        raise InputError(
+            f"{root / 'setid.mat'} names pictures beyond the {len(numbers)} of imagelabels.mat; fetch both"
+        )
+    own = annotations.named(
+        [int(numbers[row - 1]) - 1 for row in rows], prompts(INFO.key).own, root / "imagelabels.mat"
+    )
+    return annotations.from_files(INFO, root / "jpg", [f"image_{row:05d}.jpg" for row in rows], own, root)

@@ -1,0 +1,63 @@
+"""PatchCamelyon: HDF5 files of 96 x 96 patches; reading them needs h5py (the extra [hdf5])."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipjax.data import annotations, arrays
+from clipjax.data.info import Info, prompts
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+INFO = Info(
+    name="PatchCamelyon",
+    key="patch_camelyon",
+    task="classification",
+    metric="top1",
+    split="test",
+    n=32768,
+    tfds="patch_camelyon",
+    model_card=False,
+    obtain="camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz from https://github.com/basveeling/pcam "
+    "(CC0), unpacked; or prepared by TFDS, which needs no h5py.",
+    layout="""
+pcam/
+  camelyonpatch_level_2_split_test_x.h5     x: uint8 [N, 96, 96, 3]
+  camelyonpatch_level_2_split_test_y.h5     y: uint8 [N, 1, 1, 1]
+""",
+    reading="OpenAI's one template, without a full stop; CLIP_benchmark has two others, so that neither "
+    "published number is a golden value. Label 1: tumour tissue in the central 32 x 32 pixels.",
+)
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+FILES = {"train": "train", "val": "valid", "test": "test"}
+
+
+def load(path: str | os.PathLike, split: str | None = None) -> Source:
+    """PatchCamelyon from its HDF5 files, patches read one by one, or prepared by TFDS."""
+    split = annotations.choose(split, tuple(SPLITS), INFO)
+    if found := annotations.prepared(INFO, path, SPLITS[split]):
+        return found
+    stem = f"camelyonpatch_level_2_split_{FILES[split]}"
+    root = annotations.home(path, INFO, f"{stem}_x.h5", "pcam")
+    images = dataset(root / f"{stem}_x.h5", "x")
+    numbers = np.asarray(dataset(root / f"{stem}_y.h5", "y")).reshape(-1)
+    label = annotations.labels([str(n) for n in numbers], INFO.key, root / f"{stem}_y.h5")
+    return arrays.load(INFO.key, images, {"label": label}, prompts(INFO.key).classes)
+
+
+def dataset(where: Path, name: str) -> Any:
+    """One array of an HDF5 file, left on disk."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise InputError(
+            f"{where}: reading HDF5 needs h5py; pip install 'clipjax[hdf5]', or use TFDS's form"
+        ) from error
+    try:
+        return h5py.File(where, "r")[name]
+    except (OSError, KeyError) as error:
+        raise InputError(f'{where} is no HDF5 file with an array "{name}" ({error}); unpack it again') from error
