@@ -73,7 +73,7 @@ def overview(rows: list[dict[str, Any]]) -> str:
         lines.append(obtain.fill(row["obtain"]))
     card = sum(row["model_card"] for row in rows)
     lines.append(
-        f"\n{len(rows)} data sets, {card} of them on OpenAI's model card. published: zero-shot, {MODEL}, CLIP paper, in %;\n"
+        f"\n{len(rows)} data sets, {card} of them on OpenAI's model card. published: zero-shot, {MODEL}, paper, in %;\n"
         "? marks a number recalled without a second source. `clipjax datasets NAME` shows one in full."
     )
     return "\n".join(lines)
@@ -111,12 +111,16 @@ def page(row: dict[str, Any]) -> str:
 
 def numbers(published: dict[str, Any]) -> list[str]:
     """The published tables of a data set, one column per table, one line per model; other records by name."""
+    from clipjax.models import catalog
+
     if not published:
         return ["\nNo published numbers."]
-    tables = {name: cells for name, cells in published.items() if is_table(cells)}
+    tables = {
+        k: cells for k, cells in published.items() if isinstance(cells, dict) and set(cells) <= {*catalog.names()}
+    }
     lines = ["\nPublished, in % (? recalled, ~ derived)"]
     if tables:
-        models = list(dict.fromkeys(model for cells in tables.values() for model in cells))
+        models = [m for m in catalog.names() if any(m in cells for cells in tables.values())]
         columns = [["model", *models]]
         columns += [[name, *(shown(cells.get(model)) for model in models)] for name, cells in tables.items()]
         widths = [max(map(len, column)) for column in columns]
@@ -128,13 +132,6 @@ def numbers(published: dict[str, Any]) -> list[str]:
         if name not in tables and name != "note":
             lines.append(f"  {name}: {', '.join(record)} (--json prints them)")
     return lines
-
-
-def is_table(cells: Any) -> bool:
-    """Whether a published entry is {model: {"value", "provenance"}}."""
-    from clipjax.models import catalog
-
-    return isinstance(cells, dict) and set(cells) <= set(catalog.names())
 
 
 def shown(cell: dict[str, Any] | None) -> str:
