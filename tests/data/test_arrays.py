@@ -1,0 +1,94 @@
+"""Pictures in one array, in memory or on disk."""
+
+import numpy as np
+import pytest
+
+from clipjax.data import arrays
+from clipjax.errors import InputError
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (4, 5, 6, 3), np.uint8)
+GREY = RNG.integers(0, 256, (4, 5, 6), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "mode", "pixels"),
+    [
+        (COLOUR, "RGB", COLOUR),
+        (GREY, "L", GREY),
+        (GREY[..., None], "L", GREY),
+        (COLOUR[:, ::-1], "RGB", COLOUR[:, ::-1]),
+    ],
+)
+def test_pictures_come_back_as_they_were(images, mode, pixels):
+    s = arrays.load("digits", images, {"label": [0, 1, 1, 0]}, ["zero", "one"])
+    assert s.image(2).mode == mode
+    np.testing.assert_array_equal(np.asarray(s.image(2)), pixels[2])
+    assert s.table["file"].tolist() == ["00000", "00001", "00002", "00003"]
+    assert s.table["label"].tolist() == [0, 1, 1, 0]
+    assert s.classes == ("zero", "one")
+
+
+def test_files_may_have_names():
+    s = arrays.load("cifar", COLOUR, {"file": list("dcba")})
+    assert s.table["file"].tolist() == list("dcba")
+    assert s.classes is None
+
+
+def test_an_array_on_disk_is_read_where_it_lies(tmp_path):
+    np.save(tmp_path / "x.npy", COLOUR)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    s = arrays.load("mapped", mapped, {})
+    np.testing.assert_array_equal(np.asarray(s.image(3)), COLOUR[3])
+    assert s.fingerprint == arrays.load("other name", COLOUR, {}).fingerprint
+
+
+def test_anything_with_shape_dtype_and_slices_will_do(monkeypatch):
+    class Lazy:
+        """What h5py's data sets offer, counting the largest piece that is asked for."""
+
+        shape, dtype, largest = COLOUR.shape, COLOUR.dtype, 0
+
+        def __getitem__(self, key):
+            part = COLOUR[key]
+            self.largest = max(self.largest, part.size)
+            return part
+
+    monkeypatch.setattr(arrays, "_BLOCK", 2 * COLOUR[0].size)
+    lazy = Lazy()
+    assert arrays.load("lazy", lazy, {}).fingerprint == arrays.load("whole", COLOUR, {}).fingerprint
+    assert lazy.largest == 2 * COLOUR[0].size
+
+
+def test_the_fingerprint_is_that_of_pixels_names_and_order():
+    changed = COLOUR.copy()
+    changed[3, 4, 5, 2] ^= 1
+    prints = [
+        arrays.load("x", COLOUR, {}).fingerprint,
+        arrays.load("x", changed, {}).fingerprint,
+        arrays.load("x", COLOUR[::-1], {}).fingerprint,
+        arrays.load("x", COLOUR[:3], {}).fingerprint,
+        arrays.load("x", COLOUR.transpose(0, 2, 1, 3), {}).fingerprint,
+        arrays.load("x", COLOUR.reshape(4, 6, 5, 3), {}).fingerprint,
+        arrays.load("x", COLOUR, {"file": list("abcd")}).fingerprint,
+    ]
+    assert len(set(prints)) == len(prints)
+    assert arrays.load("x", COLOUR, {"label": [0, 0, 0, 1]}, ["a", "b"]).fingerprint == prints[0]
+
+
+@pytest.mark.parametrize(
+    ("images", "columns", "word"),
+    [
+        (COLOUR.astype(np.float32), {}, "float32"),
+        (COLOUR.transpose(0, 3, 1, 2), {}, "channels first"),
+        (COLOUR[..., :2], {}, r"\[4, 5, 6, 2\]"),
+        (GREY[0], {}, r"\[5, 6\]"),
+        (COLOUR[:0], {}, "holds no pictures"),
+        (COLOUR, {"file": ["a"]}, '"file" has 1 entries for 4'),
+        (COLOUR, {"label": [0, 1, 2, 0]}, r"label 2 \(row 2, 00002\)"),
+        (COLOUR, {"label": [0, 1]}, "2 entries for 4 files"),
+    ],
+)
+def test_what_is_no_array_of_pictures(images, columns, word):
+    with pytest.raises(InputError, match=word):
+        arrays.load("digits", images, columns, ["zero", "one"])

@@ -1,0 +1,302 @@
+"""Tables of pictures in four formats, and rows that other code has read."""
+
+import datetime
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from clipjax.data import table
+from clipjax.errors import InputError
+
+ROWS = {
+    "file": ["val/1.png", "val/2.png", "val/10.png"],
+    "label": ["dog", "cat", "dog"],
+    "age": ["3-9", "more than 70", "10-19"],
+    "race": ["Black", "NA", "East Asian, or so"],
+    "id": ["007", "12", "3"],
+    "count": [1, 2, -3],
+    "score": [0.5, 2.0, 1e-3],
+    "flag": [True, False, True],
+}
+
+
+def pictures(root, names=ROWS["file"]):
+    for level, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (3, 2), level).save(root / name)
+
+
+def write(path, rows):
+    """Writes columns as the suffix says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(rows), path)
+    elif path.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(rows, values, strict=True))) for values in zip(*rows.values(), strict=True)]
+        path.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+    else:
+        mark = "\t" if path.suffix == ".tsv" else ","
+        lines = [rows, *zip(*rows.values(), strict=True)]
+        text = [mark.join(f'"{v}"' if mark in str(v) or "\n" in str(v) else str(v) for v in line) for line in lines]
+        path.write_text("\n".join(text), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl", ".CSV"])
+def test_four_formats_give_one_table(tmp_path, suffix):
+    pictures(tmp_path)
+    path = write(tmp_path / "t.csv", ROWS) if suffix == ".CSV" else write(tmp_path / f"t{suffix}", ROWS)
+    path = path.rename(tmp_path / f"t{suffix}")
+    s = table.load(path, label_column="label", group_columns=["age", "race", "id", "count", "score"])
+    assert s.name == f"t{suffix}"
+    assert s.classes == ("cat", "dog")
+    assert s.table["label"].tolist() == [1, 0, 1]
+    for key in ("file", "age", "race", "id", "count", "score"):
+        assert s.table[key].tolist() == ROWS[key], key
+    assert s.table["count"].dtype == np.int64
+    assert s.table["score"].dtype == np.float64
+    assert "flag" not in s.table
+    assert [s.image(i).getpixel((0, 0)) for i in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_typed_formats_keep_truth_values(tmp_path, suffix):
+    pictures(tmp_path)
+    s = table.load(write(tmp_path / f"t{suffix}", ROWS), group_columns=["flag"])
+    assert s.table["flag"].tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "values"),
+    [
+        (["1", "02", "3"], object, ["1", "02", "3"]),
+        (["1", "", "3"], object, ["1", "", "3"]),
+        (["1", "2.5", "-3e2"], np.float64, [1, 2.5, -300]),
+        (["0.50", "1.0", "00.5"], object, ["0.50", "1.0", "00.5"]),
+        (["True", "False", "True"], object, ["True", "False", "True"]),
+        (["2020-01-01", "2020-01-02", "NaN"], object, ["2020-01-01", "2020-01-02", "NaN"]),
+        (["1_000", "1", "2"], object, ["1_000", "1", "2"]),
+        (["999999999999999999999", "1", "2"], np.float64, [1e21, 1, 2]),
+    ],
+)
+def test_csv_cells_are_numbers_only_where_nothing_is_lost(tmp_path, cells, kind, values):
+    pictures(tmp_path)
+    s = table.load(write(tmp_path / "t.csv", {"file": ROWS["file"], "x": cells}), group_columns=["x"])
+    assert s.table["x"].dtype == kind
+    assert s.table["x"].tolist() == values
+
+
+def test_csv_with_a_byte_order_mark_windows_lines_and_quoted_line_breaks(tmp_path):
+    pictures(tmp_path)
+    text = '\ufefffile,caption\r\nval/1.png,"a cat,\nsleeping"\r\nval/2.png,"he said ""no"""\r\n'
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    s = table.load(tmp_path / "t.csv", caption_columns=["caption"])
+    assert s.table["captions"].tolist() == [("a cat,\nsleeping",), ('he said "no"',)]
+
+
+def test_files_below_another_folder_and_absolute_files(tmp_path):
+    pictures(tmp_path / "pictures")
+    path = write(tmp_path / "t.csv", {"file": ROWS["file"]})
+    s = table.load(path, images=tmp_path / "pictures")
+    assert s.image(2).getpixel((0, 0)) == 2
+    absolute = [str(tmp_path / "pictures" / name) for name in ROWS["file"]]
+    by_path = table.load(write(tmp_path / "a.csv", {"file": absolute}))
+    assert by_path.table["file"].tolist() == absolute
+    assert by_path.image(1).getpixel((0, 0)) == 1
+
+
+def test_given_classes_and_indices(tmp_path):
+    pictures(tmp_path)
+    path = write(tmp_path / "t.csv", {"file": ROWS["file"], "label": ["dog", "cat", "dog"], "index": [2, 0, 1]})
+    classes = ["emu", "dog", "cat"]
+    assert table.load(path, label_column="label", classes=classes).table["label"].tolist() == [1, 2, 1]
+    s = table.load(path, label_column="index", classes=classes)
+    assert (s.table["label"].tolist(), s.classes) == ([2, 0, 1], ("emu", "dog", "cat"))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_lists_of_captions(tmp_path, suffix):
+    pictures(tmp_path)
+    rows = {"file": ROWS["file"], "texts": [["a", "b"], ["c"], ["d", "e"]], "title": ["x", "", "z"]}
+    s = table.load(write(tmp_path / f"t{suffix}", rows), caption_columns=["title", "texts"])
+    assert s.table["captions"].tolist() == [("x", "a", "b"), ("c",), ("z", "d", "e")]
+
+
+def test_one_caption_a_row_becomes_one_picture_with_many(tmp_path):
+    pictures(tmp_path)
+    rows = {"file": [*ROWS["file"], "val/1.png"], "caption": ["a", "b", "c", "d"], "split": ["x", "y", "x", "x"]}
+    path = write(tmp_path / "t.csv", rows)
+    s = table.load(path, caption_columns=["caption"], group_columns=["split"])
+    assert s.table["file"].tolist() == ROWS["file"]
+    assert s.table["captions"].tolist() == [("a", "d"), ("b",), ("c",)]
+    assert s.table["split"].tolist() == ["x", "y", "x"]
+    with pytest.raises(InputError, match=r"val/1\.png is named twice \(rows 0 and 3\)"):
+        table.load(path, group_columns=["split"])
+    rows["split"][3] = "y"
+    with pytest.raises(InputError, match=r"rows 0 and 3.*different values"):
+        table.load(write(path, rows), caption_columns=["caption"], group_columns=["split"])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"image_column": "fil"}, ['no column "fil"', 'nearest: "file"', "file, label, age"]),
+        ({"label_column": "lable"}, ['no column "lable"', 'nearest: "label"']),
+        ({"group_columns": ["race", "gender"]}, ['no column "gender"']),
+        ({"caption_columns": ["rac"]}, ['no column "rac"', 'nearest: "race"']),
+        ({"label_column": "label", "classes": ["cat", "dgo"]}, ["'dog'", "row 0", "val/1.png", 'nearest: "dgo"']),
+        ({"label_column": "count", "classes": ["a", "b"]}, ["label 2", "row 1", "val/2.png", "0 to 1"]),
+        ({"group_columns": ["race", "race"]}, ['"race" is asked for twice']),
+        ({"images": "/nowhere"}, ["none of its 3 files is there", "/nowhere/val/1.png", "images="]),
+    ],
+)
+def test_wrong_names_and_labels_stop_with_one_line(tmp_path, suffix, arguments, words):
+    pictures(tmp_path)
+    with pytest.raises(InputError) as caught:
+        table.load(write(tmp_path / f"t{suffix}", ROWS), **arguments)
+    message = str(caught.value)
+    assert "t" + suffix in message
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
+def test_a_mangled_age_is_named_with_its_row_and_file(tmp_path, suffix):
+    pictures(tmp_path)
+    path = write(tmp_path / f"t{suffix}", ROWS | {"age": ["0-2", "9-Mar", "19-Oct"]})
+    with pytest.raises(InputError) as caught:
+        table.load(path, group_columns=["age"])
+    for word in (str(path), '"9-Mar"', "row 1", "val/2.png", '"3-9"', "export the column again as text"):
+        assert word in str(caught.value)
+    table.load(path, group_columns=["race"])  # not asked for: not read
+
+
+def test_an_age_column_of_real_dates(tmp_path):
+    pictures(tmp_path)
+    path = write(tmp_path / "t.parquet", {"file": ROWS["file"], "age": [datetime.date(2024, 3, 9)] * 3})
+    with pytest.raises(InputError, match=r"2024-03-09.*spreadsheet"):
+        table.load(path, group_columns=["age"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("t.csv", b"", "empty"),
+        ("t.csv", b"file\n", "no rows"),
+        ("t.csv", b"file,x\nval/1.png,1\nval/2.png\n", "Expected 2 columns"),
+        ("t.csv", b"file,x\nval/1.png,\xe9t\xe9\n", "UTF-8"),
+        ("t.csv", b"file,x,x\nval/1.png,1,2\n", 'several columns called "x"'),
+        ("t.csv", b"file,x\nval/1.png,1\n,2\n", "row 1 has nothing"),
+        ("t.parquet", b"PAR1 cut", "parquet"),
+        ("t.parquet", b"", "parquet"),
+        ("t.jsonl", b"", "no rows"),
+        ("t.jsonl", b'{"file": "val/1.png", "x": 1}\n{"file"', "row 1 is not JSON"),
+        ("t.jsonl", b'{"file": "val/1.png", "x": 1}\n[1]', "row 1 is list"),
+        ("t.jsonl", b'{"file": "val/1.png", "x": 1}\n{"file": "val/2.png"}', 'row 1 has no "x"'),
+        ("t.xlsx", b"PK", ".csv, .tsv, .parquet, .jsonl"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path, name, content, word):
+    pictures(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        table.load(tmp_path / name, group_columns=["x"] if content != b"file\n" else [])
+    assert word in str(caught.value)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_table_and_a_missing_label(tmp_path):
+    with pytest.raises(InputError, match="no such table"):
+        table.load(tmp_path / "t.csv")
+    pictures(tmp_path)
+    for suffix, empty in ((".csv", ""), (".parquet", None), (".jsonl", None)):
+        path = write(tmp_path / f"t{suffix}", {"file": ROWS["file"], "label": ["cat", empty, "dog"]})
+        with pytest.raises(InputError, match=r"row 1 \(val/2\.png\) has no label"):
+            table.load(path, label_column="label")
+
+
+def test_a_few_missing_files_are_the_runs_business(tmp_path):
+    pictures(tmp_path)
+    (tmp_path / "val/2.png").unlink()
+    s = table.load(write(tmp_path / "t.csv", ROWS), label_column="label")
+    assert len(s) == 3
+    with pytest.raises(InputError, match=r"t\.csv row 1: .*val/2\.png: no such file"):
+        s.image(1)
+
+
+def test_the_fingerprint_knows_files_and_order_but_no_labels_groups_or_place(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    pictures(one)
+    first = table.load(write(one / "t.csv", ROWS), label_column="label")
+    other = ROWS | {"label": ["a", "b", "c"], "age": ["0-2", "0-2", "0-2"]}
+    assert table.load(write(one / "u.csv", other), label_column="label").fingerprint == first.fingerprint
+    one.rename(two)
+    assert table.load(two / "t.csv", group_columns=["age"]).fingerprint == first.fingerprint
+    absolute = {"file": [str(two / name) for name in ROWS["file"]]}
+    by_path = table.load(write(two / "a.csv", absolute)).fingerprint
+    two.rename(one)
+    absolute = {"file": [str(one / name) for name in ROWS["file"]]}
+    assert table.load(write(one / "a.csv", absolute)).fingerprint == by_path
+    turned = {"file": ROWS["file"][::-1]}
+    shorter = {"file": ROWS["file"][:2]}
+    prints = {table.load(write(one / "t.csv", rows)).fingerprint for rows in (ROWS, turned, shorter)}
+    Image.new("L", (30, 20)).save(one / "val/2.png")
+    prints.add(table.load(write(one / "t.csv", ROWS)).fingerprint)
+    assert len(prints) == 4
+
+
+def test_from_rows_names_files_from_their_common_folder(tmp_path):
+    pictures(tmp_path)
+    files = [tmp_path / name for name in ROWS["file"]]
+    columns = {"label": [0, 1, 0], "captions": [("a", "b"), ("c",), ("d",)], "age": ROWS["age"]}
+    s = table.from_rows("faces", files, columns, ["dog", "cat"])
+    assert s.table["file"].tolist() == ["1.png", "2.png", "10.png"]
+    assert s.table["captions"].tolist() == columns["captions"]
+    assert s.image(2).getpixel((0, 0)) == 2
+    rooted = table.from_rows("faces", files, columns, ["dog", "cat"], root=tmp_path)
+    assert rooted.table["file"].tolist() == ROWS["file"]
+    assert rooted.image(2).getpixel((0, 0)) == 2
+
+
+def test_from_rows_takes_relative_paths(tmp_path, monkeypatch):
+    pictures(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    s = table.from_rows("faces", ["val/2.png", "val/1.png"], {})
+    monkeypatch.chdir("/")
+    assert s.table["file"].tolist() == ["2.png", "1.png"]
+    assert s.image(0).getpixel((0, 0)) == 1
+
+
+def test_from_rows_refuses(tmp_path):
+    pictures(tmp_path)
+    files = [tmp_path / name for name in ROWS["file"]]
+    for arguments, word in [
+        (([], {}), "holds no pictures"),
+        (([tmp_path / "x.png"], {}), "none of its 1 files is there"),
+        ((files, {"label": [0, 1, 2]}, ["a", "b"]), r"label 2 \(row 2, 10\.png\)"),
+        ((files, {"age": ["0-2", "3-9", "Oct-19"]}), "spreadsheet"),
+        ((files, {"label": [0, 1]}, ["a", "b"]), "2 entries for 3 files"),
+        (([*files, files[0]], {}), "named twice"),
+    ]:
+        with pytest.raises(InputError, match=word):
+            table.from_rows("faces", *arguments)
+
+
+def test_a_large_csv_costs_only_the_columns_asked_for(tmp_path):
+    pictures(tmp_path, ["0.png"])
+    n = 100_000
+    with (tmp_path / "t.csv").open("w") as file:
+        file.write("file,race,unused\n")
+        file.writelines(f"{i}.png,{('Black', 'White', 'Indian')[i % 3]},{'x' * 200}\n" for i in range(n))
+    before = pa.total_allocated_bytes()
+    s = table.load(tmp_path / "t.csv", group_columns=["race"])
+    assert len(s) == n
+    # A hundred thousand rows share three text objects, and Arrow has given everything back.
+    assert len({id(value) for value in s.table["race"]}) == 3
+    assert pa.total_allocated_bytes() - before < 1 << 20
