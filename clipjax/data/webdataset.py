@@ -131,10 +131,10 @@ def _index(shard: Path, number: int, label_key: str | None, caption_key: str | N
                         yield sample
                     sample = _Sample(number, key)
                 _add(sample, member, suffix.lower(), wanted, tar)
-            end = tar.offset
-        size = shard.stat()
-        if end > (size.length if hasattr(size, "length") else size.st_size):
-            raise tarfile.ReadError("unexpected end of data")
+            # tarfile takes a shard that was cut between two members, or in a header, for a whole one.
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("no end of archive")
     except tarfile.TarError as error:
         raise InputError(
             f"{shard} is no plain tar, or is cut off ({error}); fetch it again, or unpack a .tar.gz to .tar: compressed"

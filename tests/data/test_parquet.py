@@ -1,0 +1,166 @@
+"""Parquet files with the pictures inside, as Hugging Face writes them."""
+
+import io
+import json
+import os
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from clipjax.data import parquet, pipeline
+from clipjax.errors import InputError
+from clipjax.image import Preprocess
+
+
+def png(level):
+    file = io.BytesIO()
+    Image.new("L", (3, 2), level).save(file, "PNG")
+    return file.getvalue()
+
+
+def write(path, first=0, n=10, paths="p{}.png", group=4, names=("dog", "cat"), labels=None, binary=False):
+    """Pictures of levels first..first+n, labels alternating; `names` is what Hugging Face's `datasets` notes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = range(first, first + n)
+    images = [{"bytes": png(i), "path": paths.format(i) if paths else None} for i in levels]
+    rows = {
+        "image": pa.array([i["bytes"] for i in images]) if binary else pa.array(images),
+        "label": labels if labels is not None else [i % 2 for i in levels],
+        "race": [("Black", "White")[i % 2] for i in levels],
+        "caption": [[f"{i}", "x"] for i in levels],
+    }
+    data = pa.table(rows)
+    if names:
+        features = {"label": {"names": list(names), "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+        data = data.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(data, path, row_group_size=group)
+    return path
+
+
+def levels(s):
+    return [s.image(i).getpixel((0, 0)) for i in range(len(s))]
+
+
+def test_pictures_labels_and_class_names_inside(tmp_path):
+    s = parquet.load(write(tmp_path / "t.parquet"), group_columns=["race"], caption_columns=["caption"])
+    assert s.name == "t.parquet"
+    assert s.classes == ("dog", "cat")
+    assert s.table["label"].tolist() == [0, 1] * 5
+    assert s.table["file"].tolist() == [f"p{i}.png" for i in range(10)]
+    assert s.table["race"].tolist() == ["Black", "White"] * 5
+    assert s.table["captions"][3] == ("3", "x")
+    assert levels(s) == list(range(10))
+    assert [s.image(i).getpixel((0, 0)) for i in (9, 0, 4, 3)] == [9, 0, 4, 3]
+
+
+@pytest.mark.parametrize("how", ["data", "data/test-*.parquet"])
+def test_several_files_in_order_of_their_names(tmp_path, how):
+    for k, first in ((1, 7), (0, 0), (2, 12)):
+        write(tmp_path / f"data/test-{k}.parquet", first, (7, 5, 3)[k], group=3)
+    (tmp_path / "data/README.md").write_text("x")
+    s = parquet.load(tmp_path / how)
+    assert s.name == "data"
+    assert levels(s) == list(range(15))
+    assert s.table["label"].tolist() == [i % 2 for i in range(15)]
+
+
+@pytest.mark.parametrize("paths", ["", "same.png"])
+def test_pictures_without_names_of_their_own(tmp_path, paths):
+    write(tmp_path / "d/a.parquet", 0, 5, paths=paths, group=2)
+    write(tmp_path / "d/b.parquet", 5, 2, paths=paths)
+    s = parquet.load(tmp_path / "d")
+    assert s.table["file"][4:].tolist() == ["a.parquet/000004", "b.parquet/000000", "b.parquet/000001"]
+
+
+def test_plain_bytes_and_other_labels(tmp_path):
+    path = write(tmp_path / "t.parquet", binary=True, names=None, labels=["emu", "cat"] * 5)
+    s = parquet.load(path)
+    assert levels(s) == list(range(10))
+    assert (s.table["label"].tolist(), s.classes) == ([1, 0] * 5, ("cat", "emu"))
+    given = parquet.load(path, classes=["emu", "dog", "cat"])
+    assert given.table["label"].tolist() == [0, 2] * 5
+    bare = parquet.load(path, label_column=None)
+    assert bare.classes is None
+    assert set(bare.table) == {"file"}
+
+
+def test_threads_read_each_group_once_and_hold_two(tmp_path, monkeypatch):
+    path = write(tmp_path / "t.parquet", n=40, group=4, names=("a", "b"))
+    read = []
+    original = pq.ParquetFile.read_row_group
+    lock = threading.Lock()
+
+    def counted(self, i, **kwargs):
+        with lock:
+            read.append(i)
+        return original(self, i, **kwargs)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    s = parquet.load(path)
+    found = list(pipeline.batches(s, range(40), Preprocess(2, (0, 0, 0), (1, 1, 1)), 8, threads=4, dtype=np.uint8))
+    assert np.concatenate([b.pixels for b in found])[:, 0, 0, 0].tolist() == list(range(40))
+    assert sorted(read) == list(range(10))
+    assert len(s.read.__self__._held) == 2
+
+
+def test_missing_pictures_fail_by_name(tmp_path):
+    rows = {"image": [{"bytes": b"", "path": "a"}, {"bytes": None, "path": "b"}, None, {"bytes": png(1), "path": "d"}]}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    s = parquet.load(tmp_path / "t.parquet", label_column=None)
+    for i in range(3):
+        with pytest.raises(InputError, match=rf"t\.parquet row {i}: .*no bytes"):
+            s.image(i)
+    assert s.image(3).getpixel((0, 0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"image_column": "imgae"}, ['no column "imgae"', 'nearest: "image"']),
+        ({"label_column": "labels"}, ['no column "labels"', 'nearest: "label"']),
+        ({"group_columns": ["gender"]}, ['no column "gender"']),
+        ({"image_column": "race"}, ['"race" is string', "bytes of pictures"]),
+        ({"classes": ["dog"]}, ["label 1", "row 1", "p1.png"]),
+    ],
+)
+def test_columns_and_labels_that_are_not_there(tmp_path, arguments, words):
+    path = write(tmp_path / "t.parquet")
+    with pytest.raises(InputError) as caught:
+        parquet.load(path, **arguments)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_files_that_are_not_there_or_no_parquet(tmp_path):
+    with pytest.raises(InputError, match="no parquet file there"):
+        parquet.load(tmp_path)
+    with pytest.raises(InputError, match="no parquet file there"):
+        parquet.load(tmp_path / "t.parquet")
+    path = write(tmp_path / "t.parquet")
+    os.truncate(path, 200)
+    with pytest.raises(InputError, match=r"t\.parquet is no parquet file, or is cut off"):
+        parquet.load(path)
+
+
+def test_a_mangled_age_inside(tmp_path):
+    rows = {"image": [{"bytes": png(1), "path": "a.png"}], "age": ["9-Mar"]}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"9-Mar.*row 0, a\.png"):
+        parquet.load(tmp_path / "t.parquet", label_column=None, group_columns=["age"])
+
+
+def test_the_fingerprint_knows_files_and_not_their_place_or_labels(tmp_path):
+    write(tmp_path / "one/t.parquet")
+    before = parquet.load(tmp_path / "one").fingerprint
+    assert parquet.load(tmp_path / "one/t.parquet", label_column=None).fingerprint == before
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert parquet.load(tmp_path / "two/t.parquet").fingerprint == before
+    os.utime(tmp_path / "two/t.parquet", ns=(0, 5))
+    after = parquet.load(tmp_path / "two").fingerprint
+    (tmp_path / "two/t.parquet").rename(tmp_path / "two/u.parquet")
+    assert len({before, after, parquet.load(tmp_path / "two").fingerprint}) == 3

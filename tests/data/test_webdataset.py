@@ -1,0 +1,179 @@
+"""Tar shards, read in place."""
+
+import io
+import os
+import tarfile
+
+import pytest
+from PIL import Image
+
+from clipjax.data import webdataset
+from clipjax.errors import InputError
+
+
+def png(level):
+    file = io.BytesIO()
+    Image.new("L", (3, 2), level).save(file, "PNG")
+    return file.getvalue()
+
+
+def write(path, members, mode="w", pax=tarfile.PAX_FORMAT):
+    """Members are (name, bytes or text)."""
+    with tarfile.open(path, mode, format=pax) as tar:
+        for name, data in members:
+            data = data.encode() if isinstance(data, str) else data
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def two_shards(folder):
+    write(
+        folder / "test-000.tar",
+        [
+            ("000.cls", "1"),
+            ("000.png", png(10)),
+            ("000.txt", "a cat\n\n a sleeping cat \n"),
+            ("001.png", png(11)),
+            ("001.cls", "0\n"),
+            ("001.txt", "a dog"),
+            ("001.json", "{}"),
+        ],
+    )
+    write(folder / "test-001.tar", [("000.jpg.png", png(20)), ("000.cls", "1"), ("000.txt", "ein Käse")])
+    return folder / "test-{000..001}.tar"
+
+
+def test_samples_over_shards(tmp_path):
+    s = webdataset.load(two_shards(tmp_path), classes=["dog", "cat"])
+    assert s.name == "test"
+    assert s.table["file"].tolist() == ["test-000.tar/000.png", "test-000.tar/001.png", "test-001.tar/000.jpg.png"]
+    assert s.table["label"].tolist() == [1, 0, 1]
+    assert s.table["captions"].tolist() == [("a cat", "a sleeping cat"), ("a dog",), ("ein Käse",)]
+    assert [s.image(i).getpixel((0, 0)) for i in (2, 0, 1)] == [20, 10, 11]
+
+
+def test_nothing_is_unpacked(tmp_path, monkeypatch):
+    pattern = two_shards(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    s = webdataset.load(pattern)
+    [s.image(i) for i in range(3)]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["../../escape.png", "/etc/escape.png", "a/./b.png"])
+def test_names_in_a_tar_never_become_paths(tmp_path, name):
+    write(tmp_path / "x.tar", [(name, png(3))])
+    s = webdataset.load(tmp_path / "x.tar")
+    assert s.image(0).getpixel((0, 0)) == 3
+    assert s.table["file"][0].startswith("x.tar/")
+    assert not (tmp_path.parent.parent / "escape.png").exists()
+
+
+def test_links_folders_and_hidden_members_are_no_samples(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name, kind in (("a.png", tarfile.SYMTYPE), ("b.png", tarfile.DIRTYPE), ("c.png", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+        for name in ("._d.png", "d.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(png(4))
+            tar.addfile(info, io.BytesIO(png(4)))
+    assert webdataset.load(tmp_path / "x.tar").table["file"].tolist() == ["x.tar/d.png"]
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_formats_of_tar_and_long_names(tmp_path, form):
+    name = "/".join(["a" * 60] * 2)
+    s = webdataset.load(write(tmp_path / "x.tar", [(f"{name}.png", png(5)), (f"{name}.cls", "3")], pax=form))
+    assert s.table["file"][0] == f"x.tar/{name}.png"
+    assert s.image(0).getpixel((0, 0)) == 5
+    assert s.classes == ("3",)
+
+
+def test_one_tar_a_pattern_and_folders_in_names(tmp_path):
+    two_shards(tmp_path)
+    assert len(webdataset.load(tmp_path / "test-000.tar")) == 2
+    assert len(webdataset.load(tmp_path / "test-*.tar")) == 3
+    write(tmp_path / "f.tar", [("a/1.png", png(1)), ("b/1.png", png(2))])
+    assert webdataset.load(tmp_path / "f.tar").table["file"].tolist() == ["f.tar/a/1.png", "f.tar/b/1.png"]
+
+
+def test_text_labels_and_no_labels(tmp_path):
+    write(tmp_path / "x.tar", [("1.png", png(1)), ("1.cls", "dog"), ("2.png", png(2)), ("2.cls", "cat")])
+    s = webdataset.load(tmp_path / "x.tar")
+    assert (s.table["label"].tolist(), s.classes) == ([1, 0], ("cat", "dog"))
+    bare = webdataset.load(tmp_path / "x.tar", label_key=None)
+    assert bare.classes is None
+    assert set(bare.table) == {"file"}
+
+
+def test_a_sample_without_picture_keeps_its_row_and_fails_by_name(tmp_path):
+    write(tmp_path / "x.tar", [("1.cls", "0"), ("2.png", png(2)), ("2.cls", "0")])
+    s = webdataset.load(tmp_path / "x.tar")
+    assert s.table["file"].tolist() == ["x.tar/1", "x.tar/2.png"]
+    with pytest.raises(InputError, match=r"x row 0: x\.tar/1 has no picture"):
+        s.image(0)
+    assert s.image(1).getpixel((0, 0)) == 2
+
+
+def test_a_damaged_picture_fails_by_name(tmp_path):
+    write(tmp_path / "x.tar", [("1.png", png(1)[:40])])
+    with pytest.raises(InputError, match=r"x row 0: x\.tar/1\.png"):
+        webdataset.load(tmp_path / "x.tar").image(0)
+
+
+def test_a_shard_that_shrinks_under_the_run(tmp_path):
+    path = write(tmp_path / "x.tar", [("1.png", png(1))])
+    s = webdataset.load(path)
+    os.truncate(path, 530)
+    with pytest.raises(InputError, match=r"x\.tar/1\.png ends after 18 of"):
+        s.image(0)
+
+
+def test_labels_outside_the_classes_or_missing(tmp_path):
+    write(tmp_path / "x.tar", [("1.png", png(1)), ("1.cls", "0"), ("2.png", png(2)), ("2.cls", "2")])
+    with pytest.raises(InputError, match=r"label 2 \(row 1, x\.tar/2\.png\)"):
+        webdataset.load(tmp_path / "x.tar", classes=["a", "b"])
+    write(tmp_path / "y.tar", [("1.png", png(1)), ("1.cls", "0"), ("2.png", png(2))])
+    with pytest.raises(InputError, match=r"y\.tar/2\.png has no \.cls"):
+        webdataset.load(tmp_path / "y.tar")
+
+
+def test_shards_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="no such shard"):
+        webdataset.load(tmp_path / "x.tar")
+    with pytest.raises(InputError, match="no such shards"):
+        webdataset.load(tmp_path / "x-*.tar")
+    two_shards(tmp_path)
+    with pytest.raises(InputError, match=r"test-002\.tar: no such shard"):
+        webdataset.load(tmp_path / "test-{000..002}.tar")
+    write(tmp_path / "x.tar.gz", [("1.png", png(1))], "w:gz")
+    with pytest.raises(InputError, match=r"unpack a \.tar\.gz"):
+        webdataset.load(tmp_path / "x.tar.gz")
+    write(tmp_path / "empty.tar", [])
+    with pytest.raises(InputError, match="holds no samples"):
+        webdataset.load(tmp_path / "empty.tar")
+
+
+@pytest.mark.parametrize("cut", [520, 512 + 30, 1024, 1024 + 100, 2048])
+def test_a_shard_that_is_cut_off(tmp_path, cut):
+    path = write(tmp_path / "x.tar", [("1.png", png(1)), ("2.png", png(2))])
+    os.truncate(path, cut)
+    with pytest.raises(InputError, match=r"x\.tar is no plain tar, or is cut off"):
+        webdataset.load(path)
+
+
+def test_the_fingerprint_knows_shards_and_not_their_place_or_labels(tmp_path):
+    (tmp_path / "one").mkdir()
+    pattern = two_shards(tmp_path / "one")
+    before = webdataset.load(pattern).fingerprint
+    assert webdataset.load(pattern, label_key=None).fingerprint == before
+    (tmp_path / "one").rename(tmp_path / "two")
+    moved = tmp_path / "two" / pattern.name
+    assert webdataset.load(moved).fingerprint == before
+    assert webdataset.load(tmp_path / "two/test-000.tar").fingerprint != before
+    os.utime(tmp_path / "two/test-001.tar", ns=(0, 5))
+    assert webdataset.load(moved).fingerprint != before
