@@ -1,0 +1,48 @@
+"""Sets of near-identical video frames around an anchor, as pm-k accuracy scores them (arXiv 1906.02168)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clipjax.data import table
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+
+def load(
+    key: str,
+    root: Path,
+    sets: Mapping[str, Sequence[str]],
+    labels: Mapping[str, Iterable[int]],
+    classes: Sequence[str],
+    where: Path,
+) -> Source:
+    """A source over anchors and their neighbours.
+
+    `sets` maps each anchor's file to its neighbours' files, `labels` each file to its class indices; files are
+    relative to `root`. Rows come set by set, the anchor first; column "anchor" holds the anchor's file on every row of
+    its set, "labels" is bool [N, C], as some frames show two objects. InputError where a frame is in two sets or has
+    no label.
+    """
+    files: list[str] = []
+    anchors: list[str] = []
+    for anchor, neighbours in sets.items():
+        members = [anchor, *(frame for frame in neighbours if frame != anchor)]
+        files += members
+        anchors += [anchor] * len(members)
+    anchor_of: dict[str, str] = {}
+    for file, anchor in zip(files, anchors, strict=True):
+        if (before := anchor_of.setdefault(file, anchor)) != anchor:
+            raise InputError(f"{where}: {file} is in the sets of {before} and of {anchor}; take the file as published")
+    present = np.zeros((len(files), len(classes)), bool)
+    for row, file in enumerate(files):
+        found = [int(label) for label in labels.get(file, ())]
+        if not found or not all(0 <= label < len(classes) for label in found):
+            raise InputError(f"{where}: {file} has labels {found}, expected one or more of 0 to {len(classes) - 1}")
+        present[row, found] = True
+    paths = [os.path.join(os.fspath(root), file) for file in files]
+    return table.from_rows(key, paths, {"labels": present, "anchor": anchors}, classes, root)

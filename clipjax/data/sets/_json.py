@@ -1,0 +1,34 @@
+"""Annotation files in JSON, read with one clear line where they are not what they should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clipjax.data import annotations
+from clipjax.errors import InputError
+
+
+def read(path: Path, kind: type[dict] | type[list] = dict) -> Any:
+    """A JSON file whose outermost value is of `kind`. InputError where it is missing, damaged or something else."""
+    try:
+        found = json.loads(annotations.text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON ({error.msg}, line {error.lineno}); unpack the data set again") from error
+    if not isinstance(found, kind):
+        raise InputError(f"{path} holds a {type(found).__name__}, not a {kind.__name__}: is it another file?")
+    return found
+
+
+def member(record: Any, key: str, path: Path) -> Any:
+    """`record[key]`, or InputError naming the file where it is not there."""
+    if not isinstance(record, Mapping) or key not in record:
+        raise InputError(f'{path}: a record has no "{key}"; is it the annotation file of another data set?')
+    return record[key]
+
+
+def members(records: Iterable[Any], keys: tuple[str, ...], path: Path) -> list[tuple[Any, ...]]:
+    """The values of `keys` for every record of a list."""
+    return [tuple(member(record, key, path) for key in keys) for record in records]

@@ -1,0 +1,89 @@
+"""Data sets that TFDS has prepared, for readers whose labels have to be derived from the examples themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipjax.data import source, tfds
+from clipjax.data.info import Info, Prompts, plain
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+
+def folder(info: Info, path: str | os.PathLike) -> Path | None:
+    """The version folder with the records of `info.tfds`, at `path` or below it; None where `path` is no TFDS folder.
+
+    Of several versions the newest. "coco_captions/2014" lies in coco_captions/2014/1.1.0, "clevr" in clevr/3.1.0.
+    """
+    path = source.as_path(path)
+    if (path / "features.json").exists():
+        return path
+    if info.tfds is None:
+        return None
+    for place in (path, path / info.tfds, path / info.tfds.split("/", 1)[-1]):
+        if not place.is_dir():
+            continue
+        versions = [entry for entry in place.iterdir() if (entry / "features.json").exists()]
+        if versions:
+            return max(versions, key=lambda entry: [int(n) if n.isdigit() else -1 for n in entry.name.split(".")])
+    return None
+
+
+def load(info: Info, where: Path, split: str, label_key: str | None = None, group_keys: Sequence[str] = ()) -> Source:
+    """`tfds.load` of a version folder, called by the data set's own key."""
+    found = tfds.load(where.name, where.parent, split, label_key=label_key, group_keys=group_keys)
+    return dataclasses.replace(found, name=info.key)
+
+
+def examples(where: Path, split: str) -> Iterator[dict[str, Any]]:
+    """Every example of a split in the order of `load`, pictures left encoded."""
+    import tensorflow_datasets
+
+    builder = tensorflow_datasets.builder_from_directory(where)
+    skip = {
+        key: tensorflow_datasets.decode.SkipDecoding()
+        for key, kind in builder.info.features.items()
+        if isinstance(kind, tensorflow_datasets.features.Image)
+    }
+    records = builder.as_data_source(split=split, decoders=skip)
+    for i in range(len(records)):
+        yield records[i]
+
+
+def feature_names(where: Path, *path: str) -> list[str]:
+    """Class names of a nested feature: ("objects", "type") -> ["Car", "Van", ...]."""
+    import tensorflow_datasets
+
+    feature = tensorflow_datasets.builder_from_directory(where).info.features
+    for part in path:
+        feature = feature[part]
+    return list(feature.names)
+
+
+def with_columns(found: Source, classes: Sequence[str] | None, columns: Mapping[str, Any]) -> Source:
+    """The same pictures with further columns, and the class names that their labels point into."""
+    names = None if classes is None else tuple(classes)
+    return dataclasses.replace(found, table={**found.table, **columns}, classes=names)
+
+
+def by_name(found: Source, wanted: Prompts) -> Source:
+    """Labels in the order of `wanted`, matched by name; only names that occur have to be among them.
+
+    TFDS labels ImageNet-A and ImageNet-R over all 1,000 classes of ImageNet, of which 200 occur.
+    """
+    index = wanted.index()
+    order = np.array([index.get(plain(name), -1) for name in found.classes or ()], np.int64)
+    label = order[found.table["label"]]
+    if (label < 0).any():
+        row = int(np.argmax(label < 0))
+        own = (found.classes or ())[found.table["label"][row]]
+        raise InputError(
+            f'{found.name} row {row}: "{own}" is not among the {len(index)} classes; is this another data set?'
+        )
+    return with_columns(found, wanted.classes, {"label": label})

@@ -1,0 +1,146 @@
+"""CelebA: faces with 40 yes/no attributes and identities given as numbers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipjax.data import annotations, table
+from clipjax.data.info import Info
+from clipjax.data.sets import _prepared
+from clipjax.data.sets._people import NOTICE
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+INFO = Info(
+    name="CelebA",
+    key="celeba",
+    task="bias",
+    metric="top1",
+    split="test",
+    n=19962,
+    tfds="celeb_a",
+    model_card=False,
+    obtain="img_align_celeba.zip, list_attr_celeba.txt, list_eval_partition.txt, and identity_CelebA.txt on request, "
+    "from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (non-commercial research).",
+    layout="""
+celeba/                                      (also in the archive's own folders Img/, Anno/, Eval/)
+  img_align_celeba/000001.jpg                or, uncropped, img_celeba/000001.jpg
+  list_attr_celeba.txt                       count; names of 40 attributes; 000001.jpg -1 1 ...
+  list_eval_partition.txt                    000001.jpg 0        (0 train, 1 val, 2 test)
+  identity_CelebA.txt                        000001.jpg 2880
+""",
+    reading=NOTICE
+    + "Identities are numbers: no list of names was ever released and none is shipped. Naming people from "
+    "their faces is measured only where the user brings `names`, a csv of identity,name: then the rows are these "
+    "people's and the names are the classes. The paper's \"8k in the wild images\" and 100, 1,000 and 2,000 classes "
+    "cannot be rebuilt without its list. Attributes are columns of 1 and 0. TFDS's copy has the same attributes and "
+    "identities.",
+)
+SPLITS = {"train": "train", "val": "validation", "test": "test", "all": "train+validation+test"}
+_FOLDERS = ("celeba", "Anno", "Eval", "celeba/Anno", "celeba/Eval")
+_IMAGES = ("img_align_celeba", "img_celeba", "Img/img_align_celeba", "Img/img_celeba")
+
+
+def load(path: str | os.PathLike, split: str | None = None, names: str | os.PathLike | None = None) -> Source:
+    """CelebA with one column per attribute and, where the file is there, "identity"; labelled only with `names`."""
+    split = annotations.choose(split, tuple(SPLITS), INFO)
+    if where := _prepared.folder(INFO, path):
+        found = _from_tfds(where, SPLITS[split])
+    else:
+        found = _from_files(path, split)
+    return found if names is None else with_names(found, Path(names))
+
+
+def with_names(found: Source, listing: Path) -> Source:
+    """The rows whose identity is in a csv of identity,name; the names, in the csv's order, are the classes."""
+    if "identity" not in found.table:
+        raise InputError(f"{found.name} without identity_CelebA.txt cannot be labelled by {listing}; request that file")
+    name_of: dict[int, str] = {}
+    for line, row in enumerate(annotations.records(listing, ("identity", "name")), 2):
+        if not row["identity"].strip().isdigit() or not row["name"].strip():
+            raise InputError(f"{listing} line {line}: {row['identity']!r},{row['name']!r} is not a number and a name")
+        if name_of.setdefault(int(row["identity"]), row["name"].strip()) != row["name"].strip():
+            raise InputError(f"{listing} line {line}: identity {row['identity']} has two names; keep one")
+    if not name_of:
+        raise InputError(f"{listing} has no rows; write one identity,name a line")
+    identity = found.table["identity"]
+    kept = np.flatnonzero(np.isin(identity, list(name_of)))
+    if not len(kept):
+        raise InputError(f"no picture of this split shows one of the {len(name_of)} identities of {listing}")
+    classes = list(dict.fromkeys(name_of.values()))
+    position = {name: i for i, name in enumerate(classes)}
+    chosen = found.select(kept)
+    label = [position[name_of[int(number)]] for number in identity[kept]]
+    return _prepared.with_columns(chosen, classes, {"label": label})
+
+
+def read_attributes(path: Path) -> tuple[list[str], dict[str, list[int]]]:
+    """list_attr_celeba.txt -> the attributes' names, and 1 or 0 for each of them by file."""
+    lines = annotations.lines(path)
+    if len(lines) < 3 or not lines[0].isdigit():
+        raise InputError(f"{path} does not begin with a count and a line of names; fetch it again")
+    names, values = lines[1].split(), {}
+    for number, line in enumerate(lines[2:], 3):
+        file, *signs = line.split()
+        if len(signs) != len(names) or not set(signs) <= {"1", "-1"}:
+            raise InputError(f"{path} line {number}: {len(signs)} values for {len(names)} attributes, each 1 or -1")
+        values[file] = [int(sign == "1") for sign in signs]
+    return names, values
+
+
+def _from_files(path: str | os.PathLike, split: str) -> Source:
+    names, values = read_attributes(_find(path, "list_attr_celeba.txt"))
+    partition = dict(_pairs(_find(path, "list_eval_partition.txt")))
+    number = {"train": "0", "val": "1", "test": "2"}.get(split)
+    files = [file for file in partition if number in (None, partition[file])]
+    if unknown := [file for file in files if file not in values]:
+        raise InputError(
+            f"list_attr_celeba.txt does not list {unknown[0]}, list_eval_partition.txt does; fetch both again"
+        )
+    columns: dict[str, Any] = {name: np.array([values[file][i] for file in files]) for i, name in enumerate(names)}
+    identities = _identities(path)
+    if identities is not None:
+        if unknown := [file for file in files if file not in identities]:
+            raise InputError(f"identity_CelebA.txt does not list {unknown[0]}; fetch it again")
+        columns["identity"] = np.array([identities[file] for file in files])
+    images = annotations.home(path, INFO, "", "celeba")
+    below = [images / base / name for base in ("", "celeba") for name in _IMAGES]
+    folder = next((place for place in below if place.is_dir()), images)
+    return table.from_rows(INFO.key, [folder / file for file in files], columns, None, folder)
+
+
+def _identities(path: str | os.PathLike) -> dict[str, int] | None:
+    try:
+        listing = _find(path, "identity_CelebA.txt")
+    except InputError:
+        return None  # given out on request only
+    try:
+        return {file: int(number) for file, number in _pairs(listing)}
+    except ValueError as error:
+        raise InputError(f"{listing}: {error}; fetch it again") from error
+
+
+def _find(path: str | os.PathLike, name: str) -> Path:
+    return annotations.home(path, INFO, name, *_FOLDERS) / name
+
+
+def _pairs(path: Path) -> list[tuple[str, str]]:
+    return [(parts[0], parts[1]) for parts in annotations.fields(path, 2)]
+
+
+def _from_tfds(where: Path, split: str) -> Source:
+    keys = next(iter(_prepared.examples(where, split)))
+    attributes = sorted(keys["attributes"])
+    columns: dict[str, list[int]] = {name: [] for name in (*attributes, *(["identity"] if "identity" in keys else []))}
+    for example in _prepared.examples(where, split):
+        for name in attributes:
+            columns[name].append(int(example["attributes"][name]))
+        if "identity" in columns:
+            columns["identity"].append(int(example["identity"]["Identity_No"]))
+    return _prepared.with_columns(
+        _prepared.load(INFO, where, split), None, {k: np.array(v) for k, v in columns.items()}
+    )

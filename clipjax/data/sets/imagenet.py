@@ -1,0 +1,121 @@
+"""ImageNet (ILSVRC 2012): one folder per WordNet id, or the flat validation folder with its ground truth."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from clipjax.data import annotations, source
+from clipjax.data.info import Info, prompts
+from clipjax.data.sets import _prepared
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+INFO = Info(
+    name="ImageNet",
+    key="imagenet",
+    task="classification",
+    metric="top1",
+    split="val",
+    n=50000,
+    tfds="imagenet2012",
+    obtain="ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from https://image-net.org/challenges/LSVRC/2012/ "
+    "after registration (non-commercial research).",
+    layout="""
+imagenet/
+  train/n01440764/n01440764_10026.JPEG
+  val/n01440764/ILSVRC2012_val_00000293.JPEG
+or, as ILSVRC2012_img_val.tar unpacks:
+  val/ILSVRC2012_val_00000001.JPEG
+  ILSVRC2012_devkit_t12/data/meta.mat
+  ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt
+or, with Kaggle's table instead of the devkit:
+  LOC_val_solution.csv                 ImageId,PredictionString
+""",
+    reading="OpenAI's 1,000 names of the prompt notebook, two of them given twice (missile, sunglasses): kept, so that "
+    "the second of each scores 0 by the rule of the first maximum (openai/CLIP#235). Classes by WordNet id. The "
+    "devkit's numbers 1 to 1000 are another order; meta.mat translates them.",
+)
+SPLITS = {"train": "train", "val": "validation"}
+_WNID = re.compile(r"n\d{8}")
+_DEVKIT = ("ILSVRC2012_devkit_t12/data", "devkit/data", "data")
+
+
+def load(path: str | os.PathLike, split: str | None = None) -> Source:
+    """ImageNet by WordNet folders, by the devkit's ground truth, by Kaggle's table, or prepared by TFDS."""
+    split = annotations.choose(split, tuple(SPLITS), INFO, default="val")
+    if where := _prepared.folder(INFO, path):
+        return _prepared.by_name(_prepared.load(INFO, where, SPLITS[split], "label"), prompts(INFO.key))
+    path = source.as_path(path)
+    root = next((path / below for below in (split, f"ILSVRC/Data/CLS-LOC/{split}") if (path / below).is_dir()), path)
+    if has_wnid_folders(root):
+        return from_wnid_folders(INFO, root)
+    if split == "val":
+        files = sorted(entry.name for entry in _entries(root) if re.fullmatch(r"ILSVRC2012_val_\d+\.JPEG", entry.name))
+        if files:
+            return _flat(path, root, files)
+    raise InputError(
+        f"{root} holds neither folders named by WordNet id (n01440764) nor ILSVRC2012_val_00000001.JPEG; "
+        f"`clipjax datasets {INFO.key}` shows the layouts"
+    )
+
+
+def has_wnid_folders(root: Path) -> bool:
+    """Whether `root` holds a folder called like n01440764."""
+    return any(_WNID.fullmatch(entry.name) and entry.is_dir() for entry in _entries(root))
+
+
+def from_wnid_folders(info: Info, root: Path) -> Source:
+    """Every picture below folders named by WordNet id, with the labels of `info`'s own subset of classes."""
+    files, wnids = annotations.class_folders(root)
+    return annotations.from_files(info, root, files, wnids, root)
+
+
+def find_wnid_folders(info: Info, path: str | os.PathLike, *below: str) -> Path:
+    """`path`, or the folder below it, that holds folders named by WordNet id. InputError where none does."""
+    path = source.as_path(path)
+    for root in (path, *(path / name for name in below)):
+        if has_wnid_folders(root):
+            return root
+    raise InputError(
+        f"{path} does not hold {info.name}: no folder named by WordNet id (n01498041) in it or in "
+        f"{', '.join(below)}; `clipjax datasets {info.key}` shows the layout"
+    )
+
+
+def _entries(root: Path) -> list[Path]:
+    return list(root.iterdir()) if root.is_dir() else []
+
+
+def _flat(path: Path, root: Path, files: list[str]) -> Source:
+    solution = path / "LOC_val_solution.csv"
+    if solution.exists():
+        rows = annotations.records(solution, ("ImageId", "PredictionString"))
+        truth = {row["ImageId"]: row["PredictionString"].split(" ")[0] for row in rows}
+        if missing := [file for file in files if file.removesuffix(".JPEG") not in truth]:
+            raise InputError(f"{solution} does not list {missing[0]}; fetch it again")
+        own = [truth[file.removesuffix(".JPEG")] for file in files]
+        return annotations.from_files(INFO, root, files, own, solution)
+    devkit = annotations.home(path, INFO, "ILSVRC2012_validation_ground_truth.txt", *_DEVKIT)
+    where = devkit / "ILSVRC2012_validation_ground_truth.txt"
+    wnid_of = _wnid_of_number(devkit / "meta.mat")
+    truth = annotations.lines(where)
+    own = []
+    for file in files:
+        number = int(file[15:-5])  # the ground truth has one line per picture, in the order of their numbers
+        if not 1 <= number <= len(truth):
+            raise InputError(f"{where} has {len(truth)} lines, none for {file}; unpack the devkit again")
+        wnid = wnid_of.get(truth[number - 1])
+        if wnid is None:
+            raise InputError(f"{where} line {number}: class {truth[number - 1]} is not in meta.mat; unpack it again")
+        own.append(wnid)
+    return annotations.from_files(INFO, root, files, own, where)
+
+
+def _wnid_of_number(meta: Path) -> dict[str, str]:
+    """ILSVRC2012_ID (as text) -> WordNet id; the devkit's inner nodes have numbers above 1000."""
+    (synsets,) = annotations.mat(meta, "synsets")
+    if not synsets.dtype.names or not {"ILSVRC2012_ID", "WNID"} <= set(synsets.dtype.names):
+        raise InputError(f"{meta} has no fields ILSVRC2012_ID and WNID; unpack the devkit again")
+    return {str(int(row["ILSVRC2012_ID"])): str(row["WNID"]) for row in synsets}

@@ -1,0 +1,35 @@
+"""ImageNet-R: renditions (art, cartoons, toys, ...) of 200 classes of ImageNet, other ones than those of ImageNet-A."""
+
+from __future__ import annotations
+
+import os
+
+from clipjax.data import annotations
+from clipjax.data.info import Info, prompts
+from clipjax.data.sets import _prepared, imagenet
+from clipjax.data.source import Source
+
+INFO = Info(
+    name="ImageNet-R",
+    key="imagenet_r",
+    task="robustness",
+    metric="top1",
+    split="test",
+    n=30000,
+    tfds="imagenet_r",
+    obtain="imagenet-r.tar from https://github.com/hendrycks/imagenet-r (MIT; pictures under their owners' terms).",
+    layout="""
+imagenet-r/n01443537/art_0.jpg
+""",
+    reading="The classifier has the 200 classes of the data set, not the 1,000 of ImageNet: a restriction worth many "
+    "points, and part of every published number. Classes by WordNet id, names from the ImageNet list.",
+)
+SPLITS = ("test",)
+
+
+def load(path: str | os.PathLike, split: str | None = None) -> Source:
+    """ImageNet-R from its folders named by WordNet id, or prepared by TFDS."""
+    split = annotations.choose(split, SPLITS, INFO)
+    if where := _prepared.folder(INFO, path):
+        return _prepared.by_name(_prepared.load(INFO, where, split, "label"), prompts(INFO.key))
+    return imagenet.from_wnid_folders(INFO, imagenet.find_wnid_folders(INFO, path, "imagenet-r"))

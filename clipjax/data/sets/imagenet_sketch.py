@@ -1,0 +1,35 @@
+"""ImageNet-Sketch: drawings found on the web for all 1,000 classes of ImageNet."""
+
+from __future__ import annotations
+
+import os
+
+from clipjax.data import annotations
+from clipjax.data.info import Info, prompts
+from clipjax.data.sets import _prepared, imagenet
+from clipjax.data.source import Source
+
+INFO = Info(
+    name="ImageNet Sketch",
+    key="imagenet_sketch",
+    task="robustness",
+    metric="top1",
+    split="test",
+    n=50889,
+    tfds="imagenet_sketch",
+    obtain="ImageNet-Sketch.zip from https://github.com/HaohanWang/ImageNet-Sketch (MIT; pictures under their owners' "
+    "terms).",
+    layout="""
+sketch/n01440764/sketch_0.JPEG
+""",
+    reading="All 1,000 classes with ImageNet's names and templates; classes by WordNet id.",
+)
+SPLITS = ("test",)
+
+
+def load(path: str | os.PathLike, split: str | None = None) -> Source:
+    """ImageNet Sketch from its folders named by WordNet id, or prepared by TFDS."""
+    split = annotations.choose(split, SPLITS, INFO)
+    if where := _prepared.folder(INFO, path):
+        return _prepared.by_name(_prepared.load(INFO, where, split, "label"), prompts(INFO.key))
+    return imagenet.from_wnid_folders(INFO, imagenet.find_wnid_folders(INFO, path, "sketch"))

@@ -1,0 +1,144 @@
+"""RareAct: unusual actions ("cut keyboard") in segments of YouTube videos, with hard negatives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from clipjax.data import annotations, source
+from clipjax.data.info import Info
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+
+INFO = Info(
+    name="RareAct",
+    key="rareact",
+    task="video",
+    metric="mwap",
+    split="all",
+    n=7607,
+    obtain="rareact.csv and the zip of 905 videos from https://github.com/antoine77340/RareAct (videos under their "
+    "owners' terms).",
+    layout="""
+rareact/
+  rareact.csv             id,video_id,start,end,class_id,verb,noun,annotation
+  videos/7frRY7aGwMU.mp4  (or beside the csv)
+""",
+    reading="One row per line of the csv, in its order, as compute_score.py wants its 7,607 x 149 scores; some lines "
+    'are equal and stay. "label" is class_id, "annotation" 1 positive, 2 to 4 hard negative (verb right, noun right, '
+    'verb not applied to the noun), 0 negative; "verb" and "noun" are columns, the class name is both. The paper names '
+    'neither prompts nor frames: protocol="middle" is the frame in the middle of the segment, "seconds" one frame per '
+    'second of it, to be averaged over "video".',
+)
+SPLITS = ("all",)
+PROTOCOLS = ("middle", "seconds")
+# Segments are cut in tens of seconds: the last one of a video may end after it, its middle by up to half of that.
+_SLACK = 5.0
+_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
+
+
+def load(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
+    """RareAct's segments by their middle frame, or by one frame per second."""
+    annotations.choose(split, SPLITS, INFO, default="all")
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f'{INFO.name}: unknown protocol "{protocol}"{source.nearest(protocol, PROTOCOLS)}; choose '
+            f"{' or '.join(PROTOCOLS)}"
+        )
+    listing = annotations.home(path, INFO, "rareact.csv", "rareact") / "rareact.csv"
+    rows, classes = read_table(listing)
+    folder = listing.parent / "videos" if (listing.parent / "videos").is_dir() else listing.parent
+    clips = _clips(folder, [row["video_id"] for row in rows])
+    segments = [f"{row['id']:05d}:{row['video_id']}:{row['start']}-{row['end']}" for row in rows]
+    places = [(i, second) for i, row in enumerate(rows) for second in _seconds(row["start"], row["end"], protocol)]
+    named = [segments[i] if protocol == "middle" else f"{segments[i]}#{second:g}" for i, second in places]
+    columns = {key: [rows[i][key] for i, _ in places] for key in ("annotation", "verb", "noun")}
+    names, stamps = [clip.name for clip in clips], source.stamp_files(clips)
+    return Source(
+        name=INFO.key,
+        table={
+            "file": named,
+            "video": [segments[i] for i, _ in places],
+            "youtube_id": [rows[i]["video_id"] for i, _ in places],
+            "label": [rows[i]["class_id"] for i, _ in places],
+            **columns,
+        },
+        classes=classes,
+        read=lambda row: frame_at(clips[places[row][0]], places[row][1]),
+        fingerprint=source.fingerprint(
+            INFO.key, [f"{names[i]}#{second:g}" for i, second in places], [stamps[i] for i, _ in places]
+        ),
+    )
+
+
+def read_table(listing: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """rareact.csv -> its rows with numbers as int, and the class names "verb noun" by class_id."""
+    keys = ("id", "video_id", "start", "end", "class_id", "verb", "noun", "annotation")
+    rows: list[dict[str, Any]] = []
+    names: dict[int, str] = {}
+    for line, record in enumerate(annotations.records(listing, keys), 2):
+        row: dict[str, Any] = dict(record)
+        try:
+            row.update({key: int(record[key]) for key in ("id", "start", "end", "class_id", "annotation")})
+        except ValueError as error:
+            raise InputError(f"{listing} line {line}: {error}; fetch the csv again") from error
+        if not 0 <= row["annotation"] <= 4 or row["end"] <= row["start"]:
+            raise InputError(
+                f"{listing} line {line}: annotation {row['annotation']} from {row['start']} to {row['end']} s is none; "
+                "annotations are 0 to 4, segments end after they start"
+            )
+        name = f"{row['verb']} {row['noun']}"
+        if names.setdefault(row["class_id"], name) != name:
+            raise InputError(
+                f'{listing} line {line}: class {row["class_id"]} is "{names[row["class_id"]]}" and "{name}"'
+            )
+        rows.append(row)
+    if not rows or sorted(names) != list(range(len(names))):
+        raise InputError(f"{listing} has {len(names)} classes, not numbered from 0 without gaps; fetch the csv again")
+    return rows, tuple(names[i] for i in range(len(names)))
+
+
+def frame_at(clip: Path, second: float) -> Image.Image:
+    """The frame shown at that time of a clip. InputError where the clip is missing, shorter, or damaged."""
+    try:
+        import av
+    except ImportError as error:
+        raise InputError('reading video needs PyAV; install it with pip install "clipjax[video]"') from error
+    try:
+        with av.open(os.fspath(clip)) as container:
+            stream = container.streams.video[0]
+            begin = stream.start_time or 0
+            container.seek(begin + int(second / stream.time_base), stream=stream)  # to the key frame before it
+            wanted = second + float(begin * stream.time_base)
+            last = None
+            for frame in container.decode(stream):
+                if frame.time > wanted and last is not None:
+                    break
+                last = frame
+            else:
+                if last is None or wanted > last.time + _SLACK:
+                    raise InputError(f"{clip} has no frame at {second:g} s: shorter than its annotation says")
+            return last.to_image()
+    except FileNotFoundError as error:
+        raise InputError(f"{clip}: no such clip; check the path") from error
+    except (av.FFmpegError, IndexError) as error:
+        raise InputError(f"{clip} cannot be read at {second:g} s ({error}): fetch or copy it again") from error
+
+
+def _seconds(start: int, end: int, protocol: str) -> list[float]:
+    return [(start + end) / 2] if protocol == "middle" else [second + 0.5 for second in range(start, end)]
+
+
+def _clips(folder: Path, ids: Sequence[str]) -> list[Path]:
+    found: dict[str, Path] = {}
+    for name in dict.fromkeys(ids):
+        forms = [folder / f"{name}{suffix}" for suffix in _SUFFIXES]
+        found[name] = next((form for form in forms if form.exists()), forms[0])
+    if not any(clip.exists() for clip in found.values()):
+        missing = next(iter(found.values())).name
+        raise InputError(f"{folder} holds none of the {len(found)} videos, the first is {missing}; unpack the zip")
+    return [found[name] for name in ids]
