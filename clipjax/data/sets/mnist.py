@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
 from pathlib import Path
@@ -67,7 +68,7 @@ def idx(where: Path, dimensions: int) -> np.ndarray:
     header = 4 + 4 * dimensions
     if len(data) < header or data[:4] != bytes((0, 0, 8, dimensions)):
         raise InputError(f"{where} is no idx file of bytes in {dimensions} dimensions; fetch it again")
-    shape = np.frombuffer(data, ">u4", dimensions, 4)
-    if len(data) - header != np.prod(shape, dtype=np.uint64):
-        raise InputError(f"{where} holds {len(data) - header} values, its header says {list(shape)}; fetch it again")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape.astype(np.int64))
+    shape = np.frombuffer(data, ">u4", dimensions, 4).tolist()
+    if len(data) - header != math.prod(shape):
+        raise InputError(f"{where} holds {len(data) - header} values, its header says {shape}; fetch it again")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

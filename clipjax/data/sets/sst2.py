@@ -29,6 +29,6 @@ SPLITS = {"train": "train", "val": "valid", "test": "test"}  # ours -> the folde
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """Rendered SST-2 from its own folder."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    root = annotations.home(path, INFO, f"{SPLITS[split]}/negative", "rendered-sst2") / SPLITS[split]
+    root = annotations.home(path, INFO, SPLITS[split], "rendered-sst2") / SPLITS[split]
     files, own = annotations.class_folders(root)
     return annotations.from_files(INFO, root, files, own, root)

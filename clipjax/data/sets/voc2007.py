@@ -53,7 +53,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
 
 def from_tfds(where: Path, split: str) -> Source:
     """The set as TFDS prepared it: lists of labels, with and without the difficult objects, by its class names."""
-    names = _prepared.feature_names(where, "labels", "feature")
+    names = _prepared.feature_names(where, "labels")
     rows = []
     for example in _prepared.examples(where, split):
         clear = [names[i] for i in example["labels_no_difficult"]]
