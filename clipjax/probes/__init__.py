@@ -1,1 +1,1 @@
-"""What is asked of a model, as pure functions of features and labels: one file per probe, no device work."""
+"""What is asked of a model, one file per probe: features and labels in, records out. Nothing is encoded here."""

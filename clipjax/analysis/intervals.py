@@ -1,0 +1,97 @@
+"""Intervals: exact for proportions, by seeded resampling for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betaincinv
+
+from clipjax.errors import InputError
+
+RESAMPLES = 1000
+BLOCK = 1 << 22  # weights held at once while resampling: 32 MiB
+
+
+def clopper_pearson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Exact binomial interval (low, high) for k successes of n; arrays broadcast.
+
+    Never covers less than `level` (Clopper and Pearson 1934): the method of CLIP's bias probe, where 203 of 1,406 is
+    printed as [12.6%, 16.4%]. No examples say nothing: n = 0 gives (0, 1).
+    """
+    k, n = np.broadcast_arrays(np.asarray(k), np.asarray(n))
+    level = check_level(level)
+    bad = ~((k == np.floor(k)) & (n == np.floor(n)) & (k >= 0) & (k <= n))
+    if bad.any():
+        raise InputError(
+            f"k={k[bad][0]} of n={n[bad][0]} is not a count of successes; counts are whole and 0 <= k <= n"
+        )
+    tail = (1 - level) / 2
+    k, n = k.astype(np.float64), n.astype(np.float64)
+    # Quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k); at k = 0 and k = n the open end is the bound itself.
+    low = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
+    high = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
+    return low[()], high[()]
+
+
+def bootstrap(
+    values: ArrayLike,
+    seed: int = 0,
+    level: float = 0.95,
+    *,
+    clusters: ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float]:
+    """Percentile interval of the mean of values [N], examples drawn with replacement.
+
+    With `clusters` [N] whole clusters are drawn (the five captions of one picture are not five independent answers),
+    and the mean is over the values of those drawn.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or not len(values):
+        raise InputError(f"values have shape {values.shape}; a mean needs [N] with N > 0")
+    if clusters is None:
+        sums, sizes = values, np.ones(len(values))
+    else:
+        _, member = np.unique(np.asarray(clusters), return_inverse=True)
+        sums, sizes = np.bincount(member, values), np.bincount(member).astype(np.float64)
+    return bootstrap_statistic(lambda w: (w @ sums) / (w @ sizes), len(sums), seed, level, resamples=resamples)
+
+
+def bootstrap_statistic(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    seed: int = 0,
+    level: float = 0.95,
+    *,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float]:
+    """Percentile interval of any statistic that can be computed from how often each of n examples was drawn.
+
+    `statistic` takes draws float64 [B, n] (each row sums to n) and returns [B]; nan where it is undefined (a
+    resample without a positive), which does not count. Weights instead of copies: an order is sorted once.
+    """
+    level = check_level(level)
+    generator = np.random.default_rng(seed)
+    block = max(1, min(resamples, BLOCK // n))
+    found = []
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        found.append(statistic(weights.astype(np.float64)))
+    return percentile(np.concatenate(found), level)
+
+
+def percentile(found: np.ndarray, level: float) -> tuple[float, float]:
+    """The central `level` of resampled statistics, nan left out."""
+    low, high = np.nanquantile(found, [(1 - check_level(level)) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def check_level(level: float) -> float:
+    """The level, or InputError where it is no probability."""
+    if not 0 < level < 1:
+        raise InputError(f"level {level} is not between 0 and 1; 0.95 is usual")
+    return level

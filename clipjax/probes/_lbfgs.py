@@ -1,0 +1,146 @@
+"""L-BFGS for smooth convex functions, in float32, as one device program."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+HISTORY = 10  # pairs kept, as scipy's
+SEARCH = 20  # evaluations a line search may cost
+Value = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # x -> f, gradient
+_dot = functools.partial(jnp.vdot, precision=jax.lax.Precision.HIGHEST)
+
+
+class State(NamedTuple):
+    """Where the search is. At the end `converged` or `stuck` (no step leads down in float32), or neither (max_iter)."""
+
+    x: jax.Array
+    f: jax.Array
+    g: jax.Array
+    steps: jax.Array  # [HISTORY, *x.shape]
+    changes: jax.Array  # [HISTORY, *x.shape] of the gradient
+    rho: jax.Array  # [HISTORY] 1 / <step, change>, 0 where empty
+    gamma: jax.Array  # size of the inverse Hessian where the history says nothing
+    iteration: jax.Array
+    evaluations: jax.Array
+    converged: jax.Array
+    stuck: jax.Array
+
+
+class _Search(NamedTuple):
+    alpha: jax.Array
+    f: jax.Array
+    g: jax.Array
+    low: jax.Array  # a step too short, with the slope there
+    low_slope: jax.Array
+    high: jax.Array  # a step too long (inf: none known), with the slope there
+    high_slope: jax.Array
+    evaluations: jax.Array
+    good: jax.Array
+
+
+def minimise(value: Value, start: jax.Array, max_iter: jax.Array, tolerance: jax.Array) -> State:
+    """Goes down from `start` (Nocedal and Wright, algorithm 7.5); traceable, `value` gives f > 0 and its gradient.
+
+    Done when what a quadratic model still has to gain is `tolerance` of f. Its size is <g, H g> / 2, which float32
+    knows long after f itself has stopped changing.
+    """
+    f, g = value(start)
+    history, rho = jnp.zeros((HISTORY, *start.shape), start.dtype), jnp.zeros(HISTORY, start.dtype)
+    zero, no = jnp.int32(0), jnp.bool_(False)
+    state = State(start, f, g, history, history, rho, jnp.ones((), start.dtype), zero, zero + 1, no, no)
+
+    def go_on(s: State) -> jax.Array:
+        return ~s.converged & ~s.stuck & (s.iteration < max_iter)
+
+    def step(s: State) -> State:
+        direction = _direction(s)
+        slope = _dot(direction, s.g)
+        near = -0.5 * slope <= tolerance * s.f
+        found = jax.lax.cond(near, lambda: _stay(s, slope), lambda: _line_search(value, s, direction, slope))
+        return _advance(s, direction, found, near)
+
+    return jax.lax.while_loop(go_on, step, state)
+
+
+def _advance(s: State, direction: jax.Array, found: _Search, near: jax.Array) -> State:
+    """The state after a line search. One that failed drops the history: the bare gradient may still lead down."""
+    x = jnp.where(found.good, s.x + found.alpha * direction, s.x)
+    g = jnp.where(found.good, found.g, s.g)
+    step, change = x - s.x, g - s.g
+    curvature = _dot(step, change)
+    kept = curvature > 0
+    slot = s.iteration % HISTORY
+    rho = jnp.where(kept, s.rho.at[slot].set(1 / jnp.where(kept, curvature, 1)), s.rho)
+    return State(
+        x=x,
+        f=jnp.where(found.good, found.f, s.f),
+        g=g,
+        steps=jnp.where(kept, s.steps.at[slot].set(step), s.steps),
+        changes=jnp.where(kept, s.changes.at[slot].set(change), s.changes),
+        rho=jnp.where(found.good, rho, 0.0),
+        gamma=jnp.where(kept, curvature / jnp.where(kept, _dot(change, change), 1), s.gamma),
+        iteration=s.iteration + jnp.where(near, 0, 1),
+        evaluations=s.evaluations + found.evaluations,
+        converged=near,
+        stuck=~found.good & (s.rho == 0).all(),
+    )
+
+
+def _direction(s: State) -> jax.Array:
+    """-H g by the two-loop recursion; empty slots have rho 0 and change nothing."""
+    order = [(s.iteration - 1 - j) % HISTORY for j in range(HISTORY)]  # newest first
+    q, alphas = s.g, []
+    for i in order:
+        alpha = s.rho[i] * _dot(s.steps[i], q)
+        q = q - alpha * s.changes[i]
+        alphas.append(alpha)
+    q = q * s.gamma
+    for i, alpha in reversed(list(zip(order, alphas, strict=True))):
+        q = q + (alpha - s.rho[i] * _dot(s.changes[i], q)) * s.steps[i]
+    return -q
+
+
+def _stay(s: State, slope: jax.Array) -> _Search:
+    """No step at all."""
+    zero = jnp.zeros((), s.x.dtype)
+    return _Search(zero, s.f, s.g, zero, slope, zero + jnp.inf, zero, jnp.int32(0), jnp.bool_(True))
+
+
+def _line_search(value: Value, s: State, direction: jax.Array, slope: jax.Array) -> _Search:
+    """A step that meets the approximate Wolfe conditions (Hager and Zhang 2005), by bracketing and secants.
+
+    Near the optimum f no longer changes in float32 while its slope still does. The function is convex, so a slope in
+    the right range is a decrease good enough, as long as f is not plainly above the start.
+    """
+    ceiling = s.f * (1 + 1e-4)  # a sum of many small losses is known no better
+
+    def go_on(t: _Search) -> jax.Array:
+        return ~t.good & (t.evaluations < SEARCH)
+
+    def closer(t: _Search) -> _Search:
+        secant = t.low - t.low_slope * (t.high - t.low) / (t.high_slope - t.low_slope)
+        margin = 0.1 * (t.high - t.low)
+        inside = jnp.clip(secant, t.low + margin, t.high - margin)
+        alpha = jnp.where(t.evaluations == 0, 1.0, jnp.where(jnp.isfinite(t.high), inside, 4.0 * t.low))
+        f, g = value(s.x + alpha * direction)
+        now = _dot(direction, g)
+        long = ~(now <= -0.8 * slope) | ~(f <= ceiling)  # nan is too long as well
+        short = (now < 0.9 * slope) & ~long
+        return _Search(
+            alpha=alpha,
+            f=f,
+            g=g,
+            low=jnp.where(short, alpha, t.low),
+            low_slope=jnp.where(short, now, t.low_slope),
+            high=jnp.where(long, alpha, t.high),
+            high_slope=jnp.where(long, jnp.where(now > 0, now, -slope), t.high_slope),
+            evaluations=t.evaluations + 1,
+            good=~short & ~long,
+        )
+
+    return jax.lax.while_loop(go_on, closer, _stay(s, slope)._replace(good=jnp.bool_(False)))
