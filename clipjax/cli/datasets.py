@@ -40,7 +40,7 @@ def describe(key: str) -> dict[str, Any]:
     from clipjax.data import catalog, info
     from clipjax.errors import InputError
 
-    row = dataclasses.asdict(catalog.info(key))
+    row: dict[str, Any] = dataclasses.asdict(catalog.info(key))
     row["layout"] = row["layout"].strip("\n")
     try:
         found = info.prompts(key)

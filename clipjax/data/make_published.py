@@ -40,7 +40,7 @@ BIAS = {
 # Table 11: columns read whole, the rest of the row of ViT-L/14 but for FER2013, and single cells that issues of
 # openai/CLIP (#164, #167), its README or Tables 13 to 16 print. Cells that issues #165 to #167 print in part, without
 # a record of which (FGVC, EuroSAT, KITTI of six models), stay "recalled".
-READ_ZERO_SHOT = {
+READ_ZERO_SHOT: dict[str, Any] = {
     "columns": {"food101", "cifar10", "cifar100", "stl10", "imagenet", "sun397"},
     "rows": {"ViT-L/14": {"fer2013"}},  # model -> columns excepted
     "cells": {
@@ -49,7 +49,7 @@ READ_ZERO_SHOT = {
         ("kitti_distance", "RN50"), ("hateful_memes", "ViT-L/14@336px"), ("sst2", "ViT-L/14@336px"),
     },
 }  # fmt: skip
-READ_LINEAR = {
+READ_LINEAR: dict[str, Any] = {
     "columns": {"sun397"},
     "rows": {"ViT-L/14": set()},
     "cells": {("voc2007", "ViT-B/32")}

@@ -4,8 +4,6 @@ A pickle is a program: an ordinary `pickle.load` of a downloaded file runs whate
 are Python 2 pickles of a dict of byte strings, lists and one array.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 from pathlib import Path

@@ -57,25 +57,25 @@ class Packages:
 
     def _imagenet_templates(self, file: Path) -> list[str]:
         # They are functions there (lambda c: f'a photo of a {c}.'): the one name of each f-string is the placeholder.
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        (value,) = [n.value for n in ast.walk(tree) if is_assignment(n, "OPENAI_IMAGENET_TEMPLATES")]
+        functions: Any = assigned(file, "OPENAI_IMAGENET_TEMPLATES")
         templates = []
-        for function in value.elts:
+        for function in functions.elts:
             parts = function.body.values
-            templates.append("".join(p.value if isinstance(p, ast.Constant) else "{}" for p in parts))
+            templates.append("".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in parts))
         return templates
 
 
-def is_assignment(node: ast.AST, name: str) -> bool:
-    """Whether a syntax node is `name = ...`."""
-    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name
+def assigned(file: Path, name: str) -> ast.expr:
+    """The right-hand side of the only assignment to `name` in a Python file; reads the file, runs nothing."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assignments = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    (value,) = [a.value for a in assignments if isinstance(a.targets[0], ast.Name) and a.targets[0].id == name]
+    return value
 
 
 def literal(file: Path, name: str) -> Any:
-    """The value of the only assignment to `name` in a Python file; reads the file, runs nothing."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    (value,) = [n.value for n in ast.walk(tree) if is_assignment(n, name)]
-    return ast.literal_eval(value)
+    """The value of a list, tuple or set written out in a Python file."""
+    return ast.literal_eval(assigned(file, name))
 
 
 def spaced(names: Iterable[str]) -> list[str]:
@@ -91,7 +91,7 @@ def entry(
         raise SystemExit(f"{source}: {len(own)} own names for {len(classes)} classes")
     if len({plain(n) for n in own}) != len(own):
         raise SystemExit(f"{source}: own names that fall together")
-    found = {"source": source, "classes": list(classes), "templates": list(templates)}
+    found: dict[str, Any] = {"source": source, "classes": list(classes), "templates": list(templates)}
     if own:
         found["own"] = list(own)
     if count is not None:

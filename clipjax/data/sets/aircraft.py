@@ -1,7 +1,5 @@
 """FGVC Aircraft, the 100 variants."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """Birdsnap: species and image lists of the release, pictures fetched from the web by its own script."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations, table

@@ -1,7 +1,5 @@
 """Caltech-101 with its background class: 30 pictures of each class for training, the rest for the test."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

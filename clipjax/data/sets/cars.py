@@ -1,7 +1,5 @@
 """Stanford Cars: class numbers and file names in MATLAB structures."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

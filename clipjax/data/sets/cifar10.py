@@ -1,7 +1,5 @@
 """CIFAR-10, python version: pickled batches, read by an unpickler that allows arrays only."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """CIFAR-100, python version, fine labels."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

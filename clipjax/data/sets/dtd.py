@@ -1,7 +1,5 @@
 """Describable Textures: ten official partitions into train, val and test."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """EuroSAT (RGB): ten folders of Sentinel-2 pictures, and VTAB's split."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

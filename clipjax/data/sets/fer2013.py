@@ -1,7 +1,5 @@
 """FER2013: a csv whose cells hold the pixels."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Oxford Flowers 102: labels and splits in MATLAB files, counted from 1."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Food-101: lists of "class/number" without suffix, pictures as JPEG."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """German Traffic Sign Recognition Benchmark: PPM pictures with csv files of class numbers."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """Hateful Memes, phase 1: one JSON object per line."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 

@@ -1,7 +1,5 @@
 """IIIT 5K-word: one word per picture, to be found in a lexicon of its own."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

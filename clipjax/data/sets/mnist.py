@@ -1,7 +1,5 @@
 """MNIST: idx files, packed or not."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import os

@@ -1,7 +1,5 @@
 """PatchCamelyon: HDF5 files of 96 x 96 patches; reading them needs h5py (the extra [hdf5])."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -52,7 +50,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
 def dataset(where: Path, name: str) -> Any:
     """One array of an HDF5 file, left on disk."""
     try:
-        import h5py
+        import h5py  # pyrefly: ignore[missing-import] (an extra)
     except ImportError as error:
         raise InputError(
             f"{where}: reading HDF5 needs h5py; pip install 'clipjax[hdf5]', or use TFDS's form"

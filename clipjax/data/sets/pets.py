@@ -1,7 +1,5 @@
 """Oxford-IIIT Pet: 37 breeds, named in the file names."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """NWPU-RESISC45: 45 folders of aerial pictures, and VTAB's split."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data.info import Info

@@ -1,7 +1,5 @@
 """Rendered SST-2: sentences of film reviews drawn as pictures by OpenAI."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """STL-10: binaries of 96 x 96 pictures, ten predefined folds of 1,000 for training."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

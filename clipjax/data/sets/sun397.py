@@ -1,7 +1,5 @@
 """SUN397: ten official partitions of 50 training and 50 test pictures per class."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """Street View House Numbers, cropped digits (format 2)."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

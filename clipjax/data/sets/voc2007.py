@@ -1,7 +1,5 @@
 """PASCAL VOC 2007 classification: several labels per picture, 11-point average precision."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,13 +33,15 @@ VOCdevkit/VOC2007/
     "in objects marked difficult counts neither way (the devkit's 0). Scores are softmaxed over classes "
     "before pictures are ranked (openai/CLIP#153). Classes by name: OpenAI lists diningtable after sofa.",
 )
-SPLITS = {"train": "train", "val": "validation", "test": "test", "trainval": None}  # ours -> TFDS's name
+# Ours -> TFDS's name; it has no trainval.
+SPLITS = {"train": "train", "val": "validation", "test": "test", "trainval": "trainval"}
 
 
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """VOC 2007 from its devkit or prepared by TFDS; `labels` and `difficult` are bool [N, 20]."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if (where := _prepared.folder(INFO, path)) and SPLITS[split]:
+    where = _prepared.folder(INFO, path)
+    if where is not None:
         return from_tfds(where, SPLITS[split])
     root = annotations.home(path, INFO, f"ImageSets/Main/{split}.txt", "VOC2007", "VOCdevkit/VOC2007")
     # Some releases write a flag behind the number.
