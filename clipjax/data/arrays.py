@@ -56,5 +56,5 @@ def _pixels_sha256(images: Any) -> str:
     step = max(1, _BLOCK // per_picture)
     h = hashlib.sha256()
     for start in range(0, images.shape[0], step):
-        h.update(np.ascontiguousarray(images[start : start + step]))
+        h.update(np.ascontiguousarray(images[start : start + step]).data)
     return h.hexdigest()

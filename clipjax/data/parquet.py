@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipjax.data import source, table
@@ -44,9 +43,10 @@ def load(
     name = parts[0].parent.name if len(parts) > 1 else parts[0].name
     files = groups.names()
     out: dict[str, Any] = {"file": files}
+    names = None if classes is None else tuple(classes)
     if label_column:
         classes = noted.get(label_column) if classes is None else classes
-        out["label"], classes = source.class_index(columns[label_column], classes, name, files)
+        out["label"], names = source.class_index(columns[label_column], classes, name, files)
     if caption_columns:
         rows = zip(*(columns[key] for key in caption_columns), strict=True)
         out["captions"] = [table.join_captions(row) for row in rows]
@@ -54,7 +54,7 @@ def load(
     return Source(
         name=name,
         table=out,
-        classes=classes,
+        classes=names,
         read=groups.read,
         fingerprint=source.fingerprint(
             "parquet", [part.name for part in parts], source.stamp_files(parts), column=image_column
@@ -107,12 +107,12 @@ class _Groups:
 
     def names(self) -> list[str]:
         """A name for every picture: its own path where all have one and no two the same."""
-        own: list[str | None] = []
+        own: list[str] = []
         if self.paths:
             for part in self.parts:
                 with part.open("rb") as file:
                     column = _open(part, file).read(columns=[f"{self.column}.path"]).column(self.column)
-                    own += [row["path"] if row else None for row in column.to_pylist()]
+                    own += [(row and row["path"]) or "" for row in column.to_pylist()]
             if all(own) and len(set(own)) == len(own):
                 return own
         out = []
@@ -145,7 +145,7 @@ class _Groups:
                 read = _open(self.parts[part], file).read_row_group(inside, columns=[self.leaf], use_threads=False)
             column = read.column(self.column)
             if pa.types.is_struct(column.type):
-                column = pc.struct_field(column, "bytes")
+                column = pa.chunked_array([chunk.flatten()[0] for chunk in column.chunks])
             with self._lock:
                 self._held[group] = column
                 self._loading.pop(group, None)

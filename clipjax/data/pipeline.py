@@ -62,9 +62,9 @@ def _batches(
 
     transform = image.preprocess if dtype is np.float32 else image.preprocess_uint8
 
-    def work(row: np.int64) -> np.ndarray | str:
+    def work(row: int) -> np.ndarray | str:
         try:
-            picture = source.image(int(row))
+            picture = source.image(row)
         except InputError as error:
             return str(error)
         try:
@@ -75,7 +75,7 @@ def _batches(
 
     # Threads, not grain's processes: Pillow releases the interpreter lock, and its processes need parsed absl flags.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=batch_size + 2 * threads)
-    results = iter(grain.MapDataset.source(rows).map(work).to_iter_dataset(options))
+    results = iter(grain.MapDataset.source(rows.tolist()).map(work).to_iter_dataset(options))
     try:
         for start in range(0, len(rows), batch_size):
             yield _collect(source, rows[start : start + batch_size], results, spec.image_size, dtype)

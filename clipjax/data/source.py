@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 import numpy as np
@@ -23,6 +23,7 @@ from clipjax import image
 from clipjax.errors import InputError
 
 Picture = bytes | os.PathLike | Image.Image
+Column = Sequence[Any] | np.ndarray
 
 # What the path library leaves to packages of their own.
 _DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
@@ -64,7 +65,7 @@ class Source:
     """
 
     name: str
-    table: Mapping[str, np.ndarray]
+    table: Mapping[str, Any]  # np.ndarray once made; makers may give any sequences
     classes: tuple[str, ...] | None
     read: Callable[[int], Picture]
     fingerprint: str
@@ -99,9 +100,9 @@ class Source:
                     f"rows of {self.name} are selected by whole numbers or by {len(self)} truth values, got"
                     f" {rows.dtype} {list(rows.shape)}"
                 )
-            wrong = rows[(rows < 0) | (rows >= len(self))] if rows.dtype.kind != "b" else ()
-            if len(wrong):
-                raise InputError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {wrong[0]}")
+            outside = (rows < 0) | (rows >= len(self))
+            if rows.dtype.kind != "b" and outside.any():
+                raise InputError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {rows[outside][0]}")
         kept = every[rows]
         if not len(kept):
             raise InputError(f"no row of {self.name} is selected; select at least one of its {len(self)}")
@@ -117,7 +118,7 @@ class Source:
         )
 
 
-def as_path(path: str | os.PathLike) -> Path | epath.Path:
+def as_path(path: str | os.PathLike) -> Path:
     """A local path as pathlib's, "gs://..." (or s3://, az://, hf://) as etils'. InputError without its driver."""
     text = os.fspath(path)
     if "://" not in text:
@@ -127,7 +128,7 @@ def as_path(path: str | os.PathLike) -> Path | epath.Path:
         raise InputError(f"{text} is no local path and none of {', '.join(_DRIVERS)}; fetch it, or mount it, first")
     if not _has_driver(scheme):
         raise InputError(f"{text}: reading {scheme}:// needs {_DRIVERS[scheme]}; pip install {_DRIVERS[scheme]}")
-    return epath.Path(text)
+    return cast(Path, epath.Path(text))  # which is pathlib's in all but descent
 
 
 @functools.cache
@@ -174,7 +175,7 @@ def stamp_files(paths: Sequence[str | os.PathLike], threads: int = 16) -> list[t
 
 def absolute(paths: Iterable[str | os.PathLike]) -> list[str]:
     """Paths as text, local ones from the root of the disk."""
-    texts = map(os.fspath, paths)
+    texts = [os.fspath(path) for path in paths]
     return [text if "://" in text or os.path.isabs(text) else os.path.abspath(text) for text in texts]
 
 
@@ -225,7 +226,9 @@ def as_column(key: str, values: Any, where: str) -> np.ndarray:
     return np.fromiter(map(str, values), object, len(values))
 
 
-def class_index(values: Sequence[Any], classes: Sequence[str] | None, where: str, files: Sequence[str]):
+def class_index(
+    values: Column, classes: Sequence[str] | None, where: str, files: Column
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Label values of a table -> (int64 [N] indices, class names).
 
     Text names a class. Whole numbers are indices into `classes`, unless every class name is itself a whole number:
@@ -260,7 +263,7 @@ def class_index(values: Sequence[Any], classes: Sequence[str] | None, where: str
     return index, classes
 
 
-def check_labels(labels: np.ndarray, classes: Sequence[str], where: str, files: Sequence[str]) -> None:
+def check_labels(labels: np.ndarray, classes: Sequence[str], where: str, files: Column) -> None:
     """Raises InputError for the first class index outside the class list."""
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
@@ -271,7 +274,7 @@ def check_labels(labels: np.ndarray, classes: Sequence[str], where: str, files: 
         )
 
 
-def check_ages(values: np.ndarray, where: str, files: Sequence[str]) -> None:
+def check_ages(values: np.ndarray, where: str, files: Column) -> None:
     """Raises InputError where a spreadsheet has made dates of age ranges ("9-Mar" was "3-9")."""
     if values.dtype.kind in "iufb":
         return

@@ -2,13 +2,13 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -16,8 +16,9 @@ from clipjax.data import source
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
-_WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"
-_NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
+# Written so that nothing is lost: 007 and 00.5 are names, not numbers.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def load(
@@ -151,27 +152,25 @@ def _read_csv(path: Path, names: list[str]) -> dict[str, np.ndarray]:
 
 def _numbers_or_text(column: pa.ChunkedArray) -> np.ndarray:
     """A csv column: whole numbers that are written as Python writes them, else decimal numbers, else text."""
-    if pc.all(pc.match_substring_regex(column, _WHOLE), min_count=1).as_py():
+    different, text = _shared_text(column)
+    if len(different) and all(map(_WHOLE.fullmatch, different)):
         return column.cast(pa.int64()).to_numpy()
-    if pc.all(pc.match_substring_regex(column, _NUMBER), min_count=1).as_py() and not _has_leading_zero(column):
+    if len(different) and all(map(_NUMBER.fullmatch, different)):
         return column.cast(pa.float64()).to_numpy()
-    return _as_objects(column)
+    return text
 
 
-def _has_leading_zero(column: pa.ChunkedArray) -> bool:
-    return bool(pc.any(pc.match_substring_regex(column, r"^[-+]?0[0-9]")).as_py())
-
-
-def _as_objects(column: pa.ChunkedArray) -> np.ndarray:
-    # Through a dictionary, so that a million rows share a few str objects.
-    coded = column.combine_chunks()
-    coded = pc.dictionary_encode(coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded)
-    values = np.fromiter((value.as_py() for value in coded.dictionary), object, len(coded.dictionary))
+def _shared_text(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values, and the column of them: a million rows share a few str objects. Null becomes ""."""
+    coded = column.dictionary_encode().combine_chunks()
+    if isinstance(coded, pa.ChunkedArray):  # a column without rows
+        return np.empty(0, object), np.empty(0, object)
+    different = np.fromiter((value.as_py() for value in coded.dictionary), object, len(coded.dictionary))
     index = coded.indices
     if index.null_count:
-        values = np.append(values, "")
-        index = pc.fill_null(index, len(values) - 1)
-    return values[index.to_numpy(zero_copy_only=False)]
+        different = np.append(different, "")
+        index = index.fill_null(len(different) - 1)
+    return different, different[index.to_numpy(zero_copy_only=False)]
 
 
 def _read_parquet(path: Path, names: list[str]) -> dict[str, np.ndarray]:
@@ -189,7 +188,7 @@ def arrow_column(column: pa.ChunkedArray) -> np.ndarray:
         column = column.cast(kind.value_type)
         kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _as_objects(column)
+        return _shared_text(column)[1]
     if (pa.types.is_integer(kind) or pa.types.is_boolean(kind)) and not column.null_count:
         return column.to_numpy()
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):

@@ -40,15 +40,17 @@ def load(
     builder = tfds.builder_from_directory(folder)
     features = builder.info.features
     if split not in builder.info.splits:
-        there = ", ".join(builder.info.splits)
+        there = ", ".join(sorted(builder.info.splits))
         raise InputError(
             f'{folder} has no split "{split}"{source.nearest(split, builder.info.splits)}; it has: {there}'
         )
     for key in filter(None, (image_key, label_key, *group_keys)):
         _feature(features, key, folder)
-    skip = {key: tfds.decode.SkipDecoding() for key, kind in features.items() if isinstance(kind, tfds.features.Image)}
+    skip: dict[str, Any] = {
+        key: tfds.decode.SkipDecoding() for key, kind in features.items() if isinstance(kind, tfds.features.Image)
+    }
     if image_key not in skip:
-        raise InputError(f'{folder}: "{image_key}" is no picture; pictures: {", ".join(skip) or "none"}')
+        raise InputError(f'{folder}: "{image_key}" is no picture; pictures: {", ".join(sorted(skip)) or "none"}')
     try:
         records = builder.as_data_source(split=split, decoders=skip)
     except NotImplementedError as error:
@@ -58,14 +60,15 @@ def load(
         ) from error
     kept = {"file": _name_key(features), "label": label_key, **{key: key for key in group_keys}}
     kept = {column: key for column, key in kept.items() if key is not None}
-    columns = _columns(records, kept)
+    columns: dict[str, Any] = _columns(records, kept)
     files = columns.get("file")
     if files is None or len(set(files)) != len(files):
         columns["file"] = [f"{split}/{i:06d}" for i in range(len(records))]
     classes = None
     if label_key is not None:
+        labels = columns["label"]
         names = getattr(_feature(features, label_key, folder), "names", None)
-        columns["label"], classes = source.class_index(columns["label"], names, str(folder), columns["file"])
+        columns["label"], classes = source.class_index(labels, names, str(folder), columns["file"])
     shards = sorted(os.fspath(file) for file in builder.info.splits[split].filepaths)
     return Source(
         name=name,
@@ -100,7 +103,7 @@ def _version_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
 def _feature(features: Any, key: str, folder: Path) -> Any:
     for part in key.split("/"):
         if not hasattr(features, "keys") or part not in features.keys():  # noqa: SIM118 (FeaturesDict is no dict)
-            there = list(features.keys()) if hasattr(features, "keys") else []
+            there = sorted(features.keys()) if hasattr(features, "keys") else []
             raise InputError(
                 f'{folder} has no feature "{key}"{source.nearest(part, there)}; it has: {", ".join(there)}'
             )

@@ -6,6 +6,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any, cast
 
 from clipjax import image
 from clipjax.data import source
@@ -49,21 +50,23 @@ def load(
         raise InputError(f"{pattern} holds no samples; check the pattern")
     name = _name(shards)
     files = [f"{shards[s.shard].name}/{s.file or s.key}" for s in samples]
-    table: dict[str, Sequence] = {"file": files}
+    table: dict[str, Any] = {"file": files}
+    names = None if classes is None else tuple(classes)
     if label_key is not None and any(label_key in sample.texts for sample in samples):
         values = [_text(sample, label_key, file, name) for sample, file in zip(samples, files, strict=True)]
         whole = all(re.fullmatch(r"-?\d{1,18}", value) for value in values)
         numbers = [int(value) for value in values] if whole else values
-        table["label"], classes = source.class_index(numbers, classes, name, files)
+        table["label"], names = source.class_index(numbers, classes, name, files)
     if caption_key is not None and any(caption_key in sample.texts for sample in samples):
         lines = [_text(sample, caption_key, file, name) for sample, file in zip(samples, files, strict=True)]
         table["captions"] = [tuple(filter(None, map(str.strip, text.splitlines()))) for text in lines]
     places = [(s.shard, s.offset, s.size) if s.file is not None else None for s in samples]
 
     def read(i: int) -> bytes:
-        if places[i] is None:
+        place = places[i]
+        if place is None:
             raise InputError(f"{files[i]} has no picture beside its texts; write the shard again")
-        shard, offset, size = places[i]
+        shard, offset, size = place
         with shards[shard].open("rb") as file:
             file.seek(offset)
             data = file.read(size)
@@ -75,7 +78,7 @@ def load(
     return Source(
         name=name,
         table=table,
-        classes=classes,
+        classes=names,
         read=read,
         fingerprint=source.fingerprint("webdataset", [shard.name for shard in shards], stamps),
     )
@@ -118,7 +121,7 @@ def _index(shard: Path, number: int, label_key: str | None, caption_key: str | N
     try:
         with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # tarfile keeps every header otherwise, and a shard may have a million
+                tar.members = []  # pyrefly: ignore[missing-attribute]  tarfile keeps every header otherwise, and a shard may have a million
                 if not member.isreg() or member.issparse():
                     continue
                 folder, _, base = member.name.rpartition("/")
@@ -150,7 +153,8 @@ def _add(sample: _Sample, member: tarfile.TarInfo, suffix: str, wanted: set[str]
     if sample.file is None and "." + suffix.rpartition(".")[2] in image.SUFFIXES:
         sample.file, sample.offset, sample.size = member.name, member.offset_data, member.size
     elif suffix in wanted and member.size <= _LARGEST_TEXT:
-        sample.texts[suffix] = tar.extractfile(member).read().decode("utf-8", "replace").strip()
+        with cast(IO[bytes], tar.extractfile(member)) as text:  # None only for what is no file
+            sample.texts[suffix] = text.read().decode("utf-8", "replace").strip()
 
 
 def _text(sample: _Sample, key: str, file: str, name: str) -> str:

@@ -32,6 +32,11 @@ def test_class_folders_are_sorted_classes(tmp_path):
     assert [s.image(i).getpixel((0, 0)) for i in (0, 2)] == [2, 0]
 
 
+def test_a_folder_called_like_a_picture_is_a_class(tmp_path):
+    put(tmp_path, "x.png/1.png", "y/1.png")
+    assert folder.load(tmp_path).classes == ("x.png", "y")
+
+
 def test_given_classes_are_found_by_name_and_may_be_empty(tmp_path):
     put(tmp_path, "dog/b.png", "cat/x.png")
     s = folder.load(tmp_path, classes=["emu", "dog", "cat"])

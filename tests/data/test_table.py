@@ -97,6 +97,15 @@ def test_csv_with_a_byte_order_mark_windows_lines_and_quoted_line_breaks(tmp_pat
     assert s.table["captions"].tolist() == [("a cat,\nsleeping",), ('he said "no"',)]
 
 
+def test_line_breaks_in_a_csv_of_several_blocks(tmp_path):
+    n = 30_000  # Arrow cuts a csv into pieces of a megabyte
+    pictures(tmp_path, ["0.png"])
+    rows = (f'{i}.png,"{i}\n{"x" * 100}\ny,z"\n' for i in range(n))
+    (tmp_path / "t.csv").write_text("file,caption\n" + "".join(rows))
+    captions = table.load(tmp_path / "t.csv", caption_columns=["caption"]).table["captions"]
+    assert [int(caption.split("\n")[0]) for (caption,) in captions] == list(range(n))
+
+
 def test_files_below_another_folder_and_absolute_files(tmp_path):
     pictures(tmp_path / "pictures")
     path = write(tmp_path / "t.csv", {"file": ROWS["file"]})

@@ -120,6 +120,7 @@ def test_the_newest_version_is_taken(data_dir, tmp_path):
 def test_the_fingerprint_knows_the_shards_and_not_their_place_or_the_labels(data_dir, tmp_path):
     before = prepared.load("insects", data_dir, "test").fingerprint
     assert prepared.load("insects", data_dir, "test", label_key=None).fingerprint == before
+    assert prepared.load("insects", data_dir, "test", image_key="mask").fingerprint != before
     target = tmp_path / "moved/insects/1.0.0"
     target.parent.mkdir(parents=True)
     copied = [*(data_dir / "insects/1.0.0").iterdir()]
@@ -137,7 +138,7 @@ def test_the_fingerprint_knows_the_shards_and_not_their_place_or_the_labels(data
     ("arguments", "words"),
     [
         (("insect", "test"), ["no prepared data set", 'nearest: "insects"', "tfds build insect", "array_record"]),
-        (("insects", "tset"), ['no split "tset"', 'nearest: "test"', "train, test"]),
+        (("insects", "tset"), ['no split "tset"', 'nearest: "test"', "test, train"]),
         (("insects", "test", "imgae"), ['no feature "imgae"', 'nearest: "image"']),
         (("insects", "test", "image", "lable"), ['no feature "lable"', 'nearest: "label"']),
         (("insects", "test", "number"), ['"number" is no picture', "image, mask"]),

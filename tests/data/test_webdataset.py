@@ -96,9 +96,29 @@ def test_formats_of_tar_and_long_names(tmp_path, form):
 def test_one_tar_a_pattern_and_folders_in_names(tmp_path):
     two_shards(tmp_path)
     assert len(webdataset.load(tmp_path / "test-000.tar")) == 2
-    assert len(webdataset.load(tmp_path / "test-*.tar")) == 3
+    assert webdataset.load(tmp_path / "test-*.tar").table["file"].tolist() == [
+        "test-000.tar/000.png",
+        "test-000.tar/001.png",
+        "test-001.tar/000.jpg.png",
+    ]
     write(tmp_path / "f.tar", [("a/1.png", png(1)), ("b/1.png", png(2))])
     assert webdataset.load(tmp_path / "f.tar").table["file"].tolist() == ["f.tar/a/1.png", "f.tar/b/1.png"]
+
+
+def test_of_two_pictures_in_a_sample_the_first_counts(tmp_path):
+    write(tmp_path / "x.tar", [("1.png", png(1)), ("1.mask.png", png(2)), ("1.cls", "0")])
+    s = webdataset.load(tmp_path / "x.tar")
+    assert s.table["file"].tolist() == ["x.tar/1.png"]
+    assert s.image(0).getpixel((0, 0)) == 1
+
+
+def test_the_index_keeps_no_headers(tmp_path, monkeypatch):
+    opened = []
+    original = tarfile.open
+    write(tmp_path / "x.tar", [(f"{i}.png", png(1)) for i in range(50)])
+    monkeypatch.setattr(tarfile, "open", lambda *args, **kwargs: opened.append(original(*args, **kwargs)) or opened[-1])
+    assert len(webdataset.load(tmp_path / "x.tar")) == 50
+    assert [len(tar.members) for tar in opened] == [0]
 
 
 def test_text_labels_and_no_labels(tmp_path):
