@@ -294,6 +294,21 @@ def test_vtab_order_is_the_order_tfds_writes(tmp_path, prepare):
     assert set(names(load("eurosat", where))) <= {"forest", "annual crop land"}
 
 
+def test_prepared_partitions_are_not_mistaken_for_each_other(tmp_path, prepare):
+    own = ["/a/abbey", "/y/yard"]
+    label = lambda t: {"label": t.features.ClassLabel(names=own)}  # noqa: E731
+    where = prepare(tmp_path, "sun397", [("1", {"label": own[1]})], label)
+    second = tmp_path / "sun397" / "standard-part2-120k"
+    second.mkdir()
+    where.rename(second / "1.0.0")
+    assert names(load("sun397", tmp_path, partition=2)) == ["yard"]
+    with pytest.raises(InputError, match="does not hold SUN397"):
+        load("sun397", tmp_path)
+    (tmp_path / "features.json").write_text("{}")
+    with pytest.raises(InputError, match=r"labels/test2\.txt is missing"):  # TFDS has partition 1 of DTD alone
+        load("dtd", tmp_path, partition=2)
+
+
 def test_voc2007_prepared_by_tfds(tmp_path, prepare):
     own = sorted(prompts("voc2007").own)
     examples = [

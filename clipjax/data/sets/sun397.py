@@ -1,5 +1,6 @@
 """SUN397: ten official partitions of 50 training and 50 test pictures per class."""
 
+import dataclasses
 import os
 
 from clipjax.data import annotations
@@ -33,7 +34,8 @@ def load(path: str | os.PathLike, split: str | None = None, partition: int = 1) 
     split = annotations.choose(split, SPLITS, INFO)
     if partition not in range(1, 11):
         raise InputError(f"SUN397 has partitions 1 to 10, not {partition}")
-    if found := annotations.prepared(INFO, path, split):
+    info = dataclasses.replace(INFO, tfds=f"sun397/standard-part{partition}-120k")
+    if found := annotations.prepared(info, path, split):
         return found
     root = annotations.home(path, INFO, "a/abbey" if split == "all" else "a", "SUN397")
     if split == "all":
