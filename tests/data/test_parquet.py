@@ -4,6 +4,7 @@ import io
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -88,23 +89,42 @@ def test_plain_bytes_and_other_labels(tmp_path):
     assert set(bare.table) == {"file"}
 
 
-def test_threads_read_each_group_once_and_hold_two(tmp_path, monkeypatch):
-    path = write(tmp_path / "t.parquet", n=40, group=4, names=("a", "b"))
+def test_in_order_each_group_is_read_once_and_two_are_held(tmp_path, monkeypatch):
+    path = write(tmp_path / "t.parquet", n=40, group=4)
     read = []
     original = pq.ParquetFile.read_row_group
-    lock = threading.Lock()
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda f, i, **kw: read.append(i) or original(f, i, **kw))
+    s = parquet.load(path)
+    assert levels(s) == list(range(40))
+    assert read == list(range(10))
+    assert len(s.read.__self__._held) == 2
+
+
+def test_threads_that_want_one_group_at_once_read_it_once(tmp_path, monkeypatch):
+    path = write(tmp_path / "t.parquet", n=8, group=8)
+    read = []
+    second = threading.Event()
+    original = pq.ParquetFile.read_row_group
 
     def counted(self, i, **kwargs):
-        with lock:
-            read.append(i)
+        read.append(i)
+        if len(read) == 1:
+            second.wait(0.2)  # room for a second reader, who never comes
+        else:
+            second.set()
         return original(self, i, **kwargs)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
     s = parquet.load(path)
+    with ThreadPoolExecutor(4) as pool:
+        assert [picture.getpixel((0, 0)) for picture in pool.map(s.image, range(8))] == list(range(8))
+    assert read == [0]
+
+
+def test_through_the_pipeline(tmp_path):
+    s = parquet.load(write(tmp_path / "t.parquet", n=40, group=4))
     found = list(pipeline.batches(s, range(40), Preprocess(2, (0, 0, 0), (1, 1, 1)), 8, threads=4, dtype=np.uint8))
     assert np.concatenate([b.pixels for b in found])[:, 0, 0, 0].tolist() == list(range(40))
-    assert sorted(read) == list(range(10))
-    assert len(s.read.__self__._held) == 2
 
 
 def test_missing_pictures_fail_by_name(tmp_path):
