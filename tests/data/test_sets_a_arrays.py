@@ -4,6 +4,7 @@ import gzip
 import io
 import pickle
 import struct
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -252,7 +253,7 @@ def prepare():
         builder = type(name.title().replace("_", ""), (tfds.core.GeneratorBasedBuilder,), content)
         made = builder(data_dir=folder, file_format="array_record")
         made.download_and_prepare()
-        return made.data_dir
+        return Path(made.data_dir)
 
     return write
 
@@ -296,8 +297,8 @@ def test_vtab_order_is_the_order_tfds_writes(tmp_path, prepare):
 
 def test_prepared_partitions_are_not_mistaken_for_each_other(tmp_path, prepare):
     own = ["/a/abbey", "/y/yard"]
-    label = lambda t: {"label": t.features.ClassLabel(names=own)}  # noqa: E731
-    where = prepare(tmp_path, "sun397", [("1", {"label": own[1]})], label)
+    examples = [("1", {"label": own[1]})]
+    where = prepare(tmp_path, "sun397", examples, lambda t: {"label": t.features.ClassLabel(names=own)})
     second = tmp_path / "sun397" / "standard-part2-120k"
     second.mkdir()
     where.rename(second / "1.0.0")
