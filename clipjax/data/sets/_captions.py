@@ -1,7 +1,5 @@
 """Karpathy's caption files (dataset_flickr30k.json, dataset_coco.json), and how many captions a picture keeps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,10 +1,9 @@
 """Sets of near-identical video frames around an anchor, as pm-k accuracy scores them (arXiv 1906.02168)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,4 +44,5 @@ def load(
             raise InputError(f"{where}: {file} has labels {found}, expected one or more of 0 to {len(classes) - 1}")
         present[row, found] = True
     paths = [os.path.join(os.fspath(root), file) for file in files]
-    return table.from_rows(key, paths, {"labels": present, "anchor": anchors}, classes, root)
+    columns: dict[str, Any] = {"labels": present, "anchor": anchors}
+    return table.from_rows(key, paths, columns, classes, root)

@@ -1,7 +1,5 @@
 """Annotation files in JSON, read with one clear line where they are not what they should be."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,10 +1,8 @@
 """Data sets that TFDS has prepared, for readers whose labels have to be derived from the examples themselves."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,9 @@ from clipjax.data import source, tfds
 from clipjax.data.info import Info, Prompts, plain
 from clipjax.data.source import Source
 from clipjax.errors import InputError
+
+# Where TFDS keeps the name of the original file; the slash is part of the feature's name.
+_NAMES = ("file_name", "filename", "image/filename", "image/file_name")
 
 
 def folder(info: Info, path: str | os.PathLike) -> Path | None:
@@ -41,19 +42,74 @@ def load(info: Info, where: Path, split: str, label_key: str | None = None, grou
     return dataclasses.replace(found, name=info.key)
 
 
+def derived(
+    info: Info,
+    where: Path,
+    split: str,
+    derive: Callable[[dict[str, Any]], Mapping[str, Any]],
+    classes: Sequence[str] | None = None,
+) -> Source:
+    """A source whose columns are derived from the examples: `derive` gives one row's. One pass over the records.
+
+    `split` may join several ("train+validation"). Files are called by the original file names where TFDS keeps them.
+    """
+    parts = {name: _records(where, name) for name in split.split("+")}
+    rows: list[Mapping[str, Any]] = []
+    files: list[str] = []
+    places: list[tuple[str, int]] = []
+    for name, records in parts.items():
+        for i in range(len(records)):
+            example = records[i]
+            rows.append(derive(example))
+            found = next((example[key] for key in _NAMES if key in example), None)
+            files.append(f"{name}/{i:06d}" if found is None else _text(found))
+            places.append((name, i))
+    if len(set(files)) < len(files):
+        files = [f"{name}/{i:06d}" for name, i in places]
+    columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else ())}
+    shards = sorted(entry for entry in where.iterdir() if ".array_record" in entry.name)
+    return Source(
+        name=info.key,
+        table={"file": files, **columns},
+        classes=None if classes is None else tuple(classes),
+        read=lambda row: bytes(parts[places[row][0]][places[row][1]]["image"]),
+        fingerprint=source.fingerprint(
+            "tfds", [shard.name for shard in shards], source.stamp_files(shards), split=split, key=info.key
+        ),
+    )
+
+
 def examples(where: Path, split: str) -> Iterator[dict[str, Any]]:
     """Every example of a split in the order of `load`, pictures left encoded."""
+    for name in split.split("+"):
+        records = _records(where, name)
+        for i in range(len(records)):
+            yield records[i]
+
+
+def _records(where: Path, split: str) -> Any:
     import tensorflow_datasets
 
     builder = tensorflow_datasets.builder_from_directory(where)
+    there = list(builder.info.splits)
+    if split not in there:
+        raise InputError(f'{where} has no split "{split}"{source.nearest(split, there)}; it has: {", ".join(there)}')
     skip = {
         key: tensorflow_datasets.decode.SkipDecoding()
         for key, kind in builder.info.features.items()
         if isinstance(kind, tensorflow_datasets.features.Image)
     }
-    records = builder.as_data_source(split=split, decoders=skip)
-    for i in range(len(records)):
-        yield records[i]
+    try:
+        return builder.as_data_source(split=split, decoders=skip)
+    except NotImplementedError as error:
+        raise InputError(
+            f"{where} is in a format that only TensorFlow reads; prepare it again with tfds build "
+            "--file_format=array_record"
+        ) from error
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def feature_names(where: Path, *path: str) -> list[str]:

@@ -1,7 +1,5 @@
 """CelebA: faces with 40 yes/no attributes and identities given as numbers."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -133,14 +131,10 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
 
 
 def _from_tfds(where: Path, split: str) -> Source:
-    keys = next(iter(_prepared.examples(where, split)))
-    attributes = sorted(keys["attributes"])
-    columns: dict[str, list[int]] = {name: [] for name in (*attributes, *(["identity"] if "identity" in keys else []))}
-    for example in _prepared.examples(where, split):
-        for name in attributes:
-            columns[name].append(int(example["attributes"][name]))
-        if "identity" in columns:
-            columns["identity"].append(int(example["identity"]["Identity_No"]))
-    return _prepared.with_columns(
-        _prepared.load(INFO, where, split), None, {k: np.array(v) for k, v in columns.items()}
-    )
+    def derive(example: dict[str, Any]) -> dict[str, int]:
+        found = {name: int(value) for name, value in example["attributes"].items()}
+        if "identity" in example:  # since version 2.1.0
+            found["identity"] = int(example["identity"]["Identity_No"])
+        return found
+
+    return _prepared.derived(INFO, where, split, derive)

@@ -1,8 +1,7 @@
 """CLEVR counts: how many objects a rendered scene has, from 3 to 10."""
 
-from __future__ import annotations
-
 import os
+from typing import Any
 
 from clipjax.data import annotations
 from clipjax.data.info import Info, prompts
@@ -34,10 +33,11 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """CLEVR's scenes labelled by their number of objects, from its own folder or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO, default="val")
     if where := _prepared.folder(INFO, path):
-        counts = [str(len(example["objects"]["size"])) for example in _prepared.examples(where, SPLITS[split])]
-        label = annotations.labels(counts, INFO.key, where)
-        found = _prepared.load(INFO, where, SPLITS[split])
-        return _prepared.with_columns(found, prompts(INFO.key).classes, {"label": label})
+
+        def derive(example: dict[str, Any]) -> dict[str, int]:
+            return {"label": annotations.labels([str(len(example["objects"]["size"]))], INFO.key, where).item()}
+
+        return _prepared.derived(INFO, where, SPLITS[split], derive, prompts(INFO.key).classes)
     listing = f"scenes/CLEVR_{split}_scenes.json"
     root = annotations.home(path, INFO, listing, "CLEVR_v1.0")
     scenes = _json.member(_json.read(root / listing), "scenes", root / listing)

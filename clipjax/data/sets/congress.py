@@ -1,7 +1,5 @@
 """Members of Congress: official portraits with gender, party and chamber (Schwemmer et al. 2020)."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -50,7 +48,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
             f"{path} does not hold {INFO.name}: neither congress.csv nor mc_data.tsv is there; `clipjax datasets "
             f"{INFO.key}` shows the layout"
         )
-    rows = annotations.records(listing, _NEEDED, "\t" if listing.suffix == ".tsv" else ",")
+    rows = list(annotations.records(listing, _NEEDED, "\t" if listing.suffix == ".tsv" else ","))
     if not rows:
         raise InputError(f"{listing} has no rows; write one portrait a line")
     key = next((name for name in _FILES if name in rows[0]), None)

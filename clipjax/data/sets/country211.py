@@ -1,7 +1,5 @@
 """Country211: photographs by the country they were taken in, one folder per ISO code."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """FairFace: faces labelled with age, gender and race; the bias probes of the CLIP paper (section 7.1)."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -49,7 +47,7 @@ def load(path: str | os.PathLike, split: str | None = None, crop: str | None = N
     split = annotations.choose(split, SPLITS, INFO, default="val")
     name = f"fairface_label_{'train' if split == 'train' else 'val'}.csv"
     root = annotations.home(path, INFO, name, "fairface")
-    rows = annotations.records(root / name, ("file", *COLUMNS))
+    rows = list(annotations.records(root / name, ("file", *COLUMNS)))
     if not rows:
         raise InputError(f"{root / name} has no rows; fetch it again")
     files = [row["file"] for row in rows]
@@ -59,8 +57,8 @@ def load(path: str | os.PathLike, split: str | None = None, crop: str | None = N
         for row, value in enumerate(columns[key]):
             if value not in known:
                 raise InputError(
-                    f'{root / name} row {row} ({files[row]}): {key} "{value}" is none of FairFace\'s '
-                    f"{len(known)}{source.nearest(value, known)}; take the original table"
+                    f'{root / name} row {row} ({files[row]}): {key} "{value}" is none of '
+                    f"{', '.join(known)}; take the original table"
                 )
     images = _images(root, crop, files[0])
     found = table.from_rows(INFO.key, [images / file for file in files], columns, None, images)

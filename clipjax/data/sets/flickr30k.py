@@ -1,7 +1,5 @@
 """Flickr30k retrieval: five captions per picture."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

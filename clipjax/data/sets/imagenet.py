@@ -1,7 +1,5 @@
 """ImageNet (ILSVRC 2012): one folder per WordNet id, or the flat validation folder with its ground truth."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

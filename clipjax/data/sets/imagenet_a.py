@@ -1,7 +1,5 @@
 """ImageNet-A: natural adversarial examples over 200 classes of ImageNet."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

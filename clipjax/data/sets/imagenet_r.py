@@ -1,7 +1,5 @@
 """ImageNet-R: renditions (art, cartoons, toys, ...) of 200 classes of ImageNet, other ones than those of ImageNet-A."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

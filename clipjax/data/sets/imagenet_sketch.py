@@ -1,7 +1,5 @@
 """ImageNet-Sketch: drawings found on the web for all 1,000 classes of ImageNet."""
 
-from __future__ import annotations
-
 import os
 
 from clipjax.data import annotations

@@ -1,7 +1,5 @@
 """ImageNet-Vid-Robust: anchors of ILSVRC 2015 videos and the similar frames around them."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Kinetics-700: ten-second clips from YouTube, listed in a csv; those that can still be fetched."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -43,7 +41,7 @@ def load(path: str | os.PathLike, split: str | None = None, protocol: str = "mid
         raise InputError(
             f"{root} does not hold {INFO.name}: {split}.csv is missing; `clipjax datasets {INFO.key}` shows the layout"
         )
-    rows = annotations.records(listing, ("label", "youtube_id", "time_start", "time_end"))
+    rows = list(annotations.records(listing, ("label", "youtube_id", "time_start", "time_end")))
     classes = sorted({row["label"].strip() for row in rows})
     expected = prompts(INFO.key).count
     folder = next((root / name for name in _NAMES[split] if (root / name).is_dir()), root)

@@ -1,10 +1,9 @@
 """KITTI: how near the closest vehicle is, derived from the 3D boxes as VTAB derives it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,10 +96,10 @@ def _objects(path: Path) -> list[tuple[str, float]]:
 
 def _from_tfds(where: Path, split: str) -> Source:
     kinds = _prepared.feature_names(where, "objects", "type")
-    own = []
-    for example in _prepared.examples(where, split):
+
+    def derive(example: dict[str, Any]) -> dict[str, int]:
         types, places = example["objects"]["type"], example["objects"]["location"]
-        own.append(distance_class((kinds[kind], float(place[2])) for kind, place in zip(types, places, strict=True)))
-    label = annotations.labels(own, INFO.key, where)
-    found = _prepared.load(INFO, where, split)
-    return _prepared.with_columns(found, prompts(INFO.key).classes, {"label": label})
+        own = distance_class((kinds[kind], float(place[2])) for kind, place in zip(types, places, strict=True))
+        return {"label": annotations.labels([own], INFO.key, where).item()}
+
+    return _prepared.derived(INFO, where, split, derive, prompts(INFO.key).classes)

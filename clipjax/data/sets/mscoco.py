@@ -1,9 +1,8 @@
 """MSCOCO retrieval: the 5,000 pictures of Karpathy's test split."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
+from typing import Any
 
 from clipjax.data import annotations, table
 from clipjax.data.info import Info
@@ -69,13 +68,8 @@ def _own_file(path: Path, split: str) -> list[tuple[str, str, list[str]]]:
 
 
 def _from_tfds(where: Path, split: str, captions: int) -> Source:
-    texts = [
-        [_text(caption) for caption in example["captions"]["text"]] for example in _prepared.examples(where, split)
-    ]
-    found = _prepared.load(INFO, where, split)
-    kept = _captions.first(texts, captions, list(found.table["file"]), where)
-    return _prepared.with_columns(found, None, {"captions": kept})
+    def derive(example: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+        texts = [" ".join(text.decode("utf-8").split()) for text in example["captions"]["text"]]
+        return {"captions": _captions.first([texts], captions, ["a picture"], where)[0]}
 
-
-def _text(caption: bytes | str) -> str:
-    return " ".join((caption.decode("utf-8") if isinstance(caption, bytes) else str(caption)).split())
+    return _prepared.derived(INFO, where, split, derive)

@@ -1,7 +1,5 @@
 """ObjectNet: 113 of its 313 object classes exist in ImageNet; every picture has a red border."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """RareAct: unusual actions ("cut keyboard") in segments of YouTube videos, with hard negatives."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,15 +112,14 @@ def frame_at(clip: Path, second: float) -> Image.Image:
             begin = stream.start_time or 0
             container.seek(begin + int(second / stream.time_base), stream=stream)  # to the key frame before it
             wanted = second + float(begin * stream.time_base)
-            last = None
+            shown = None
             for frame in container.decode(stream):
-                if frame.time > wanted and last is not None:
+                if shown is not None and frame.time > wanted:
                     break
-                last = frame
-            else:
-                if last is None or wanted > last.time + _SLACK:
-                    raise InputError(f"{clip} has no frame at {second:g} s: shorter than its annotation says")
-            return last.to_image()
+                shown = frame
+            if shown is None or wanted > shown.time + _SLACK:
+                raise InputError(f"{clip} has no frame at {second:g} s: shorter than its annotation says")
+            return shown.to_image()
     except FileNotFoundError as error:
         raise InputError(f"{clip}: no such clip; check the path") from error
     except (av.FFmpegError, IndexError) as error:

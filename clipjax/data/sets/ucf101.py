@@ -1,9 +1,9 @@
 """UCF101: short clips of 101 actions, three official train/test splits."""
 
-from __future__ import annotations
-
 import os
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from clipjax.data import annotations, video
 from clipjax.data.info import Info, prompts
@@ -47,21 +47,21 @@ def load(path: str | os.PathLike, split: str | None = None, protocol: str = "mid
     lists = annotations.home(path, INFO, "testlist01.txt", "ucfTrainTestlist")
     root = lists.parent if lists.name == "ucfTrainTestlist" else lists
     clips = next((root / name for name in ("UCF-101", "UCF101") if (root / name).is_dir()), root)
-    parts = ("test1", "test2", "test3") if split == "test" else (split,)
     names: list[str] = []
     splits: list[str] = []
-    for part in parts:
-        listed = [parts[0] for parts in annotations.fields(lists / f"{part[:-1]}list0{part[-1]}.txt", 1)]
+    for part in ("test1", "test2", "test3") if split == "test" else (split,):
+        listed = [fields[0] for fields in annotations.fields(lists / f"{part[:-1]}list0{part[-1]}.txt", 1)]
         names += listed
         splits += [part] * len(listed)
-    if repeated := set(names[: splits.count(parts[0])]).intersection(names[splits.count(parts[0]) :]):
-        raise InputError(f"{lists}: {min(repeated)} is in two test lists; take the published lists")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{lists}: {twice[0]} is in the test lists twice; take the published lists")
     where = lists / "classInd.txt"
     label = annotations.labels([name.split("/")[0] for name in names], INFO.key, where if where.exists() else lists)
     files = [_clip(clips, name) for name in names]
     if not any(file.exists() for file in files):
         raise InputError(f"{clips} holds none of the {len(files)} clips, the first is {names[0]}; unpack UCF101.rar")
-    return video.load(INFO.key, files, {"label": label, "split": splits}, prompts(INFO.key).classes, protocol)
+    columns: dict[str, Any] = {"label": label, "split": splits}
+    return video.load(INFO.key, files, columns, prompts(INFO.key).classes, protocol)
 
 
 def _clip(clips: Path, name: str) -> Path:

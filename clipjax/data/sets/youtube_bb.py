@@ -1,7 +1,5 @@
 """YTBB-Robust: anchors of YouTube-BoundingBoxes videos and the frames around them that people found similar."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
