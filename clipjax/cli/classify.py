@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 
@@ -31,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Checks classes and pictures before the model is loaded, then answers."""
     from clipjax import image, loading
+    from clipjax.classes import read_classes
     from clipjax.errors import InputError
     from clipjax.probes import zeroshot
     from clipjax.progress import say
@@ -58,23 +58,3 @@ def run(args: argparse.Namespace) -> None:
         for guess in answer["top"]:
             bar = "#" * round(30 * guess["probability"])
             print(f"  {guess['probability']:7.2%}  {guess['class']:<{width}}  {bar}".rstrip())
-
-
-def read_classes(text: str) -> list[str]:
-    """`a,b,c`, or the lines of the file of that name (blank lines and surrounding spaces dropped)."""
-    from clipjax.errors import InputError
-
-    path = Path(text)
-    try:
-        is_file = path.is_file()
-    except OSError:  # a list too long to be a file name
-        is_file = False
-    if not is_file:
-        if path.suffix == ".txt" and "," not in text:
-            raise InputError(f"{text}: no such file of classes")
-        return [c.strip() for c in text.split(",")]
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{text}: not readable as a text file of classes ({error})") from error
-    return [line.strip() for line in lines if line.strip()]

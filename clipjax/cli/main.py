@@ -43,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.add_arguments(parser)
     try:
-        module.run(parser.parse_args(argv[1:]))
+        if getattr(module, "TAKES_OVERRIDES", False):
+            module.run(*parser.parse_known_args(argv[1:]))
+        else:
+            module.run(parser.parse_args(argv[1:]))
     except InputError as error:
         print(f"clipjax {verb}: {error}", file=sys.stderr)
         return FAILED

@@ -1,0 +1,127 @@
+"""Probe configs: where they are found, the keys they share, and overrides from the command line."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import difflib
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, FrozenConfigDict, config_flags
+
+import clipjax
+from clipjax.errors import InputError
+
+
+def probe_config(probe: str) -> ConfigDict:
+    """The keys that mean the same in every probe; a config file changes and adds what it needs."""
+    return ConfigDict(
+        {
+            "probe": probe,
+            "model": "emoji-clip",  # whatever clipjax.load takes; several, separated by commas
+            "data": {
+                "source": "folder",  # folder, csv, tfds, webdataset, parquet, or a named data set; several by commas
+                "path": "",
+                "csv": "",
+                "image_column": "file",
+                "label_column": "",
+                "caption_columns": "",  # lists are texts, a,b,c: ml_collections cannot read spaces in tuples
+                "group_columns": "",
+                "split": "",
+                "options": "",  # of a named data set: protocol=all, fold=3, ... (clipjax datasets NAME)
+                "limit": 0,  # only the first rows; 0 is all
+                "max_skipped": 0.01,  # stop when more than this share of the pictures cannot be read
+            },
+            "classes": "",  # a,b,c or a file with one a line; empty: the data set's own
+            "templates": "",  # one, several separated by |, or a file; empty: the data set's own
+            "batch_size": 32,  # pictures per device; what is lost when a run is killed
+            "precision": "float32",  # compute dtype: float32 or bfloat16
+            "mapping": "shard_map",  # or pmap: the same per-device program under jax.pmap
+            "placement": "replicated",  # or fsdp: parameters cut over the devices
+            "cache_dir": "",  # features; empty: below CLIPJAX_CACHE, "none": keep nothing
+            "seed": 0,
+        }
+    )
+
+
+def find(name: str) -> Path:
+    """A config by path or shipped name (`zeroshot` is configs/probes/zeroshot.py), from clone and wheel alike."""
+    path = Path(name)
+    if path.suffix == ".py":
+        if path.is_file():
+            return path
+        raise InputError(f"{name}: no such config file; shipped ones are {', '.join(shipped())}")
+    if name in shipped():
+        return shipped()[name]
+    near = difflib.get_close_matches(name, shipped(), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped ones are {', '.join(shipped())}"
+    raise InputError(f"unknown config {name!r}; {hint}")
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> file of every config that comes with clipjax."""
+    package = Path(clipjax.__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):  # a wheel, a clone
+        if (folder / "probes").is_dir():
+            return {p.stem: p for p in sorted((folder / "probes").glob("*.py")) if not p.name.startswith("_")}
+    return {}
+
+
+def load(name: str, overrides: Sequence[str]) -> ConfigDict:
+    """CONFIG[:arg] and `--config.key=value` flags -> the resolved config.
+
+    ml_collections reads overrides from sys.argv while it parses: they are put there for as long as that takes.
+    """
+    name, _, arg = name.partition(":")
+    path = find(name)
+    argv = ["clipjax probe", f"--config={path}" + (f":{arg}" if arg else ""), *overrides]
+    values = flags.FlagValues()
+    before, sys.argv = sys.argv, argv
+    try:
+        config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
+        rest = values(argv)[1:]
+        config = values.config
+    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path.name}: {' '.join(str(error).split())}") from error
+    finally:
+        sys.argv = before
+    if rest:
+        raise InputError(f"{rest[0]!r} is no override; write --config.key=value")
+    return config
+
+
+def words(value: Any, separator: str = ",") -> tuple[str, ...]:
+    """A text as clean words; "race,gender", "('race', 'gender')" and a real tuple are the same."""
+    if isinstance(value, str) and value[:1] in "([" and value[-1:] in ")]":
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
+    if isinstance(value, str):
+        value = value.split(separator)
+    return tuple(str(w).strip() for w in value if str(w).strip())
+
+
+def plain(config: ConfigDict | FrozenConfigDict) -> dict[str, Any]:
+    """The config as JSON types, keys sorted."""
+    return json.loads(json.dumps(config.to_dict(), sort_keys=True, default=list))
+
+
+def digest(value: Any) -> str:
+    """Hex sha256 of JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def probe_module(probe: str):
+    """The run of a probe: the file name is the registration."""
+    try:
+        return importlib.import_module(f"clipjax.runs.{probe}")
+    except ModuleNotFoundError as error:
+        raise InputError(f"unknown probe {probe!r} in the config") from error

@@ -1,0 +1,167 @@
+"""The folder of one run: what is promised about it, and how files get there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+import clipjax
+from clipjax.errors import InputError
+from clipjax.models.weights import write_atomically
+
+LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "safetensors", "regex", "ftfy")
+
+
+class RunFolder:
+    """RUN, held by one process at a time; on several hosts only process 0 opens it for writing.
+
+    `config.json` is written first and says what the folder is for; `manifest.json` is written last and says that
+    everything is there. A finished run with another config is refused, with the difference.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], writes: bool = True):
+        self.path, self.config, self.writes = path, dict(config), writes
+        self._lock = None
+        if not writes:
+            return
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(path / ".lock")
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise InputError(
+                f"{path}: another process is writing this run; wait for it or choose another --out"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
+        try:
+            self._claim()
+        except InputError:
+            self.close()
+            raise
+
+    def _claim(self) -> None:
+        """An unfinished run holds no numbers (features lie in the cache): it gives way to any config."""
+        if (self.path / "manifest.json").exists():
+            differs = differences(_read_config(self.path), self.config)
+            raise InputError(
+                f"{self.path}: holds a finished run with another config ({'; '.join(differs[:5])}); "
+                "choose another --out or remove it"
+            )
+        known = ("config.json", ".lock", "log.jsonl", "predictions.parquet", "metrics.json", "tables")
+        if others := sorted(p.name for p in self.path.iterdir() if p.name not in known and not p.name.endswith(".tmp")):
+            raise InputError(f"{self.path}: is not empty and not a run ({others[0]}); choose another --out")
+        self.write_json("config.json", self.config)
+
+    @property
+    def log(self) -> Path | None:
+        """Where progress is logged; None on hosts that do not write."""
+        return self.path / "log.jsonl" if self.writes else None
+
+    def close(self) -> None:
+        """Lets another process have the folder."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Sorted, indented, no NaN: readable and the same bytes for the same value."""
+        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        self.write_text(name, text)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Makes folders on the way."""
+        if self.writes:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def write_table(self, name: str, columns: Mapping[str, Any]) -> None:
+        """A parquet table, one row per picture; equal columns give equal bytes."""
+        if self.writes:
+            table = pa.table({k: _arrow(v) for k, v in columns.items()})
+            write_atomically(self.path / name, lambda path: pq.write_table(table, path, compression="zstd"))
+
+    def write_records(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """metrics.json: one tidy record per number, and the same as tables/metrics.csv and .md."""
+        self.write_json("metrics.json", {"records": list(records)})
+        names = list(dict.fromkeys(key for record in records for key in record))
+        rows = [[_cell(record.get(key)) for key in names] for record in records]
+        csv = [",".join(f'"{c}"' if "," in c else c for c in row) for row in [names, *rows]]
+        self.write_text("tables/metrics.csv", "\n".join(csv) + "\n")
+        lines = [f"| {' | '.join(row)} |" for row in [names, ["---"] * len(names), *rows]]
+        self.write_text("tables/metrics.md", "\n".join(lines) + "\n")
+
+
+def finished(path: Path, config: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The records of a finished run of this very config, or None."""
+    if not (path / "manifest.json").exists() or _read_config(path) != dict(config):
+        return None
+    return json.loads((path / "metrics.json").read_text(encoding="utf-8"))["records"]
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: its config.json is damaged ({error}); remove the folder") from error
+
+
+def _arrow(values: Any) -> pa.Array:
+    array = np.asarray(values)
+    if array.ndim == 2:
+        flat = pa.array(array.reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, array.shape[1]).cast(pa.list_(flat.type))
+    return pa.array(array.tolist()) if array.dtype == object else pa.array(array)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Keys whose values differ, as `data.limit: 10 != 20`."""
+    out = []
+    for key in sorted(a.keys() | b.keys()):
+        x, y = a.get(key), b.get(key)
+        if isinstance(x, Mapping) and isinstance(y, Mapping):
+            out += differences(x, y, f"{prefix}{key}.")
+        elif x != y:
+            out.append(f"{prefix}{key}: {x} != {y}")
+    return out
+
+
+def environment(mesh: Any) -> dict[str, Any]:
+    """Versions, source revision and devices of this process."""
+    import jax
+
+    device = mesh.devices.flat[0]
+    return {
+        "versions": {"clipjax": clipjax.__version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in LIBRARIES},
+        "git_revision": _revision(),
+        "device": {"platform": device.platform, "kind": device.device_kind},
+        "mesh": {"axes": dict(mesh.shape), "processes": jax.process_count()},
+    }
+
+
+def _revision() -> str | None:
+    """The commit of a clone; None for an installed wheel."""
+    root = Path(clipjax.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        out = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return out.stdout.strip()

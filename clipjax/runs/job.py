@@ -1,0 +1,196 @@
+"""One model on one task: features from the cache or the towers, on every device and host."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import PIL
+
+from clipjax import download, parallel
+from clipjax.cache import FeatureCache, Skipped, cached_array, key_of
+from clipjax.data.pipeline import batches
+from clipjax.data.source import Source
+from clipjax.encoder import TEXT_LENGTHS, Encoder
+from clipjax.errors import InputError
+from clipjax.model import Model
+from clipjax.models import clip
+from clipjax.probes import zeroshot
+from clipjax.progress import Progress
+from clipjax.runs.folder import RunFolder
+from clipjax.text import tokenize
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Image features of the rows that could be read, in data-set order, and the rows that could not."""
+
+    rows: np.ndarray
+    values: np.ndarray
+    skipped: Skipped
+
+
+class Job:
+    """Gives probes their features. Every host holds all features of a finished stage."""
+
+    def __init__(self, model: Model, config: Any, out: RunFolder):
+        self.model, self.config, self.out = model, config, out
+        self.encoder = Encoder(
+            model.config, model.params, dtype=config.precision, batch_size=config.batch_size, full_batches=True,
+            mapping=config.mapping, placement=config.placement,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def weights_sha256(self) -> str:
+        """Of names, dtypes and bytes: the same for the same parameters in whatever container."""
+        digest = hashlib.sha256()
+        for name, leaf in sorted(clip.flatten(self.model.params).items()):
+            array = np.asarray(leaf)
+            digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1))
+        return digest.hexdigest()
+
+    @property
+    def cache(self) -> Path | None:
+        """The root of the caches, or None where nothing is kept."""
+        chosen = self.config.cache_dir
+        return None if chosen == "none" else Path(chosen).expanduser() if chosen else download.cache_dir() / "features"
+
+    def image_features(self, source: Source, feature: str = "proj") -> Encoded:
+        """Features of every readable picture of `source`; only rows that no one has are encoded.
+
+        A row's work is shared by hosts as rows[process::count]; each appends to its own log after every batch, so a
+        kill loses one batch. All hosts make the same number of steps, whatever they find.
+        """
+        key = self._key(source, feature)
+        width = self.encoder.width(feature)
+        folder = self.cache / "images" / key_of(**key)[:32] if self.cache else None
+        with FeatureCache(folder, width, key) as cache:
+            known = cache.read()
+            here = known.rows[known.rows < len(source)]
+            done = np.zeros(len(source), bool)
+            done[parallel.gather(here)] = True
+            mine = np.flatnonzero(~done)[jax.process_index() :: jax.process_count()]
+            rows, values, skipped = self._encode(source, feature, mine, cache, int(done.sum()))
+        kept = np.isin(known.rows, self._only_mine(here, len(source)))
+        rows = parallel.gather(np.concatenate([known.rows[kept], rows]))
+        values = parallel.gather(np.concatenate([known.values[kept], values]))
+        everywhere: Skipped = sorted(tuple(s) for part in parallel.gather_json(skipped) for s in part)
+        order = np.argsort(rows, kind="stable")
+        self._check_skipped(source, everywhere)
+        return Encoded(rows[order], values[order], everywhere)
+
+    def _key(self, source: Source, feature: str) -> dict[str, Any]:
+        spec = self.model.preprocessing
+        return {
+            "weights": self.weights_sha256,
+            "config": hashlib.sha256(repr(self.model.config).encode()).hexdigest(),
+            "feature": feature,
+            "precision": self.config.precision,
+            "preprocess": [spec.image_size, list(spec.mean), list(spec.std)],
+            "pillow": PIL.__version__,  # its releases resample some pictures differently
+            "data": source.fingerprint,
+        }
+
+    @staticmethod
+    def _only_mine(rows: np.ndarray, n: int) -> np.ndarray:
+        """Of the rows in this host's cache, those that no host before this one has too."""
+        owner = np.full(n, jax.process_count(), np.int64)
+        for process, part in enumerate(parallel.gather_json(rows.tolist())):
+            part = np.asarray(part, np.int64)
+            owner[part] = np.minimum(owner[part], process)
+        return rows[owner[rows] == jax.process_index()]
+
+    def _encode(self, source: Source, feature: str, mine: np.ndarray, cache: FeatureCache, start: int):
+        size = self.encoder.rows_per_step
+        steps = int(parallel.gather(np.array([-(-len(mine) // size)], np.int64)).max())
+        rows: list[np.ndarray] = [np.zeros(0, np.int64)]
+        values: list[np.ndarray] = [np.zeros((0, self.encoder.width(feature)), np.float32)]
+        skipped: Skipped = []
+        image_size = self.model.config.image.image_size
+        feed = batches(source, mine, self.model.preprocessing, size)
+        speaks = self.out.writes
+        with Progress(
+            "encode", len(source), "images", log=self.out.log, start=start, quiet=None if speaks else True
+        ) as bar:
+            for _ in range(steps):
+                batch = next(feed, None)
+                pixels = np.zeros((0, image_size, image_size, 3), np.float32) if batch is None else batch.pixels
+                out = self.encoder.images(pixels, feature)
+                if batch is None:
+                    continue
+                if not np.isfinite(out).all():
+                    bad = batch.rows[~np.isfinite(out).all(1)][0]
+                    raise InputError(
+                        f"{source.table['file'][bad]}: its features are not finite; the weights or --config.precision "
+                        f"are at fault (model {self.model.name})"
+                    )
+                lost = [(int(row), str(file), reason) for row, file, reason in batch.skipped]
+                cache.append(batch.rows, out, lost)
+                rows.append(batch.rows)
+                values.append(out)
+                skipped += lost
+                bar.update(len(batch.rows) + len(lost), encoded=len(batch.rows), skipped=len(lost))
+                self._check_skipped(source, skipped)
+        return np.concatenate(rows), np.concatenate(values), skipped
+
+    def _check_skipped(self, source: Source, skipped: Skipped) -> None:
+        limit = self.config.data.max_skipped * len(source)
+        if len(skipped) > limit:
+            _, _, reason = skipped[0]
+            raise InputError(
+                f"{source.name}: {len(skipped)} of {len(source)} pictures cannot be read, more than data.max_skipped="
+                f"{self.config.data.max_skipped} allows; the first: {reason}"
+            )
+
+    def text_features(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
+        """Raw features float32 [N, E]; a text that comes twice is encoded once."""
+        distinct = list(dict.fromkeys(texts))
+        index = {text: i for i, text in enumerate(distinct)}
+        tokens = tokenize(distinct, self.model.config.text.context_length, truncate=truncate)
+        key = key_of(weights=self.weights_sha256, texts=distinct, precision=self.config.precision, truncate=truncate)
+        features = self._agreed(cached_array(self._texts_folder, key, lambda: self._encode_texts(tokens)))
+        return features[[index[text] for text in texts]]
+
+    @property
+    def _texts_folder(self) -> Path | None:
+        # Several hosts would have to agree on who has a cached array before they enter the towers together.
+        return self.cache / "texts" if self.cache and jax.process_count() == 1 else None
+
+    def _encode_texts(self, tokens: np.ndarray) -> np.ndarray:
+        """Each length for itself: a text costs what it needs, and its features depend on no other text."""
+        out = np.zeros((len(tokens), self.model.config.embed_dim), np.float32)
+        lengths = -(-(tokens.argmax(1) + 1) // TEXT_LENGTHS) * TEXT_LENGTHS
+        step = self.encoder.rows_per_step * jax.process_count()
+        with Progress("texts", len(tokens), "texts", quiet=None if self.out.writes else True) as bar:
+            for length in np.unique(lengths):
+                same = np.flatnonzero(lengths == length)
+                for start in range(0, len(same), step):
+                    rows = same[start : start + step]
+                    mine = rows[jax.process_index() :: jax.process_count()]
+                    part = tokens[mine] if len(mine) else tokens[rows[:1]]  # every host makes every step
+                    found = self.encoder.texts(part)[: len(mine)]
+                    out[parallel.gather(mine)] = parallel.gather(found)
+                    bar.update(len(rows))
+        return out
+
+    @staticmethod
+    def _agreed(array: np.ndarray) -> np.ndarray:
+        if not np.isfinite(array).all():
+            raise InputError("text features are not finite; the weights or --config.precision are at fault")
+        return array
+
+    def class_weights(self, names: Sequence[Sequence[str]], templates: Sequence[str]) -> np.ndarray:
+        """Class weights [C, E] of unit length: the mean over all names of a class in all templates."""
+        prompts = [zeroshot.prompts(n, templates) for n in names]
+        features = self.text_features([text for texts in prompts for text in texts])
+        ends = np.cumsum([len(texts) for texts in prompts])
+        return np.concatenate(
+            [zeroshot.classifier(features[e - len(t) : e][None]) for e, t in zip(ends, prompts, strict=True)]
+        )

@@ -1,0 +1,44 @@
+"""Retrieval in both directions: recall at 1, 5 and 10, any of a picture's captions counting (CLIP paper, Table 13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clipjax.errors import InputError
+from clipjax.probes import retrieval, zeroshot
+from clipjax.runs import sources
+from clipjax.runs.job import Job
+from clipjax.runs.result import Result, picture_columns
+
+
+def load(config: Any) -> sources.Task:
+    """A data set with captions."""
+    task = sources.load(config)
+    if "captions" not in task.source.table:
+        raise InputError(f"{task.source.name} has no captions; name their columns: --config.data.caption_columns=a,b")
+    empty = [f for f, c in zip(task.source.table["file"], task.source.table["captions"], strict=True) if not c]
+    if empty:
+        raise InputError(f"{task.source.name}: {empty[0]} has no caption ({len(empty)} such pictures)")
+    return task
+
+
+def run(job: Job, task: sources.Task) -> Result:
+    """Every caption against every picture."""
+    encoded = job.image_features(task.source)
+    captions = [task.source.table["captions"][row] for row in encoded.rows]
+    prefix = job.config.prefix
+    texts = [prefix + caption for group in captions for caption in group]
+    owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
+    features = job.text_features(texts, truncate=job.config.truncate)
+    records = retrieval.evaluate(encoded.values, features, owner, seed=job.config.seed)
+    columns = picture_columns(task, encoded.rows)
+    columns["prediction"] = np.array(texts, object)[_nearest(encoded.values, features)]
+    return Result(records, columns, encoded.skipped, {"prefix": prefix, "captions": len(texts)})
+
+
+def _nearest(image_features: np.ndarray, text_features: np.ndarray, block: int = 1024) -> np.ndarray:
+    """Index of each picture's nearest caption."""
+    images, texts = zeroshot.normalise(image_features), zeroshot.normalise(text_features)
+    return np.concatenate([(images[i : i + block] @ texts.T).argmax(1) for i in range(0, len(images), block)])

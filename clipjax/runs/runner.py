@@ -1,0 +1,118 @@
+"""From a resolved config to finished run folders: one, or one per model and data set with a summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from clipjax import loading
+from clipjax.data import catalog as data_sets
+from clipjax.data import info as infos
+from clipjax.errors import InputError
+from clipjax.models import catalog
+from clipjax.models.config import to_dict
+from clipjax.progress import say
+from clipjax.runs import summary
+from clipjax.runs.config import digest, plain, probe_module, words
+from clipjax.runs.folder import RunFolder, environment, finished
+from clipjax.runs.job import Job
+from clipjax.runs.result import Result
+from clipjax.runs.sources import KINDS
+
+PUBLISHED = {"zeroshot": ("paper_zero_shot", "open_clip_zero_shot"), "linear": ("paper_linear_probe",)}
+
+
+def run(config: ConfigDict, out: Path) -> None:
+    """Runs the config's probe; prints the numbers and where they are. Only process 0 writes and prints."""
+    models, sources = words(config.model), words(config.data.source)
+    if not models or not sources:
+        raise InputError("config.model and config.data.source name at least one each")
+    speaks = jax.process_index() == 0
+    if len(models) == len(sources) == 1:
+        records, published = _run_one(config, out, speaks)
+        if speaks:
+            print(summary.records_table(records, published))
+            print(f"\nWritten: {out}")
+        return
+    cells = []
+    for model in models:
+        for source in sources:
+            one = ConfigDict(config)
+            one.model, one.data.source = model, source
+            if len(sources) > 1:  # data.path then holds one folder per data set
+                one.data.path = str(Path(config.data.path) / source)
+            records, published = _run_one(one, out / _slug(f"{model}-{source}"), speaks)
+            cells.append(summary.Cell(model, source, records, published))
+    if speaks:
+        summary.write(out, cells)
+        print(summary.cells_table(cells))
+        print(f"\nWritten: {out}")
+
+
+def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    resolved = plain(config)
+    published = _published(config)
+    if (done := finished(path, resolved)) is not None:
+        if speaks:
+            say(f"{path}: already complete, nothing to do")
+        return done, published
+    probe = probe_module(config.probe)
+    task = probe.load(config)  # every check of the input comes before the model is loaded and the folder made
+    model = loading.load(config.model, dtype=config.precision)
+    out = RunFolder(path, resolved, writes=speaks)
+    try:
+        job = Job(model, config, out)
+        result = probe.run(job, task)
+        out.write_table("predictions.parquet", result.columns)
+        out.write_records(result.records)
+        if published:
+            out.write_text(
+                "tables/published.md", summary.records_table(result.records, published, markdown=True) + "\n"
+            )
+        out.write_json("manifest.json", _manifest(job, config, task, result))  # last: the run is complete
+    finally:
+        out.close()
+    return result.records, published
+
+
+def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> dict[str, Any]:
+    model = job.model
+    seen = len(result.columns["file"]) if result.seen is None else result.seen
+    return {
+        "command": f"clipjax probe {config.probe}",
+        "config": plain(config),
+        **environment(job.encoder.mesh),
+        "precision": config.precision,
+        "model": {
+            "name": model.name,
+            "weights_sha256": job.weights_sha256,
+            "source": dict(model.source),
+            "config": to_dict(model.config),
+            "logit_scale": model.scale,
+        },
+        "design": result.design | {"sha256": digest(result.design)},
+        "data": {"name": task.source.name, "fingerprint": task.source.fingerprint, "n": len(task.source)},
+        "counts": {
+            "seen": seen,
+            "skipped": len(result.skipped),
+            "skipped_files": [{"file": file, "reason": reason} for _, file, reason in result.skipped],
+        },
+        **({"result": result.extra} if result.extra else {}),
+    }
+
+
+def _published(config: ConfigDict) -> dict[str, Any]:
+    """Published numbers of this model on this data set, with their provenance: {source: {value, provenance}}."""
+    release = catalog.find(config.model)
+    if release is None or config.data.source in KINDS:
+        return {}
+    known = infos.published(data_sets.find(config.data.source))
+    kinds = PUBLISHED.get(config.probe, ())
+    return {kind: known[kind][release.name] for kind in kinds if release.name in known.get(kind, {})}
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(text).name if c) or "run"

@@ -1,0 +1,112 @@
+"""Numbers as people read them: one run's records, and models beside data sets as a table and a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clipjax.models.weights import write_atomically
+
+PROVENANCE = {
+    "read": "read in the source",
+    "recalled": "recalled, not verified: no golden value",
+    "derived": "derived",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One model on one data set."""
+
+    model: str
+    source: str
+    records: Sequence[Mapping[str, Any]]
+    published: Mapping[str, Any]
+
+    @property
+    def main(self) -> Mapping[str, Any]:
+        """The record the data set is judged by: the first."""
+        return self.records[0]
+
+
+def records_table(records: Sequence[Mapping[str, Any]], published: Mapping[str, Any], markdown: bool = False) -> str:
+    """A line per record with n and interval; then what was published, with its provenance."""
+    rows = [["metric", "value", "95% interval", "n", "method"]]
+    rows += [[_name(r), _percent(r["value"]), _interval(r), str(r["n"]), str(r.get("method", ""))] for r in records]
+    for source, cell in published.items():
+        mark = PROVENANCE.get(cell["provenance"], cell["provenance"])
+        rows.append([source.replace("_", " "), f"{cell['value']:.2f}%", "", "", mark])
+    return _markdown(rows) if markdown else _columns(rows)
+
+
+def cells_table(cells: Sequence[Cell]) -> str:
+    """Models down, data sets across: the main metric of each, as a percentage."""
+    return _columns(_grid(cells))
+
+
+def write(out: Path, cells: Sequence[Cell]) -> None:
+    """summary.csv, summary.md and figures/summary.png and .svg."""
+    rows = _grid(cells)
+    write_atomically(out / "summary.csv", lambda path: path.write_text("\n".join(",".join(r) for r in rows) + "\n"))
+    write_atomically(out / "summary.md", lambda path: path.write_text(_markdown(rows) + "\n"))
+    (out / "figures").mkdir(exist_ok=True)
+    for kind in ("png", "svg"):
+        write_atomically(out / "figures" / f"summary.{kind}", lambda path, kind=kind: _bars(path, kind, cells))
+
+
+def _bars(path: Path, kind: str, cells: Sequence[Cell]) -> None:
+    """A group of bars per data set, a bar per model, with intervals."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    models, sources = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "source"))
+    figure = Figure(figsize=(max(5, 0.5 * len(cells) + 2), 4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    width = 0.8 / len(models)
+    for i, model in enumerate(models):
+        mine = {c.source: c.main for c in cells if c.model == model}
+        at = [sources.index(s) + (i - (len(models) - 1) / 2) * width for s in mine]
+        values = [100 * r["value"] for r in mine.values()]
+        low = [100 * (r["value"] - r["low"]) for r in mine.values()]
+        high = [100 * (r["high"] - r["value"]) for r in mine.values()]
+        axes.bar(at, values, width * 0.92, yerr=[low, high], capsize=2, label=model)
+    metric_of = {c.source: _name(c.main) for c in cells}
+    axes.set_xticks(range(len(sources)), [f"{s}\n{metric_of[s]}" for s in sources])
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("percent, with 95% interval")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, format=kind)
+
+
+def _grid(cells: Sequence[Cell]) -> list[list[str]]:
+    models, sources = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "source"))
+    found = {(c.model, c.source): c.main for c in cells}
+    head = ["model", *(f"{s} ({_name(found[models[0], s])})" for s in sources)]
+    return [head, *([m, *(f"{100 * found[m, s]['value']:.2f}" for s in sources)] for m in models)]
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    extra = [str(record[key]) for key in ("direction", "shots", "protocol") if key in record]
+    return " ".join([str(record["metric"]), *extra])
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}%"
+
+
+def _interval(record: Mapping[str, Any]) -> str:
+    return f"{100 * record['low']:.2f} to {100 * record['high']:.2f}" if record.get("low") is not None else ""
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)

@@ -1,0 +1,154 @@
+"""The inference loop: the same features however rows are spread, nothing dropped, one program per shape."""
+
+import jax
+import numpy as np
+import pytest
+
+from clipjax import parallel
+from clipjax.encoder import Encoder
+from clipjax.errors import InputError
+from clipjax.models import catalog, clip
+
+CONFIG = catalog.openai(32, catalog.vit(32, 8, 64, 2), catalog.text(64, layers=2, context_length=32, vocab_size=96))
+RESNET = catalog.openai(32, catalog.resnet(64, 16, (1, 1, 1, 1)), CONFIG.text)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return clip.init(CONFIG, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).normal(size=(37, 32, 32, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    rng = np.random.default_rng(1)
+    out = np.zeros((37, 32), np.int32)
+    for row, n in zip(out, rng.integers(2, 33, len(out)), strict=True):
+        row[:n] = [94, *rng.integers(0, 94, n - 2), 95]
+    return out
+
+
+def encoder(params, devices, **options):
+    return Encoder(CONFIG, params, mesh=parallel.data_mesh(jax.devices()[:devices]), batch_size=4, **options)
+
+
+@pytest.mark.parametrize(
+    ("devices", "options"),
+    [(4, {}), (8, {}), (8, {"mapping": "pmap"}), (8, {"placement": "fsdp"}), (1, {"placement": "fsdp"})],
+)
+def test_features_do_not_depend_on_devices_mapping_or_placement(params, pixels, tokens, devices, options):
+    one = encoder(params, 1, full_batches=True)
+    other = encoder(params, devices, full_batches=True, **options)
+    # the same program on the same number of rows: not a bit may differ
+    np.testing.assert_array_equal(one.images(pixels), other.images(pixels))
+    np.testing.assert_array_equal(one.texts(tokens), other.texts(tokens))
+
+
+def test_fsdp_really_cuts_the_parameters(params, pixels):
+    cut = encoder(params, 8, placement="fsdp", full_batches=True)
+    cut.images(pixels[:1])
+    leaf = cut._visual["visual.transformer.resblocks.0.mlp.c_fc.weight"]
+    assert leaf.addressable_shards[0].data.shape == (64, 256 // 8)
+    whole = sum(leaf.addressable_shards[0].data.size for leaf in cut._visual.values())
+    assert whole < 0.35 * sum(leaf.size for leaf in cut._visual.values())
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 37])
+def test_every_row_comes_back_whatever_the_batch(params, pixels, n):
+    """Against the pure function on all rows at once; float32 sums in another order."""
+    got = encoder(params, 8).images(pixels[:n])
+    want = np.asarray(clip.apply_image(CONFIG, params, pixels[:n])) if n else np.zeros((0, 32))
+    assert got.shape == (n, 32)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
+
+
+def test_cutting_texts_at_their_longest_is_exact(params, tokens):
+    """The pure function over all 32 positions is the reference; masked positions add exact zeros."""
+    want = np.asarray(clip.apply_text(CONFIG, params, tokens))
+    got = encoder(params, 1).texts(tokens)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
+    short = tokens[(tokens.argmax(1) < 8)]
+    assert 0 < len(short) < len(tokens)
+    np.testing.assert_allclose(encoder(params, 1).texts(short), want[tokens.argmax(1) < 8], rtol=0, atol=2e-6)
+
+
+def test_one_program_per_shape(params, pixels):
+    full = encoder(params, 8, full_batches=True)
+    for n in (37, 5, 1):
+        full.images(pixels[:n])
+    assert full._image_program("proj")._cache_size() == 1
+
+
+def test_pre_proj_is_what_the_projection_reads(params, pixels):
+    enc = encoder(params, 8)
+    np.testing.assert_allclose(
+        enc.images(pixels, "pre_proj") @ np.asarray(params["visual"]["proj"]), enc.images(pixels), rtol=0, atol=2e-6
+    )
+    resnet = clip.init(RESNET, jax.random.key(1))
+    enc = Encoder(RESNET, resnet, batch_size=4)
+    x = np.random.default_rng(0).normal(size=(3, 64, 64, 3)).astype(np.float32)
+    out = resnet["visual"]["attnpool"]["c_proj"]
+    assert enc.images(x, "pre_proj").shape == (3, enc.width("pre_proj")) == (3, 512)
+    np.testing.assert_allclose(
+        enc.images(x, "pre_proj") @ np.asarray(out["weight"]) + np.asarray(out["bias"]),
+        enc.images(x),
+        rtol=0,
+        atol=2e-6,
+    )
+
+
+def test_bfloat16_is_near_and_comes_back_in_float32(params, pixels):
+    got, want = encoder(params, 1, dtype="bfloat16").images(pixels), encoder(params, 1).images(pixels)
+    assert got.dtype == np.float32
+    cosine = (got * want).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(want, axis=1)
+    assert 0.999 < cosine.min() < 1 - 1e-9  # 8 bits of mantissa: near, and not secretly float32
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda e: e.images(np.zeros((1, 3, 32, 32), np.float32)), "takes \\[B, 32, 32, 3\\]"),
+        (lambda e: e.images(np.zeros((1, 32, 32, 3), np.uint8)), "uint8"),
+        (lambda e: e.images(np.zeros((1, 32, 32, 3), np.float32), "middle"), "unknown feature"),
+        (lambda e: e.texts(np.zeros((1, 40), np.int32)), "ints \\[B, 32\\]"),
+        (lambda e: e.texts(np.zeros((1, 8), np.float32)), "float32"),
+        (lambda e: e.texts(np.full((1, 8), 96, np.int32)), "outside this model's vocabulary of 96"),
+    ],
+)
+def test_wrong_inputs_are_named(params, call, words):
+    with pytest.raises(InputError, match=words):
+        call(encoder(params, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dtype": "float64"}, "compute dtype"),
+        ({"mapping": "vmap"}, "mapping"),
+        ({"placement": "far away"}, "placement"),
+        ({"mapping": "pmap", "placement": "fsdp"}, "needs shard_map"),
+    ],
+)
+def test_wrong_options_are_named(params, options, words):
+    with pytest.raises(InputError, match=words):
+        encoder(params, 1, **options)
+
+
+def test_parameters_of_another_configuration_are_refused(params):
+    with pytest.raises(InputError, match="do not fit"):
+        Encoder(RESNET, params)
+
+
+def test_launchers_of_several_hosts_are_recognised():
+    assert not parallel.several_hosts({})
+    assert not parallel.several_hosts({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
+    assert parallel.several_hosts({"SLURM_NTASKS": "4", "SLURM_PROCID": "2"})
+    assert parallel.several_hosts({"TPU_WORKER_HOSTNAMES": "a,b"})
+    assert not parallel.several_hosts({"TPU_WORKER_HOSTNAMES": "localhost"})
+    assert parallel.several_hosts({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"})
+    with pytest.raises(InputError, match="all three or none"):
+        parallel.start_hosts("localhost:1", None, None)
