@@ -34,7 +34,7 @@ ucf101/
 )
 SPLITS = ("test", "test1", "test2", "test3", "train1", "train2", "train3")
 # The archive has both spellings, and releases of the lists differ in which one they use where.
-_SPELLINGS = (("HandstandPushups", "HandStandPushups"), ("HandStandPushups", "HandstandPushups"))
+_SPELLINGS = ("HandstandPushups", "HandStandPushups")
 
 
 def load(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
@@ -65,12 +65,9 @@ def load(path: str | os.PathLike, split: str | None = None, protocol: str = "mid
 
 
 def _clip(clips: Path, name: str) -> Path:
-    found = clips / name
-    for spelling, other in _SPELLINGS:
-        if spelling not in name or found.exists():
-            continue
-        folder, _, file = name.partition("/")
-        forms = (name.replace(spelling, other), f"{folder.replace(spelling, other)}/{file}")
-        forms += (f"{folder}/{file.replace(spelling, other)}",)
-        found = next((clips / form for form in forms if (clips / form).exists()), found)
-    return found
+    folder, _, file = name.partition("/")
+    if folder not in _SPELLINGS:
+        return clips / name
+    rest = file.removeprefix("v_")[len(folder) :]  # the two spellings are equally long
+    forms = [clips / below / f"v_{called}{rest}" for below in _SPELLINGS for called in _SPELLINGS]
+    return next((form for form in (clips / name, *forms) if form.exists()), clips / name)
