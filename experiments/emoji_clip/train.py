@@ -1,4 +1,4 @@
-"""Trains the small CLIP embedded in clipjax, from scratch, on emoji artwork and names (two CPU cores, ~45 min).
+"""Trains the small CLIP embedded in clipjax, from scratch, on emoji artwork and names (about an hour on two CPU cores).
 
     python experiments/emoji_clip/train.py --data EMOJI_FOLDER --out RUN
 
@@ -138,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--steps", type=int, default=1300)
     parser.add_argument("--batch", type=int, default=256)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

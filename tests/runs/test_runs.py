@@ -1,24 +1,17 @@
 """Runs: the folder's promises, resuming, refusing, and the same numbers on any devices and hosts."""
 
 import json
-import os
-import random
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from launch import argv, encoded, finals, kill_at_random, run_on_two_hosts, run_with
 from PIL import Image
 
 from clipjax.cli.main import main
 from clipjax.testing import pictures, tiny_model
 
 CLASSES = {"cat": 30, "dog": 20, "fish": 13}
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +27,6 @@ def world(tmp_path_factory):
 def quiet(monkeypatch, tmp_path):
     monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
-
-
-def argv(world, out, *more, config="zeroshot"):
-    return ["probe", config, f"--config.model={world}/tiny.safetensors", f"--config.data.path={world}/photos",
-            "--config.batch_size=2", f"--out={out}", *more]  # fmt: skip
-
-
-def encoded(out):
-    lines = (out / "log.jsonl").read_text().splitlines()
-    return sum(json.loads(line).get("encoded", 0) for line in lines)
-
-
-def finals(out):
-    """The run's bytes; the manifest without the commit, which moves while people work on a clone."""
-    manifest = json.loads((out / "manifest.json").read_text())
-    manifest.pop("git_revision")
-    return {name: (out / name).read_bytes() for name in ("predictions.parquet", "metrics.json")} | {
-        "manifest": manifest
-    }
 
 
 def test_a_run_holds_what_the_design_promises(world, tmp_path, capsys):
@@ -193,35 +167,6 @@ def test_several_models_and_data_sets_make_a_summary(world, tmp_path, capsys):
     assert len(list((tmp_path / "run").glob("*/manifest.json"))) == 2
 
 
-def command(world, out, cache, *more):
-    env = os.environ | {"CLIPJAX_CACHE": str(cache), "PYTHONPATH": str(ROOT), "CLIPJAX_QUIET": "1"}
-    return [sys.executable, "-m", "clipjax.cli.main", *argv(world, out, *more)], env
-
-
-def run_with(world, out, cache, devices, *more):
-    words, env = command(world, out, cache, *more)
-    done = subprocess.run(words, env=env | {"JAX_NUM_CPU_DEVICES": str(devices)}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-def run_on_two_hosts(world, out, cache, *more):
-    """Two processes of two devices each, over loopback."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    hosts = []
-    for i in range(2):
-        flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={i}"]
-        words, env = command(world, out, f"{cache}{i}", *more, *flags)  # as on hosts that share no disk
-        env |= {"JAX_NUM_CPU_DEVICES": "2"}
-        hosts.append(subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    for host in hosts:
-        _, err = host.communicate(timeout=300)
-        assert host.returncode == 0, err
-    return out
-
-
 def test_the_numbers_are_the_same_on_any_devices_and_hosts(world, tmp_path):
     """Byte for byte: predictions and metrics; the manifest differs in its mesh."""
     runs = [
@@ -240,18 +185,7 @@ def test_killed_runs_end_in_the_same_bytes(world, tmp_path):
     photos = pictures(tmp_path / "photos", {"a": 150, "b": 150})
     where = f"--config.data.path={photos}"
     whole = run_with(world, tmp_path / "whole", tmp_path / "c", 1, where)
-    words, env = command(world, tmp_path / "killed", tmp_path / "k", where)
-    log, kills = tmp_path / "killed" / "log.jsonl", 0
-    rng = random.Random(0)
-    for _ in range(3):
-        before = encoded(tmp_path / "killed") if log.exists() else 0
-        goal = before + rng.randint(10, 80)
-        process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and (not log.exists() or encoded(tmp_path / "killed") < goal):
-            time.sleep(0.01)
-        kills += process.poll() is None
-        process.kill()
-        process.wait()
+    kills = kill_at_random(world, tmp_path / "killed", tmp_path / "k", 3, (10, 80), where)
     assert kills == 3
     assert not (tmp_path / "killed" / "manifest.json").exists()
     run_with(world, tmp_path / "killed", tmp_path / "k", 1, where)
