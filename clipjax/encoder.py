@@ -89,12 +89,13 @@ class Encoder:
         """tokens int [B, T] -> raw features float32 [B, E].
 
         The batch is cut after its longest text: the mask is causal and only the end of text is read, so this is
-        exact, and prompts of 10 tokens cost a fifth of 77.
+        exact, and prompts of 10 tokens cost a fifth of 77. On several hosts all must bring texts of one such
+        length.
         """
-        length, vocabulary = self.config.text.context_length, self.config.text.vocab_size
+        context, vocabulary = self.config.text.context_length, self.config.text.vocab_size
         tokens = np.asarray(tokens)
-        if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or tokens.shape[1] > length:
-            raise InputError(f"tokens are {tokens.dtype} {tokens.shape}; this model takes ints [B, {length}]")
+        if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or tokens.shape[1] > context:
+            raise InputError(f"tokens are {tokens.dtype} {tokens.shape}; this model takes ints [B, {context}]")
         if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary):
             raise InputError(f"token id {tokens.max()} is outside this model's vocabulary of {vocabulary}")
         if not tokens.size:

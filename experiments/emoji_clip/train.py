@@ -28,7 +28,7 @@ SIZE = 48  # pixels; small enough for half an hour on two cores
 
 
 def model_config() -> CLIP:
-    """2.7 million parameters for pixels, 0.6 for text, 6.3 in the token table (of which about 3,000 rows are trained)."""
+    """2.7 million parameters for pixels, 0.6 for text, 6.3 in the token table (about 3,000 rows are trained)."""
     return catalog.openai(256, catalog.vit(SIZE, 8, 192, 6), catalog.text(128, layers=3))
 
 
