@@ -117,7 +117,7 @@ def _line_search(value: Value, s: State, direction: jax.Array, slope: jax.Array)
     Near the optimum f no longer changes in float32 while its slope still does. The function is convex, so a slope in
     the right range is a decrease good enough, as long as f is not plainly above the start.
     """
-    ceiling = s.f * (1 + 1e-4)  # a sum of many small losses is known no better
+    ceiling = s.f * (1 + 1e-6)  # f itself is rounded
 
     def go_on(t: _Search) -> jax.Array:
         return ~t.good & (t.evaluations < SEARCH)

@@ -184,7 +184,7 @@ class Problem:
         share = -(-len(self.features) // self.mesh.size)
         block = max(1, min(share, block or max(BLOCK // self.classes, 256)))
         self.blocks = -(-share // block)
-        rows = self.blocks * block * self.mesh.size
+        rows = self.blocks * -(-share // self.blocks) * self.mesh.size  # equal blocks: little to pad
         self._x, self._y = self._place(self.features, rows), self._place(self.labels, rows)
         self._rows = rows
         self._center, self._axes, self._spread = _principal_axes(self._x, len(self.features), self.mesh, self.blocks)
@@ -315,6 +315,10 @@ def _objective(data: _Data, inner: jax.Array, *, mesh: Mesh, blocks: int) -> tup
         out_specs=P(),
     )
     loss, by_weights, by_bias = total(data.x, data.y, data.weight, data.center, data.present, weights, bias)
+    if data.y.ndim == 1:  # slopes of a row sum to 0; what rounding leaves would drift, as the bias has no penalty
+        mean = functools.partial(jnp.mean, axis=0, where=data.present[:, None])
+        by_weights = jnp.where(data.present[:, None], by_weights - mean(by_weights), 0.0)
+        by_bias = jnp.where(data.present, by_bias - mean(by_bias[:, None]), 0.0)
     scaled = inner[:, :-1] * data.scale
     f = loss * data.per_row + 0.5 * data.strength * jnp.vdot(scaled, scaled, precision=HIGHEST)
     g_weights = jnp.matmul(by_weights, data.basis, precision=HIGHEST) * data.per_row
@@ -347,7 +351,8 @@ def _multinomial(logits, labels, present):
     """Loss [B] and its slope in the logits [B, C]. The label's logit is the origin: near 0 both keep their digits."""
     hit = labels[:, None] == jnp.arange(logits.shape[1])
     logits = jnp.where(present, logits, ABSENT)
-    logits = logits - jnp.take_along_axis(logits, labels[:, None], axis=1)
+    own = jnp.where(hit, logits, 0.0).sum(1, keepdims=True)
+    logits = jnp.where(hit, 0.0, logits - own)  # compiled apart, a number minus itself need not be 0
     top = jnp.maximum(logits.max(1), 0.0)
     odds = jnp.exp(logits - top[:, None])
     others = jnp.where(hit, 0.0, odds).sum(1)

@@ -119,7 +119,7 @@ def pm_k(scores: np.ndarray, labels: np.ndarray, files: Sequence, anchors: Seque
     own = np.equal(file, anchor)
     missing = np.bincount(group, own, minlength=len(names)) == 0
     if missing.any():
-        raise InputError(f"anchor {names[missing][0]!r} has neighbours but no row of its own")
+        raise InputError(f"anchor {str(names[missing][0])!r} has neighbours but no row of its own")
     counted = own if k == 0 else np.ones(len(right), bool)
     return proportion(f"pm{k}", np.bincount(group, counted & ~right, minlength=len(names)) == 0)
 

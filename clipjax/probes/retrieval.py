@@ -9,7 +9,7 @@ import numpy as np
 from clipjax.analysis import intervals
 from clipjax.errors import InputError
 from clipjax.probes import metrics
-from clipjax.probes.zeroshot import normalise
+from clipjax.probes.zeroshot import normalise, similarity
 
 BLOCK = 1 << 23  # similarities held at once: 32 MiB
 TO_TEXT, TO_IMAGE = "image_to_text", "text_to_image"
@@ -50,9 +50,9 @@ def ranks_of_texts(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> 
     """The rank from 0 of each picture's best own caption among all: int [N]; M for a picture without."""
     ranks = np.full(len(images), len(texts))
     own = np.split(np.argsort(owner, kind="stable"), np.searchsorted(np.sort(owner), np.arange(1, len(images))))
-    step = max(1, BLOCK // len(texts))
+    compare, step = similarity(texts), max(1, BLOCK // len(texts))
     for start in range(0, len(images), step):
-        similar = images[start : start + step] @ texts.T
+        similar = compare(images[start : start + step])
         for row, captions in zip(similar, own[start : start + step], strict=True):
             if len(captions):
                 best = captions[row[captions].argmax()]
@@ -65,10 +65,10 @@ def ranks_of_images(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) ->
     """The rank from 0 of each caption's picture among all: int [M]."""
     ranks = np.empty(len(texts), np.int64)
     index = np.arange(len(images))
-    step = max(1, BLOCK // len(images))
+    compare, step = similarity(images), max(1, BLOCK // len(images))
     for start in range(0, len(texts), step):
         part = slice(start, start + step)
-        similar = texts[part] @ images.T
+        similar = compare(texts[part])
         own = np.take_along_axis(similar, owner[part, None], axis=1)
         ranks[part] = ((similar > own) | ((similar == own) & (index < owner[part, None]))).sum(1)
     return ranks
@@ -77,8 +77,8 @@ def ranks_of_images(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) ->
 def best_texts(image_features: np.ndarray, text_features: np.ndarray) -> np.ndarray:
     """The caption most similar to each picture: int [N], the first of equals."""
     images, texts = normalise(image_features), normalise(text_features)
-    step = max(1, BLOCK // len(texts))
-    return np.concatenate([(images[i : i + step] @ texts.T).argmax(1) for i in range(0, len(images), step)])
+    compare, step = similarity(texts), max(1, BLOCK // len(texts))
+    return np.concatenate([compare(images[i : i + step]).argmax(1) for i in range(0, len(images), step)])
 
 
 def _recall_sum(to_text: np.ndarray, to_image: np.ndarray, owner: np.ndarray, ks: Sequence[int], seed: int):

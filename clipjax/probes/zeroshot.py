@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -79,9 +79,21 @@ def classifier(text_features: np.ndarray, counts: Sequence[int] | None = None) -
     return normalise(np.stack([part.mean(axis=0) for part in np.split(x, np.cumsum(counts)[:-1])]))
 
 
+def similarity(columns: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Columns [M, E] -> a function of rows [N, E] that gives rows @ columns.T [N, M], equal columns bit for bit equal.
+
+    A matrix product is not: the last digit of a dot product depends on where in the matrix it stands, and would decide
+    between two classes of the same name, or two captions of the same words.
+    """
+    distinct, place = np.unique(columns, axis=0, return_inverse=True)
+    if len(distinct) == len(columns):
+        return lambda rows: rows @ columns.T
+    return lambda rows: (rows @ distinct.T)[:, place.ravel()]
+
+
 def probabilities(image_features: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
     """Raw image features [B, E], class weights [C, E], scale = exp(logit_scale) -> softmax over classes [B, C]."""
-    logits = scale * normalise(image_features) @ class_weights.T
+    logits = scale * similarity(class_weights)(normalise(image_features))
     logits -= logits.max(axis=1, keepdims=True)
     odds = np.exp(logits)
     return odds / odds.sum(axis=1, keepdims=True)

@@ -1,0 +1,102 @@
+"""Retrieval against a loop that sorts every list, and by hand."""
+
+import numpy as np
+import pytest
+
+from clipjax.analysis import clopper_pearson
+from clipjax.errors import InputError
+from clipjax.probes import retrieval
+
+
+def pairs(n=40, each=5, dim=8, seed=0, ties=False):
+    r = np.random.default_rng(seed)
+    images = r.normal(size=(n, dim)).astype(np.float32)
+    owner = r.permutation(np.repeat(np.arange(n), each))
+    texts = (images[owner] + 1.5 * r.normal(size=(n * each, dim))).astype(np.float32)
+    if ties:  # the same picture and the same caption several times over
+        images, texts = images[np.arange(n) // 3], texts[np.arange(n * each) // 4]
+    return images, texts, owner
+
+
+def by_sorting(images, texts, owner, k):
+    """Any own caption among a picture's k best; the own picture among a caption's k best. Stable: ties by index."""
+    images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts))
+    similar = np.array([[(i * t).sum() for t in texts] for i in images])  # equal rows give equal numbers
+    to_text = [owner[np.argsort(-similar[i], kind="stable")[:k]] for i in range(len(images))]
+    to_text = [i in found for i, found in enumerate(to_text) if i in owner]
+    similar = similar.T
+    to_image = [owner[j] in np.argsort(-similar[j], kind="stable")[:k] for j in range(len(texts))]
+    return sum(to_text), sum(to_image)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("block", [1 << 23, 450])
+def test_recalls_are_those_of_sorted_lists(monkeypatch, block, ties):
+    monkeypatch.setattr(retrieval, "BLOCK", block)
+    images, texts, owner = pairs(ties=ties)
+    found = {(r["metric"], r.get("direction")): r for r in retrieval.recalls(images, texts, owner)}
+    assert len(found) == 7
+    for k in (1, 5, 10):
+        text, image = found[f"recall@{k}", "image_to_text"], found[f"recall@{k}", "text_to_image"]
+        assert (text["k"], image["k"]) == by_sorting(images, texts, owner, k)
+        assert (text["n"], image["n"]) == (40, 200)
+        assert (text["low"], text["high"]) == clopper_pearson(text["k"], 40)
+        assert image["low"] <= image["value"] <= image["high"]
+        assert image["method"] == "bootstrap over images"
+    total = found["recall_sum", None]
+    assert total["value"] == pytest.approx(sum(r["value"] for key, r in found.items() if key[1]))
+    assert total["low"] < total["value"] < total["high"]
+
+
+def test_any_of_the_captions_counts():
+    """Picture 0 is nearest to its second caption: a recall that looked at first captions only would miss it."""
+    images = np.eye(2)
+    texts = np.array([[0.0, 1.0], [1.0, 0.0], [0.1, 1.0]])
+    found = retrieval.recalls(images, texts, np.array([0, 0, 1]), ks=(1,))
+    assert [r["k"] for r in found[:2]] == [
+        1,
+        2,
+    ]  # picture 1 finds picture 0's first caption; captions 1 and 2 are right
+
+
+def test_pictures_without_captions_only_distract():
+    images, texts, owner = pairs()
+    kept = owner < 30
+    found = retrieval.recalls(images, texts[kept], owner[kept], ks=(1,))
+    assert (found[0]["n"], found[1]["n"]) == (30, 150)
+    assert (found[0]["k"], found[1]["k"]) == by_sorting(images, texts[kept], owner[kept], 1)
+
+
+def test_captions_of_a_picture_are_drawn_together():
+    """Five equal captions a picture are one answer five times: the interval is that of as many pictures."""
+    images, texts, owner = pairs(each=1)
+    once = retrieval.recalls(images, texts, owner, ks=(1,))[1]
+    five = retrieval.recalls(images, np.repeat(texts, 5, 0), np.repeat(owner, 5), ks=(1,))[1]
+    assert five["n"] == 5 * once["n"]
+    assert (five["low"], five["high"]) == (once["low"], once["high"])
+
+
+def test_best_texts(monkeypatch):
+    images, texts, _ = pairs(ties=True)
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts)]
+    expected = [[(i * t).sum() for t in unit[1]] for i in unit[0]]
+    expected = np.argmax(expected, axis=1)
+    assert (retrieval.best_texts(images, texts) == expected).all()
+    monkeypatch.setattr(retrieval, "BLOCK", 700)
+    assert (retrieval.best_texts(images, texts) == expected).all()
+
+
+def test_bad_input():
+    images, texts, owner = pairs()
+    texts[3] = np.nan
+    with pytest.raises(InputError, match=r"row 3 \(from 0\) has nan"):
+        retrieval.recalls(images, texts, owner)
+    images, texts, owner = pairs()
+    images[6] = 0
+    with pytest.raises(InputError, match=r"row 6 \(from 0\) has length 0"):
+        retrieval.recalls(images, texts, owner)
+    images, texts, owner = pairs()
+    with pytest.raises(InputError, match="labels: row"):
+        retrieval.recalls(images[:20], texts, owner)
+    with pytest.raises(InputError, match="recall@50 among 40 pictures"):
+        retrieval.recalls(images, texts, owner, ks=(1, 50))
