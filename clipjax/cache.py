@@ -51,7 +51,8 @@ class FeatureCache:
 
     def __init__(self, folder: Path | None, width: int, about: dict[str, Any]):
         self.folder, self.width = folder, width
-        self._file = self._lock = None
+        self._file: Any = None
+        self._lock: Any = None
         if folder is None:
             return
         try:

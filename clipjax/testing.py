@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,7 @@ def tiny_model(path: Path, kind: str = "vit", seed: int = 0) -> Path:
     """Writes a native file of `tiny_config` with random weights; returns its path."""
     config = tiny_config(kind)
     rng = np.random.default_rng(seed)
-    flat = {
+    flat: dict[str, Any] = {
         name: np.abs(x) + 0.5 if name.endswith("running_var") else x
         for name, shape in clip.shapes(config).items()
         for x in [(rng.normal(size=shape) * (0.1 if len(shape) > 1 else 1)).astype(np.float32)]

@@ -17,7 +17,7 @@ _BLOCK = 64 << 20  # bytes hashed at a time: an array on disk (memmap, h5py) nev
 def load(
     name: str,
     images: Any,
-    columns: Mapping[str, Sequence],
+    columns: Mapping[str, Any],
     classes: Sequence[str] | None = None,
 ) -> Source:
     """A source over `images`, uint8 [N, H, W] (grey) or [N, H, W, 3] (RGB): an array, a memmap, an h5py data set.

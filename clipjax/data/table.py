@@ -71,7 +71,7 @@ def load(
 def from_rows(
     name: str,
     files: Sequence[str | os.PathLike],
-    columns: Mapping[str, Sequence],
+    columns: Mapping[str, Any],
     classes: Sequence[str] | None = None,
     root: str | os.PathLike | None = None,
 ) -> Source:

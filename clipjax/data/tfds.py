@@ -121,7 +121,8 @@ def _columns(records: Any, keys: dict[str, str]) -> dict[str, list]:
     for example in _examples(records):
         for column, key in keys.items():
             value = example
-            for part in key.split("/"):
+            # VOC has a feature that is itself called "image/filename"
+            for part in [key] if key in example else key.split("/"):
                 value = value[part]
             columns[column].append(_plain(value))
     return columns

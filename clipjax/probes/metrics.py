@@ -97,7 +97,9 @@ def roc_auc(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Record:
     return record("roc_auc", len(scores), area(np.ones((1, len(scores))))[0], low, high, "bootstrap over examples")
 
 
-def pm_k(scores: np.ndarray, labels: np.ndarray, files: Sequence, anchors: Sequence, k: int = 10) -> Record:
+def pm_k(
+    scores: np.ndarray, labels: np.ndarray, files: Sequence | np.ndarray, anchors: Sequence | np.ndarray, k: int = 10
+) -> Record:
     """Robustness over neighbouring frames: the share of anchor frames right together with all their neighbours.
 
     `anchors` [N] names for every row the file of the anchor it belongs to; the anchor's own row names itself. labels:
@@ -124,7 +126,7 @@ def pm_k(scores: np.ndarray, labels: np.ndarray, files: Sequence, anchors: Seque
     return proportion(f"pm{k}", np.bincount(group, counted & ~right, minlength=len(names)) == 0)
 
 
-def mwap(scores: np.ndarray, relevance: np.ndarray, videos: Sequence, *, seed: int = 0) -> Record:
+def mwap(scores: np.ndarray, relevance: np.ndarray, videos: Sequence | np.ndarray, *, seed: int = 0) -> Record:
     """RareAct's mean over actions of weighted average precision (Miech et al. 2020, their compute_score.py).
 
     scores [N, C]; relevance int8 [N, C] from `rare_actions`: 1 positive, 0 negative, 2 hard negative, -1 not judged;
@@ -149,7 +151,9 @@ def mwap(scores: np.ndarray, relevance: np.ndarray, videos: Sequence, *, seed: i
     return record("mwap", len(scores), value, low, high, "bootstrap over videos") | {"classes": len(actions)}
 
 
-def mwsap(scores: np.ndarray, relevance: np.ndarray, videos: Sequence, samples: int = 100, *, seed: int = 0) -> Record:
+def mwsap(
+    scores: np.ndarray, relevance: np.ndarray, videos: Sequence | np.ndarray, samples: int = 100, *, seed: int = 0
+) -> Record:
     """RareAct's sampled variant of `mwap`: one segment of each video and kind, `samples` times; the mean of all.
 
     The interval is of those samples' means: what the choice of segments does, videos being given.
@@ -173,7 +177,11 @@ def mwsap(scores: np.ndarray, relevance: np.ndarray, videos: Sequence, samples: 
 
 
 def rare_actions(
-    labels: np.ndarray, annotation: np.ndarray, verbs: Sequence[str], nouns: Sequence[str], classes: int
+    labels: np.ndarray,
+    annotation: np.ndarray,
+    verbs: Sequence[str] | np.ndarray,
+    nouns: Sequence[str] | np.ndarray,
+    classes: int,
 ) -> np.ndarray:
     """RareAct's table -> relevance int8 [N, C] for `mwap`.
 

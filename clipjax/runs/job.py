@@ -53,7 +53,7 @@ class Job:
         for name, leaf in sorted(clip.flatten(self.model.params).items()):
             array = np.asarray(leaf)
             digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-            digest.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1))
+            digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     @property

@@ -68,8 +68,8 @@ def run(job: Job, parts: Parts) -> Result:
         found = linear.sweep(
             encoded["train"].values, labels["train"], held, classes=classes, seed=config.seed, max_iter=config.max_iter
         )
-        weights, bias = found.model.weights, found.model.bias
-        extra |= {"C": found.C, "path": found.path}
+        weights, bias = found.weights, found.bias
+        extra |= {"C": found.C, "path": found.records}
     test = encoded["test"]
     scores = linear.scores(test.values, weights, bias)
     best = scores.argmax(1)

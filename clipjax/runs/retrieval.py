@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clipjax.errors import InputError
-from clipjax.probes import retrieval, zeroshot
+from clipjax.probes import retrieval
 from clipjax.runs import sources
 from clipjax.runs.job import Job
 from clipjax.runs.result import Result, picture_columns
@@ -32,13 +32,7 @@ def run(job: Job, task: sources.Task) -> Result:
     texts = [prefix + caption for group in captions for caption in group]
     owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
     features = job.text_features(texts, truncate=job.config.truncate)
-    records = retrieval.evaluate(encoded.values, features, owner, seed=job.config.seed)
+    records = retrieval.recalls(encoded.values, features, owner, seed=job.config.seed)
     columns = picture_columns(task, encoded.rows)
-    columns["prediction"] = np.array(texts, object)[_nearest(encoded.values, features)]
+    columns["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, features)]
     return Result(records, columns, encoded.skipped, {"prefix": prefix, "captions": len(texts)})
-
-
-def _nearest(image_features: np.ndarray, text_features: np.ndarray, block: int = 1024) -> np.ndarray:
-    """Index of each picture's nearest caption."""
-    images, texts = zeroshot.normalise(image_features), zeroshot.normalise(text_features)
-    return np.concatenate([(images[i : i + block] @ texts.T).argmax(1) for i in range(0, len(images), block)])

@@ -40,7 +40,7 @@ def run(config: ConfigDict, out: Path) -> None:
     cells = []
     for model in models:
         for source in sources:
-            one = ConfigDict(config)
+            one = config.copy_and_resolve_references()
             one.model, one.data.source = model, source
             if len(sources) > 1:  # data.path then holds one folder per data set
                 one.data.path = str(Path(config.data.path) / source)

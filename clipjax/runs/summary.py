@@ -90,7 +90,7 @@ def _grid(cells: Sequence[Cell]) -> list[list[str]]:
 
 
 def _name(record: Mapping[str, Any]) -> str:
-    extra = [str(record[key]) for key in ("direction", "shots", "protocol") if key in record]
+    extra = [str(record[key]) for key in ("direction", "shots", "split") if key in record]
     return " ".join([str(record["metric"]), *extra])
 
 

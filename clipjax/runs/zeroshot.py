@@ -44,7 +44,7 @@ def run(job: Job, task: sources.Task) -> Result:
 
 def _records(job: Job, task: sources.Task, rows: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
     """The data set's own metric first, then what every labelled data set can be asked."""
-    table = {name: values[rows] for name, values in task.source.table.items()}
+    table: dict[str, Any] = {name: values[rows] for name, values in task.source.table.items()}
     seed = job.config.seed
     if task.metric == "pm_k":
         labels = table["labels"] if "labels" in table else table["label"]
@@ -65,11 +65,24 @@ def _records(job: Job, task: sources.Task, rows: np.ndarray, probabilities: np.n
     labels = table["label"]
     out = [metrics.top_k(probabilities, labels, k) for k in (1, 5) if k == 1 or len(task.classes) > 5]
     out.append(metrics.mean_per_class(probabilities, labels, seed=seed))
+    if "split" in table and len(set(table["split"])) > 1:
+        out += _per_split(probabilities, table)
     if task.metric == "mean_top1_top5":
         out.append(metrics.mean_top1_top5(probabilities, labels, seed=seed))
     if task.metric == "roc_auc":
         out.append(metrics.roc_auc(probabilities, labels, seed=seed))
     return sorted(out, key=lambda record: record["metric"] != task.metric)
+
+
+def _per_split(probabilities: np.ndarray, table: dict[str, Any]) -> list[dict[str, Any]]:
+    """Top-1 of each split, and their mean where the splits are a data set's test folds (UCF101's three)."""
+    found = []
+    for split in sorted({str(s) for s in table["split"]}):
+        rows = table["split"].astype(str) == split
+        found.append(metrics.top_k(probabilities[rows], table["label"][rows], 1) | {"split": split})
+    values = [record["value"] for record in found]
+    mean = {"metric": "top1_mean_of_splits", "n": sum(record["n"] for record in found), "value": float(np.mean(values))}
+    return [*found, mean | {"spread": float(np.std(values, ddof=1))}]
 
 
 def within_lexicon(probabilities: np.ndarray, lexicon: np.ndarray) -> np.ndarray:

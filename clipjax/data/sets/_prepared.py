@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def _records(where: Path, split: str) -> Any:
         if isinstance(kind, tensorflow_datasets.features.Image)
     }
     try:
-        return builder.as_data_source(split=split, decoders=skip)
+        return builder.as_data_source(split=split, decoders=cast(Any, skip))
     except NotImplementedError as error:
         raise InputError(
             f"{where} is in a format that only TensorFlow reads; prepare it again with tfds build "

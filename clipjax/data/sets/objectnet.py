@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 
@@ -59,7 +60,7 @@ def load(path: str | os.PathLike, split: str | None = None, border: int = 2) -> 
         return found
     return dataclasses.replace(
         found,
-        read=lambda i: _cropped(source.as_path(found.read(i)), border),
+        read=lambda i: _cropped(cast(Path, found.read(i)), border),  # `from_rows` reads paths
         fingerprint=source.digest([found.fingerprint, f"border={border}"]),
     )
 

@@ -110,6 +110,7 @@ def frame_at(clip: Path, second: float) -> Image.Image:
         with av.open(os.fspath(clip)) as container:
             stream = container.streams.video[0]
             begin = stream.start_time or 0
+            assert stream.time_base is not None, clip  # every decodable stream has one
             container.seek(begin + int(second / stream.time_base), stream=stream)  # to the key frame before it
             wanted = second + float(begin * stream.time_base)
             shown = None
