@@ -47,7 +47,8 @@ def minimise(value: Value, start: jax.Array, max_iter: jax.Array, tolerance: jax
     """Goes down from `start` (Nocedal and Wright, algorithm 7.5); traceable, `value` gives f > 0 and its gradient.
 
     Done when what a quadratic model still has to gain is `tolerance` of f. Its size is <g, H g> / 2, which float32
-    knows long after f itself has stopped changing.
+    knows long after f itself has stopped changing. At the start nothing is known of H, so
+    a warm start must be much nearer.
     """
     f, g = value(start)
     history, rho = jnp.zeros((HISTORY, *start.shape), start.dtype), jnp.zeros(HISTORY, start.dtype)
@@ -60,7 +61,7 @@ def minimise(value: Value, start: jax.Array, max_iter: jax.Array, tolerance: jax
     def step(s: State) -> State:
         direction = _direction(s)
         slope = _dot(direction, s.g)
-        near = -0.5 * slope <= tolerance * s.f
+        near = -0.5 * slope <= tolerance * s.f * jnp.where(s.iteration == 0, 1e-6, 1.0)
         found = jax.lax.cond(near, lambda: _stay(s, slope), lambda: _line_search(value, s, direction, slope))
         return _advance(s, direction, found, near)
 

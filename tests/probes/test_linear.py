@@ -184,6 +184,21 @@ def test_a_small_loss_keeps_its_digits():
     assert found.objective <= objective(x, y, 1e3, *reference(x, y, 1e3)) * (1 + 1e-5)
 
 
+def test_slopes_of_small_losses_keep_their_digits():
+    """p - 1 in float32 is 0 for p beyond 1 - 6e-8, and so would be the pull of examples that are nearly right."""
+    logits = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    labels = np.arange(50, dtype=np.int32) % 4
+    logits[np.arange(50), labels] += np.linspace(-20, 30, 50, dtype=np.float32)
+    loss, slope = jax.jit(linear._multinomial)(logits, labels, np.ones(4, bool))
+    exact = logits.astype(np.float64) - logits[np.arange(50), labels, None]
+    hit = np.eye(4, dtype=bool)[labels]
+    others = np.where(hit, 0, np.exp(exact)).sum(1)
+    expected = np.where(hit, -others[:, None], np.exp(exact)) / (1 + others)[:, None]
+    # Differences of logits up to 30 are rounded to 2e-6, which exp turns into a relative error.
+    assert np.allclose(loss, np.log1p(others), rtol=1e-5, atol=0)
+    assert np.allclose(slope, expected, rtol=1e-5, atol=0)
+
+
 def test_bad_input():
     x, y = clip_like(50)
     broken = x.copy()
