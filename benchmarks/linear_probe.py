@@ -6,6 +6,10 @@ Synthetic features like CLIP's: norm 10, a large common mean, a spectrum over 1.
 and its defaults (`max_iter=1000`, tol=1e-4), as in the paper; --tol makes it go on. Both fit once before the clock
 runs on a small problem; ours then compiles in its first round. The best of the rounds counts. DON'T COMPARE SECONDS
 ACROSS RUNS on a shared machine: the ratio is what holds.
+
+Seen (2 shared CPU cores, jax 0.10.2, scikit-learn 1.9.1, November 2026; 50,000 x 512, 100 classes): at its default
+tolerance scikit-learn stops 1.1% above the optimum, 0.46 points of accuracy lower, after 2.0 times our time on an idle
+machine and 3.8 to 8 times on a busy one; with --tol=1e-8 it ends 4e-6 above, 0.01 points off, after 13 times.
 """
 
 import argparse
