@@ -132,11 +132,12 @@ class Job:
                         f"are at fault (model {self.model.name})"
                     )
                 lost = [(int(row), str(file), reason) for row, file, reason in batch.skipped]
-                cache.append(batch.rows, out, lost)
                 rows.append(batch.rows)
                 values.append(out)
                 skipped += lost
+                # Logged first: after a kill between the two, the log still counts every picture the tower saw.
                 bar.update(len(batch.rows) + len(lost), encoded=len(batch.rows), skipped=len(lost))
+                cache.append(batch.rows, out, lost)
                 self._check_skipped(source, skipped)
         return np.concatenate(rows), np.concatenate(values), skipped
 
