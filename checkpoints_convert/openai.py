@@ -9,7 +9,7 @@ import numpy as np
 
 from checkpoints_convert import rules, torchfile
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Layout, Rule
-from clipjax.errors import InputError
+from clipjax.errors import InputError, some
 from clipjax.models import catalog, clip
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP, ResNet, Text, ViT
@@ -106,8 +106,9 @@ def implied_config(tensors: Mapping[str, np.ndarray], activation: str, where: st
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         if isinstance(error, InputError):
             raise InputError(f"{where}: {error}") from error
+        there = some(sorted(shape)) or "no tensors"
         raise InputError(
-            f"{where}: not a CLIP checkpoint with OpenAI's tensor names (looked for {error}; it has {_sample(shape)})"
+            f"{where}: not a CLIP checkpoint with OpenAI's tensor names (looked for {error}; it has {there})"
         ) from error
     config = catalog.openai(embed_dim, image, text)
     _check_constants(tensors, config, where)
@@ -171,8 +172,3 @@ def write(path: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> Non
 def read_tensors(tensors: Mapping[str, np.ndarray], config: CLIP, where: str) -> dict[str, np.ndarray]:
     """Tensors with OpenAI's names in torch's layouts -> native flat parameters."""
     return rules.to_native(DIALECT, tensors, clip.shapes(config), where)
-
-
-def _sample(shape: Mapping[str, tuple[int, ...]]) -> str:
-    names = sorted(shape)
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if names else "no tensors"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ def from_native(dialect: Dialect, ours: Mapping[str, np.ndarray], where: str) ->
             made = rules[0].layout.to_theirs(piece)
             out[their_name] = np.ascontiguousarray(made).reshape(made.shape)  # ascontiguousarray makes () into (1,)
     if bad:
-        raise InputError(f"{where}: {dialect.name} has no place for {_some(bad)}")
+        raise InputError(f"{where}: {dialect.name} has no place for {some(bad)}")
     return out
 
 
@@ -135,8 +135,4 @@ def _fill(template: str, indices: Iterable[str]) -> str:
 
 
 def _problems(*lists: tuple[str, list[str]]) -> str:
-    return "; ".join(f"{what} {_some(names)}" for what, names in lists if names)
-
-
-def _some(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return "; ".join(f"{what} {some(names)}" for what, names in lists if names)

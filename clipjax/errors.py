@@ -1,4 +1,6 @@
-"""The one exception that means "the input is at fault, not the program"."""
+"""The one exception that means "the input is at fault, not the program", and how its lists are told."""
+
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -7,3 +9,8 @@ class InputError(ValueError):
     The command line prints the message alone and exits with status 1; any other exception is a defect of
     clipjax and keeps its traceback.
     """
+
+
+def some(names: Sequence[str], most: int = 6) -> str:
+    """The first few of many names, for a message of one line: "a, b and 7 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -76,6 +76,15 @@ def test_cutting_texts_at_their_longest_is_exact(params, tokens):
     np.testing.assert_allclose(encoder(params, 1).texts(short), want[tokens.argmax(1) < 8], rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("end", [7, 8, 9, 15, 16, 31])
+def test_the_end_of_text_is_never_cut_off(params, end):
+    """Also where it is the first position of the next multiple of eight."""
+    text = np.full((1, 32), 3, np.int32)
+    text[0, end:] = [95, *[0] * (31 - end)]
+    want = np.asarray(clip.apply_text(CONFIG, params, text))
+    np.testing.assert_allclose(encoder(params, 1).texts(text), want, rtol=0, atol=2e-6)
+
+
 def test_one_program_per_shape(params, pixels):
     full = encoder(params, 8, full_batches=True)
     for n in (37, 5, 1):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, some
 from clipjax.models.config import CLIP, ResNet, Text, ViT
 from clipjax.models.layers import Taps
 from clipjax.models.resnet import ModifiedResNet
@@ -71,13 +71,13 @@ def check(config: CLIP, flat: Mapping[str, Any], where: str) -> None:
     want = shapes(config)
     problems = []
     if missing := sorted(want.keys() - flat.keys()):
-        problems.append(f"missing {_some(missing)}")
+        problems.append(f"missing {some(missing)}")
     if extra := sorted(flat.keys() - want.keys()):
-        problems.append(f"unexpected {_some(extra)}")
+        problems.append(f"unexpected {some(extra)}")
     wrong = [f"{k} {tuple(flat[k].shape)} instead of {s}" for k, s in want.items()
              if k in flat and tuple(flat[k].shape) != s]  # fmt: skip
     if wrong:
-        problems.append(f"wrong shapes: {_some(wrong)}")
+        problems.append(f"wrong shapes: {some(wrong)}")
     if problems:
         raise InputError(f"{where}: parameters do not fit the configuration: {'; '.join(problems)}")
 
@@ -129,7 +129,7 @@ def _bind(tower: ViT | ResNet | Text, embed_dim: int, params: Params, prefix: st
     flat = flatten(params)
     if spec.keys() != flat.keys() or any(jnp.shape(flat[k]) != s for k, (_, s) in spec.items()):
         wrong = sorted(spec.keys() ^ flat.keys()) or [k for k, (_, s) in spec.items() if jnp.shape(flat[k]) != s]
-        raise InputError(f"parameters do not fit the configuration: {_some([prefix + k for k in wrong])}")
+        raise InputError(f"parameters do not fit the configuration: {some([prefix + k for k in wrong])}")
     pure: dict = {}
     for name, (path, _) in spec.items():
         node = pure
@@ -143,7 +143,3 @@ def _leaves(module: nnx.Module) -> dict[str, jax.Array]:
     return {
         ".".join(map(str, path)): v[...] for path, v in nnx.to_flat_state(nnx.state(module, (nnx.Param, nnx.BatchStat)))
     }
-
-
-def _some(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -191,7 +191,4 @@ class Job:
         """Class weights [C, E] of unit length: the mean over all names of a class in all templates."""
         prompts = [zeroshot.prompts(n, templates) for n in names]
         features = self.text_features([text for texts in prompts for text in texts])
-        ends = np.cumsum([len(texts) for texts in prompts])
-        return np.concatenate(
-            [zeroshot.classifier(features[e - len(t) : e][None]) for e, t in zip(ends, prompts, strict=True)]
-        )
+        return zeroshot.classifier(features, [len(texts) for texts in prompts])

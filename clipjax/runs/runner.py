@@ -43,7 +43,7 @@ def run(config: ConfigDict, out: Path) -> None:
             one = config.copy_and_resolve_references()
             one.model, one.data.source = model, source
             if len(sources) > 1:  # data.path then holds one folder per data set
-                one.data.path = str(Path(config.data.path) / source)
+                one.data.path = f"{config.data.path.rstrip('/')}/{source}"
             records, published = _run_one(one, out / _slug(f"{model}-{source}"), speaks)
             cells.append(summary.Cell(model, source, records, published))
     if speaks:

@@ -13,7 +13,7 @@ import numpy as np
 from clipjax.classes import read_classes
 from clipjax.data import catalog, folder, parquet, table, tfds, webdataset
 from clipjax.data import info as infos
-from clipjax.data.source import Source
+from clipjax.data.source import Source, as_path
 from clipjax.errors import InputError
 from clipjax.probes import zeroshot
 from clipjax.runs.config import words
@@ -60,8 +60,7 @@ def _open(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
     if not data.path and data.source != "tfds":
         raise InputError(f"data.source={data.source} needs to know where: --config.data.path=FOLDER")
     if data.source == "folder":
-        path = Path(data.path) / split if split else data.path
-        return folder.load(path), None, "top1"
+        return folder.load(as_path(data.path) / split if split else data.path), None, "top1"
     if data.source == "tfds":
         if not data.csv:
             raise InputError(
@@ -84,7 +83,7 @@ def _named(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
         raise InputError(f"data.source: {error}; or one of {', '.join(KINDS)}") from error
     known = catalog.info(key)
     load_set = catalog.module(key).load
-    found = load_set(Path(data.path), split or None, **_options(key, load_set, words(data.options)))
+    found = load_set(data.path, split or None, **_options(key, load_set, words(data.options)))
     try:
         return found, infos.prompts(key), known.metric
     except InputError:
