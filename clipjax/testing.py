@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def pictures(folder: Path, per_class: dict[str, int], size: int = 40, seed: int 
     rng = np.random.default_rng(seed)
     for name, n in per_class.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        colour = rng.integers(0, 256, 3)
+        colour = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 256, 3)  # the class's, in any folder
         for i in range(n):
             coarse = np.clip(colour + rng.normal(0, 60, (6, 6, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(coarse).resize((size + i % 7, size), Image.Resampling.BILINEAR).save(

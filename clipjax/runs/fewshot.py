@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
+from clipjax import parallel
 from clipjax.probes import fewshot
 from clipjax.runs import linear
 from clipjax.runs.job import Job
@@ -23,7 +26,7 @@ def run(job: Job, parts: linear.Parts) -> Result:
     records = fewshot.evaluate(
         train.values, labels_of(parts.train)[train.rows], test.values, labels_of(parts.test)[test.rows],
         tuple(config.shots), seeds=tuple(range(config.seed, config.seed + config.draws)), C=config.C,
-        classes=len(parts.train.classes), max_iter=config.max_iter,
+        classes=len(parts.train.classes), max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
     )  # fmt: skip
     design = {"classes": list(parts.test.classes), "shots": list(config.shots), "draws": config.draws, "C": config.C}
     seen = len(train.rows) + len(test.rows)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
+from clipjax import parallel
 from clipjax.errors import InputError
 from clipjax.probes import linear, metrics
 from clipjax.runs import sources
@@ -59,15 +61,17 @@ def run(job: Job, parts: Parts) -> Result:
     labels = {name: labels_of(getattr(parts, name))[e.rows] for name, e in encoded.items()}
     extra: dict[str, Any] = {"feature": config.feature, "n_train": len(labels["train"])}
     classes = len(parts.train.classes)
+    mesh = parallel.data_mesh(jax.local_devices())  # every host has all features and comes to the same answer
     if config.C > 0:
         x, y = _joined(encoded, labels)
-        weights, bias = linear.fit(x, y, config.C, config.max_iter, classes=classes)
+        weights, bias = linear.fit(x, y, config.C, config.max_iter, classes=classes, mesh=mesh)
         extra["C"] = config.C
     else:
         held = (encoded["validation"].values, labels["validation"]) if "validation" in encoded else None
         found = linear.sweep(
-            encoded["train"].values, labels["train"], held, classes=classes, seed=config.seed, max_iter=config.max_iter
-        )
+            encoded["train"].values, labels["train"], held, classes=classes, seed=config.seed,
+            max_iter=config.max_iter, mesh=mesh,
+        )  # fmt: skip
         weights, bias = found.weights, found.bias
         extra |= {"C": found.C, "path": found.records}
     test = encoded["test"]

@@ -1,0 +1,132 @@
+"""The other probes as runs, and data sets by name, from the command line to the numbers."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from launch import argv, encoded
+from sklearn.linear_model import LogisticRegression
+
+import clipjax
+from clipjax import image
+from clipjax.cli.main import main
+from clipjax.testing import pictures, tiny_model
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    tiny_model(root / "tiny.safetensors")
+    pictures(root / "photos" / "train", {"a": 30, "b": 30, "c": 30})
+    pictures(root / "photos" / "test", {"a": 15, "b": 15, "c": 15}, seed=1)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLIPJAX_QUIET", "1")
+
+
+def records(out):
+    return json.loads((out / "metrics.json").read_text())["records"]
+
+
+def test_linear_probe_is_scikit_learns_on_the_same_features(world, tmp_path):
+    out = tmp_path / "run"
+    assert main(argv(world, out, "--config.C=0.316", "--config.feature=proj", config="linear")) == 0
+    table = pq.read_table(out / "predictions.parquet").to_pydict()
+    model = clipjax.load(world / "tiny.safetensors")
+
+    def features(part):
+        files = sorted((world / "photos" / part).rglob("*.jpg"))
+        pixels = model.preprocess([image.open_image(f) for f in files])
+        return np.asarray(model.encode_image(pixels)), [f.parent.name for f in files]
+
+    x, y = features("train")
+    test_x, test_y = features("test")
+    reference = LogisticRegression(C=0.316, max_iter=10_000, tol=1e-10).fit(x.astype(np.float64), y)
+    assert table["label"] == test_y
+    assert table["prediction"] == list(reference.predict(test_x.astype(np.float64)))
+    top1 = next(r for r in records(out) if r["metric"] == "top1")
+    assert top1["k"] == sum(a == b for a, b in zip(table["prediction"], test_y, strict=True))
+    assert encoded(out) == 135
+
+
+def test_the_sweep_is_in_the_manifest_and_pre_proj_is_the_default(world, tmp_path):
+    out = tmp_path / "run"
+    assert main(argv(world, out, config="linear")) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["result"]["feature"] == "pre_proj"
+    assert manifest["result"]["C"] in [record["C"] for record in manifest["result"]["path"]]
+    assert manifest["counts"]["seen"] == 135
+    assert records(out)[0]["value"] > 0.5  # three colours: chance is a third
+
+
+def test_fewshot_gives_mean_and_spread_per_number_of_shots(world, tmp_path):
+    out = tmp_path / "run"
+    assert main(argv(world, out, "--config.shots=(1, 4)", config="fewshot")) == 0
+    found = records(out)
+    assert [r["shots"] for r in found] == [1, 4]
+    assert all(r["spread"] >= 0 and len(r["values"]) == 3 and r["n"] == 45 for r in found)
+    assert found[1]["value"] > 1 / 3
+
+
+def test_a_linear_probe_needs_two_different_parts(world, tmp_path, capsys):
+    more = ["--config.train_split=test"]
+    assert main(argv(world, tmp_path / "run", *more, config="linear")) == 1
+    assert "same pictures" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_retrieval_equals_a_loop_over_the_features(world, tmp_path):
+    files = sorted((world / "photos" / "test").rglob("*.jpg"))[:12]
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "one", "two"])
+        writer.writerows([f, f"picture {i}", f"thing number {i}, seen"] for i, f in enumerate(files))
+    out = tmp_path / "run"
+    more = ["--config.data.source=csv", f"--config.data.csv={tmp_path}/t.csv", "--config.data.caption_columns=one,two"]
+    assert main([w for w in argv(world, out, *more, config="retrieval") if "data.path" not in w]) == 0
+    model = clipjax.load(world / "tiny.safetensors")
+    images = np.asarray(model.encode_image(model.preprocess([image.open_image(f) for f in files])))
+    texts = [f"a photo of {c}" for i in range(12) for c in (f"picture {i}", f"thing number {i}, seen")]
+    captions = np.asarray(model.encode_text(clipjax.tokenize(texts)))
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, captions)]
+    scores = unit[0] @ unit[1].T
+    for k in (1, 5, 10):
+        to_text = np.mean([any(j // 2 == i for j in np.argsort(-row)[:k]) for i, row in enumerate(scores)])
+        to_image = np.mean([j // 2 in np.argsort(-column)[:k] for j, column in enumerate(scores.T)])
+        found = {r["direction"]: r["value"] for r in records(out) if r["metric"] == f"recall@{k}"}
+        assert found == pytest.approx({"image_to_text": to_text, "text_to_image": to_image})
+
+
+def test_a_named_data_set_brings_its_classes_templates_and_published_numbers(world, tmp_path, capsys):
+    """Country211's own layout; random weights under a released architecture's name would be needed for its numbers."""
+    root = pictures(tmp_path / "country211" / "test", {"AD": 2, "AE": 2, "FR": 3}).parent
+    out = tmp_path / "run"
+    assert main(argv(world, out, f"--config.data.path={root}", config="zeroshot:country211")) == 0
+    design = json.loads((out / "manifest.json").read_text())["design"]
+    assert design["classes"][:2] == ["Andorra", "United Arab Emirates"]
+    assert design["templates"][0] == "a photo i took in {}."
+    table = pq.read_table(out / "predictions.parquet").to_pydict()
+    assert table["label"] == ["Andorra"] * 2 + ["United Arab Emirates"] * 2 + ["France"] * 3
+    assert {r["metric"] for r in records(out)} == {"top1", "top5", "mean_per_class"}
+    assert main(argv(world, tmp_path / "o", "--config.data.options=fold=3", config="zeroshot:country211")) == 1
+    assert "takes none" in capsys.readouterr().err
+
+
+def test_published_numbers_stand_beside_ours_with_their_mark():
+    from clipjax.runs import config, runner, summary
+
+    resolved = config.load("zeroshot:food101", ["--config.model=ViT-B/32"])
+    published = runner._published(resolved)
+    assert set(published) == {"paper_zero_shot", "open_clip_zero_shot"}
+    record = {"metric": "top1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 100, "method": "clopper-pearson"}
+    text = summary.records_table([record], published)
+    assert "84.40%" in text
+    assert "read in the source" in text
+    assert Path(config.find("zeroshot")).name == "zeroshot.py"
