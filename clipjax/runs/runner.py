@@ -47,8 +47,11 @@ def run(config: ConfigDict, out: Path) -> None:
             records, published = _run_one(one, out / _slug(f"{model}-{source}"), speaks)
             cells.append(summary.Cell(model, source, records, published))
     if speaks:
-        summary.write(out, cells)
-        print(summary.cells_table(cells))
+        if all(cell.records for cell in cells):
+            summary.write(out, cells)
+            print(summary.cells_table(cells))
+        else:
+            say("no labels, no summary: each run has its predictions")
         print(f"\nWritten: {out}")
 
 

@@ -77,7 +77,7 @@ def _bars(path: Path, kind: str, cells: Sequence[Cell]) -> None:
     axes.set_xticks(range(len(sources)), [f"{s}\n{metric_of[s]}" for s in sources])
     axes.set_ylim(0, 100)
     axes.set_ylabel("percent, with 95% interval")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=min(len(models), 4), frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, format=kind)
 
