@@ -33,6 +33,8 @@ class Cell:
 
 def records_table(records: Sequence[Mapping[str, Any]], published: Mapping[str, Any], markdown: bool = False) -> str:
     """A line per record with n and interval; then what was published, with its provenance."""
+    if not records:
+        return "no labels, so no metrics: see predictions.parquet"
     rows = [["metric", "value", "95% interval", "n", "method"]]
     rows += [[_name(r), _percent(r["value"]), _interval(r), str(r["n"]), str(r.get("method", ""))] for r in records]
     for source, cell in published.items():
