@@ -24,12 +24,12 @@ _HOME = {
     # errors
     "InputError": "clipjax.errors",
 }
-_MODULES = ("probes",)
+_MODULES = ("analysis", "probes")
 
-__all__ = ["InputError", "Model", "load", "open_image", "probes", "tokenize"]
+__all__ = ["InputError", "Model", "analysis", "load", "open_image", "probes", "tokenize"]
 
 if TYPE_CHECKING:
-    from clipjax import probes
+    from clipjax import analysis, probes
     from clipjax.errors import InputError
     from clipjax.image import open_image
     from clipjax.loading import load

@@ -147,5 +147,12 @@ def test_public_names_resolve_and_have_docstrings():
 
     for name in clipjax.__all__:
         assert getattr(clipjax, name).__doc__, name
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = clipjax.nothing
+    for module in (clipjax, clipjax.probes):
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            _ = module.nothing
+
+
+def test_the_contracts_functions_are_there_after_one_import():
+    code = "import clipjax; clipjax.probes.linear.fit; clipjax.analysis.clopper_pearson; print('there')"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert out.stdout.strip() == "there", out.stderr
