@@ -75,6 +75,8 @@ DIALECT = Dialect(
         "context_length": "as above",
         "vocab_size": "as above",
         "attn_mask": "the causal mask, derived",
+        "transformer.resblocks.{n}.attn_mask": "the same, where a scripted archive keeps it as an attribute",
+        "visual.transformer.resblocks.{n}.attn_mask": "as above",
         **{
             f"visual.{at}num_batches_tracked": "BatchNorm's step counter: no inference reads it"
             for at in (
