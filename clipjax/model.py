@@ -31,7 +31,7 @@ class Model:
 
     name: str
     config: CLIP
-    params: clip.Params
+    params: clip.Params = dataclasses.field(repr=False)
     source: Mapping[str, Any]
     dtype: str = "float32"
 

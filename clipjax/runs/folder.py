@@ -19,6 +19,7 @@ import clipjax
 from clipjax.errors import InputError
 from clipjax.models.weights import write_atomically
 
+FINAL = ("manifest.json", "metrics.json", "predictions.parquet")
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "safetensors", "regex", "ftfy")
 
 
@@ -53,11 +54,12 @@ class RunFolder:
     def _claim(self) -> None:
         """An unfinished run holds no numbers (features lie in the cache): it gives way to any config."""
         if (self.path / "manifest.json").exists():
-            differs = differences(_read_config(self.path), self.config)
-            raise InputError(
-                f"{self.path}: holds a finished run with another config ({'; '.join(differs[:5])}); "
-                "choose another --out or remove it"
-            )
+            if differs := differences(_read_config(self.path), self.config):
+                raise InputError(
+                    f"{self.path}: holds a finished run with another config ({'; '.join(differs[:5])}); "
+                    "choose another --out or remove it"
+                )
+            (self.path / "manifest.json").unlink()  # this very run, with files missing: not finished after all
         known = ("config.json", ".lock", "log.jsonl", "predictions.parquet", "metrics.json", "tables")
         if others := sorted(p.name for p in self.path.iterdir() if p.name not in known and not p.name.endswith(".tmp")):
             raise InputError(f"{self.path}: is not empty and not a run ({others[0]}); choose another --out")
@@ -103,7 +105,7 @@ class RunFolder:
 
 def finished(path: Path, config: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The records of a finished run of this very config, or None."""
-    if not (path / "manifest.json").exists() or _read_config(path) != dict(config):
+    if not all((path / name).exists() for name in FINAL) or _read_config(path) != dict(config):
         return None
     return json.loads((path / "metrics.json").read_text(encoding="utf-8"))["records"]
 

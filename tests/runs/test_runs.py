@@ -88,6 +88,17 @@ def test_the_same_command_again_does_nothing_and_another_config_is_refused(world
     assert finals(out) == before
 
 
+@pytest.mark.parametrize("lost", ["metrics.json", "predictions.parquet", "manifest.json"])
+def test_a_finished_run_that_lost_a_file_gets_it_back(world, tmp_path, lost):
+    out = tmp_path / "run"
+    assert main(argv(world, out)) == 0
+    before = finals(out)
+    (out / lost).unlink()
+    assert main(argv(world, out)) == 0
+    assert finals(out) == before
+    assert encoded(out) == 63  # from the cache
+
+
 def test_corrupt_and_missing_pictures_are_skipped_named_counted_and_limited(world, tmp_path, capsys):
     photos = pictures(tmp_path / "photos", {"a": 10, "b": 10})
     (photos / "a" / "0003.jpg").write_text("not a picture")
