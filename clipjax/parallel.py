@@ -132,9 +132,7 @@ def gather(rows: np.ndarray) -> np.ndarray:
     """Every host's rows, one host after the other; hosts may bring different numbers of rows."""
     if jax.process_count() == 1:
         return rows
-    from jax.experimental import multihost_utils
-
-    counts = np.asarray(multihost_utils.process_allgather(np.array([len(rows)], np.int32), tiled=True))
+    counts = _allgather(np.array([len(rows)], np.int32))
     most = int(counts.max())
     padded = np.zeros((most, *rows.shape[1:]), rows.dtype)
     padded[: len(rows)] = rows
@@ -142,9 +140,31 @@ def gather(rows: np.ndarray) -> np.ndarray:
     raw = np.ascontiguousarray(padded).view(np.uint8).reshape(most, -1) if most else np.zeros((0, 1), np.uint8)
     if not most:
         return rows
-    everyone = np.asarray(multihost_utils.process_allgather(raw, tiled=True)).reshape(len(counts), most, -1)
+    everyone = _allgather(raw).reshape(len(counts), most, -1)
     parts = [np.ascontiguousarray(part[:n]).view(rows.dtype) for part, n in zip(everyone, counts, strict=True)]
     return np.concatenate([p.reshape(n, *rows.shape[1:]) for p, n in zip(parts, counts, strict=True)])
+
+
+def _allgather(rows: np.ndarray) -> np.ndarray:
+    from jax.experimental import multihost_utils
+
+    try:
+        return np.asarray(multihost_utils.process_allgather(rows, tiled=True))
+    except jax.errors.JaxRuntimeError as error:
+        raise InputError(
+            "another host of this run has stopped or cannot be reached; its own last line says why. Start all hosts "
+            f"again: the run goes on where it stopped ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
+def check_same(value: Any, what: str) -> None:
+    """InputError on every host when hosts disagree: later they would wait for each other for ever."""
+    everyone = gather_json(value)
+    odd = [i for i, other in enumerate(everyone) if other != everyone[0]]
+    if odd:
+        raise InputError(
+            f"process {odd[0]} has another {what} than process 0; start all with the same command and data"
+        )
 
 
 def gather_json(value: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from clipjax import loading
+from clipjax import loading, parallel
 from clipjax.data import catalog as data_sets
 from clipjax.data import info as infos
 from clipjax.errors import InputError
@@ -64,6 +64,8 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
         return done, published
     probe = probe_module(config.probe)
     task = probe.load(config)  # every check of the input comes before the model is loaded and the folder made
+    parallel.check_same(digest(resolved), "config")
+    parallel.check_same(digest(task.source.table["file"].tolist()), "list of files")  # copies may differ in times
     model = loading.load(config.model, dtype=config.precision)
     out = RunFolder(path, resolved, writes=speaks)
     try:

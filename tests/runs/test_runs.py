@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from launch import argv, encoded, finals, kill_at_random, run_on_two_hosts, run_with
+from launch import argv, encoded, finals, kill_at_random, run_on_two_hosts, run_with, two_hosts
 from PIL import Image
 
 from clipjax.cli.main import main
@@ -190,6 +190,14 @@ def test_the_numbers_are_the_same_on_any_devices_and_hosts(world, tmp_path):
         assert len({(run / name).read_bytes() for run in runs}) == 1, name
     mesh = json.loads((tmp_path / "h" / "manifest.json").read_text())["mesh"]
     assert mesh == {"axes": {"data": 4}, "processes": 2}
+
+
+def test_hosts_that_disagree_stop_together_before_any_compute(world, tmp_path):
+    ends = two_hosts(world, tmp_path / "run", tmp_path / "c", second=["--config.data.limit=5"])
+    for status, err in ends:
+        assert status == 1, err
+        assert "process 1 has another config than process 0" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_killed_runs_end_in_the_same_bytes(world, tmp_path):
