@@ -44,7 +44,7 @@ def run_with(world, out, cache, devices, *more):
 
 
 def two_hosts(world, out, cache, *more, second=()):
-    """Two processes of two devices each, over loopback; `second` are flags of the second alone. (status, stderr) each."""
+    """Two processes of two devices each, over loopback; `second`: flags of the second alone. (status, stderr) each."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]

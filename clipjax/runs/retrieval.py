@@ -11,6 +11,7 @@ from clipjax.probes import retrieval
 from clipjax.runs import sources
 from clipjax.runs.job import Job
 from clipjax.runs.result import Result, picture_columns
+from clipjax.text import tokenize_with_lengths
 
 
 def load(config: Any) -> sources.Task:
@@ -35,4 +36,6 @@ def run(job: Job, task: sources.Task) -> Result:
     records = retrieval.recalls(encoded.values, features, owner, seed=job.config.seed)
     columns = picture_columns(task, encoded.rows)
     columns["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, features)]
-    return Result(records, columns, encoded.skipped, {"prefix": prefix, "captions": len(texts)})
+    _, lengths = tokenize_with_lengths(texts, job.model.config.text.context_length)
+    cut = int((lengths > job.model.config.text.context_length).sum())
+    return Result(records, columns, encoded.skipped, {"prefix": prefix, "captions": len(texts), "truncated": cut})

@@ -88,6 +88,11 @@ def test_retrieval_equals_a_loop_over_the_features(world, tmp_path):
         writer = csv.writer(file)
         writer.writerow(["file", "one", "two"])
         writer.writerows([f, f"picture {i}", f"thing number {i}, seen"] for i, f in enumerate(files))
+    long = tmp_path / "long.csv"
+    long.write_text(f"file,one\n{files[0]},short\n{files[1]},{'word ' * 90}\n")
+    more = ["--config.data.source=csv", f"--config.data.csv={long}", "--config.data.caption_columns=one"]
+    assert main([w for w in argv(world, tmp_path / "cut", *more, config="retrieval") if "data.path" not in w]) == 0
+    assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["design"]["truncated"] == 1
     out = tmp_path / "run"
     more = ["--config.data.source=csv", f"--config.data.csv={tmp_path}/t.csv", "--config.data.caption_columns=one,two"]
     assert main([w for w in argv(world, out, *more, config="retrieval") if "data.path" not in w]) == 0
