@@ -33,7 +33,8 @@ def run(job: Job, task: sources.Task) -> Result:
     texts = [prefix + caption for group in captions for caption in group]
     owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
     features = job.text_features(texts, truncate=job.config.truncate)
-    records = retrieval.recalls(encoded.values, features, owner, seed=job.config.seed)
+    ks = [k for k in (1, 5, 10) if k <= min(len(captions), len(texts))]  # among three pictures there is no R@5
+    records = retrieval.recalls(encoded.values, features, owner, ks, seed=job.config.seed)
     columns = picture_columns(task, encoded.rows)
     columns["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, features)]
     _, lengths = tokenize_with_lengths(texts, job.model.config.text.context_length)
