@@ -55,7 +55,8 @@ def _open(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
         if not data.csv:
             raise InputError("data.source=csv needs the table: --config.data.csv=FILE")
         captions = words(data.caption_columns)
-        found = table.load(data.csv, data.image_column, label, captions, groups, data.path or None)
+        columns = (*groups, "split") if split and "split" not in groups else groups
+        found = table.load(data.csv, data.image_column, label, captions, columns, data.path or None)
         return (_of_split(found, split) if split else found), None, "top1"
     if not data.path and data.source != "tfds":
         raise InputError(f"data.source={data.source} needs to know where: --config.data.path=FOLDER")
@@ -104,10 +105,6 @@ def _options(key: str, load_set: Callable, given: tuple[str, ...]) -> dict[str, 
 
 
 def _of_split(source: Source, split: str) -> Source:
-    if "split" not in source.table:
-        raise InputError(
-            'data.split is given, but the table\'s column "split" was not read: add it to data.group_columns'
-        )
     rows = np.flatnonzero(source.table["split"] == split)
     if not len(rows):
         there = sorted({str(s) for s in source.table["split"]})

@@ -157,6 +157,17 @@ def test_a_csv_without_the_named_column_suggests_the_nearest(world, tmp_path, ca
     assert columns["race"] == ["x", "y"]
 
 
+def test_the_split_of_a_table_is_its_column(world, tmp_path, capsys):
+    table = tmp_path / "t.csv"
+    table.write_text("file,split,label\ncat/0000.jpg,train,cat\ndog/0000.jpg,test,dog\ncat/0001.jpg,test,cat\n")
+    base = ["--config.data.source=csv", f"--config.data.csv={table}", "--config.data.label_column=label"]
+    assert main(argv(world, tmp_path / "run", *base, "--config.data.split=test")) == 0
+    columns = pq.read_table(tmp_path / "run" / "predictions.parquet").to_pydict()
+    assert columns["file"] == ["dog/0000.jpg", "cat/0001.jpg"]
+    assert main(argv(world, tmp_path / "no", *base, "--config.data.split=val")) == 1
+    assert "it has test, train" in capsys.readouterr().err
+
+
 def test_a_running_run_is_not_written_by_two(world, tmp_path, capsys):
     from clipjax.runs.folder import RunFolder
 
