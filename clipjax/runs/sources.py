@@ -68,6 +68,10 @@ def _open(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
                 "data.source=tfds needs the prepared data set's name: --config.data.csv=NAME, for example cifar10"
             )
         return tfds.load(data.csv, data.path or None, split or "test", label_key=label or "label"), None, "top1"
+    if split and data.source in ("webdataset", "parquet"):
+        raise InputError(
+            f"data.split={split} means nothing to {data.source}: name the files of that split in data.path"
+        )
     if data.source == "webdataset":
         return webdataset.load(data.path), None, "top1"
     if data.source == "parquet":

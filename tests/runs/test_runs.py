@@ -129,6 +129,7 @@ def test_corrupt_and_missing_pictures_are_skipped_named_counted_and_limited(worl
         (["--config.model=ViT-B/3"], "did you mean ViT-B/32?"),
         (["--config.precision=float64"], "compute dtype"),
         (["--config.data.source=food1001"], "food101"),
+        (["--config.data.source=webdataset", "--config.data.split=test"], "means nothing to webdataset"),
         (["stray"], "no override"),
     ],
 )
