@@ -74,7 +74,7 @@ def kill_at_random(world, out, cache, times, between, *more):
         process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and (not log.exists() or encoded(out) < goal):
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.05))  # anywhere within a batch, not always right after its event
+        time.sleep(rng.uniform(0, 0.02))  # anywhere within a batch, not always right after its event
         kills += process.poll() is None
         process.kill()
         process.wait()

@@ -47,7 +47,7 @@ def test_ten_kills_over_4000_pictures(world, tmp_path):
     photos = pictures(tmp_path / "photos", {"a": 2000, "b": 2000})
     more = (f"--config.data.path={photos}", "--config.batch_size=16")
     whole = run_with(world, tmp_path / "whole", tmp_path / "cw", 1, *more)
-    kills = kill_at_random(world, tmp_path / "killed", tmp_path / "ck", 10, (50, 380), *more)
+    kills = kill_at_random(world, tmp_path / "killed", tmp_path / "ck", 10, (50, 250), *more)
     run_with(world, tmp_path / "killed", tmp_path / "ck", 1, *more)
     repeated = encoded(tmp_path / "killed") - 4000
     print(f"\n{kills} kills; {repeated} of 4000 pictures encoded again ({repeated / 4000:.2%}) by the log")
