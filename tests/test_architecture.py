@@ -23,7 +23,8 @@ ARROWS: dict[str, set[str]] = {
     "clipjax.download": {"clipjax.progress", "clipjax.transfer"},
     "clipjax.parallel": {"jax"},
     "clipjax.encoder": {"clipjax.models", "clipjax.parallel", "jax"},
-    "clipjax.analysis": {"clipjax.analysis"},
+    "clipjax.design": set(),
+    "clipjax.analysis": {"clipjax.analysis", "clipjax.design"},
     "clipjax.data": {"clipjax.data", "clipjax.image", "clipjax.progress"},
     "clipjax.probes": {"clipjax.probes", "clipjax.analysis", "clipjax.parallel", "jax"},
     "clipjax.model": {"clipjax.encoder", "clipjax.image", "clipjax.models", "clipjax.probes", "clipjax.text", "jax"},
@@ -40,9 +41,11 @@ ARROWS: dict[str, set[str]] = {
     "clipjax.classes": set(),
     "clipjax.runs": {
         "clipjax",
+        "clipjax.analysis",
         "clipjax.cache",
         "clipjax.classes",
         "clipjax.data",
+        "clipjax.design",
         "clipjax.download",
         "clipjax.encoder",
         "clipjax.loading",
@@ -57,10 +60,12 @@ ARROWS: dict[str, set[str]] = {
     },
     "clipjax.cli": {
         "clipjax",
+        "clipjax.analysis",
         "clipjax.classes",
         "clipjax.cli",
         "clipjax.data",
         "clipjax.demo",
+        "clipjax.design",
         "clipjax.download",
         "clipjax.image",
         "clipjax.loading",
@@ -136,7 +141,8 @@ def test_files_and_functions_stay_small(module, path):
 def test_importing_clipjax_is_light():
     """No device is started and no heavy library is imported before one is needed."""
     code = (
-        "import sys, clipjax; clipjax.tokenize(['a']); print([m for m in ('jax', 'flax', 'torch') if m in sys.modules])"
+        "import sys, clipjax; clipjax.tokenize(['a']); "
+        "print([m for m in ('jax', 'flax', 'torch', 'pandas', 'statsmodels', 'matplotlib') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "[]"
