@@ -36,6 +36,7 @@ ARROWS: dict[str, set[str]] = {
         "checkpoints_convert",
     },
     "clipjax.demo": {"clipjax.image"},
+    "clipjax.train": {"clipjax.train", "clipjax.models", "clipjax.parallel", "jax"},
     "clipjax.testing": {"clipjax.models"},
     "clipjax.cache": {"clipjax.models"},
     "clipjax.classes": set(),

@@ -1,0 +1,67 @@
+"""Exact accumulation for losses over all pairs (GradCache, Gao et al. 2021).
+
+A contrastive loss of a big batch is not the mean of the losses of its parts: parts have fewer negatives. So the parts
+are encoded one after the other, the loss is taken over all embeddings, and each part is encoded once more to carry the
+embeddings' gradients back to the parameters. Loss and gradients are those of one big batch; the towers only ever hold
+one part. (`optax.MultiSteps` and `optax.microbatch` sum the parts' losses: another objective.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from clipjax.errors import InputError
+
+Params = Any
+Batch = Any
+
+
+def value_and_grad(
+    encode: Callable[[Params, Batch], Any], loss: Callable[[Params, Any, Batch], jax.Array], parts: int = 1,
+    shards: int = 1,
+) -> Callable[[Params, Batch], tuple[jax.Array, Params]]:  # fmt: skip
+    """`f(params, batch) -> (loss, gradients)` of `loss(params, encode(params, batch), batch)`, in `parts` parts.
+
+    `batch` is a tree of arrays [B, ...]; `encode` treats every example for itself, without randomness of its own
+    (frozen BatchNorm, no dropout), and returns a tree of [B, ...]. `loss` may use parameters too (the logit scale).
+    `shards`: over how many devices the leading axis is cut; parts are then taken within each device's share, so that
+    no example moves.
+    """
+
+    def whole(params: Params, batch: Batch) -> tuple[jax.Array, Params]:
+        return jax.value_and_grad(lambda p: loss(p, encode(p, batch), batch))(params)
+
+    def in_parts(params: Params, batch: Batch) -> tuple[jax.Array, Params]:
+        split = jax.tree.map(lambda x: _split(x, parts, shards), batch)
+        embeddings = jax.lax.map(lambda part: encode(params, part), split)
+        joined = jax.tree.map(lambda x: _join(x, shards), embeddings)
+        value, (gradient, cotangents) = jax.value_and_grad(loss, argnums=(0, 1))(params, joined, batch)
+        cotangents = jax.tree.map(lambda x: _split(x, parts, shards), cotangents)
+
+        def back(total: Params, part: Any) -> tuple[Params, None]:
+            examples, cotangent = part
+            _, pull = jax.vjp(lambda p: encode(p, examples), params)
+            return jax.tree.map(jnp.add, total, pull(cotangent)[0]), None
+
+        return value, jax.lax.scan(back, gradient, (split, cotangents))[0]
+
+    return whole if parts == 1 else in_parts
+
+
+def _split(x: jax.Array, parts: int, shards: int) -> jax.Array:
+    """[B, ...] -> [parts, B / parts, ...], every device's examples spread over the parts."""
+    if len(x) % (parts * shards):
+        raise InputError(f"a batch of {len(x)} does not divide into {parts} parts on {shards} devices each")
+    x = x.reshape(shards, parts, -1, *x.shape[1:]).swapaxes(0, 1)
+    return x.reshape(parts, -1, *x.shape[3:])
+
+
+def _join(x: jax.Array, shards: int) -> jax.Array:
+    """The order of `_split` undone: [parts, B / parts, ...] -> [B, ...]."""
+    parts = len(x)
+    x = x.reshape(parts, shards, -1, *x.shape[2:]).swapaxes(0, 1)
+    return x.reshape(-1, *x.shape[3:])
