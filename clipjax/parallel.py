@@ -83,16 +83,25 @@ def pmapped(program: Callable, mesh: Mesh) -> Callable:
     return call
 
 
-def fsdp_specs(flat: Mapping[str, Any], mesh: Mesh) -> dict[str, P]:
-    """A spec per parameter name by FSDP_RULES; an axis that the devices do not divide stays whole."""
-    return {name: _spec(name, np.shape(leaf), mesh.size) for name, leaf in flat.items()}
+def fsdp_specs(flat: Mapping[str, Any], mesh: Mesh, over: str = "data") -> dict[str, P]:
+    """A spec per parameter name by FSDP_RULES; an axis that the devices of `over` do not divide stays whole."""
+    return {name: _spec(name, np.shape(leaf), mesh.shape[over], over) for name, leaf in flat.items()}
 
 
-def _spec(name: str, shape: tuple[int, ...], devices: int) -> P:
+def _spec(name: str, shape: tuple[int, ...], devices: int, over: str) -> P:
     for pattern, axis in FSDP_RULES:
         if re.search(pattern, name):
-            return P(*([None] * axis), "data") if shape[axis] % devices == 0 else P()
+            return P(*([None] * axis), over) if shape[axis] % devices == 0 else P()
     return P()
+
+
+def training_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices as (data, fsdp): batches are cut over both axes, parameters and their moments over `fsdp`."""
+    devices = jax.devices() if devices is None else devices
+    if fsdp < 1 or len(devices) % fsdp:
+        raise InputError(f"fsdp={fsdp} does not divide {len(devices)} devices")
+    shape = (len(devices) // fsdp, fsdp)
+    return jax.make_mesh(shape, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def whole(leaf: jax.Array, spec: P) -> jax.Array:

@@ -82,20 +82,21 @@ def check(config: CLIP, flat: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where}: parameters do not fit the configuration: {'; '.join(problems)}")
 
 
-def apply_image(config: CLIP, params: Params, pixels: jax.Array, taps: Taps = None) -> jax.Array:
+def apply_image(config: CLIP, params: Params, pixels: jax.Array, taps: Taps = None, remat: str = "none") -> jax.Array:
     """pixels [B, S, S, 3] normalised -> image features [B, E] in the pixels' dtype, not normalised.
 
-    Pure: for `jit`, `grad` and `shard_map`. Only `params["visual"]` is read.
+    Pure: for `jit`, `grad` and `shard_map`. Only `params["visual"]` is read. `remat` (`layers.REMAT`) says what the
+    backward pass computes again.
     """
-    return _bind(config.image, config.embed_dim, params["visual"], "visual.")(pixels, taps)
+    return _bind(config.image, config.embed_dim, params["visual"], "visual.")(pixels, taps, remat)
 
 
 def apply_text(
-    config: CLIP, params: Params, tokens: jax.Array, dtype: Any = jnp.float32, taps: Taps = None
+    config: CLIP, params: Params, tokens: jax.Array, dtype: Any = jnp.float32, taps: Taps = None, remat: str = "none"
 ) -> jax.Array:
     """tokens int [B, T] -> text features [B, E] computed in `dtype`, not normalised. Pure, as `apply_image`."""
     text = {k: v for k, v in params.items() if k not in ("visual", "logit_scale")}
-    return _bind(config.text, config.embed_dim, text, "")(tokens, dtype, taps)
+    return _bind(config.text, config.embed_dim, text, "")(tokens, dtype, taps, remat)
 
 
 def normalise(features: jax.Array) -> jax.Array:

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from clipjax.errors import InputError
+
 Taps = dict[str, jax.Array] | None  # filled with named intermediate results where a caller asks for them
 
 
@@ -131,10 +133,26 @@ class Transformer(nnx.Module):
     def __init__(self, width: int, heads: int, mlp: int, activation: str, eps: float, layers: int, *, rngs: nnx.Rngs):
         self.resblocks = nnx.List([Block(width, heads, mlp, activation, eps, layers, rngs=rngs) for _ in range(layers)])
 
-    def __call__(self, x: jax.Array, mask: jax.Array | None, taps: Taps) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None, taps: Taps, remat: str = "none") -> jax.Array:
         for i, block in enumerate(self.resblocks):
-            x = tap(taps, f"transformer.resblocks.{i}", block(x, mask))
+            x = tap(taps, f"transformer.resblocks.{i}", rematerialised(block, remat)(x, mask))
         return x
+
+
+REMAT = {
+    "none": None,  # keep everything for the backward pass
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep products with parameters, redo the rest
+    "full": jax.checkpoint_policies.nothing_saveable,  # keep each block's input only
+}
+
+
+def rematerialised(block: Callable[..., jax.Array], remat: str) -> Callable[..., jax.Array]:
+    """The block with less kept for the backward pass and more computed again; values are the same."""
+    if remat not in REMAT:
+        raise InputError(f"unknown rematerialisation {remat!r}; choose {', '.join(REMAT)}")
+    if remat == "none":
+        return block
+    return jax.checkpoint(lambda *args: block(*args), policy=REMAT[remat])
 
 
 def tap(taps: Taps, name: str, x: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from clipjax.models import config
-from clipjax.models.layers import Linear, Taps, attend, normal, tap
+from clipjax.models.layers import Linear, Taps, attend, normal, rematerialised, tap
 
 
 class Conv(nnx.Module):
@@ -116,14 +116,14 @@ class ModifiedResNet(nnx.Module):
         self.layer4 = _stage(w * 16, w * 8, cfg.layers[3], 2, cfg.eps, rngs)
         self.attnpool = AttentionPool(cfg.tokens, w * 32, cfg.heads, embed_dim, rngs=rngs)
 
-    def __call__(self, pixels: jax.Array, taps: Taps = None) -> jax.Array:
+    def __call__(self, pixels: jax.Array, taps: Taps = None, remat: str = "none") -> jax.Array:
         x = jax.nn.relu(self.bn1(self.conv1(pixels)))
         x = jax.nn.relu(self.bn2(self.conv2(x)))
         x = jax.nn.relu(self.bn3(self.conv3(x)))
         x = tap(taps, "stem", average_pool(x, 2))
         for name in ("layer1", "layer2", "layer3", "layer4"):
             for i, block in enumerate(getattr(self, name)):
-                x = tap(taps, f"{name}.{i}", block(x))
+                x = tap(taps, f"{name}.{i}", rematerialised(block, remat)(x))
         return self.attnpool(x, taps)
 
 

@@ -1,0 +1,167 @@
+"""AdamW for contrastive training out of optax's pieces, with every parameter's treatment spelled out by path rules.
+
+A rule is a pair (regular expression, value) that is searched in the parameter's dotted name
+(`visual.transformer.resblocks.3.mlp.c_fc.weight`); the first match decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from clipjax.errors import InputError, some
+from clipjax.models import clip
+
+# Statistics that OpenAI's ResNets have learned; fine-tuning uses them and leaves them as they are (train/README).
+STATISTICS = r"running_(mean|var)$"
+# Decay only what multiplies: gains, biases, embeddings of a position or class and scalars keep their size, as in
+# OpenAI's training ("all weights that are not gains or biases", CLIP paper section 2.5).
+DECAY: tuple[tuple[str, bool], ...] = (
+    (r"(^|\.)(logit_scale|logit_bias)$", False),
+    (r"(^|[._])bias$", False),
+    (r"(^|\.)(ln_\w+|bn\d|downsample\.1)\.weight$", False),
+    (r"(class|positional)_embedding$", False),
+    (r"(^|\.)(weight|in_proj_weight|proj|text_projection)$", True),
+)
+BLOCK = re.compile(r"(^|\.)(resblocks|layer[1-4])\.(\d+)\.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Step sizes and their schedule. `steps` counts updates; rules are (regular expression, value) pairs."""
+
+    steps: int
+    learning_rate: float
+    warmup: int = 0
+    final: float = 0.0  # learning rate at the last step
+    b1: float = 0.9
+    b2: float = 0.98  # CLIP paper, table 19 (ViTs); 0.999 for ResNets
+    eps: float = 1e-6  # CLIP paper, table 19 (ViTs); 1e-8 for ResNets
+    weight_decay: float = 0.2
+    clip_norm: float = 1.0
+    freeze: tuple[str, ...] = ()
+    multipliers: tuple[tuple[str, float], ...] = ()
+    layer_decay: float = 1.0
+    decay: tuple[tuple[str, bool], ...] = DECAY
+
+
+def schedule(options: Options) -> optax.Schedule:
+    """Linear warm-up from 0, then half a cosine down to `final`."""
+    if not 0 <= options.warmup < options.steps:
+        raise InputError(f"warmup={options.warmup} updates of steps={options.steps}: it has to end before they do")
+    return optax.warmup_cosine_decay_schedule(
+        0.0 if options.warmup else options.learning_rate, options.learning_rate, options.warmup, options.steps,
+        options.final,
+    )  # fmt: skip
+
+
+def trainable(params: clip.Params, freeze: Sequence[str] = ()) -> dict[str, bool]:
+    """Name -> whether an update may change it: not statistics of BatchNorm, not what `freeze` matches."""
+    names = list(clip.flatten(params))
+    for pattern in freeze:
+        if not any(_search(pattern, name) for name in names):
+            raise InputError(f"freeze: {pattern!r} matches no parameter; names look like {some(names[:3])}")
+    held = (STATISTICS, *freeze)
+    found = {name: not any(_search(pattern, name) for pattern in held) for name in names}
+    if not any(found.values()):
+        raise InputError(f"freeze: {', '.join(freeze)} leaves nothing to train")
+    return found
+
+
+def decayed(names: Sequence[str], rules: Sequence[tuple[str, bool]] = DECAY) -> dict[str, bool]:
+    """Name -> whether weight decay applies. A parameter that no rule knows stops the run: silence would decide."""
+    found = {name: _first(rules, name) for name in names}
+    if unknown := [name for name, value in found.items() if value is None]:
+        raise InputError(f"weight decay: no rule covers {some(unknown)}; add one to `decay`")
+    return {name: bool(value) for name, value in found.items()}
+
+
+def factors(params: clip.Params, options: Options) -> dict[str, float]:
+    """Name -> what its learning rate is multiplied by: rule times layer_decay ** (layers above it in its tower)."""
+    names = list(clip.flatten(params))
+    for pattern, _ in options.multipliers:
+        if not any(_search(pattern, name) for name in names):
+            raise InputError(f"multipliers: {pattern!r} matches no parameter; names look like {some(names[:3])}")
+    depths = depth(names)
+    deepest = {tower: max(d for n, d in depths.items() if _tower(n) == tower) for tower in {_tower(n) for n in names}}
+    out = {}
+    for name in names:
+        rule = _first(options.multipliers, name)
+        below = deepest[_tower(name)] - depths[name]
+        out[name] = (1.0 if rule is None else float(rule)) * options.layer_decay**below
+    return out
+
+
+def depth(names: Sequence[str]) -> dict[str, int]:
+    """Name -> layer in its tower: embeddings and stem 0, blocks 1 to L, what follows L + 1 (BEiT's counting)."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for name in names:
+        if place := _place(name):
+            places.setdefault(_tower(name), []).append(place)
+    order = {tower: sorted(set(found)) for tower, found in places.items()}
+    out = {}
+    for name in names:
+        blocks = order.get(_tower(name), [])
+        place = _place(name)
+        if place:
+            out[name] = 1 + blocks.index(place)
+        else:
+            first = re.search(r"(^|\.)(conv\d|bn\d|(class|token|positional)_embedding|ln_pre)(\.|$)", name)
+            out[name] = 0 if first and "attnpool" not in name else len(blocks) + 1
+    return out
+
+
+def make(params: clip.Params, options: Options) -> optax.GradientTransformation:
+    """Clip by global norm, Adam, decoupled weight decay, factors, schedule: over the flat dict of trainable parameters.
+
+    What is frozen never comes here: it has no gradient, no moments and no decay.
+    """
+    names = [name for name, yes in trainable(params, options.freeze).items() if yes]
+    mask = decayed(names, options.decay)
+    factor = factors(params, options)
+    labels = {name: repr(factor[name]) for name in names}
+    scales = {repr(f): optax.scale(f) for f in {factor[name] for name in names}}
+    return optax.chain(
+        optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity(),
+        optax.scale_by_adam(b1=options.b1, b2=options.b2, eps=options.eps),
+        optax.add_decayed_weights(options.weight_decay, mask=mask),
+        optax.partition(scales, labels),
+        optax.scale_by_learning_rate(schedule(options)),
+    )
+
+
+def split(params: clip.Params, which: Mapping[str, bool]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """(trainable, frozen) as flat dicts."""
+    flat = clip.flatten(params)
+    return {n: x for n, x in flat.items() if which[n]}, {n: x for n, x in flat.items() if not which[n]}
+
+
+def _tower(name: str) -> str:
+    if name in ("logit_scale", "logit_bias"):
+        return "scalars"
+    return "visual" if name.startswith("visual.") else "text"
+
+
+def _place(name: str) -> tuple[int, int] | None:
+    """(stage, block): a transformer is one stage."""
+    found = BLOCK.search(name)
+    if not found:
+        return None
+    stage = found[2]
+    return (int(stage[-1]) if stage.startswith("layer") else 0, int(found[3]))
+
+
+def _first(rules: Sequence[tuple[str, Any]], name: str) -> Any:
+    return next((value for pattern, value in rules if _search(pattern, name)), None)
+
+
+def _search(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error as error:
+        raise InputError(f"{pattern!r} is no regular expression ({error})") from error

@@ -1,0 +1,141 @@
+"""One update: state and batch in, state and metrics out, the same program on one device or a mesh of them.
+
+The state is a dict of arrays: `step`, `params` (flat, trainable), `fixed` (flat, frozen), `optimizer`, `ema` (flat, of
+`params`; empty without). Parameters and moments are float32; the towers compute in `dtype`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from clipjax import parallel
+from clipjax.errors import InputError
+from clipjax.models import clip
+from clipjax.models.config import CLIP
+from clipjax.train import accumulate, losses, optimiser
+
+LOSSES = ("softmax", "ring_softmax", "sigmoid", "ring_sigmoid")
+SIGLIP_BIAS = -10.0  # where SigLIP starts (Zhai et al. 2023, section 3.2)
+State = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How an update is computed; `ema` is the decay of the moving average of parameters, 0 for none."""
+
+    loss: str = "softmax"
+    parts: int = 1
+    dtype: str = "float32"
+    remat: str = "none"
+    ema: float = 0.0
+    soft_targets: bool = False  # equal captions are each other's positives
+
+    def __post_init__(self):
+        if self.loss not in LOSSES:
+            raise InputError(f"unknown loss {self.loss!r}; choose {', '.join(LOSSES)}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema={self.ema} is no decay: 0 for none, otherwise below 1")
+        if self.parts < 1:
+            raise InputError(f"parts={self.parts} is not positive")
+
+
+def start(params: clip.Params, options: Options, recipe: optimiser.Options, mesh: Mesh) -> State:
+    """The state before the first update, float32, on the mesh. The sigmoid losses add `logit_bias`."""
+    flat = {name: jnp.asarray(x, jnp.float32) for name, x in clip.flatten(params).items()}
+    if "sigmoid" in options.loss:
+        flat["logit_bias"] = jnp.float32(SIGLIP_BIAS)
+    which = optimiser.trainable(flat, recipe.freeze)
+    trained, fixed = optimiser.split(flat, which)
+    state = {
+        "step": jnp.zeros((), jnp.int32),
+        "params": trained,
+        "fixed": fixed,
+        "optimizer": optimiser.make(flat, recipe).init(trained),
+        "ema": dict(trained) if options.ema else {},
+    }
+    # A copy: the step donates its state, and the caller's parameters are the caller's.
+    return jax.tree.map(lambda x, s: jax.device_put(jnp.array(x), s), state, shardings(state, mesh))
+
+
+def shardings(state: State, mesh: Mesh) -> Any:
+    """A NamedSharding per leaf: parameters, moments and averages by their name, everything else on every device."""
+    specs = parallel.fsdp_specs(state["params"] | state["fixed"], mesh, "fsdp")
+    shapes = {name: jnp.shape(x) for name, x in (state["params"] | state["fixed"]).items()}
+
+    def of(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
+        name = next((n for n in reversed(names) if n in specs), None)
+        matches = name is not None and shapes[name] == jnp.shape(leaf)
+        return NamedSharding(mesh, specs[name] if matches else P())
+
+    return jax.tree_util.tree_map_with_path(of, state)
+
+
+def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State, mesh: Mesh) -> Callable:
+    """`step(state, batch) -> (state, metrics)`, jitted; the old state is donated.
+
+    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] (equal for equal captions), cut over all devices.
+    Metrics are float32 scalars: loss, gradient_norm, logit_scale, learning_rate.
+    """
+    optimizer = optimiser.make(clip.unflatten(state["params"] | state["fixed"]), recipe)
+    rate = optimiser.schedule(recipe)
+    layout = shardings(state, mesh)
+    rows = NamedSharding(mesh, P(mesh.axis_names))
+
+    def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        compute = accumulate.value_and_grad(
+            _encoder(config, options, state["fixed"]), _loss(options, state["fixed"], mesh), options.parts, mesh.size
+        )
+        loss, gradient = compute(state["params"], batch)
+        updates, moments = optimizer.update(gradient, state["optimizer"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        if "logit_scale" in params:
+            params = params | {"logit_scale": losses.clamp(params["logit_scale"])}
+        new = state | {"step": state["step"] + 1, "params": params, "optimizer": moments}
+        if options.ema:
+            new["ema"] = optax.incremental_update(params, state["ema"], 1 - options.ema)
+        metrics = {
+            "loss": loss,
+            "gradient_norm": optax.tree.norm(gradient),
+            "logit_scale": jnp.exp((params | state["fixed"])["logit_scale"]),
+            "learning_rate": jnp.asarray(rate(state["step"]), jnp.float32),
+        }
+        return new, metrics
+
+    replicated = NamedSharding(mesh, P())
+    return jax.jit(step, donate_argnums=0, in_shardings=(layout, rows), out_shardings=(layout, replicated))
+
+
+def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array]) -> Callable:
+    dtype = jnp.dtype(options.dtype)
+    mean, std = jnp.asarray(config.mean, jnp.float32), jnp.asarray(config.std, jnp.float32)
+
+    def encode(trained: dict[str, jax.Array], batch: Any) -> tuple[jax.Array, jax.Array]:
+        flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
+        params = clip.unflatten(flat)
+        pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
+        image = clip.apply_image(config, params, pixels, remat=options.remat)
+        text = clip.apply_text(config, params, batch["tokens"], dtype, remat=options.remat)
+        return clip.normalise(image), clip.normalise(text)
+
+    return encode
+
+
+def _loss(options: Options, fixed: dict[str, jax.Array], mesh: Mesh) -> Callable:
+    form = getattr(losses, options.loss)
+    extra = {"mesh": mesh} if options.loss.startswith("ring") else {}
+
+    def loss(trained: dict[str, jax.Array], embeddings: tuple[jax.Array, jax.Array], batch: Any) -> jax.Array:
+        flat = trained | fixed
+        scalars = [jnp.exp(flat["logit_scale"])] + ([flat["logit_bias"]] if "sigmoid" in options.loss else [])
+        return form(*embeddings, *scalars, batch["ids"] if options.soft_targets else None, **extra)
+
+    return loss

@@ -1,0 +1,208 @@
+"""The update: the same on every layout, frozen where it should be, and each optax piece where it belongs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from clipjax import parallel
+from clipjax.errors import InputError
+from clipjax.models import clip
+from clipjax.testing import tiny_config
+from clipjax.train import optimiser, step
+
+RECIPE = optimiser.Options(steps=10, learning_rate=1e-3, warmup=2)
+
+
+@functools.cache
+def model(kind="vit"):
+    return clip.init(tiny_config(kind), jax.random.key(0))
+
+
+def batch(kind="vit", n=16, seed=0):
+    rng = np.random.default_rng(seed)
+    size = tiny_config(kind).image.image_size
+    tokens = np.zeros((n, 8), np.int32)
+    tokens[:, 0], tokens[:, 1:4], tokens[:, 4] = 49406, rng.integers(1, 40000, (n, 3)), 49407
+    pixels = rng.integers(0, 256, (n, size, size, 3)).astype(np.uint8)
+    return {"pixels": pixels, "tokens": tokens, "ids": np.arange(n, dtype=np.int32) // 2}
+
+
+def run(options=None, recipe=RECIPE, *, kind="vit", devices=1, fsdp=1, updates=2, n=16):
+    options = options or step.Options()
+    mesh = parallel.training_mesh(fsdp, jax.devices()[:devices])
+    state = step.start(model(kind), options, recipe, mesh)
+    update = step.make(tiny_config(kind), options, recipe, state, mesh)
+    for i in range(updates):
+        state, metrics = update(state, batch(kind, n, i))
+    return jax.device_get(state), jax.device_get(metrics)
+
+
+@functools.cache
+def alone(options=None, kind="vit"):
+    return run(options, kind=kind)
+
+
+def check_equal(found, wanted, atol=1e-6):
+    """Adam divides by the root of squares: rounding of 1e-7 in a small gradient moves a parameter by up to 1e-6."""
+    np.testing.assert_allclose(found[1]["loss"], wanted[1]["loss"], rtol=1e-5)
+    for part in ("params", "ema"):
+        for name, value in wanted[0][part].items():
+            np.testing.assert_allclose(found[0][part][name], value, rtol=0, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("loss", step.LOSSES)
+def test_the_same_update_on_a_mesh_in_parts_and_rematerialised(loss):
+    wanted = alone(step.Options(loss.removeprefix("ring_"), ema=0.9, soft_targets=True))
+    options = step.Options(loss, parts=2, ema=0.9, soft_targets=True, remat="full")
+    check_equal(run(options, devices=8, fsdp=2), wanted, 2e-5)
+
+
+def test_resnets_keep_their_statistics():
+    state, _ = run(kind="resnet")
+    statistics = {n for n in state["fixed"]}
+    assert statistics == {n for n in clip.flatten(model("resnet")) if "running_" in n}
+    assert len(statistics) > 10
+    moved = [n for n, x in state["params"].items() if not np.array_equal(x, clip.flatten(model("resnet"))[n])]
+    assert "visual.layer1.0.bn3.weight" in moved  # gains learn; a new block is the identity up to this one
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_rematerialisation_changes_memory_and_not_values(kind, remat):
+    check_equal(run(step.Options(remat=remat), kind=kind), alone(kind=kind), 2e-5)
+
+
+def test_locked_image_tower():
+    """LiT (Zhai et al. 2022): neither gradient, nor decay, nor moments touch what is frozen."""
+    state, _ = run(recipe=optimiser.Options(steps=10, learning_rate=1e-2, freeze=(r"^visual\.",)))
+    before = clip.flatten(model())
+    assert all(np.array_equal(state["fixed"][n], before[n]) for n in before if n.startswith("visual."))
+    assert not any("visual" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state["optimizer"]))
+    assert not np.array_equal(state["params"]["text_projection"], before["text_projection"])
+
+
+def test_average_and_metrics():
+    first, metrics = run(step.Options(ema=0.9), updates=1)
+    before = clip.flatten(model())
+    name = "text_projection"
+    np.testing.assert_allclose(first["ema"][name], 0.9 * before[name] + 0.1 * first["params"][name], atol=1e-7)
+    assert metrics["learning_rate"] == 0  # the warm-up starts there
+    second, metrics = run(step.Options(ema=0.9), updates=2)
+    assert metrics["learning_rate"] == pytest.approx(RECIPE.learning_rate / 2)
+    assert metrics["gradient_norm"] > 0
+    assert int(second["step"]) == 2
+
+
+def test_bfloat16_towers_keep_float32_parameters():
+    state, metrics = run(step.Options(dtype="bfloat16"))
+    assert {x.dtype for x in state["params"].values()} == {np.dtype(np.float32)}
+    assert metrics["loss"] == pytest.approx(alone()[1]["loss"], rel=0.02)
+
+
+def test_parameters_and_moments_are_cut_alike():
+    mesh = parallel.training_mesh(4)
+    state = step.start(model(), step.Options(ema=0.5), RECIPE, mesh)
+    name = "transformer.resblocks.0.mlp.c_fc.weight"
+    moments = next(
+        x for x in jax.tree.leaves(state["optimizer"], is_leaf=lambda x: hasattr(x, "mu")) if hasattr(x, "mu")
+    )
+    for leaf in (state["params"][name], state["ema"][name], moments.mu[name], moments.nu[name]):
+        assert leaf.sharding.spec == jax.sharding.PartitionSpec(None, "fsdp")
+        assert leaf.addressable_shards[0].data.shape[1] == leaf.shape[1] // 4
+
+
+def test_clamped_scale():
+    recipe = optimiser.Options(steps=10, learning_rate=10.0)
+    state, metrics = run(recipe=recipe, updates=3)
+    assert metrics["logit_scale"] <= 100.0001
+
+
+def test_learning_rate_factors():
+    names = clip.flatten(model())
+    options = optimiser.Options(
+        steps=10, learning_rate=1.0, layer_decay=0.5, multipliers=((r"^visual\.proj$", 3.0), (r"^visual\.", 0.1))
+    )
+    found = optimiser.factors(model(), options)
+    assert found["visual.proj"] == 3.0
+    assert found["visual.transformer.resblocks.1.ln_1.bias"] == pytest.approx(0.1 * 0.5)
+    assert found["visual.transformer.resblocks.0.ln_1.bias"] == pytest.approx(0.1 * 0.25)
+    assert found["visual.conv1.weight"] == pytest.approx(0.1 * 0.125)
+    assert found["token_embedding.weight"] == pytest.approx(0.125)
+    assert found["logit_scale"] == 1
+    assert found.keys() == names.keys()
+
+
+def test_factors_decay_and_clipping_reach_the_update():
+    """Against AdamW written out for one parameter."""
+    recipe = optimiser.Options(
+        steps=10, learning_rate=0.1, weight_decay=0.3, clip_norm=1.0, multipliers=(("^text_projection$", 0.5),)
+    )
+    params = model()
+    flat = clip.flatten(params)
+    optimizer = optimiser.make(params, recipe)
+    gradient = {n: jnp.full_like(x, 0.01) for n, x in flat.items()}
+    updates, _ = optimizer.update(gradient, optimizer.init(flat), flat)
+    norm = np.sqrt(sum(0.01**2 * x.size for x in flat.values()))
+    g = 0.01 / norm
+    direction = g / (g + recipe.eps)  # the first step of Adam, bias-corrected
+    wanted = -0.1 * 0.5 * (direction + 0.3 * flat["text_projection"])
+    np.testing.assert_allclose(updates["text_projection"], wanted, rtol=1e-4)
+    np.testing.assert_allclose(updates["ln_final.bias"], -0.1 * direction, rtol=1e-4)  # no decay on biases
+
+
+@pytest.mark.parametrize("name", ["ViT-B/32", "RN50"])
+def test_every_parameter_of_the_released_models_has_a_rule(name):
+    from clipjax.models import catalog
+
+    names = [n for n in clip.shapes(catalog.find(name).config) if "running_" not in n]
+    found = optimiser.decayed(names)
+    assert found["visual.conv1.weight"]
+    assert found["token_embedding.weight"]
+    norms = [n for n in names if n.endswith((".bias", "in_proj_bias")) or ".ln_" in n or ".bn" in n]
+    assert not any(found[n] for n in [*norms, "logit_scale", "positional_embedding"])
+    with pytest.raises(InputError, match="no rule covers"):
+        optimiser.decayed(["adapter.gate"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (optimiser.Options(10, 1.0, freeze=("vsual",)), "matches no parameter"),
+        (optimiser.Options(10, 1.0, freeze=(".",)), "leaves nothing to train"),
+        (optimiser.Options(10, 1.0, multipliers=(("(", 2.0),)), "no regular expression"),
+        (optimiser.Options(10, 1.0, warmup=10), "it has to end before"),
+    ],
+)
+def test_recipes_that_cannot_be_meant(recipe, message):
+    with pytest.raises(InputError, match=message):
+        optimiser.make(model(), recipe)
+
+
+def test_options_that_cannot_be_meant():
+    with pytest.raises(InputError, match="unknown loss"):
+        step.Options("hinge")
+    with pytest.raises(InputError, match="no decay"):
+        step.Options(ema=1.0)
+    with pytest.raises(InputError, match="unknown rematerialisation"):
+        run(step.Options(remat="some"))
+    with pytest.raises(InputError, match="fsdp=3"):
+        parallel.training_mesh(3)
+
+
+def test_it_learns():
+    """Twelve updates on one batch bring the loss well below chance, ln 16."""
+    mesh = parallel.training_mesh(1, jax.devices()[:1])
+    recipe = optimiser.Options(steps=20, learning_rate=2e-3)
+    state = step.start(model(), step.Options(), recipe, mesh)
+    update = step.make(tiny_config(), step.Options(), recipe, state, mesh)
+    for _ in range(12):
+        state, metrics = update(state, batch())
+    assert metrics["loss"] < np.log(16) / 2
+
+
+def test_optax_is_what_is_used():
+    assert isinstance(optimiser.make(model(), RECIPE), optax.GradientTransformation)
