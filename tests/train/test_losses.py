@@ -30,11 +30,11 @@ def reference_softmax(image, text, scale, ids=None):
     ids = np.arange(len(image)) if ids is None else np.asarray(ids)
     target = (ids[:, None] == ids[None]).astype(float)
     target /= target.sum(1, keepdims=True)
-    entropy = lambda z: (
-        -(target * (z - np.log(np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)) - z.max(1, keepdims=True)))
-        .sum(1)
-        .mean()
-    )  # noqa: E501, E731
+
+    def entropy(z):
+        z = z - z.max(1, keepdims=True)
+        return -(target * (z - np.log(np.exp(z).sum(1, keepdims=True)))).sum(1).mean()
+
     return (entropy(logits) + entropy(logits.T)) / 2
 
 
