@@ -23,7 +23,19 @@ _HOME = {
     "sweep": "clipjax.analysis.sweep",
 }
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "adjust",
+    "chi_squared",
+    "clopper_pearson",
+    "difference",
+    "fisher",
+    "interval",
+    "jeffreys",
+    "mcnemar",
+    "ratio",
+    "sweep",
+    "wilson",
+]
 
 if TYPE_CHECKING:
     from clipjax.analysis.association import adjust, chi_squared, fisher

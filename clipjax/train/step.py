@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
         )
         loss, gradient = compute(state["params"], batch)
         updates, moments = optimizer.update(gradient, state["optimizer"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
+        params = cast(dict[str, jax.Array], optax.apply_updates(state["params"], updates))
         if "logit_scale" in params:
             params = params | {"logit_scale": losses.clamp(params["logit_scale"])}
         new = state | {"step": state["step"] + 1, "params": params, "optimizer": moments}

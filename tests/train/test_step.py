@@ -63,7 +63,7 @@ def test_the_same_update_on_a_mesh_in_parts_and_rematerialised(loss):
 
 def test_resnets_keep_their_statistics():
     state, _ = run(kind="resnet")
-    statistics = {n for n in state["fixed"]}
+    statistics = set(state["fixed"])
     assert statistics == {n for n in clip.flatten(model("resnet")) if "running_" in n}
     assert len(statistics) > 10
     moved = [n for n, x in state["params"].items() if not np.array_equal(x, clip.flatten(model("resnet"))[n])]
@@ -107,9 +107,7 @@ def test_parameters_and_moments_are_cut_alike():
     mesh = parallel.training_mesh(4)
     state = step.start(model(), step.Options(ema=0.5), RECIPE, mesh)
     name = "transformer.resblocks.0.mlp.c_fc.weight"
-    moments = next(
-        x for x in jax.tree.leaves(state["optimizer"], is_leaf=lambda x: hasattr(x, "mu")) if hasattr(x, "mu")
-    )
+    moments = next(part for part in state["optimizer"] if hasattr(part, "mu"))
     for leaf in (state["params"][name], state["ema"][name], moments.mu[name], moments.nu[name]):
         assert leaf.sharding.spec == jax.sharding.PartitionSpec(None, "fsdp")
         assert leaf.addressable_shards[0].data.shape[1] == leaf.shape[1] // 4
@@ -117,7 +115,7 @@ def test_parameters_and_moments_are_cut_alike():
 
 def test_clamped_scale():
     recipe = optimiser.Options(steps=10, learning_rate=10.0)
-    state, metrics = run(recipe=recipe, updates=3)
+    _, metrics = run(recipe=recipe, updates=3)
     assert metrics["logit_scale"] <= 100.0001
 
 
