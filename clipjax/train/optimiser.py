@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -125,7 +125,7 @@ def make(params: clip.Params, options: Options) -> optax.GradientTransformation:
     mask = decayed(names, options.decay)
     factor = factors(params, options)
     labels = {name: repr(factor[name]) for name in names}
-    scales = {repr(f): optax.scale(f) for f in {factor[name] for name in names}}
+    scales: dict[Hashable, Any] = {repr(f): optax.scale(f) for f in {factor[name] for name in names}}
     return optax.chain(
         optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity(),
         optax.scale_by_adam(b1=options.b1, b2=options.b2, eps=options.eps),
