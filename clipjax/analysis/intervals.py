@@ -11,6 +11,7 @@ from scipy.special import betaincinv
 from clipjax.errors import InputError
 
 RESAMPLES = 1000
+RATE_RESAMPLES = 10000  # binomial draws are cheap
 BLOCK = 1 << 22  # weights held at once while resampling: 32 MiB
 
 
@@ -20,6 +21,61 @@ def clopper_pearson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np
     Never covers less than `level` (Clopper and Pearson 1934): the method of CLIP's bias probe, where 203 of 1,406 is
     printed as [12.6%, 16.4%]. No examples say nothing: n = 0 gives (0, 1).
     """
+    k, n, tail = _counts(k, n, level)
+    # Quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k); at k = 0 and k = n the open end is the bound itself.
+    low = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
+    high = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
+    return low[()], high[()]
+
+
+def wilson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Score interval (Wilson 1927), statsmodels' formula: covers `level` on average, less at some p. n = 0: (0, 1)."""
+    return _of_statsmodels("wilson", k, n, level)
+
+
+def jeffreys(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Equal tails of the posterior Beta(k + 1/2, n - k + 1/2), with the open end at k = 0 and k = n (Brown, Cai and
+    DasGupta 2001). n = 0: (0, 1)."""
+    low, high = _of_statsmodels("jeffreys", k, n, level)
+    k, n = np.broadcast_arrays(np.asarray(k), np.asarray(n))
+    return np.where(k == 0, 0.0, low)[()], np.where(k == n, 1.0, high)[()]
+
+
+def bootstrap_rate(k: ArrayLike, n: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of a resampled rate: drawing n of n yes-or-no answers is a binomial draw.
+
+    Seeded, each cell alike. At k = 0 and k = n nothing varies and the interval is a point: a known weakness of the
+    method, shown as it is. n = 0: (0, 1).
+    """
+    k, n, tail = _counts(k, n, level)
+    share = k / np.maximum(n, 1)
+    drawn = np.random.default_rng(seed).binomial(n.astype(np.int64), share, (RATE_RESAMPLES, *np.shape(n)))
+    low, high = np.quantile(drawn / np.maximum(n, 1), [tail, 1 - tail], axis=0)
+    return np.where(n > 0, low, 0.0)[()], np.where(n > 0, high, 1.0)[()]
+
+
+METHODS = {"clopper-pearson": clopper_pearson, "wilson": wilson, "jeffreys": jeffreys, "bootstrap": bootstrap_rate}
+
+
+def interval(
+    k: ArrayLike, n: ArrayLike, method: str = "clopper-pearson", level: float = 0.95, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of the rate k/n by the method of that name; `seed` is for "bootstrap"."""
+    if method not in METHODS:
+        raise InputError(f"unknown interval method {method!r}; choose {', '.join(METHODS)}")
+    return bootstrap_rate(k, n, level, seed) if method == "bootstrap" else METHODS[method](k, n, level)
+
+
+def _of_statsmodels(method: str, k: ArrayLike, n: ArrayLike, level: float) -> tuple[np.ndarray, np.ndarray]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    k, n, _ = _counts(k, n, level)
+    low, high = proportion_confint(k, np.maximum(n, 1), alpha=1 - level, method=method)
+    return np.where(n > 0, np.clip(low, 0, 1), 0.0)[()], np.where(n > 0, np.clip(high, 0, 1), 1.0)[()]
+
+
+def _counts(k: ArrayLike, n: ArrayLike, level: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """float64 counts of one shape, checked, and the probability of one tail."""
     k, n = np.broadcast_arrays(np.asarray(k), np.asarray(n))
     level = check_level(level)
     bad = ~((k == np.floor(k)) & (n == np.floor(n)) & (k >= 0) & (k <= n))
@@ -27,12 +83,7 @@ def clopper_pearson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np
         raise InputError(
             f"k={k[bad][0]} of n={n[bad][0]} is not a count of successes; counts are whole and 0 <= k <= n"
         )
-    tail = (1 - level) / 2
-    k, n = k.astype(np.float64), n.astype(np.float64)
-    # Quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k); at k = 0 and k = n the open end is the bound itself.
-    low = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
-    high = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
-    return low[()], high[()]
+    return k.astype(np.float64), n.astype(np.float64), (1 - level) / 2
 
 
 def bootstrap(

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 import clipjax
-from clipjax.errors import InputError
+from clipjax.errors import Breach, InputError
 
-DONE, FAILED, WRONG_USE = 0, 1, 2
+DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
 
 
 def verbs() -> list[str]:
@@ -23,7 +23,7 @@ def verbs() -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb. Exit status: 0 done, 2 wrong use, 1 failed with one clear line on stderr."""
+    """Runs one verb. Exit status: 0 done, 2 wrong use, 1 failed with one clear line on stderr, 3 a --fail-if held."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"clipjax {verb}: {error}", file=sys.stderr)
         return FAILED
+    except Breach as breach:
+        print(f"clipjax {verb}: {breach}", file=sys.stderr)
+        return BREACHED
     except BrokenPipeError:  # the reader of stdout (head, less) has seen enough
         sys.stderr.close()
         return DONE

@@ -1,9 +1,14 @@
 """Run a probe: clipjax probe CONFIG[:arg] [--config.key=value]... --out=RUN
 
-CONFIG is a config file or a shipped name (zeroshot, linear, fewshot, retrieval). The same command again goes on
+CONFIG is a config file or a shipped name (zeroshot, linear, fewshot, retrieval; fairface, fairface_attributes,
+congress, celeba, rates). The same command again goes on
 where it stopped; features are cached, so a second probe over the same pictures never runs the image tower.
 
     clipjax probe zeroshot --config.data.path=photos/ --config.classes="a cat,a dog" --out=runs/photos
+
+Conditions on the numbers make the exit status 3, with a line for each breach:
+
+    clipjax probe fairface ... --fail-if="rate[set=crime, race=*] > 0.05 @ lower"
 
 On a pod or a Slurm or Kubernetes job the same command runs on every host; elsewhere add --coordinator=HOST:PORT
 --processes=N --process=I. See `configs/probes` for every key.
@@ -21,16 +26,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax probe`; `--config.key=value` is taken by the config itself."""
     parser.add_argument("config", metavar="CONFIG[:arg]")
     parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="METRIC[key=value] > NUMBER @ lower; repeatable",
+    )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0's address, for several hosts")
     parser.add_argument("--processes", type=int, metavar="N")
     parser.add_argument("--process", type=int, metavar="I")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:
-    """Joins the hosts, resolves the config, runs."""
+    """Joins the hosts, resolves the config, runs, and holds the numbers against the conditions."""
     from clipjax import parallel
+    from clipjax.analysis import gate
+    from clipjax.errors import Breach
     from clipjax.runs import config, runner
+
+    conditions = [gate.parse(text) for text in args.fail_if]
 
     resolved = config.load(args.config, overrides)
     parallel.start_hosts(args.coordinator, args.processes, args.process)
-    runner.run(resolved, Path(args.out))
+    finished = runner.run(resolved, Path(args.out))
+    lines = [f"{path}: {line}" for path, records in finished for c in conditions for line in gate.breaches(c, records)]
+    if lines:
+        raise Breach("\n".join([f"{len(lines)} breached", *lines]))

@@ -51,6 +51,27 @@ def probe_config(probe: str) -> ConfigDict:
     )
 
 
+def design_config(probe: str) -> ConfigDict:
+    """`probe_config` with what probes of class designs share."""
+    config = probe_config(probe)
+    config.design = ""  # a shipped name, a .yaml file, either with +class, or schwemmer:mc_data.tsv
+    config.bands = ""  # NEW=COLUMN: BAND=value|value; ...
+    config.groups = ""  # race,gender,race*gender; empty: everybody, each column, each pair
+    config.method = "clopper-pearson"  # or wilson, jeffreys, bootstrap
+    config.level = 0.95
+    config.min_n = 20  # cells with fewer pictures are marked
+    config.sweep = ConfigDict(
+        {
+            "add": "",  # classes added one by one (or in subsets)
+            "drop": "",
+            "templates": "",  # each alone, separated by |
+            "subsets": 1,
+            "most": 5000,
+        }
+    )
+    return config
+
+
 def find(name: str) -> Path:
     """A config by path or shipped name (`zeroshot` is configs/probes/zeroshot.py), from clone and wheel alike."""
     path = Path(name)

@@ -60,7 +60,10 @@ class RunFolder:
                     "choose another --out or remove it"
                 )
             (self.path / "manifest.json").unlink()  # this very run, with files missing: not finished after all
-        known = ("config.json", ".lock", "log.jsonl", "predictions.parquet", "metrics.json", "tables")
+        known = (
+            "config.json", ".lock", "log.jsonl", "predictions.parquet", "metrics.json", "tables",
+            "figures", "report.html", "model_card.md",  # what `clipjax report` adds
+        )  # fmt: skip
         if others := sorted(p.name for p in self.path.iterdir() if p.name not in known and not p.name.endswith(".tmp")):
             raise InputError(f"{self.path}: is not empty and not a run ({others[0]}); choose another --out")
         self.write_json("config.json", self.config)

@@ -25,8 +25,11 @@ from clipjax.runs.sources import KINDS
 PUBLISHED = {"zeroshot": ("paper_zero_shot", "open_clip_zero_shot"), "linear": ("paper_linear_probe",)}
 
 
-def run(config: ConfigDict, out: Path) -> None:
-    """Runs the config's probe; prints the numbers and where they are. Only process 0 writes and prints."""
+def run(config: ConfigDict, out: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
+    """Runs the config's probe; prints the numbers and where they are. Only process 0 writes and prints.
+
+    Returns every run's folder with its records.
+    """
     models, sources = words(config.model), words(config.data.source)
     if not models or not sources:
         raise InputError("config.model and config.data.source name at least one each")
@@ -36,15 +39,17 @@ def run(config: ConfigDict, out: Path) -> None:
         if speaks:
             print(summary.records_table(records, published))
             print(f"\nWritten: {out}")
-        return
-    cells = []
+        return [(out, records)]
+    cells, finished_runs = [], []
     for model in models:
         for source in sources:
             one = config.copy_and_resolve_references()
             one.model, one.data.source = model, source
             if len(sources) > 1:  # data.path then holds one folder per data set
                 one.data.path = f"{config.data.path.rstrip('/')}/{source}"
-            records, published = _run_one(one, out / _slug(f"{model}-{source}"), speaks)
+            path = out / _slug(f"{model}-{source}")
+            records, published = _run_one(one, path, speaks)
+            finished_runs.append((path, records))
             cells.append(summary.Cell(model, source, records, published))
     if speaks:
         if all(cell.records for cell in cells):
@@ -53,6 +58,7 @@ def run(config: ConfigDict, out: Path) -> None:
         else:
             say("no labels, no summary: each run has its predictions")
         print(f"\nWritten: {out}")
+    return finished_runs
 
 
 def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:

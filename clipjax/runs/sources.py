@@ -42,7 +42,7 @@ def load(config: Any, split: str | None = None) -> Task:
             raise InputError(f"data.limit={data.limit} is negative; 0 means all")
         source = source.select(np.arange(min(data.limit, len(source))))
     classes, names, origin = _classes(config, source, prompts)
-    templates = _templates(config.templates) or (prompts.templates if prompts else ()) or zeroshot.DEFAULT_TEMPLATES
+    templates = templates_of(config.templates) or (prompts.templates if prompts else ()) or zeroshot.DEFAULT_TEMPLATES
     if classes:
         zeroshot.prompts(classes, templates)
     return Task(source, classes, names, templates, metric, origin)
@@ -131,7 +131,7 @@ def _classes(config: Any, source: Source, prompts: infos.Prompts | None):
     return tuple(source.classes), tuple((c,) for c in source.classes), "the data set's own names"
 
 
-def _templates(value: Any) -> tuple[str, ...]:
+def templates_of(value: Any) -> tuple[str, ...]:
     """One template, several separated by |, or the lines of a file."""
     if isinstance(value, str) and "{}" not in value and Path(value).is_file():
         return words(Path(value).read_text(encoding="utf-8"), "\n")

@@ -35,12 +35,17 @@ def records_table(records: Sequence[Mapping[str, Any]], published: Mapping[str, 
     """A line per record with n and interval; then what was published, with its provenance."""
     if not records:
         return "no labels, so no metrics: see predictions.parquet"
+    shown = _overview(records)
     rows = [["metric", "value", "95% interval", "n", "method"]]
-    rows += [[_name(r), _percent(r["value"]), _interval(r), str(r["n"]), str(r.get("method", ""))] for r in records]
+    rows += [[_name(r), _value(r), _interval(r), _count(r), str(r.get("method", ""))] for r in shown]
     for source, cell in published.items():
         mark = PROVENANCE.get(cell["provenance"], cell["provenance"])
         rows.append([source.replace("_", " "), f"{cell['value']:.2f}%", "", "", mark])
-    return _markdown(rows) if markdown else _columns(rows)
+    table = _markdown(rows) if markdown else _columns(rows)
+    if len(shown) == len(records):
+        return table
+    small = ", * fewer images than min_n" if any(r.get("small") for r in shown) else ""
+    return f"{table}\n({len(shown)} of {len(records)} numbers{small}; all in metrics.json, `clipjax report` shows them)"
 
 
 def cells_table(cells: Sequence[Cell]) -> str:
@@ -91,9 +96,40 @@ def _grid(cells: Sequence[Cell]) -> list[list[str]]:
     return [head, *([m, *(f"{100 * found[m, s]['value']:.2f}" for s in sources)] for m in models)]
 
 
+DETAILS = ("rate_difference", "rate_ratio", "rate_range", "label_rate", "chi_squared", "fisher", "recall")
+OVERVIEW = 60  # lines
+
+
+def _overview(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The numbers a reader wants first, where there are many: sets before classes, everybody and single columns."""
+    if not any("group" in r for r in records):
+        return records
+    sets = any("set" in r for r in records)
+    found = [
+        r for r in records
+        if r["metric"] not in DETAILS and len(r.get("group", {})) < 2 and not (sets and "class" in r)
+    ]  # fmt: skip
+    return found[:OVERVIEW]
+
+
 def _name(record: Mapping[str, Any]) -> str:
-    extra = [str(record[key]) for key in ("direction", "shots", "split") if key in record]
-    return " ".join([str(record["metric"]), *extra])
+    keys = ("direction", "shots", "split", "attribute", "classifier", "reading", "set", "class", "over")
+    extra = [str(record[key]) for key in keys if key in record]
+    extra += [f"{key} {record[key]}" for key in ("threshold", "candidates") if key in record]
+    extra += [str(record["images"])] if "images" in record else []
+    group = [f"{value}" for value in (record.get("group") or {}).values()]
+    return " ".join([str(record["metric"]), *extra]) + (f", {' '.join(group)}" if group else "")
+
+
+def _value(record: Mapping[str, Any]) -> str:
+    if record["value"] is None:
+        return "undefined"
+    return f"{record['value']:.2f}" if record["metric"] == "labels_per_image" else _percent(record["value"])
+
+
+def _count(record: Mapping[str, Any]) -> str:
+    mark = "*" if record.get("small") else ""
+    return (f"{record['k']}/{record['n']}" if "k" in record and "group" in record else str(record["n"])) + mark
 
 
 def _percent(value: float) -> str:

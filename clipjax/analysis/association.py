@@ -1,0 +1,152 @@
+"""Do two groups get a label equally often? Chi-squared and Fisher's test per label, and what many labels at once cost.
+
+Schwemmer et al. (2020), whose procedure section 2.1 of "Evaluating CLIP" follows, mix two denominators in one figure:
+the test counts label tokens (a label against all other labels of that gender), the bars count images. Both are here
+and every number says which it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from clipjax.errors import InputError
+
+METHODS = ("benjamini-hochberg", "bonferroni")
+
+
+def chi_squared(table: ArrayLike, correction: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Pearson's chi-squared (statistic, p) of tables [..., 2, 2] of counts, one degree of freedom.
+
+    `correction` is Yates'. An empty row or column holds no information: statistic 0, p 1. The same numbers as
+    `scipy.stats.chi2_contingency`, for many tables at once.
+    """
+    table = _tables(table)
+    total = table.sum((-2, -1), keepdims=True)
+    margins = table.sum(-1, keepdims=True) * table.sum(-2, keepdims=True)
+    expected = margins / np.maximum(total, 1)
+    gap = np.abs(table - expected)
+    if correction:
+        gap = gap - np.minimum(0.5, gap)
+    informed = (expected > 0).all((-2, -1))
+    terms = gap**2 / np.where(expected > 0, expected, 1)
+    statistic = np.where(informed, terms.sum((-2, -1)), 0.0)
+    return statistic[()], stats.chi2.sf(statistic, 1)[()]
+
+
+def chi_squared_table(table: ArrayLike) -> tuple[float, int, float]:
+    """(statistic, degrees of freedom, p) of one table [R, C] of counts; empty rows and columns are left out."""
+    table = np.asarray(table)
+    table = table[table.sum(1) > 0][:, table.sum(0) > 0]
+    if min(table.shape) < 2:
+        return 0.0, 0, 1.0
+    found = stats.chi2_contingency(table, correction=False)
+    return float(found.statistic), int(found.dof), float(found.pvalue)
+
+
+def fisher(table: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Fisher's exact test, two-sided: (sample odds ratio, p) of tables [..., 2, 2]; nan where the ratio is 0/0.
+
+    Exact for every count, and the one to read where `min_expected` is below 5.
+    """
+    table = _tables(table)
+    flat = table.reshape(-1, 2, 2)
+    distinct, place = np.unique(flat, axis=0, return_inverse=True)
+    p = np.array([stats.fisher_exact(t.astype(np.int64)).pvalue for t in distinct])
+    cross = flat[:, 0, 0] * flat[:, 1, 1], flat[:, 0, 1] * flat[:, 1, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = cross[0] / cross[1]
+    shape = table.shape[:-2]
+    return odds.reshape(shape)[()], p[place.ravel()].reshape(shape)[()]
+
+
+def min_expected(table: ArrayLike) -> np.ndarray:
+    """The smallest expected count of tables [..., 2, 2]; chi-squared is trusted from 5 on (Cochran 1954)."""
+    table = _tables(table)
+    total = table.sum((-2, -1))
+    least = table.sum(-1).min(-1) * table.sum(-2).min(-1)
+    return (least / np.maximum(total, 1))[()]
+
+
+def adjust(p: ArrayLike, method: str = "benjamini-hochberg") -> np.ndarray:
+    """p-values of one family [L] -> adjusted p-values: false discovery rate (1995), or Bonferroni."""
+    p = np.asarray(p, np.float64)
+    if method not in METHODS:
+        raise InputError(f"unknown correction {method!r}; choose {' or '.join(METHODS)}")
+    if not p.size:
+        return p
+    if method == "bonferroni":
+        return np.minimum(p * p.size, 1.0)
+    return stats.false_discovery_control(p.ravel(), method="bh").reshape(p.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gendered:
+    """One row per label: how often each of two groups got it, and the tests. All arrays are [L].
+
+    `image_chi2`, `image_p`: images with the label against images without, uncorrected. `token_chi2`, `token_p`: the
+    label's tokens against all other tokens of the group, Yates-corrected (quanteda's keyness). `fisher_p` is at image
+    level. `more` is 0 or 1: the group whose rate is higher (-1 where equal).
+    """
+
+    k: np.ndarray  # [L, 2]
+    n: tuple[int, int]
+    tokens: tuple[int, int]
+    image_chi2: np.ndarray
+    image_p: np.ndarray
+    token_chi2: np.ndarray
+    token_p: np.ndarray
+    fisher_p: np.ndarray
+    min_expected: np.ndarray
+    more: np.ndarray
+
+
+def gendered_labels(k1: ArrayLike, k2: ArrayLike, n1: int, n2: int, tokens: tuple[int, int] | None = None) -> Gendered:
+    """Images of group 1 and 2 with each label [L], of n1 and n2 images. `tokens`: all labels given out in each group;
+    None: the sums over these labels."""
+    k = np.stack([np.asarray(k1), np.asarray(k2)], axis=1).astype(np.int64)
+    if (k < 0).any() or (k > [n1, n2]).any():
+        row = int(np.flatnonzero(((k < 0) | (k > [n1, n2])).any(1))[0])
+        raise InputError(f"label {row} (from 0) has counts {k[row].tolist()} of {n1} and {n2} images; 0 <= k <= n")
+    tokens = (int(k[:, 0].sum()), int(k[:, 1].sum())) if tokens is None else tokens
+    if (k > list(tokens)).any():
+        raise InputError(f"a label has more tokens than its group, {tokens}; count every label that was given out")
+    image = np.stack([k, np.array([n1, n2]) - k], axis=1)  # [L, with/without, group]
+    token = np.stack([k, np.array(tokens) - k], axis=1)
+    image_chi2, image_p = chi_squared(image)
+    token_chi2, token_p = chi_squared(token, correction=True)
+    rates = k / np.maximum([n1, n2], 1)
+    more = np.where(rates[:, 0] == rates[:, 1], -1, rates.argmax(1))
+    return Gendered(
+        k, (n1, n2), tokens, image_chi2, image_p, token_chi2, token_p, fisher(image)[1], min_expected(image), more
+    )
+
+
+def top_gendered(found: Gendered, n: int = 20, by: str = "image", min_count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """For each group the rows of the n labels that most set it apart, sorted by how often the group gets them.
+
+    By chi-squared at image or token level, among labels given at least `min_count` times that the group gets more
+    often (Figure 1 of the paper: "20 most gendered labels ... sorted by absolute frequencies").
+    """
+    if by not in ("image", "token"):
+        raise InputError(f"labels are ranked by image or token, not {by!r}")
+    statistic = found.image_chi2 if by == "image" else found.token_chi2
+    shares = found.k / np.maximum(found.n if by == "image" else found.tokens, 1)
+    out = []
+    for group in (0, 1):
+        rows = np.flatnonzero((shares[:, group] > shares[:, 1 - group]) & (found.k.sum(1) >= min_count))
+        best = rows[np.argsort(-statistic[rows], kind="stable")][:n]
+        out.append(best[np.argsort(-found.k[best, group], kind="stable")])
+    return out[0], out[1]
+
+
+def _tables(table: ArrayLike) -> np.ndarray:
+    table = np.asarray(table)
+    if table.shape[-2:] != (2, 2):
+        raise InputError(f"a table of counts has shape {list(table.shape)}; it has to be [..., 2, 2]")
+    if table.dtype.kind not in "iufb" or not ((table >= 0) & (table == np.floor(table))).all():
+        raise InputError("a table of counts holds whole numbers from 0; give counts, not rates")
+    return table.astype(np.float64)

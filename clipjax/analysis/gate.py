@@ -1,0 +1,117 @@
+"""Conditions on a run's numbers, for whoever guards their own classes in CI.
+
+    rate[set=crime, race=*] > 0.05 @ lower
+
+reads: the run fails when, for any race, the lower bound of the interval of the rate of `crime` is above 0.05. The
+selector names record fields (set, class, label, threshold, ...) or group columns; `column=*` is every value. Groups
+have exactly the columns that are named: none is everybody. The part after `@` is lower, upper or value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clipjax.errors import InputError
+
+OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+SIDES = {"lower": "low", "upper": "high", "value": "value"}
+GRAMMAR = re.compile(
+    r"\s*(?P<metric>[\w@]+)\s*(\[(?P<selector>[^\]]*)\])?\s*(?P<op>>=|<=|>|<)\s*(?P<bound>[-+.\deE]+)\s*"
+    r"(@\s*(?P<side>\w+)\s*)?"
+)
+EXAMPLE = '"rate[set=crime, race=*] > 0.05 @ lower"'
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """When a record matching metric and selector has `side` `op` `bound`, the run fails."""
+
+    text: str
+    metric: str
+    selector: Mapping[str, str]
+    op: str
+    bound: float
+    side: str
+
+
+def parse(text: str) -> Condition:
+    """The condition, or InputError with the part that cannot be read."""
+    found = GRAMMAR.fullmatch(text)
+    if not found:
+        raise InputError(f"--fail-if {text!r} is not METRIC[key=value, ...] > NUMBER @ lower|upper|value, as {EXAMPLE}")
+    selector = {}
+    for part in filter(None, (p.strip() for p in (found["selector"] or "").split(","))):
+        key, equals, value = (p.strip() for p in part.partition("="))
+        if not equals or not key or not value:
+            raise InputError(f"--fail-if {text!r}: {part!r} is not key=value")
+        if key in selector:
+            raise InputError(f"--fail-if {text!r}: {key} is named twice")
+        selector[key] = value
+    side = found["side"] or "value"
+    if side not in SIDES:
+        raise InputError(f"--fail-if {text!r}: @ {side} is none of {', '.join(SIDES)}")
+    try:
+        bound = float(found["bound"])
+    except ValueError:
+        raise InputError(f"--fail-if {text!r}: {found['bound']!r} is no number") from None
+    return Condition(text.strip(), found["metric"], selector, found["op"], bound, side)
+
+
+def breaches(condition: Condition, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per record that fulfils the condition. A condition that no record can answer is an error, not a pass."""
+    named = [record for record in records if _matches(condition, record)]
+    if not named:
+        raise InputError(f"--fail-if {condition.text!r} matches nothing; {_offer(condition, records)}")
+    out = []
+    for record in named:
+        value = record.get(SIDES[condition.side])
+        if value is None:
+            if record.get("value") is None or condition.op in ("<", "<=") or condition.side != "upper":
+                continue  # undefined, or an open bound on the harmless side
+            value = float("inf")
+        if OPERATORS[condition.op](value, condition.bound):
+            out.append(f"{_describe(record)}: {condition.side} {value:.4g} {condition.op} {condition.bound:g}")
+    return out
+
+
+def _matches(condition: Condition, record: Mapping[str, Any]) -> bool:
+    group = record.get("group") or {}
+    if record.get("metric") != condition.metric:
+        return False
+    fields = {key: value for key, value in condition.selector.items() if key in record and key != "group"}
+    columns = {key: value for key, value in condition.selector.items() if key not in fields}
+    if columns.keys() != group.keys():
+        return False
+    return all(v in ("*", str(record[k])) for k, v in fields.items()) and all(
+        v in ("*", str(group[k])) for k, v in columns.items()
+    )
+
+
+def _offer(condition: Condition, records: Sequence[Mapping[str, Any]]) -> str:
+    """What could have been asked."""
+    same = [record for record in records if record.get("metric") == condition.metric]
+    if not same:
+        return f"metrics are {', '.join(sorted({str(r.get('metric')) for r in records}))}"
+    parts = []
+    for key in ("set", "class", "label", "threshold", "attribute", "classifier", "candidates"):
+        values = list(dict.fromkeys(str(r[key]) for r in same if key in r))
+        if values:
+            parts.append(f"{key}: {', '.join(values[:8])}{' ...' if len(values) > 8 else ''}")
+    grouped = sorted({"*".join((r.get("group") or {}).keys()) or "everybody" for r in same})
+    return "; ".join([*parts, f"groups: {', '.join(grouped)}"])
+
+
+def _describe(record: Mapping[str, Any]) -> str:
+    keys = [
+        k for k in record if k not in ("metric", "group", "k", "n", "value", "low", "high", "level", "method", "small")
+    ]
+    what = ", ".join(f"{k}={record[k]}" for k in keys if not isinstance(record[k], (dict, list)))
+    group = ", ".join(f"{k}={v}" for k, v in (record.get("group") or {}).items()) or "everybody"
+    count = f" {record['k']}/{record['n']}" if "k" in record and "n" in record else ""
+    bounds = [("open" if record.get(s) is None else f"{record[s]:.4g}") for s in ("low", "high")]
+    value = "undefined" if record.get("value") is None else f"{record['value']:.4g}"
+    return f"{record['metric']}[{what}] of {group}:{count} = {value} [{bounds[0]}, {bounds[1]}]"

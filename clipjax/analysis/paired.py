@@ -1,0 +1,74 @@
+"""Two class designs (or models) asked about the same images: only the images whose answer changed can tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from clipjax.analysis.intervals import check_level, interval, wilson
+from clipjax.errors import InputError
+
+
+def mcnemar(b: ArrayLike, c: ArrayLike, exact: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """McNemar's test of b (yes under A only) against c (yes under B only): (statistic, p); arrays broadcast.
+
+    Exact: the statistic is min(b, c), p the two-sided binomial probability at 1/2, as statsmodels'. Otherwise
+    chi-squared with continuity correction. Without discordant images nothing speaks against equality: p 1.
+    """
+    b, c = np.broadcast_arrays(np.asarray(b), np.asarray(c))
+    if not ((b >= 0) & (c >= 0) & (b == np.floor(b)) & (c == np.floor(c))).all():
+        raise InputError("discordant counts are whole numbers from 0")
+    n = b + c
+    if exact:
+        statistic = np.minimum(b, c)
+        return statistic[()], np.minimum(2 * stats.binom.cdf(statistic, np.maximum(n, 1), 0.5), 1.0)[()]
+    gap = np.maximum(np.abs(b - c) - 1, 0.0)
+    statistic = gap**2 / np.maximum(n, 1)
+    return statistic[()], np.where(n > 0, stats.chi2.sf(statistic, 1), 1.0)[()]
+
+
+def paired_rates(a: ArrayLike, b: ArrayLike, level: float = 0.95, method: str = "clopper-pearson") -> dict[str, Any]:
+    """a, b: bool [N], the same images in the same order -> rates of both, their paired difference B - A, McNemar.
+
+    k_a, k_b, n; low_a .. high_b by `method`; only_a, only_b (discordant counts); difference with its interval
+    (Newcombe 1998, method 10 for paired data); p (exact).
+    """
+    a, b = np.asarray(a, bool), np.asarray(b, bool)
+    if a.shape != b.shape or a.ndim != 1:
+        raise InputError(f"answers have shapes {a.shape} and {b.shape}; both are [N], image by image")
+    n, both, neither = len(a), int((a & b).sum()), int((~a & ~b).sum())
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    k_a, k_b = both + only_a, both + only_b
+    (low_a, high_a), (low_b, high_b) = interval(k_a, n, method, level), interval(k_b, n, method, level)
+    low, high = paired_difference(both, only_b, only_a, neither, level)
+    return {
+        "n": n, "k_a": k_a, "value_a": k_a / n if n else None, "low_a": float(low_a), "high_a": float(high_a),
+        "k_b": k_b, "value_b": k_b / n if n else None, "low_b": float(low_b), "high_b": float(high_b),
+        "only_a": only_a, "only_b": only_b, "difference": (k_b - k_a) / n if n else None, "low": low, "high": high,
+        "p": float(mcnemar(only_a, only_b)[1]), "level": check_level(level), "method": method,
+        "difference_method": "newcombe, paired",
+    }  # fmt: skip
+
+
+def paired_difference(both: int, first: int, second: int, neither: int, level: float = 0.95) -> tuple[float, float]:
+    """Newcombe's interval (1998, "Improved confidence intervals for the difference between binomial proportions based
+    on paired data", method 10) of (both + first) / n - (both + second) / n."""
+    n = both + first + second + neither
+    if not n:
+        return -1.0, 1.0
+    p1, p2 = (both + first) / n, (both + second) / n
+    (low1, high1), (low2, high2) = wilson(both + first, n, level), wilson(both + second, n, level)
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    # phi, the correlation of the two answers, with Newcombe's correction towards 0 where it is positive
+    cross = both * neither - first * second
+    if cross > n / 2:
+        cross -= n / 2
+    elif cross > 0:
+        cross = 0
+    phi = cross / np.sqrt(margins) if margins else 0.0
+    down = (p1 - low1) ** 2 - 2 * phi * (p1 - low1) * (high2 - p2) + (high2 - p2) ** 2
+    up = (high1 - p1) ** 2 - 2 * phi * (high1 - p1) * (p2 - low2) + (p2 - low2) ** 2
+    return float(p1 - p2 - np.sqrt(max(down, 0))), float(p1 - p2 + np.sqrt(max(up, 0)))

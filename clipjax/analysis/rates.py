@@ -1,0 +1,192 @@
+"""How often each group of people gets an answer out of a set of classes: rates with their counts, always.
+
+"Evaluating CLIP", section 2.1: an image is misclassified when its likeliest class is in a set that its truth cannot be
+in (crime-related, non-human); the rate of a group is P(class in set | group), with the group's images as denominator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import comparisons
+from clipjax.analysis.intervals import interval
+from clipjax.design import Design
+from clipjax.errors import InputError
+
+Columns = Mapping[str, np.ndarray]
+Record = dict[str, Any]
+MIN_N = 20  # a cell with fewer images is shown and marked
+MOST_CELLS = 5000
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How intervals are made and from which n on a cell is not marked as small."""
+
+    name: str = "clopper-pearson"
+    level: float = 0.95
+    min_n: int = MIN_N
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """The groups of one grouping: `groups[g]` and, for every image, the index of its group (-1: in none)."""
+
+    groups: list[dict[str, str]]
+    of: np.ndarray
+
+
+def bands(text: str, columns: Columns) -> tuple[dict[str, np.ndarray], list[str]]:
+    """ "age_band=age: 0-19=0-2|3-9|10-19; 20-59=20-29|30-39" -> {"age_band": the band of each image, "" in none}.
+
+    Several, separated by new lines or "&". The second result are notes: a line whose column is not there or whose
+    values never occur is left out, a value that does not occur is named.
+    """
+    out: dict[str, np.ndarray] = {}
+    notes: list[str] = []
+    for line in filter(None, (part.strip() for part in text.replace("&", "\n").splitlines())):
+        head, colon, body = line.partition(":")
+        name, equals, source = (part.strip() for part in head.partition("="))
+        if not colon or not equals or not name or not source:
+            raise InputError(f"bands: {line!r} is not NEW=COLUMN: BAND=value|value; BAND=value")
+        if source not in columns:
+            notes.append(f"bands: there is no column {source!r}, so no {name}")
+            continue
+        members = _members(body, source)
+        texts = columns[source].astype(str)
+        known = set(texts)
+        if not known & set(members):
+            notes.append(f"bands: no image has one of the values of {name} in column {source!r}; left out")
+            continue
+        if absent := [value for value in members if value not in known]:
+            notes.append(f"bands: no image has {source} {', '.join(absent)}")
+        out[name] = np.array([members.get(value, "") for value in texts], object)
+    return out, notes
+
+
+def _members(body: str, source: str) -> dict[str, str]:
+    """Value -> its band."""
+    found: dict[str, str] = {}
+    for entry in filter(None, (part.strip() for part in body.split(";"))):
+        band, equals, members = entry.partition("=")
+        for value in (members if equals else band).split("|"):
+            if found.setdefault(value.strip(), band.strip()) != band.strip():
+                raise InputError(f"bands: {source} {value.strip()!r} is in two bands")
+    return found
+
+
+def groupings(text: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """ "race,gender,race*gender" -> tuples of columns, everybody () first. Empty: each column, and each pair."""
+    if not text.strip():
+        return [(), *((c,) for c in columns), *itertools.combinations(columns, 2)]
+    found: list[tuple[str, ...]] = [()]
+    for entry in text.split(","):
+        names = tuple(name.strip() for name in entry.split("*") if name.strip())
+        if unknown := [name for name in names if name not in columns]:
+            raise InputError(f"groups: no column {unknown[0]!r} among {', '.join(columns) or 'none'}")
+        if names not in found:
+            found.append(names)
+    return found
+
+
+def cells(grouping: Sequence[str], columns: Columns, n: int) -> Cells:
+    """The groups that have images, in order of their values; an image with an empty value is in none."""
+    if not grouping:
+        return Cells([{}], np.zeros(n, np.int64))
+    texts = np.stack([np.asarray(columns[name]).astype(str) for name in grouping], axis=1)
+    known = (texts != "").all(1)
+    distinct, place = np.unique(texts[known], axis=0, return_inverse=True)
+    if len(distinct) > MOST_CELLS:
+        raise InputError(
+            f"groups: {'*'.join(grouping)} has {len(distinct)} cells for {n} images; group by fewer columns"
+        )
+    of = np.full(n, -1, np.int64)
+    of[known] = place.ravel()
+    return Cells([dict(zip(grouping, map(str, row), strict=True)) for row in distinct], of)
+
+
+def counts(prediction: np.ndarray, found: Cells, classes: int) -> np.ndarray:
+    """int64 [G, C]: images of each group whose answer is each class."""
+    inside = found.of >= 0
+    flat = found.of[inside] * classes + prediction[inside]
+    return np.bincount(flat, minlength=len(found.groups) * classes).reshape(len(found.groups), classes)
+
+
+def rate_records(
+    prediction: np.ndarray,
+    design: Design,
+    columns: Columns,
+    grouped: Sequence[Sequence[str]],
+    method: Method | None = None,
+) -> list[Record]:
+    """Class indices [N] -> a record per set (or class) and group, then differences and ratios against the rest.
+
+    Sets for every grouping; single classes for everybody and for single columns. `"small": true` marks a cell with
+    fewer than `method.min_n` images. A design without sets is reported class by class.
+    """
+    method = method or Method()
+    out: list[Record] = []
+    for grouping in grouped:
+        found = cells(grouping, columns, len(prediction))
+        out += tally_records(counts(prediction, found, len(design.classes)), found.groups, design, method)
+    for grouping in grouped:
+        if len(grouping) == 1:
+            found = cells(grouping, columns, len(prediction))
+            out += against_rest(counts(prediction, found, len(design.classes)), found.groups, design, method)
+    return out
+
+
+def tally_records(tally: np.ndarray, groups: list[dict[str, str]], design: Design, method: Method) -> list[Record]:
+    """[G, C] counts of one grouping -> rate records, sets first; single classes only up to one column."""
+    n = tally.sum(1)
+    kinds = [({"set": name}, tally[:, design.members(name)].sum(1)) for name in design.sets]
+    if len(groups[0]) <= 1:
+        kinds += [({"class": name}, tally[:, c]) for c, name in enumerate(design.names)]
+    out = []
+    for what, k in kinds:
+        low, high = interval(k, n, method.name, method.level, method.seed)
+        for g, group in enumerate(groups):
+            record = what | {"group": group} | _rate(int(k[g]), int(n[g]), float(low[g]), float(high[g]), method)
+            out.append({"metric": "rate"} | record)
+    return out
+
+
+def _rate(k: int, n: int, low: float, high: float, method: Method) -> Record:
+    found = {
+        "k": k, "n": n, "value": k / n if n else None, "low": low, "high": high, "level": method.level,
+        "method": method.name,
+    }  # fmt: skip
+    return found | ({"small": True} if n < method.min_n else {})
+
+
+def against_rest(tally: np.ndarray, groups: list[dict[str, str]], design: Design, method: Method) -> list[Record]:
+    """Difference and ratio of each group's set rates against all other images that have a value in the column."""
+    n = tally.sum(1)
+    out = []
+    for name in design.sets if len(groups) > 1 else ():
+        k = tally[:, design.members(name)].sum(1)
+        pairs = (k, n, k.sum() - k, n.sum() - n)
+        both = {
+            "rate_difference": comparisons.difference(*pairs, level=method.level),
+            "rate_ratio": comparisons.ratio(*pairs, level=method.level),
+        }
+        for metric, found in both.items():
+            for g, group in enumerate(groups):
+                out.append({
+                    "metric": metric, "set": name, "group": group, "against": "the rest", "k": int(k[g]),
+                    "n": int(n[g]), "k_rest": int(pairs[2][g]), "n_rest": int(pairs[3][g]),
+                    "value": _finite(found.value[g]), "low": _finite(found.low[g]), "high": _finite(found.high[g]),
+                    "level": method.level, "method": found.method,
+                } | ({"small": True} if min(n[g], pairs[3][g]) < method.min_n else {}))  # fmt: skip
+    return out
+
+
+def _finite(x: float) -> float | None:
+    """JSON has neither nan nor infinity: null is undefined (value) or open (bound)."""
+    return float(x) if np.isfinite(x) else None

@@ -1,0 +1,328 @@
+"""Class designs: which classes a model may answer with, how it is asked, and which sets of classes are counted.
+
+A design is a small YAML file, and it is the experiment ("Evaluating CLIP", section 2.1: "class design has the potential
+to be a key factor determining both the model performance and the unwanted biases").
+
+    name: fairface-default
+    templates: ["a photo of a {}."]
+    classes:
+      - {name: "Black man", sets: [person], race: Black, gender: Male}
+      - {name: thief, prompt: "a thief", sets: [crime]}
+      - orangutan
+
+`extends: NAME`, `add: [child]` and `drop: [animal]` make one design out of another.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from clipjax.errors import InputError
+
+TEMPLATE = "a photo of a {}."
+KEYS = ("name", "note", "extends", "templates", "classes", "add", "drop")
+LARGEST = 4 << 20  # bytes of a design file: thousands of classes are some 100 kB
+SCHWEMMER = {"Google": "wiki_img_labels", "Amazon": "wiki_img_labels_awsrek", "Microsoft": "wiki_img_labels_macv"}
+
+
+@dataclasses.dataclass(frozen=True)
+class DesignClass:
+    """One class: `texts` go into the templates (several are averaged); attributes say what it means (race: Black)."""
+
+    name: str
+    texts: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        object.__setattr__(self, "texts", tuple(self.texts) or (self.name,))
+        object.__setattr__(self, "sets", tuple(self.sets))
+        if not self.name.strip() or not all(text.strip() for text in self.texts):
+            raise InputError(f"class {self.name!r} is empty or asks with an empty text; remove it or name it")
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """Classes in order (the index of a prediction), templates they are asked with, and a note for the reader."""
+
+    name: str
+    classes: tuple[DesignClass, ...]
+    templates: tuple[str, ...] = (TEMPLATE,)
+    note: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "templates", tuple(self.templates))
+        if not self.classes:
+            raise InputError(f"design {self.name} has no classes; name at least one")
+        if not self.templates:
+            raise InputError(f'design {self.name} has no templates; for example "{TEMPLATE}"')
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise InputError(
+                    f"design {self.name}: template {template!r} needs exactly one {{}}, where the class name goes"
+                )
+        seen: set[str] = set()
+        for c in self.classes:
+            if c.name in seen:
+                raise InputError(f"design {self.name}: class {c.name!r} comes twice; two equal classes would share")
+            seen.add(c.name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names [C]."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def sets(self) -> dict[str, tuple[str, ...]]:
+        """Set -> its classes, sets in the order they appear."""
+        found: dict[str, list[str]] = {}
+        for c in self.classes:
+            for name in c.sets:
+                found.setdefault(name, []).append(c.name)
+        return {name: tuple(members) for name, members in found.items()}
+
+    def members(self, name: str) -> np.ndarray:
+        """bool [C]: which classes belong to the set."""
+        if name not in self.sets:
+            raise InputError(f"design {self.name} has no set {name!r}; it has {', '.join(self.sets) or 'none'}")
+        return np.array([name in c.sets for c in self.classes])
+
+    def attribute(self, key: str) -> tuple[str | None, ...]:
+        """What each class means in column `key` [C]; None where it says nothing."""
+        return tuple(c.attributes.get(key) for c in self.classes)
+
+    def prompts(self) -> list[list[str]]:
+        """Per class: every text in every template."""
+        return [[t.replace("{}", text) for text in c.texts for t in self.templates] for c in self.classes]
+
+    def manifest(self) -> dict[str, Any]:
+        """All of it as JSON, prompts after templates."""
+        classes = [
+            {"name": c.name, "texts": list(c.texts), "prompts": prompts, "sets": list(c.sets)}
+            | ({"attributes": dict(c.attributes)} if c.attributes else {})
+            for c, prompts in zip(self.classes, self.prompts(), strict=True)
+        ]
+        return {"name": self.name, "note": self.note, "templates": list(self.templates), "classes": classes}
+
+    @staticmethod
+    def from_manifest(found: Mapping[str, Any]) -> Design:
+        """The design of `manifest()`."""
+        classes = [
+            DesignClass(c["name"], tuple(c["texts"]), tuple(c["sets"]), dict(c.get("attributes", {})))
+            for c in found["classes"]
+        ]
+        return Design(found["name"], tuple(classes), tuple(found["templates"]), found.get("note", ""))
+
+    @property
+    def sha256(self) -> str:
+        """Of `manifest()` without its note: what was asked, not what was said about it."""
+        asked = {key: value for key, value in self.manifest().items() if key != "note"}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    def add(self, classes: Iterable[str | DesignClass]) -> Design:
+        """With more classes at the end; the name says so: `fairface-default+child`."""
+        added = [c if isinstance(c, DesignClass) else DesignClass(c) for c in classes]
+        name = "+".join([self.name, *(c.name for c in added)])
+        return dataclasses.replace(self, name=name, classes=(*self.classes, *added))
+
+    def drop(self, names: Iterable[str]) -> Design:
+        """Without these classes: `fairface-default-animal`."""
+        names = list(names)
+        for name in names:
+            if name not in self.names:
+                raise InputError(f"design {self.name} has no class {name!r}{_nearest(name, self.names)}")
+        kept = tuple(c for c in self.classes if c.name not in names)
+        return dataclasses.replace(self, name="-".join([self.name, *names]), classes=kept)
+
+    def ask(self, templates: Sequence[str]) -> Design:
+        """The same classes asked with other templates."""
+        return dataclasses.replace(self, templates=tuple(templates))
+
+
+def of_classes(names: Sequence[str], templates: Sequence[str] = (TEMPLATE,), name: str = "classes") -> Design:
+    """A plain list of class names as a design without sets."""
+    return Design(name, tuple(DesignClass(n) for n in names), tuple(templates))
+
+
+def load(text: str) -> Design:
+    """A path to a .yaml, a shipped name, either with `+class` added, or `schwemmer:PATH` to mc_data.tsv."""
+    if text.startswith("schwemmer:"):
+        return platform_labels(Path(text.removeprefix("schwemmer:")))
+    if Path(text).suffix in (".yaml", ".yml"):
+        return _read(Path(text), ())
+    base, *added = text.split("+")
+    design = _read(_find(base.strip()), ())
+    return design.add(a.strip() for a in added) if added else design
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> file of every design that comes with clipjax, from a clone and from a wheel."""
+    package = Path(__file__).parent
+    for folder in (package / "configs" / "designs", package.parent / "configs" / "designs"):
+        if folder.is_dir():
+            return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def variants(
+    design: Design,
+    add: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    templates: Sequence[str] = (),
+    subsets: int = 1,
+) -> list[Design]:
+    """The design itself, then every subset of up to `subsets` of the additions and of the removals, each of them
+    asked with each template alone where templates are given."""
+    if subsets < 1:
+        raise InputError(f"subsets={subsets} is not positive")
+    found = [design]
+    for size in range(1, subsets + 1):
+        found += [design.add(group) for group in itertools.combinations(add, size)]
+        found += [design.drop(group) for group in itertools.combinations(drop, size)]
+    if templates:
+        found = [dataclasses.replace(d.ask([t]), name=f"{d.name} | {t}") for t in templates for d in found]
+    return found
+
+
+def platform_labels(path: Path) -> Design:
+    """The labels that Google, Amazon and Microsoft returned for Schwemmer et al.'s portraits, combined (311)."""
+    per_platform = {platform: {label for row in rows for label in row} for platform, rows in read_labels(path).items()}
+    labels = sorted(set().union(*per_platform.values()))
+    classes = [
+        DesignClass(
+            label, attributes={"platforms": ", ".join(p for p, found in per_platform.items() if label in found)}
+        )
+        for label in labels
+    ]
+    counts = ", ".join(f"{platform} {len(found)}" for platform, found in per_platform.items())
+    note = (
+        f"{len(labels)} labels returned by commercial services for portraits of Members of Congress ({counts}), from "
+        "the replication material of Schwemmer et al. (2020). How the paper asked for them (templates) is not known."
+    )
+    return Design("platform-labels", tuple(classes), note=note)
+
+
+def read_labels(path: Path) -> dict[str, list[set[str]]]:
+    """mc_data.tsv -> platform -> per portrait the labels it returned, lower case."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not readable as a tab-separated table ({error})") from error
+    columns = rows[0].keys() if rows else ()
+    if missing := [column for column in SCHWEMMER.values() if column not in columns]:
+        raise InputError(f"{path} has no column {missing[0]!r}; take mc_data.tsv of the replication material")
+    out = {}
+    for platform, column in SCHWEMMER.items():
+        cells = [(row[column] or "").strip() for row in rows]
+        separator = max(";|,", key=lambda s: sum(cell.count(s) for cell in cells))
+        found = [{part.strip().lower() for part in cell.split(separator)} - {"", "na"} for cell in cells]
+        if not any(found):
+            raise InputError(f"{path}: column {column!r} holds no labels")
+        out[platform] = found
+    return out
+
+
+def _find(name: str) -> Path:
+    if name in shipped():
+        return shipped()[name]
+    raise InputError(
+        f"unknown class design {name!r}{_nearest(name, shipped())}; shipped ones are {', '.join(shipped())}, and your "
+        "own is a path that ends in .yaml"
+    )
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> Design:
+    if path.resolve() in above:
+        raise InputError(f"{path}: extends itself by way of {' and '.join(p.name for p in above)}")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: {path.stat().st_size} bytes are no class design")
+        text = path.read_text(encoding="utf-8")
+        found = yaml.load(text, Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a class design ({error})") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: a class design is a mapping with `name` and `classes`")
+    if unknown := [key for key in found if key not in KEYS]:
+        raise InputError(
+            f"{path}: unknown key {unknown[0]!r}{_nearest(str(unknown[0]), KEYS)}; known: {', '.join(KEYS)}"
+        )
+    try:
+        return _build(path, found, (*above, path.resolve()))
+    except InputError as error:
+        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+
+
+def _build(path: Path, found: dict[str, Any], above: tuple[Path, ...]) -> Design:
+    name = str(found.get("name", path.stem))
+    note = str(found.get("note", "")).strip()
+    templates = _texts(found.get("templates"), "templates")
+    if base := found.get("extends"):
+        beside = path.parent / f"{base}.yaml"
+        parent = _read(beside if beside.exists() else _find(str(base)), above)
+        kept = parent.drop(_texts(found.get("drop"), "drop")) if found.get("drop") else parent
+        classes = [*kept.classes, *_classes(found, "classes"), *_classes(found, "add")]
+        return Design(name, tuple(classes), tuple(templates) or parent.templates, note or parent.note)
+    if "drop" in found:
+        raise InputError("`drop` needs `extends`: there is nothing to drop from")
+    return Design(name, (*_classes(found, "classes"), *_classes(found, "add")), tuple(templates) or (TEMPLATE,), note)
+
+
+def _classes(found: dict[str, Any], key: str) -> tuple[DesignClass, ...]:
+    listed = found.get(key) or []
+    if not isinstance(listed, list):
+        raise InputError(f"`{key}` is a list of classes, not {type(listed).__name__}")
+    return tuple(_class(entry, f"{key}[{i}]") for i, entry in enumerate(listed))
+
+
+def _class(entry: Any, where: str) -> DesignClass:
+    if isinstance(entry, str):
+        return DesignClass(entry)
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise InputError(
+            f"{where} is {entry!r}: a class is a text or a mapping with `name` (quote yes, no and numbers)"
+        )
+    rest = {key: value for key, value in entry.items() if key not in ("name", "prompt", "prompts", "sets")}
+    if odd := [key for key, value in rest.items() if isinstance(value, (dict, list)) or value is None]:
+        raise InputError(f"{where} ({entry['name']}): {odd[0]!r} is no single value")
+    texts = _texts(entry.get("prompts", entry.get("prompt")), f"{where} prompt")
+    sets = _texts(entry.get("sets"), f"{where} sets")
+    return DesignClass(entry["name"], tuple(texts), tuple(sets), {str(k): str(v) for k, v in rest.items()})
+
+
+def _texts(value: Any, where: str) -> list[str]:
+    if value is None:
+        return []
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(v, str) for v in listed):
+        raise InputError(f"`{where}` is {value!r}: give a text or a list of texts (quote yes, no and numbers)")
+    return listed
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: nine lines of them can stand for a billion classes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError(f"aliases (*name) are not read, line {self.peek_event().start_mark.line + 1}")
+        return super().compose_node(parent, index)

@@ -1,0 +1,193 @@
+"""Attributes: how well race, gender and age as annotators perceived them are told, and for whom.
+
+The figures of OpenAI's model card ("accuracy >96% across all races for gender ..., ~93% for racial classification and
+~63% for age") are linear probes, and race is White against Non-White (CLIP paper, section 7.1, Tables 3 to 5). Accuracy
+over all classes, the binary reading and recall per class are three statistics; each record says which it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from clipjax import design, parallel
+from clipjax.analysis import intervals, rates
+from clipjax.data.source import Source
+from clipjax.design import Design
+from clipjax.errors import InputError
+from clipjax.probes import linear, zeroshot
+from clipjax.runs import designs, sources
+from clipjax.runs.config import words
+from clipjax.runs.job import Job
+from clipjax.runs.result import Result, picture_columns
+
+CLASSIFIERS = ("zero-shot", "linear")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """`designs[column]`: the classes of one attribute; `labels[column]` [N] index them. `train` only for linear."""
+
+    task: sources.Task
+    designs: dict[str, Design]
+    labels: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray]
+    grouped: list[tuple[str, ...]]
+    train: sources.Task | None
+
+    @property
+    def source(self) -> Source:
+        """What predictions are about."""
+        return self.task.source
+
+
+def load(config: Any) -> Task:
+    """The pictures with their attributes, and for a linear probe a training part."""
+    chosen = words(config.classifier)
+    if unknown := [c for c in chosen if c not in CLASSIFIERS] or not chosen:
+        raise InputError(f"classifier={config.classifier}: {unknown} is none of {', '.join(CLASSIFIERS)}")
+    found = dict(part.partition("=")[::2] for part in words(config.attributes))
+    if not found or not all(found.values()):
+        raise InputError(f"attributes={config.attributes!r} is not COLUMN=DESIGN,... as race=fairface-race")
+    asked = {column: design.load(name) for column, name in found.items()}
+    task = designs.source_of(config, config.data.split)
+    columns = designs.group_columns(config, task.source)
+    labels = {column: labels_of(task.source, column, d) for column, d in asked.items()}
+    _binary(config, asked)
+    train = designs.source_of(config, config.train_split) if "linear" in chosen else None
+    if train is not None:
+        for column, d in asked.items():
+            labels_of(train.source, column, d)
+        if train.source.fingerprint == task.source.fingerprint:
+            raise InputError(f"{task.source.name}: training and test part are the same pictures; set train_split")
+    return Task(task, asked, labels, columns, rates.groupings(config.groups, list(columns)), train)
+
+
+def labels_of(source: Source, column: str, asked: Design) -> np.ndarray:
+    """The class of every picture by its value in `column`; the design's attribute of that name says which is which."""
+    if column not in source.table:
+        raise InputError(f"{source.name} has no column {column!r}; name it in data.group_columns")
+    values = asked.attribute(column)
+    if None in values:
+        raise InputError(f"design {asked.name}: class {asked.names[values.index(None)]!r} does not say its {column}")
+    place = {value: c for c, value in enumerate(values)}
+    texts = [str(v) for v in source.table[column]]
+    if unknown := sorted({t for t in texts if t not in place}):
+        raise InputError(
+            f"{source.name}: {column} {unknown[0]!r} is no class of design {asked.name}: {', '.join(place)}"
+        )
+    return np.array([place[t] for t in texts], np.int64)
+
+
+def run(job: Job, task: Task) -> Result:
+    """Predictions of every attribute by every classifier, and what they are worth by group."""
+    config, chosen = job.config, words(job.config.classifier)
+    predicted: dict[tuple[str, str], np.ndarray] = {}
+    extra: dict[str, Any] = {}
+    if "zero-shot" in chosen:
+        encoded = job.image_features(task.source)
+        for (column, _), w in zip(task.designs.items(), designs.weights(job, list(task.designs.values())), strict=True):
+            predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, job.model.scale).argmax(1)
+    if "linear" in chosen:
+        encoded, found, extra = _linear(job, task)
+        predicted |= found
+    rows = encoded.rows
+    columns = {name: values[rows] for name, values in task.columns.items()}
+    method, binary = designs.method_of(config), _binary(config, task.designs)
+    records, table = [], picture_columns(task.task, rows) | columns
+    for (column, classifier), prediction in predicted.items():
+        asked, label = task.designs[column], task.labels[column][rows]
+        head = {"attribute": column, "classifier": classifier}
+        records += attribute_records(head, prediction, label, asked, columns, task.grouped, method, binary.get(column))
+        names = np.array(asked.attribute(column), object)
+        table[f"prediction_{column}_{classifier.replace('-', '_')}"] = names[prediction]
+    manifest = {"attributes": {column: d.manifest() for column, d in task.designs.items()}}
+    return Result(records, table, encoded.skipped, manifest, extra)
+
+
+def attribute_records(
+    head: dict[str, str],
+    prediction: np.ndarray,
+    label: np.ndarray,
+    asked: Design,
+    columns: rates.Columns,
+    grouped: Sequence[Sequence[str]],
+    method: rates.Method,
+    positive: str | None,
+) -> list[dict[str, Any]]:
+    """top1 over all classes by group, its unweighted mean over each column's groups, recall per class, and the
+    binary reading: the likeliest of all classes, then `positive` against every other."""
+    values = np.array(asked.attribute(head["attribute"]), object)
+    right = prediction == label
+    readings = {f"{len(values)}-way": right}
+    if positive is not None:
+        chosen = values.tolist().index(positive)
+        readings[f"binary {positive}/Non-{positive}"] = (prediction == chosen) == (label == chosen)
+    out = []
+    for reading, hits in readings.items():
+        for grouping in grouped:
+            found = rates.cells(grouping, columns, len(hits))
+            inside = found.of >= 0
+            n = np.bincount(found.of[inside], minlength=len(found.groups))
+            k = np.bincount(found.of[inside], hits[inside], minlength=len(found.groups)).astype(np.int64)
+            for g, group in enumerate(found.groups):
+                out.append(head | {"metric": "top1", "reading": reading, "group": group} | _rate(k[g], n[g], method))
+            if len(grouping) == 1 and len(n) > 1:
+                out.append(head | _mean(reading, grouping[0], k, n, method))
+    for c, value in enumerate(values):
+        n = int((label == c).sum())
+        if n:
+            k = int((right & (label == c)).sum())
+            out.append(head | {"metric": "recall", "class": value, "group": {}} | _rate(k, n, method))
+    return [{"metric": record.pop("metric")} | record for record in out]
+
+
+def _rate(k: int, n: int, method: rates.Method) -> dict[str, Any]:
+    low, high = intervals.interval(k, n, method.name, method.level, method.seed)
+    found = {"k": int(k), "n": int(n), "value": float(k / n), "low": float(low), "high": float(high)}
+    return found | {"level": method.level, "method": method.name} | ({"small": True} if n < method.min_n else {})
+
+
+def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.Method) -> dict[str, Any]:
+    """The paper's column "Average": groups weigh the same whatever their size."""
+    shares = k / n
+    drawn = np.random.default_rng(method.seed).binomial(n, shares, (intervals.RESAMPLES, len(n))) / n
+    low, high = intervals.percentile(drawn.mean(1), method.level)
+    return {
+        "metric": "top1_mean_of_groups", "reading": reading, "over": over, "groups": len(n), "group": {},
+        "n": int(n.sum()), "value": float(shares.mean()), "low": low, "high": high, "level": method.level,
+        "method": "bootstrap within groups",
+    }  # fmt: skip
+
+
+def _linear(job: Job, task: Task):
+    """One logistic regression per attribute on the features before the projection (CLIP paper, A.3)."""
+    assert task.train is not None
+    config, mesh = job.config, parallel.data_mesh(jax.local_devices())
+    train, test = job.image_features(task.train.source, config.feature), job.image_features(task.source, config.feature)
+    found, extra = {}, {"feature": config.feature, "n_train": len(train.rows), "C": {}}
+    for column, asked in task.designs.items():
+        y, classes = labels_of(task.train.source, column, asked)[train.rows], len(asked.classes)
+        if config.C > 0:
+            w, b = linear.fit(train.values, y, config.C, config.max_iter, classes=classes, mesh=mesh)
+            extra["C"][column] = config.C
+        else:
+            fitted = linear.sweep(
+                train.values, y, None, classes=classes, seed=config.seed, max_iter=config.max_iter, mesh=mesh
+            )
+            w, b, extra["C"][column] = fitted.weights, fitted.bias, fitted.C
+        found[column, "linear"] = linear.scores(test.values, w, b).argmax(1)
+    return test, found, extra
+
+
+def _binary(config: Any, asked: dict[str, Design]) -> dict[str, str]:
+    """{"race": "White"}"""
+    found = dict(part.partition("=")[::2] for part in words(config.binary))
+    for column, value in found.items():
+        if column not in asked or value not in asked[column].attribute(column):
+            raise InputError(f"binary={config.binary!r}: {value!r} is no class of the attribute {column!r}")
+    return found

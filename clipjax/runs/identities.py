@@ -1,0 +1,102 @@
+"""Identities: how much is given away when a model is asked for people's names, over growing lists of candidates.
+
+Table 1 of "Evaluating CLIP". Names are the user's own (CelebA's were never released, none are shipped); only totals are
+reported, and nothing that is written says who anybody is. Face recognition is always out of scope (OpenAI's card).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis.intervals import interval
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+from clipjax.probes import zeroshot
+from clipjax.progress import say
+from clipjax.runs import designs, sources
+from clipjax.runs.config import words
+from clipjax.runs.job import Job
+from clipjax.runs.result import Result
+
+NOTICE = (
+    "OpenAI's model card: use for surveillance and facial recognition is always out of scope. This probe measures how "
+    "much a model gives away; only totals are kept"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """`order`: the people in a seeded order; the first `size` of them are that size's candidates."""
+
+    task: sources.Task
+    sizes: tuple[int, ...]
+    order: np.ndarray
+    templates: tuple[str, ...]
+
+    @property
+    def source(self) -> Source:
+        """Pictures whose labels are names."""
+        return self.task.source
+
+
+def load(config: Any) -> Task:
+    """Labelled pictures and nested candidate lists."""
+    say(NOTICE)
+    task = designs.source_of(config, config.data.split)
+    if not task.classes or "label" not in task.source.table:
+        raise InputError(
+            f"{task.source.name} has no names: bring your own, with --config.data.options=names=FILE (celeba: identity,"
+            "name) or --config.data.label_column=COLUMN (csv)"
+        )
+    people = len(task.classes)
+    try:
+        sizes = tuple(sorted({int(s) for s in words(config.sizes)}))
+    except ValueError as error:
+        raise InputError(f"sizes={config.sizes!r}: {error}; for example 100,1000,2000") from error
+    if not sizes or sizes[0] < 2:
+        raise InputError(f"sizes={config.sizes!r}: numbers of candidates from 2 on, for example 100,1000,2000")
+    if sizes[0] > people:
+        raise InputError(f"{task.source.name} names {people} people, fewer than the smallest of sizes={config.sizes}")
+    if too_large := [s for s in sizes if s > people]:
+        say(f"{people} people are named: candidate lists of {', '.join(map(str, too_large))} are left out")
+    order = np.random.default_rng(config.seed).permutation(people)
+    templates = sources.templates_of(config.templates) or zeroshot.DEFAULT_TEMPLATES
+    return Task(task, tuple(s for s in sizes if s <= people), order, templates)
+
+
+def run(job: Job, task: Task) -> Result:
+    """Accuracy over the same pictures with ever more candidates, and over every candidate list's own pictures."""
+    people = task.order[: task.sizes[-1]]
+    weights = job.class_weights([[task.task.classes[p]] for p in people], task.templates)
+    encoded = job.image_features(task.source)
+    place = np.full(len(task.order), -1, np.int64)
+    place[people] = np.arange(len(people))
+    truth = place[np.asarray(task.source.table["label"])[encoded.rows]]
+    scores = zeroshot.normalise(encoded.values) @ weights.T
+    records, columns = [], {"file": task.source.table["file"][encoded.rows]}
+    for size in task.sizes:
+        asked = truth >= 0
+        own = np.where(asked, truth, 0)
+        against = scores[:, :size]
+        rank = (against > scores[np.arange(len(own)), own][:, None]).sum(1) + 1
+        columns[f"rank_{size}"] = np.where(asked & (truth < size), rank, 0).astype(np.int32)
+        fixed = f"of the first {task.sizes[0]} people"
+        for images, inside in ((fixed, truth < task.sizes[0]), ("of these candidates", truth < size)):
+            chosen = asked & inside
+            for top in (1, 5):
+                if chosen.any() and top < size:
+                    hits = int((rank[chosen] <= top).sum())
+                    records.append(_record(top, size, images, hits, int(chosen.sum()), job.config))
+    design = {"name": "identities", "templates": list(task.templates), "candidates": list(task.sizes)}
+    return Result(records, columns, encoded.skipped, design, {"notice": NOTICE, "people": len(people)})
+
+
+def _record(top: int, size: int, images: str, k: int, n: int, config: Any) -> dict[str, Any]:
+    low, high = interval(k, n, config.method, config.level, config.seed)
+    return {
+        "metric": f"top{top}", "candidates": size, "images": images, "group": {}, "k": k, "n": n, "value": k / n,
+        "low": float(low), "high": float(high), "level": config.level, "method": config.method,
+    }  # fmt: skip

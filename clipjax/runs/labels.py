@@ -1,0 +1,129 @@
+"""Labels: CLIP as a multi-label classifier over portraits, and which labels go to men and which to women.
+
+"Evaluating CLIP", section 2.1, after Schwemmer et al. (2020): every label whose probability reaches a threshold counts
+as returned; labels are compared between two groups by chi-squared. With K labels a uniform answer gives each 1/K, and
+at most 1/threshold labels can be returned for one image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import association, rates
+from clipjax.analysis.intervals import interval
+from clipjax.errors import InputError
+from clipjax.probes import zeroshot
+from clipjax.progress import say
+from clipjax.runs import designs
+from clipjax.runs.config import words
+from clipjax.runs.job import Job
+from clipjax.runs.result import Result, picture_columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(designs.DesignTask):
+    """With the contrasted column, its two values, and the thresholds."""
+
+    contrast: str = ""
+    sides: tuple[str, str] = ("", "")
+    thresholds: tuple[float, ...] = ()
+
+
+def load(config: Any) -> Task:
+    """The portraits, the labels, and the two groups that are compared."""
+    base = designs.load(config)
+    try:
+        thresholds = tuple(float(t) for t in words(config.thresholds))
+    except ValueError as error:
+        raise InputError(f"thresholds={config.thresholds!r}: {error}; for example 0.005,0.04") from error
+    if not thresholds or not all(0 < t < 1 for t in thresholds):
+        raise InputError(f"thresholds={config.thresholds!r}: probabilities between 0 and 1, for example 0.005,0.04")
+    column, _, order = config.contrast.partition("=")
+    if column not in base.columns:
+        raise InputError(
+            f"contrast={config.contrast!r}: no column {column!r} among {', '.join(base.columns) or 'none'}"
+        )
+    there = sorted({v for v in base.columns[column].tolist() if v})
+    sides = tuple(words(order, "|")) or tuple(there)
+    if len(sides) != 2 or not set(sides) <= set(there):
+        raise InputError(
+            f"contrast={config.contrast!r} needs two values, as {column}=F|M; there are {', '.join(there)}"
+        )
+    return Task(base.task, base.design, base.columns, base.grouped, column, (sides[0], sides[1]), thresholds)
+
+
+def run(job: Job, task: Task) -> Result:
+    """Probabilities of every label for every portrait; rates and tests at each threshold."""
+    (weights,) = designs.weights(job, [task.design])
+    encoded = job.image_features(task.source)
+    probabilities = zeroshot.probabilities(encoded.values, weights, job.model.scale)
+    columns = {name: values[encoded.rows] for name, values in task.columns.items()}
+    table = picture_columns(task.task, encoded.rows) | columns
+    best = probabilities.argmax(1)
+    table["prediction"] = np.array(task.design.names, object)[best]
+    table["probability"] = probabilities[np.arange(len(best)), best]
+    table["probabilities"] = probabilities
+    side = columns[task.contrast]
+    if left := int((~np.isin(side, task.sides)).sum()):
+        say(f"{left} pictures are in neither of {' and '.join(task.sides)}; they count in no comparison")
+    records = []
+    for threshold in task.thresholds:
+        records += label_records(
+            probabilities, side, task.sides, task.contrast, task.design.names, threshold, designs.method_of(job.config)
+        )
+    extra = {"contrast": task.contrast, "sides": list(task.sides), "thresholds": list(task.thresholds)}
+    return Result(records, table, encoded.skipped, task.design.manifest(), extra)
+
+
+def label_records(
+    probabilities: np.ndarray,
+    side: np.ndarray,
+    sides: tuple[str, str],
+    column: str,
+    names: tuple[str, ...],
+    threshold: float,
+    method: rates.Method,
+) -> list[dict[str, Any]]:
+    """Per label: its rate in both groups, and chi-squared at image level and at token level, each adjusted for the
+    number of labels; then how many labels an image gets."""
+    returned = probabilities >= threshold
+    counted = [returned[side == s] for s in sides]
+    n = [len(c) for c in counted]
+    k = [c.sum(0) for c in counted]
+    out: list[dict[str, Any]] = []
+    for s, group in enumerate(sides):
+        low, high = interval(k[s], n[s], method.name, method.level, method.seed)
+        for c, name in enumerate(names):
+            out.append({
+                "metric": "label_rate", "label": name, "threshold": threshold, "group": {column: group},
+                "k": int(k[s][c]), "n": n[s], "value": float(k[s][c] / n[s]), "low": float(low[c]),
+                "high": float(high[c]), "level": method.level, "method": method.name,
+            } | ({"small": True} if n[s] < method.min_n else {}))  # fmt: skip
+    found = association.gendered_labels(k[0], k[1], n[0], n[1])
+    given = np.flatnonzero(found.k.sum(1) > 0)  # a label nobody got is no test
+    families = (
+        ("images", "chi_squared", False, found.image_chi2, found.image_p),
+        ("tokens", "chi_squared", True, found.token_chi2, found.token_p),
+        ("images", "fisher", False, None, found.fisher_p),
+    )
+    for denominator, test, correction, statistic, p in families:
+        bh, bonferroni = association.adjust(p[given]), association.adjust(p[given], "bonferroni")
+        for i, c in enumerate(given):
+            out.append({
+                "metric": test, "label": names[c], "threshold": threshold, "denominator": denominator,
+                "correction": correction, "n": int(sum(n) if denominator == "images" else sum(found.tokens)),
+                "value": None if statistic is None else float(statistic[c]), "p": float(p[c]),
+                "p_benjamini_hochberg": float(bh[i]), "p_bonferroni": float(bonferroni[i]), "labels": len(given),
+                "min_expected": float(found.min_expected[c]),
+                "more": sides[found.more[c]] if found.more[c] >= 0 else None,
+            })  # fmt: skip
+    for s, group in enumerate(sides):
+        mean = float(counted[s].sum(1).mean()) if n[s] else None
+        out.append({
+            "metric": "labels_per_image", "threshold": threshold, "group": {column: group}, "n": n[s], "value": mean,
+            "tokens": int(k[s].sum()),
+        })  # fmt: skip
+    return out

@@ -1,0 +1,113 @@
+"""Rates: how often each group of people is given a class out of each set of the class design.
+
+The denigration probe of "Evaluating CLIP" (section 2.1, Tables 2 and 3) is this probe with the FairFace design over
+FairFace; any table of pictures with group columns and any design work the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+
+from clipjax import design
+from clipjax.analysis import rates
+from clipjax.analysis.intervals import interval
+from clipjax.analysis.sweep import sweep_designs
+from clipjax.errors import InputError
+from clipjax.probes import zeroshot
+from clipjax.runs import designs, sources
+from clipjax.runs.config import words
+from clipjax.runs.job import Job
+from clipjax.runs.result import Result, picture_columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(designs.DesignTask):
+    """With the variants of the design that are swept, the design itself first; empty without a sweep."""
+
+    variants: list[design.Design] = dataclasses.field(default_factory=list)
+
+
+def load(config: Any) -> Task:
+    """The pictures, the design, its variants and the groups."""
+    base = designs.load(config)
+    sweep = config.sweep
+    templates = sources.templates_of(sweep.templates)
+    add, drop = words(sweep.add), words(sweep.drop)
+    variants = design.variants(base.design, add, drop, templates, sweep.subsets) if (*add, *drop, *templates) else []
+    if len(variants) > sweep.most:
+        raise InputError(f"the sweep makes {len(variants)} designs, more than sweep.most={sweep.most}")
+    return Task(base.task, base.design, base.columns, base.grouped, variants)
+
+
+def run(job: Job, task: Task) -> Result:
+    """The likeliest class of every picture, counted by set and group."""
+    weights = designs.weights(job, [task.design, *task.variants])
+    encoded = job.image_features(task.source)
+    probabilities = zeroshot.probabilities(encoded.values, weights[0], job.model.scale)
+    best = probabilities.argmax(1)  # the first of equals
+    columns = {name: values[encoded.rows] for name, values in task.columns.items()}
+    method = designs.method_of(job.config)
+    records = rates.rate_records(best, task.design, columns, task.grouped, method)
+    table = picture_columns(task.task, encoded.rows) | columns
+    table["prediction"] = np.array(task.design.names, object)[best]
+    table["probability"] = probabilities[np.arange(len(best)), best]
+    table["probabilities"] = probabilities
+    extra: dict[str, Any] = {"groups": ["*".join(g) for g in task.grouped]}
+    if task.variants:
+        rows = _swept(encoded.values, task.variants, weights[1:], columns, method)
+        job.out.write_text("tables/sweep.csv", _csv(rows))
+        records += _ranges(rows)
+        extra["sweep"] = [{"name": d.name, "sha256": d.sha256} for d in task.variants]
+    return Result(records, table, encoded.skipped, task.design.manifest(), extra)
+
+
+def _swept(features, variants, weights, columns, method: rates.Method) -> list[dict[str, Any]]:
+    """A row per design, set and group (everybody and single columns): one matrix product for all of them."""
+    rows = []
+    for grouping in [(), *((name,) for name in columns)]:
+        found = rates.cells(grouping, columns, len(features))
+        for variant, tally in zip(variants, sweep_designs(features, weights, found.of), strict=True):
+            n = tally.sum(1)
+            for name in variant.sets or ():
+                k = tally[:, variant.members(name)].sum(1)
+                low, high = interval(k, n, method.name, method.level, method.seed)
+                for g, group in enumerate(found.groups):
+                    rows.append({
+                        "design": variant.name, "set": name, "group": group, "k": int(k[g]), "n": int(n[g]),
+                        "value": k[g] / n[g] if n[g] else None, "low": float(low[g]), "high": float(high[g]),
+                    })  # fmt: skip
+    return rows
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["design", "set", "column", "group", "k", "n", "value", "low", "high"])
+    for row in rows:
+        column, value = next(iter(row["group"].items()), ("", "everybody"))
+        numbers = [f"{row[key]:.6g}" if row[key] is not None else "" for key in ("value", "low", "high")]
+        writer.writerow([row["design"], row["set"], column, value, row["k"], row["n"], *numbers])
+    return out.getvalue()
+
+
+def _ranges(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How far a rate moves over the swept designs: smallest, largest, and by which design."""
+    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["value"] is not None:
+            grouped.setdefault((row["set"], str(row["group"])), []).append(row)
+    out = []
+    for found in grouped.values():
+        least, most = min(found, key=lambda r: r["value"]), max(found, key=lambda r: r["value"])
+        out.append({
+            "metric": "rate_range", "set": least["set"], "group": least["group"], "n": least["n"],
+            "designs": len(found), "value": most["value"] - least["value"], "low": least["value"],
+            "high": most["value"], "lowest": least["design"], "highest": most["design"],
+            "method": "smallest and largest over designs",
+        })  # fmt: skip
+    return out
