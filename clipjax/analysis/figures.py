@@ -1,0 +1,290 @@
+"""Figures of a report: each takes plain values, gives a Drawing with a text that says the same in words.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers; series differ in marker too, for print.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis.tables import write_atomically
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+GREY = "#767676"
+DPI = 160
+LONGEST = 34  # characters of a name on an axis
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure and what it shows, in words, for those who cannot see it."""
+
+    figure: Any
+    alt: str
+
+    def svg(self) -> str:
+        """Letters as outlines, since no reader has to have the font; the same bytes for the same figure."""
+        out = io.BytesIO()
+        with _style():
+            self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "clipjax"})
+        return out.getvalue().decode()
+
+    def save(self, folder: Path, name: str) -> None:
+        """folder/name.png and folder/name.svg, whole or not at all."""
+        svg = self.svg()
+        write_atomically(folder / f"{name}.svg", lambda path: path.write_text(svg, encoding="utf-8"))
+        options = {"format": "png", "dpi": DPI, "metadata": {"Software": "clipjax"}}
+        with _style():
+            write_atomically(folder / f"{name}.png", lambda path: self.figure.savefig(path, **options))
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """Rates of some groups under one design or model; None where there is no such group."""
+
+    label: str
+    values: Sequence[float | None]
+    low: Sequence[float | None]
+    high: Sequence[float | None]
+    counts: Sequence[str]
+    small: Sequence[bool]
+
+
+def rates_by_group(groups: Sequence[str], series: Sequence[Series], quantity: str) -> Drawing:
+    """A row per group, a dot with its interval per series, k/n at the right; small cells are hollow."""
+    offsets = (np.arange(len(series)) - (len(series) - 1) / 2) * min(0.26, 0.75 / max(len(series), 1))
+    height = 1.0 + len(groups) * max(0.32, 0.2 * len(series)) + 0.25 * len(series)
+    figure, axes = _axes(7.4, height)
+    most = max([100 * h for s in series for h in s.high if h is not None] or [1])
+    for i, s in enumerate(series):
+        shown = [g for g in range(len(groups)) if s.values[g] is not None]
+        x, low, high = (np.array([100 * v[g] for g in shown], float) for v in (s.values, s.low, s.high))
+        y, colour = np.array(shown) + offsets[i], COLOURS[i % len(COLOURS)]
+        axes.hlines(y, low, high, color=colour, lw=1.6)
+        face = ["white" if s.small[g] else colour for g in shown]
+        axes.scatter(
+            x,
+            y,
+            marker=MARKERS[i % len(MARKERS)],
+            s=26,
+            color=face,
+            edgecolors=colour,
+            zorder=3,
+            label=_short(s.label, 60),
+        )
+        for g, at in zip(shown, y, strict=True):
+            _text(axes, 1.01, at, s.counts[g], transform=axes.get_yaxis_transform(), fontsize=7.5, color=colour)
+    _rows(axes, groups)
+    axes.set_xlim(0, min(100.0, most * 1.05 + 0.5))
+    _text_label(axes, f"{quantity}, percent of the group's images")
+    _grid(axes, "x")
+    if len(series) > 1:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, ncols=1, fontsize=8)
+    words = [
+        f"{g}: " + "; ".join(_words(s, i) for s in series if s.values[i] is not None) for i, g in enumerate(groups)
+    ]
+    return Drawing(figure, f"{quantity} by group. " + ". ".join(words) + ".")
+
+
+def mirrored_bars(
+    panels: Sequence[tuple[str, Sequence[str], Sequence[float], Sequence[float]]], names: tuple[str, str]
+) -> Drawing:
+    """Figure 1 of the paper: (title, labels, rates of the first group, of the second) per panel; bars to both sides."""
+    rows = max([len(labels) for _, labels, *_ in panels] + [1])
+    figure, grid = _axes(5.2 * len(panels), 1.3 + 0.24 * rows, columns=len(panels))
+    most = max([100 * v for _, _, a, b in panels for v in (*a, *b)] + [1.0])
+    alt = []
+    for axes, (title, labels, first, second) in zip(np.atleast_1d(grid), panels, strict=True):
+        y = np.arange(len(labels))
+        axes.barh(y, [-100 * v for v in first], color=COLOURS[1], height=0.74, label=names[0])
+        axes.barh(
+            y, [100 * v for v in second], color=COLOURS[0], height=0.74, label=names[1], hatch="//", edgecolor="w"
+        )
+        axes.axvline(0, color="black", lw=0.8)
+        axes.set_xlim(-most * 1.08, most * 1.08)
+        axes.xaxis.set_major_formatter(lambda v, _: f"{abs(v):g}")
+        _rows(axes, labels)
+        _text_label(axes, "percent of images with the label")
+        _title(axes, title)
+        _grid(axes, "x")
+        alt.append(
+            f"{title}: "
+            + ", ".join(f"{n} {100 * a:.1f} and {100 * b:.1f}" for n, a, b in zip(labels, first, second, strict=True))
+        )
+    figure.legend(
+        *np.atleast_1d(grid)[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
+    return Drawing(figure, f"Percent of images by label, {names[0]} and {names[1]}. " + ". ".join(alt) + ".")
+
+
+def threshold_curves(
+    thresholds: np.ndarray, curves: dict[str, np.ndarray], classes: int, marks: Sequence[float], quantity: str
+) -> Drawing:
+    """`quantity` against the threshold in multiples of the uniform probability 1/K (logarithmic)."""
+    figure, axes = _axes(7.0, 3.8)
+    x = np.asarray(thresholds) * classes
+    for i, (name, y) in enumerate(curves.items()):
+        axes.plot(x, y, color=COLOURS[i % len(COLOURS)], lw=1.8, ls=("-", "--", ":", "-.")[i % 4], label=_short(name))
+    axes.set_xscale("log")
+    axes.set_xlim(x[0], x[-1])
+    axes.set_ylim(bottom=0)
+    for at, text in [(1.0, f"uniform, 1/{classes}"), *((m * classes, f"p = {100 * m:g}%") for m in marks)]:
+        if x[0] <= at <= x[-1]:
+            axes.axvline(at, color=GREY, lw=1, ls=":" if at != 1.0 else "-")
+            _text(axes, at, 1.01, text, transform=axes.get_xaxis_transform(), fontsize=8, rotation=30, color=GREY)
+    axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    _text_label(axes, f"threshold times K ({classes} labels): 1 is what a uniform answer gives each label")
+    _plain(axes.set_ylabel(quantity))
+    _grid(axes, "both")
+    axes.legend(frameon=False)
+    at = [int(np.abs(np.asarray(thresholds) - m).argmin()) for m in marks]
+    words = [
+        f"{name}: " + ", ".join(f"{y[i]:.2f} at {100 * m:g}%" for i, m in zip(at, marks, strict=True))
+        for name, y in curves.items()
+    ]
+    return Drawing(figure, f"{quantity} by threshold. " + "; ".join(words) + ".")
+
+
+def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], quantity: str) -> Drawing:
+    """values [R, C] as shares (nan: no such cell), each written into its cell as a percentage."""
+    values = np.asarray(values, float)
+    wide = 2.6 + 0.52 * len(columns)
+    figure, axes = _axes(max(wide, 5.0), 1.6 + 0.27 * len(rows))
+    most = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
+    image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=max(100 * most, 1e-9), aspect="auto")
+    for r, c in np.ndindex(values.shape):
+        if np.isfinite(values[r, c]):
+            dark = values[r, c] < 0.6 * most
+            text = f"{100 * values[r, c]:.1f}" if values[r, c] < 0.9995 else "100"
+            _text(axes, c, r, text, ha="center", fontsize=7.5, color="white" if dark else "black")
+    axes.set_xticks(range(len(columns)), [_short(c) for c in columns], rotation=45, ha="right", rotation_mode="anchor")
+    _rows(axes, rows, inverted=False)
+    for label in axes.get_xticklabels():
+        label.set_parse_math(False)
+    axes.set_facecolor("#dddddd")
+    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
+    _plain(bar.ax.set_ylabel(f"{quantity}, percent"))
+    words = []
+    for r, row in enumerate(rows):
+        top = np.argsort(-np.nan_to_num(values[r]), kind="stable")[:3]
+        words.append(
+            f"{row}: " + ", ".join(f"{columns[c]} {100 * values[r, c]:.1f}" for c in top if np.isfinite(values[r, c]))
+        )
+    return Drawing(figure, f"{quantity}. Largest per row: " + "; ".join(words) + ".")
+
+
+def flips(moves: Sequence[tuple[str, str, int]], n: int, most: int = 20) -> Drawing:
+    """(class under A, class under B, images) -> bars, the commonest first; the rest in one bar."""
+    ordered = sorted(moves, key=lambda m: (-m[2], m[0], m[1]))
+    shown, rest = ordered[:most], ordered[most:]
+    names = [f"{_short(a, 26)} → {_short(b, 26)}" for a, b, _ in shown]
+    values = [count for *_, count in shown]
+    if rest:
+        names.append(f"{len(rest)} other moves")
+        values.append(sum(count for *_, count in rest))
+    figure, axes = _axes(7.2, 1.1 + 0.26 * max(len(names), 1))
+    axes.barh(range(len(names)), values, color=[COLOURS[0]] * len(shown) + [GREY] * bool(rest), height=0.74)
+    for y, value in enumerate(values):
+        _text(axes, value, y, f" {value}", fontsize=8)
+    _rows(axes, names, 60)
+    axes.set_xlim(0, max(values or [1]) * 1.12)
+    _text_label(axes, f"images whose answer changed, of {n}")
+    _grid(axes, "x")
+    words = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
+    return Drawing(figure, f"Images that moved from a class of A to a class of B, of {n}. " + "; ".join(words) + ".")
+
+
+def sweep_strip(
+    groups: Sequence[str], values: Sequence[Sequence[float]], base: Sequence[float], quantity: str
+) -> Drawing:
+    """Every design of a sweep as a dot, per group; the design itself is the orange diamond."""
+    figure, axes = _axes(7.2, 1.2 + 0.36 * len(groups))
+    rng = np.random.default_rng(0)
+    for g, rates in enumerate(values):
+        jitter = rng.uniform(-0.22, 0.22, len(rates))
+        axes.scatter(100 * np.asarray(rates), g + jitter, s=9, color=COLOURS[0], alpha=0.45, lw=0)
+        axes.scatter([100 * base[g]], [g], marker="D", s=36, color=COLOURS[1], edgecolors="black", lw=0.6, zorder=3)
+    _rows(axes, groups)
+    axes.set_xlim(left=0)
+    _text_label(axes, f"{quantity}, percent (diamond: the design itself)")
+    _grid(axes, "x")
+    words = [
+        f"{g}: {100 * min(v):.1f} to {100 * max(v):.1f}, itself {100 * b:.1f}"
+        for g, v, b in zip(groups, values, base, strict=True)
+    ]
+    return Drawing(figure, f"{quantity} over the swept designs. " + "; ".join(words) + ".")
+
+
+def _axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with _style():
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots(1, columns)
+
+
+def _style() -> Any:
+    import matplotlib
+
+    return matplotlib.rc_context({
+        "svg.hashsalt": "clipjax", "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False,
+        "axes.spines.right": False, "axes.edgecolor": "#444444", "hatch.linewidth": 0.5,
+    })  # fmt: skip
+
+
+def _rows(axes: Any, names: Sequence[str], longest: int = LONGEST, inverted: bool = True) -> None:
+    axes.set_yticks(range(len(names)), [_short(name, longest) for name in names])
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    if inverted:
+        axes.set_ylim(len(names) - 0.45, -0.55)
+
+
+def _short(name: str, longest: int = LONGEST) -> str:
+    """Cut to what an axis can hold; characters that the font lacks become their number."""
+    name = "".join(c if ord(c) < 0x2E80 and c.isprintable() else f"\\u{ord(c):x}" for c in name)
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def _words(s: Series, i: int) -> str:
+    label = f"{s.label} " if s.label else ""
+    value, low, high = (100 * float(v[i] or 0) for v in (s.values, s.low, s.high))
+    return f"{label}{value:.1f}% ({s.counts[i]}; {low:.1f} to {high:.1f})"
+
+
+def _text(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
+    axes.text(
+        x,
+        y,
+        text,
+        va=options.pop("va", "center" if "rotation" not in options else "bottom"),
+        parse_math=False,
+        **options,
+    )
+
+
+def _text_label(axes: Any, text: str) -> None:
+    _plain(axes.set_xlabel(text))
+
+
+def _title(axes: Any, text: str) -> None:
+    _plain(axes.set_title(_short(text, 60), fontsize=9.5))
+
+
+def _plain(text: Any) -> None:
+    """A dollar sign in somebody's class name is a dollar sign."""
+    text.set_parse_math(False)
+
+
+def _grid(axes: Any, which: str) -> None:
+    axes.grid(axis=which, color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)

@@ -1,0 +1,66 @@
+"""`clipjax report`: from run folders to tables, figures, one page and a model-card section.
+
+Each kind of run has a module of its name beside this one with `sections(runs)`; `metrics` tells the kinds without one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipjax.analysis.report import card, page
+from clipjax.analysis.report.section import Section
+from clipjax.analysis.run import Run
+from clipjax.analysis.tables import Table, write_text
+
+
+def write(runs: Sequence[Run], out: Path) -> list[Section]:
+    """tables/*.csv .md .tex, figures/*.png .svg, report.html and model_card.md of finished runs; returns what they say.
+
+    Runs of one kind are put side by side. The same runs give the same bytes.
+    """
+    found = sections(runs)
+    taken: set[str] = set()
+    for section in found:
+        for table in section.tables:
+            table.write(out / "tables")
+        for name, (drawing, _) in section.drawings.items():
+            assert name not in taken, name
+            taken.add(name)
+            drawing.save(out / "figures", name)
+    write_text(out / "model_card.md", card.text(runs, found))
+    write_text(out / "report.html", page.html(runs, found))
+    return found
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """What each kind has to say; with several kinds the kind's name goes before each title."""
+    kinds = list(dict.fromkeys(run.probe for run in runs))
+    found: list[Section] = []
+    for kind in kinds:
+        told = _teller(kind).sections([run for run in runs if run.probe == kind])
+        if len(kinds) > 1:
+            told = [_of_kind(section, kind) for section in told]
+        found += told
+    return found
+
+
+def _of_kind(section: Section, kind: str) -> Section:
+    tables = [dataclasses.replace(t, name=f"{kind}_{t.name}") for t in section.tables]
+    drawings = {f"{kind}_{name}": drawing for name, drawing in section.drawings.items()}
+    return Section(f"{kind}: {section.title}", section.words, tables, drawings)
+
+
+def _teller(kind: str):
+    name = f"clipjax.analysis.report.{kind}"
+    known = kind not in ("card", "page", "section", "metrics") and importlib.util.find_spec(name)
+    return importlib.import_module(name if known else "clipjax.analysis.report.metrics")
+
+
+def main_tables(found: Sequence[Section], most: int = 4) -> list[Table]:
+    """The first tables that hold numbers, for a terminal."""
+    tables = [t for section in found for t in section.tables if not t.name.partition("_")[0].endswith("design")]
+    return tables[:most]

@@ -1,0 +1,116 @@
+"""Runs of the probe `labels`: labels by group, the most gendered of them, and what the threshold does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import association, figures, paper
+from clipjax.analysis.report.section import Section, beside_paper, labels, slug
+from clipjax.analysis.run import Run
+from clipjax.analysis.tables import Cell, Table, percent
+
+TOP = 20  # Figure 1
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """Each run by itself, then the paper's claims."""
+    found = []
+    for name, run in zip(labels(runs), runs, strict=True):
+        several = len(runs) > 1
+        for s in _one(run, f"_{slug(name)}" if several else ""):
+            found.append(dataclasses.replace(s, title=f"{name}: {s.title}") if several else s)
+    beside = beside_paper(runs)
+    return [*found, *([beside] if beside else [])]
+
+
+def _one(run: Run, suffix: str) -> list[Section]:
+    assert run.design is not None
+    setting = run.manifest["result"]
+    k = len(run.design.classes)
+    n = {s: int((run.columns[setting["contrast"]] == s).sum()) for s in setting["sides"]}
+    most = ", ".join(f"{int(1 / t)} labels at {100 * t:g}%" for t in setting["thresholds"])
+    counted = ", ".join(f"{v} images {s}" for s, v in n.items())
+    words = [
+        f"{k} labels asked as {', '.join(map(repr, run.design.templates))}; {counted}.",
+        f"Every label whose probability reaches the threshold counts. A uniform answer gives each label 1/{k} = "
+        f"{100 / k:.2g}%; at most {most} can reach it for one image.",
+        *([run.design.note] if run.design.note else []),
+    ]
+    found = [Section("What was asked", words)]
+    found += [_at(run, threshold, suffix) for threshold in setting["thresholds"]]
+    return [*found, _curves(run, suffix)]
+
+
+def _at(run: Run, threshold: float, suffix: str) -> Section:
+    assert run.design is not None
+    setting, sides = run.manifest["result"], run.manifest["result"]["sides"]
+    side = run.columns[setting["contrast"]]
+    returned = run.predictions["probabilities"] >= threshold
+    counts = [returned[side == s].sum(0) for s in sides]
+    n = [int((side == s).sum()) for s in sides]
+    found = association.gendered_labels(*counts, *n)
+    given = np.flatnonzero(found.k.sum(1) > 0)
+    adjusted = np.ones(len(found.k))
+    adjusted[given] = association.adjust(found.image_p[given])
+    top = association.top_gendered(found, TOP)
+    name = f"{slug(f'{100 * threshold:g}')}{suffix}"
+    tables = [_table(run, found, adjusted, rows, s, n, name, threshold) for rows, s in zip(top, sides, strict=True)]
+    counted = {
+        "images, chi-squared": found.image_p, "tokens, chi-squared (Yates)": found.token_p,
+        "images, Fisher": found.fisher_p,
+    }  # fmt: skip
+    rows = [[what, len(given), *paper.significant(p[given]).values()] for what, p in counted.items()]
+    tables.append(Table(
+        f"tests_{name}", f"Labels that differ by {setting['contrast']} at {100 * threshold:g}% (p < 0.05)",
+        ["test", "labels", "uncorrected", "Benjamini-Hochberg", "Bonferroni"], rows,
+        f"Expected counts below 5 in {int((found.min_expected[given] < 5).sum())} of {len(given)} labels: read Fisher "
+        f"there. Tokens: {sides[0]} {found.tokens[0]}, {sides[1]} {found.tokens[1]}.",
+    ))  # fmt: skip
+    panels = [
+        (f"most {s}", [run.design.names[c] for c in rows], found.k[rows, 0] / n[0], found.k[rows, 1] / n[1])
+        for rows, s in zip(top, sides, strict=True)
+    ]
+    drawing = figures.mirrored_bars(panels, (sides[0], sides[1]))
+    caption = (
+        f"The {TOP} labels that most set each group apart (chi-squared over images) at {100 * threshold:g}%, sorted by "
+        "how often the group gets them; as Figure 1 of the paper."
+    )
+    return Section(f"At {100 * threshold:g}%", [], tables, {f"labels_{name}": (drawing, caption)})
+
+
+def _table(run, found, adjusted, rows, side: str, n: list[int], name: str, threshold: float) -> Table:
+    sides = run.manifest["result"]["sides"]
+    cells: list[list[Cell]] = []
+    for c in rows:
+        a, b = found.k[c]
+        cells.append([
+            run.design.names[c], f"{percent(a / n[0])} ({a}/{n[0]})", f"{percent(b / n[1])} ({b}/{n[1]})",
+            f"{found.image_chi2[c]:.1f}", f"{adjusted[c]:.2g}", f"{found.token_chi2[c]:.1f}", f"{found.fisher_p[c]:.2g}",
+            f"{found.min_expected[c]:.1f}",
+        ])  # fmt: skip
+    head = ["label", *(f"{s}, %" for s in sides), "χ² images", "p (BH)", "χ² tokens", "Fisher p", "min expected"]
+    return Table(
+        f"most_{slug(side)}_{name}", f"Labels given more often to {side}, threshold {100 * threshold:g}%", head, cells,
+        "χ² images: with the label against without, uncorrected. χ² tokens: the label against all other labels given to "
+        "that group, Yates-corrected (Schwemmer et al. 2020). BH over all labels that anybody got.",
+    )  # fmt: skip
+
+
+def _curves(run: Run, suffix: str) -> Section:
+    assert run.design is not None
+    setting, probabilities = run.manifest["result"], run.predictions["probabilities"]
+    k = len(run.design.classes)
+    thresholds = np.geomspace(0.05 / k, 0.5, 160)
+    side = run.columns[setting["contrast"]]
+    curves: dict[str, Any] = {}
+    for s in setting["sides"]:
+        flat = np.sort(probabilities[side == s].ravel())
+        above = len(flat) - np.searchsorted(flat, thresholds, side="left")
+        curves[s] = above / max(int((side == s).sum()), 1)
+    drawing = figures.threshold_curves(thresholds, curves, k, setting["thresholds"], "labels per image")
+    caption = "Labels returned per image by threshold, in multiples of the uniform probability."
+    return Section("The whole range of thresholds", [], [], {f"thresholds{suffix}": (drawing, caption)})

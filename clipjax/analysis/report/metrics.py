@@ -1,0 +1,23 @@
+"""Every other kind of run: its records as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clipjax.analysis.report.section import Section, labels
+from clipjax.analysis.run import Run
+from clipjax.analysis.tables import Table, percent
+
+SHOWN = ("metric", "n", "value", "low", "high", "level", "method", "k")
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """A line per number."""
+    rows = []
+    for name, run in zip(labels(runs), runs, strict=True):
+        for r in run.records:
+            extra = ", ".join(f"{k} {v}" for k, v in r.items() if k not in SHOWN and not isinstance(v, (dict, list)))
+            bounds = "" if r.get("low") is None else f"[{percent(r['low'], 2)}, {percent(r['high'], 2)}]"
+            rows.append([name, r["metric"], extra, percent(r["value"], 2), bounds, r["n"], r.get("method", "")])
+    head = ["run", "metric", "", "value, %", "interval", "n", "method"]
+    return [Section("Numbers", [], [Table("numbers", "Every number of the runs", head, rows)])]

@@ -1,0 +1,256 @@
+"""Runs of the probe `rates`: who is given which classes, by group and class design."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import figures, paper
+from clipjax.analysis import rates as counting
+from clipjax.analysis.report.section import Section, beside_paper, labels, slug
+from clipjax.analysis.run import Run
+from clipjax.analysis.tables import Table, percent, rate
+
+RACES = {
+    "Black": "Black", "White": "White", "Indian": "Indian", "Latino": "Latino_Hispanic",
+    "Middle Eastern": "Middle Eastern", "Southeast Asian": "Southeast Asian", "East Asian": "East Asian",
+}  # fmt: skip
+AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
+SMALL = "† fewer images than the run's min_n: read the interval, not the rate."
+MOST_FIGURES = 40
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """All of it, side by side where there are several runs."""
+    found = [_asked(runs), *_by_group(runs), _disparities(runs), _answers(runs)]
+    found += [_sweep(run) for run in runs]
+    found += [_as_printed(runs), beside_paper(runs)]
+    return [section for section in found if section is not None]
+
+
+def _asked(runs: Sequence[Run]) -> Section:
+    words, tables = [], []
+    for i, (name, run) in enumerate(zip(labels(runs), runs, strict=True)):
+        assert run.design is not None
+        words.append(
+            f"{name}: {len(run.design.classes)} classes, templates {', '.join(map(repr, run.design.templates))}."
+        )
+        words += [run.design.note] if run.design.note and run.design.note not in words else []
+        rows = [[c["name"], ", ".join(c["sets"]), "; ".join(c["prompts"])] for c in run.manifest["design"]["classes"]]
+        suffix = f"_{i + 1}" if len(runs) > 1 else ""
+        tables.append(Table(f"design{suffix}", f"Class design {run.design.name}", ["class", "sets", "prompts"], rows))
+    return Section("What was asked", words, tables)
+
+
+def _by_group(runs: Sequence[Run]) -> list[Section]:
+    """A section for everybody and for each grouping; figures for up to one column."""
+    keys = dict.fromkeys(tuple(r["group"]) for run in runs for r in run.records if r["metric"] == "rate")
+    found, drawn = [], 0
+    for key in keys:
+        table = _table(runs, key)
+        drawings = {}
+        kinds = _kinds(runs)
+        if len(key) == 1 and drawn + len(kinds) <= MOST_FIGURES:
+            for kind, name in kinds:
+                drawing = _drawing(runs, key, kind, name)
+                drawings[f"rates_{slug(name)}_by_{slug(key[0])}"] = (drawing, f"Rate of {name} by {key[0]}.")
+            drawn += len(kinds)
+        elif len(key) == 2:
+            for kind, name in kinds[:4]:
+                if drawing := _crossed(runs, key, kind, name):
+                    caption = f"Rate of {name} by {key[0]} and {key[1]} ({labels(runs)[0]})."
+                    drawings[f"rates_{slug(name)}_by_{slug('_'.join(key))}"] = (drawing, caption)
+        title = f"By {' and '.join(key)}" if key else "Everybody"
+        found.append(Section(title, [], [table], drawings))
+    return found
+
+
+def _kinds(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """("set", name) of every set; ("class", name) for designs without sets."""
+    sets = dict.fromkeys(("set", r["set"]) for run in runs for r in run.records if r["metric"] == "rate" and "set" in r)
+    classes = (("class", r["class"]) for run in runs for r in run.records if r["metric"] == "rate" and "class" in r)
+    return list(sets) or list(dict.fromkeys(classes))
+
+
+def _lookup(run: Run, key: tuple[str, ...], kind: str, name: str) -> dict[tuple[str, ...], dict[str, Any]]:
+    return {
+        tuple(r["group"].values()): r
+        for r in run.records
+        if r["metric"] == "rate" and tuple(r["group"]) == key and r.get(kind) == name
+    }
+
+
+def _groups(runs: Sequence[Run], key: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """In the order of FairFace's ages where they are ages."""
+    found = dict.fromkeys(
+        tuple(r["group"].values())
+        for run in runs
+        for r in run.records
+        if r["metric"] == "rate" and tuple(r["group"]) == key
+    )
+    return sorted(found, key=lambda values: [(AGES.index(v) if v in AGES else -1, v) for v in values])
+
+
+def _table(runs: Sequence[Run], key: tuple[str, ...]) -> Table:
+    names, kinds = labels(runs), _kinds(runs)
+    columns = [*key, *(f"{kind[1]} ({name})" if len(runs) > 1 else kind[1] for kind in kinds for name in names)]
+    found = [_lookup(run, key, *kind) for kind in kinds for run in runs]
+    rows = [[*group, *(rate(f[group]) if group in f else None for f in found)] for group in _groups(runs, key)]
+    small = any(r.get("small") for f in found for r in f.values())
+    note = "Percent of the group's images [interval] k/n. " + (SMALL if small else "")
+    methods = sorted({f"{r['method']}, {100 * r['level']:g}%" for f in found for r in f.values()})
+    title = f"Rates by {' and '.join(key)}" if key else "Rates over all images"
+    return Table(
+        f"rates_by_{slug('_'.join(key) or 'everybody')}", title, columns, rows, f"{note} {'; '.join(methods)}."
+    )
+
+
+def _drawing(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) -> figures.Drawing:
+    groups, series = _groups(runs, key), []
+    for label, run in zip(labels(runs), runs, strict=True):
+        found = _lookup(run, key, kind, name)
+        records = [found.get(group, {}) for group in groups]
+        bounds = [[r.get(side) for r in records] for side in ("value", "low", "high")]
+        counts = [f"{r['k']}/{r['n']}" if r else "" for r in records]
+        series.append(figures.Series(label, *bounds, counts, [bool(r.get("small")) for r in records]))
+    return figures.rates_by_group([", ".join(group) for group in groups], series, f"Rate of {name}")
+
+
+def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) -> figures.Drawing | None:
+    found = _lookup(runs[0], key, kind, name)
+    axes = [sorted({g[i] for g in found}, key=lambda v: (AGES.index(v) if v in AGES else -1, v)) for i in (0, 1)]
+    if not found or len(axes[0]) > 30 or len(axes[1]) > 30:
+        return None
+    values = np.full((len(axes[0]), len(axes[1])), np.nan)
+    for group, record in found.items():
+        values[axes[0].index(group[0]), axes[1].index(group[1])] = record["value"]
+    return figures.heat_map(values, axes[0], axes[1], f"Rate of {name}")
+
+
+def _disparities(runs: Sequence[Run]) -> Section | None:
+    """Each group against all other images."""
+    tables, names = [], labels(runs)
+    columns = dict.fromkeys(next(iter(r["group"])) for run in runs for r in run.records if r["metric"] == "rate_ratio")
+    for column in columns:
+        rows = []
+        for name, run in zip(names, runs, strict=True):
+            mine = [r for r in run.records if list(r.get("group", {})) == [column]]
+            ratios = {(r["set"], r["group"][column]): r for r in mine if r["metric"] == "rate_ratio"}
+            for r in (r for r in mine if r["metric"] == "rate_difference"):
+                other = ratios[r["set"], r["group"][column]]
+                cells = [r["group"][column], r["set"], f"{r['k']}/{r['n']}", f"{r['k_rest']}/{r['n_rest']}"]
+                cells += [
+                    f"{percent(r['value'])}{'†' if r.get('small') else ''} [{percent(r['low'])}, {percent(r['high'])}]",
+                    f"{_factor(other['value'])} [{_factor(other['low'])}, {_factor(other['high'])}]",
+                ]
+                rows.append([*cells, *([name] if len(runs) > 1 else [])])
+        head = [column, "set", "k/n", "the rest", "difference, points", "ratio", *(["run"] if len(runs) > 1 else [])]
+        note = "Differences: Newcombe; ratios: Miettinen-Nurminen; ∞: no upper bound, –: undefined. " + SMALL
+        tables.append(Table(f"disparities_by_{slug(column)}", f"Each {column} against the rest", head, rows, note))
+    return Section("Differences between groups", [], tables) if tables else None
+
+
+def _factor(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _answers(runs: Sequence[Run]) -> Section | None:
+    """Which classes each group is given."""
+    drawings, names = {}, labels(runs)
+    for i, run in enumerate(runs):
+        assert run.design is not None
+        for column, values in run.columns.items():
+            found = counting.cells((column,), {column: values}, len(values))
+            if not 1 < len(found.groups) <= 40:
+                continue
+            tally = counting.counts(run.answers, found, len(run.design.classes))
+            order = sorted(range(len(found.groups)), key=lambda g: _groups_key(found.groups[g][column]))
+            used = np.flatnonzero(tally.sum(0) > 0)
+            used = np.sort(used[np.argsort(-tally.sum(0)[used], kind="stable")][:30])
+            share = (tally / tally.sum(1, keepdims=True))[order][:, used]
+            rows = [f"{found.groups[g][column]} ({tally[g].sum()})" for g in order]
+            drawing = figures.heat_map(share, rows, [run.design.names[c] for c in used], "Share of answers")
+            name = f"answers_by_{slug(column)}" + (f"_{i + 1}" if len(runs) > 1 else "")
+            drawings[name] = (drawing, f"Answers by {column} (images in brackets), {names[i]}.")
+    return Section("Which class they are given", [], [], drawings) if drawings else None
+
+
+def _groups_key(value: str) -> tuple[int, str]:
+    return (AGES.index(value) if value in AGES else -1, value)
+
+
+def _sweep(run: Run) -> Section | None:
+    """The designs that were swept: range per set and group, and a dot each."""
+    ranges = [r for r in run.records if r["metric"] == "rate_range"]
+    if not ranges:
+        return None
+    rows = [
+        [
+            r["set"],
+            ", ".join(r["group"].values()) or "everybody",
+            percent(r["low"]),
+            r["lowest"],
+            percent(r["high"]),
+            r["highest"],
+        ]
+        for r in ranges
+    ]
+    table = Table(
+        "sweep_ranges", f"Smallest and largest rate over {ranges[0]['designs']} designs",
+        ["set", "group", "smallest, %", "by", "largest, %", "by"], rows, "Every design's rates: tables/sweep.csv.",
+    )  # fmt: skip
+    drawings = {}
+    try:
+        with open(run.path / "tables" / "sweep.csv", encoding="utf-8", newline="") as file:
+            swept = list(csv.DictReader(file))
+    except OSError:
+        return Section("Sweep of class designs", [], [table])
+    first = swept[0]["design"]
+    for column in dict.fromkeys(row["column"] for row in swept if row["column"]):
+        for name in dict.fromkeys(row["set"] for row in swept):
+            mine = [row for row in swept if row["column"] == column and row["set"] == name and row["value"]]
+            groups = sorted(dict.fromkeys(row["group"] for row in mine), key=_groups_key)
+            values = [[float(r["value"]) for r in mine if r["group"] == g] for g in groups]
+            base = [next(float(r["value"]) for r in mine if r["group"] == g and r["design"] == first) for g in groups]
+            drawing = figures.sweep_strip(groups, values, base, f"Rate of {name}")
+            drawings[f"sweep_{slug(name)}_by_{slug(column)}"] = (drawing, f"Rate of {name} by {column} over the sweep.")
+    return Section("Sweep of class designs", [], [table], drawings)
+
+
+def _as_printed(runs: Sequence[Run]) -> Section | None:
+    """Tables 2 and 3 in the paper's own layout, where the runs have its classes and groups."""
+    tables = []
+    crime, non_human, all_seven = (paper.published()["classes"][k] for k in ("crime", "non-human", "denigration"))
+    for run, name in zip(runs, labels(runs), strict=True):
+        if "race" in run.columns and paper.label_set(run) == "default" and not tables:
+            rows = [
+                [words, *(_share(run, classes, "race", value) for value in RACES.values())]
+                for words, classes in (("Crime-related Categories", crime), ("Non-human Categories", non_human))
+            ]
+            if any(cell is not None for row in rows for cell in row[1:]):
+                title = f"Percent of images by race, as Table 2 of the paper ({name})"
+                tables.append(Table("paper_table2", title, ["Category", *RACES], rows))
+    rows = []
+    words = {"default": "Default Label Set", "child": "Default Label Set + 'child' category"}
+    for run in runs:
+        if "age" in run.columns and (found := paper.label_set(run)):
+            row = [_share(run, all_seven, "age", value) for value in AGES]
+            if any(cell is not None for cell in row):
+                rows.append([words[found], *row])
+    if rows:
+        head = ["Category Label Set", *AGES[:-1], "over 70"]
+        title = "Percent of images in crime-related and non-human categories by age, as Table 3 of the paper"
+        tables.append(Table("paper_table3", title, head, sorted(rows, key=lambda r: len(str(r[0])))))
+    return Section("In the paper's layout", [], tables) if tables else None
+
+
+def _share(run: Run, classes: Sequence[str], column: str, value: str) -> str | None:
+    assert run.design is not None
+    inside = run.columns[column].astype(str) == value
+    if not inside.any():
+        return None
+    chosen = np.array([name in classes for name in run.design.names])[run.answers]
+    return percent(float(chosen[inside].mean()))

@@ -1,0 +1,58 @@
+"""What a kind of run has to say: sections of words, tables and figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from clipjax.analysis import paper
+from clipjax.analysis.figures import Drawing
+from clipjax.analysis.run import Run
+from clipjax.analysis.tables import Table, percent
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Drawings by file name; `caption` of each is its own title here."""
+
+    title: str
+    words: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    drawings: Mapping[str, tuple[Drawing, str]] = dataclasses.field(default_factory=dict)  # name -> drawing, caption
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """What tells the runs apart: the design, the model, or the folder."""
+    designs = [str(run.manifest["design"].get("name", "")) for run in runs]
+    models = [run.manifest["model"]["name"] for run in runs]
+    for names in (designs, models, [run.label for run in runs], [run.path.name for run in runs]):
+        if len(set(names)) == len(runs) and all(names):
+            return names
+    return [f"{run.path.name} ({i + 1})" for i, run in enumerate(runs)]
+
+
+def slug(words: str) -> str:
+    """A file name of somebody's words."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in words)[:60] or "_"
+
+
+def beside_paper(runs: Sequence[Run]) -> Section | None:
+    """paper | ours | verdict, for every published number that asks the same."""
+    rows, shown = [], labels(runs)
+    for name, run in zip(shown, runs, strict=True):
+        for row in paper.compare(run):
+            ours = row.ours or {}
+            text = ours.get("text") or (
+                f"{percent(ours['value'])} [{percent(ours['low'])}, {percent(ours['high'])}] {ours['k']}/{ours['n']}"
+            )
+            verdict = f"{row.verdict}: {row.reason}" if row.reason else row.verdict
+            rows.append([row.where, row.what, row.printed, text, verdict, *([name] if len(runs) > 1 else [])])
+    if not rows:
+        return None
+    columns = ["source", "what", "published", "ours, percent [95% interval] k/n", "verdict"]
+    table = Table(
+        "paper", "Published numbers beside this run's", [*columns, *(["run"] if len(runs) > 1 else [])], rows,
+        "inside: the published number, within its rounding, lies in our interval (Clopper-Pearson, 95%).",
+    )  # fmt: skip
+    words = dict.fromkeys(caveat for run in runs for caveat in paper.caveats(run))
+    return Section("The paper beside it", list(words), [table])

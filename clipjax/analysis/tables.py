@@ -1,0 +1,128 @@
+"""One table, four forms: CSV, Markdown, LaTeX (booktabs) and HTML say the same cells."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Cell = str | int | float | None
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"\dag{}", "–": "--", "≥": r"$\geq$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """`name` is the file's, `title` the caption, `note` what a reader needs to know. Cells are shown as they are."""
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+    def csv(self) -> str:
+        """RFC 4180 with \\n."""
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([list(self.columns), *([text(c) for c in r] for r in self.rows)])
+        return out.getvalue()
+
+    def markdown(self) -> str:
+        """Title, table, note."""
+        escaped = [[text(c).replace("\\", "\\\\").replace("|", "\\|") for c in r] for r in [self.columns, *self.rows]]
+        marks = ["---" if left else "---:" for left in self._left()]
+        lines = [f"| {' | '.join(row)} |" for row in [escaped[0], marks, *escaped[1:]]]
+        return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else []), ""])
+
+    def latex(self) -> str:
+        """A table float; needs \\usepackage{booktabs}."""
+        rows = [" & ".join(latex(text(c)) for c in row) + r" \\" for row in [self.columns, *self.rows]]
+        spec = "".join("l" if left else "r" for left in self._left())
+        note = [rf"\par\smallskip\footnotesize {latex(self.note)}"] if self.note else []
+        return "\n".join([
+            r"\begin{table}", r"\centering", rf"\caption{{{latex(self.title)}}}", rf"\begin{{tabular}}{{{spec}}}",
+            r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}", *note, r"\end{table}", "",
+        ])  # fmt: skip
+
+    def html(self) -> str:
+        """A <table> with caption; every text escaped."""
+        left = self._left()
+
+        def row(cells: Sequence[Cell], tag: str) -> str:
+            parts = [
+                f"<{tag}{'' if left[i] else ' class=number'}>{html.escape(text(c))}</{tag}>"
+                for i, c in enumerate(cells)
+            ]
+            return f"<tr>{''.join(parts)}</tr>"
+
+        note = f"<p class=note>{html.escape(self.note)}</p>" if self.note else ""
+        body = "\n".join(row(r, "td") for r in self.rows)
+        head = f"<caption>{html.escape(self.title)}</caption>\n<thead>{row(self.columns, 'th')}</thead>"
+        return f"<div class=table><table>{head}\n<tbody>{body}</tbody></table></div>{note}\n"
+
+    def write(self, folder: Path) -> None:
+        """folder/name.csv, .md and .tex."""
+        for suffix, content in (("csv", self.csv()), ("md", self.markdown()), ("tex", self.latex())):
+            write_text(folder / f"{self.name}.{suffix}", content)
+
+    def _left(self) -> list[bool]:
+        """Columns of words are set to the left, columns of numbers to the right."""
+        return [not all(_is_number(row[i]) for row in self.rows) or not self.rows for i in range(len(self.columns))]
+
+
+def text(cell: Cell) -> str:
+    """What a cell says; nothing for None."""
+    if cell is None:
+        return ""
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def percent(value: float | None, decimals: int = 1) -> str:
+    """0.1444 -> "14.4"; nothing for None."""
+    return "" if value is None else f"{100 * value:.{decimals}f}"
+
+
+def rate(record: dict[str, Any], decimals: int = 1) -> str:
+    """ "14.4 [12.6, 16.4] 203/1406", with a dagger where the cell is small."""
+    bounds = f"[{percent(record.get('low'), decimals)}, {percent(record.get('high'), decimals)}]"
+    mark = "†" if record.get("small") else ""
+    return f"{percent(record['value'], decimals)}{mark} {bounds} {record['k']}/{record['n']}"
+
+
+def latex(words: str) -> str:
+    """Escaped for LaTeX."""
+    return "".join(_LATEX.get(c, c) for c in words)
+
+
+def _is_number(cell: Cell) -> bool:
+    if cell is None or isinstance(cell, (int, float)):
+        return True
+    return not cell or cell[0] in "-0123456789."
+
+
+def write_text(path: Path, content: str) -> None:
+    """The whole file or none of it; makes folders on the way."""
+    write_atomically(path, lambda partial: partial.write_text(content, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """`write(partial)` beside the target, then a rename. (Models have their own: the analysis does not import them.)"""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        write(partial)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
