@@ -89,14 +89,14 @@ def _table(run, found, adjusted, rows, side: str, n: list[int], name: str, thres
         a, b = found.k[c]
         cells.append([
             run.design.names[c], f"{percent(a / n[0])} ({a}/{n[0]})", f"{percent(b / n[1])} ({b}/{n[1]})",
-            f"{found.image_chi2[c]:.1f}", f"{adjusted[c]:.2g}", f"{found.token_chi2[c]:.1f}", f"{found.fisher_p[c]:.2g}",
-            f"{found.min_expected[c]:.1f}",
+            f"{found.image_chi2[c]:.1f}", f"{adjusted[c]:.2g}", f"{found.token_chi2[c]:.1f}",
+            f"{found.fisher_p[c]:.2g}", f"{found.min_expected[c]:.1f}",
         ])  # fmt: skip
     head = ["label", *(f"{s}, %" for s in sides), "χ² images", "p (BH)", "χ² tokens", "Fisher p", "min expected"]
     return Table(
         f"most_{slug(side)}_{name}", f"Labels given more often to {side}, threshold {100 * threshold:g}%", head, cells,
-        "χ² images: with the label against without, uncorrected. χ² tokens: the label against all other labels given to "
-        "that group, Yates-corrected (Schwemmer et al. 2020). BH over all labels that anybody got.",
+        "χ² images: with the label against without, uncorrected. χ² tokens: the label against all other labels given "
+        "to that group, Yates-corrected (Schwemmer et al. 2020). BH over all labels that anybody got.",
     )  # fmt: skip
 
 

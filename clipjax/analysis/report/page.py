@@ -18,7 +18,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; m
 h1 { font-size: 1.7rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-top: 1px solid #ccc;
   padding-top: 1rem; }
 nav ul { columns: 2; padding-left: 1.2rem; } .table { overflow-x: auto; margin: 1rem 0 .3rem; }
-table { border-collapse: collapse; font-size: .86rem; } caption { text-align: left; font-weight: 600; padding: .2rem 0; }
+table { border-collapse: collapse; font-size: .86rem; }
+caption { text-align: left; font-weight: 600; padding: .2rem 0; }
 th, td { padding: .22rem .6rem; text-align: left; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
 th { border-bottom: 2px solid #444; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 tbody tr:hover { background: #f4f7fa; } figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; }
@@ -29,14 +30,14 @@ figcaption, .note { font-size: .86rem; color: #555; margin: 0 0 1rem; } .caveats
 """
 OUT_OF_SCOPE = (
     "OpenAI's model card puts every deployed use of CLIP out of scope, and surveillance and facial recognition always. "
-    "These numbers describe how a model answers one class design on one set of images; they are not a licence to use it. "
+    "These numbers describe how a model answers one class design on one set of images; they are no licence to use it. "
     "Groups are what annotators or file names say, not what people are."
 )
 
 
-def html(runs: Sequence[Run], sections: Sequence[Section]) -> str:
-    """The page; `labels` of the runs in its title."""
-    title = "How the model behaves: " + "; ".join(labels(runs))
+def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> str:
+    """The page; without a title, the labels of the runs."""
+    title = title or "How the model behaves: " + "; ".join(labels(runs))
     links = "".join(f'<li><a href="#s{i}">{_e(s.title)}</a></li>' for i, s in enumerate(sections))
     data = Table(
         "runs", "What was run", ["run", "probe", "model", "data", "images", "skipped", "precision", "folder"],

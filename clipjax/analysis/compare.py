@@ -1,0 +1,175 @@
+"""Two runs over the same images: what changes when the class design (or the model) changes, image by image.
+
+The paper compares two designs by their rates (Table 3). The images are the same, so the comparison is paired: only
+images whose answer changed carry information, and McNemar's test asks whether they changed more one way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import rates
+from clipjax.analysis.association import adjust
+from clipjax.analysis.paired import paired_rates
+from clipjax.analysis.run import Run
+from clipjax.errors import InputError
+
+VARIABLE = ("design", "weights")
+# What has to be equal, by what a user may let vary: (fields of the manifest)
+FIELDS: dict[str, tuple[str, ...]] = {
+    "": (
+        "config.probe", "data.name", "data.fingerprint", "data.n", "config.data.options", "config.data.split",
+        "config.data.limit", "precision", "counts.seen", "model.config.image.image_size", "model.config.mean",
+        "model.config.std",
+    ),
+    "design": ("design.sha256",),
+    "weights": ("model.weights_sha256", "model.logit_scale"),
+}  # fmt: skip
+SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
+Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compared:
+    """Records (one per set and group), and the images whose class changed: rows, and the classes under A and B."""
+
+    a: Run
+    b: Run
+    records: list[Record]
+    flipped: np.ndarray
+    only_a: list[str]
+    only_b: list[str]
+
+    @property
+    def moves(self) -> list[tuple[str, str, int]]:
+        """(class under A, class under B, images), the commonest first."""
+        if not len(self.flipped):
+            return []
+        pairs = np.stack([run.predictions["prediction"][self.flipped].astype(str) for run in (self.a, self.b)], axis=1)
+        found, n = np.unique(pairs, axis=0, return_counts=True)
+        order = np.argsort(-n, kind="stable")
+        return [(str(found[i, 0]), str(found[i, 1]), int(n[i])) for i in order]
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any], fields: Iterable[str]) -> list[str]:
+    """Fields of two manifests that are not equal, with both values."""
+    out = []
+    for field in fields:
+        x, y = _field(a, field), _field(b, field)
+        if x != y:
+            known = SAYS.get(field)
+            names = f" ({_field(a, known)}, {_field(b, known)})" if known else ""
+            out.append(f"{field}: {_brief(x)} and {_brief(y)}{names}")
+    return out
+
+
+def check(a: Run, b: Run, vary: Sequence[str] = ("design",)) -> None:
+    """InputError with every differing field, unless only what may vary does; and where nothing does."""
+    if unknown := [v for v in vary if v not in VARIABLE]:
+        raise InputError(f"--vary={unknown[0]}: choose {', '.join(VARIABLE)}, or both with a comma")
+    found = differing(a.manifest, b.manifest, FIELDS[""])
+    hints = ["compare runs over the same images, prepared the same way"] if found else []
+    for part in VARIABLE:
+        if part not in vary and (more := differing(a.manifest, b.manifest, FIELDS[part])):
+            found += more
+            hints.append(f"--vary={','.join([*vary, part])} lets the {part} differ")
+    if found:
+        raise InputError(f"{a.path} and {b.path} are not comparable: {'; '.join(found)}. {'; '.join(hints)}")
+    if not any(differing(a.manifest, b.manifest, FIELDS[part]) for part in VARIABLE):
+        raise InputError(f"{a.path} and {b.path} asked the same model the same thing; there is nothing to compare")
+    if not np.array_equal(a.predictions["file"].astype(str), b.predictions["file"].astype(str)):
+        raise InputError(f"{a.path} and {b.path} do not list the same files; one of them was changed after its run")
+
+
+def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = 0.95) -> Compared:
+    """Every yes-or-no question that both runs answer, over everybody, each column and each pair of columns they share.
+
+    p-values are McNemar's, exact; adjusted over all sets and groups of the comparison.
+    """
+    check(a, b, vary)
+    asked_a, asked_b = questions(a), questions(b)
+    shared = [key for key in asked_a if key in asked_b]
+    if not shared:
+        raise InputError(f"{a.path} and {b.path} share no set of classes: {_names(asked_a)} against {_names(asked_b)}")
+    columns = {name: values for name, values in a.columns.items() if name in b.columns and len(set(values)) <= 50}
+    most = 1 if len(shared) > 20 else 2  # hundreds of labels are not crossed
+    groupings = [g for size in range(most + 1) for g in itertools.combinations(columns, size)]
+    method = rates.Method(min_n=int(a.manifest["config"].get("min_n", rates.MIN_N)))
+    records = []
+    for grouping in groupings:
+        found = rates.cells(grouping, columns, len(a.predictions["file"]))
+        for key in shared:
+            for g, group in enumerate(found.groups):
+                inside = found.of == g
+                record = paired_rates(asked_a[key][inside], asked_b[key][inside], level)
+                small = {"small": True} if record["n"] < method.min_n else {}
+                records.append({"metric": "paired_difference", **dict([key]), "group": group} | record | small)
+    p = np.array([r["p"] for r in records])
+    for record, bh, bonferroni in zip(records, adjust(p), adjust(p, "bonferroni"), strict=True):
+        record |= {"p_benjamini_hochberg": float(bh), "p_bonferroni": float(bonferroni), "tests": len(records)}
+    flipped = np.zeros(0, np.int64)
+    if "prediction" in a.predictions and "prediction" in b.predictions:
+        flipped = np.flatnonzero(a.predictions["prediction"].astype(str) != b.predictions["prediction"].astype(str))
+    return Compared(
+        a, b, records, flipped, [k[1] for k in asked_a if k not in asked_b], [k[1] for k in asked_b if k not in asked_a]
+    )
+
+
+def questions(run: Run) -> dict[tuple[str, str], np.ndarray]:
+    """("set", "crime") -> bool [N]: what a run says yes or no to for every image."""
+    teller = {"rates": _sets, "labels": _labels, "attributes": _attributes}.get(run.probe, _right)
+    return teller(run)
+
+
+def _sets(run: Run) -> dict[tuple[str, str], np.ndarray]:
+    assert run.design is not None
+    if run.design.sets:
+        return {("set", name): run.design.members(name)[run.answers] for name in run.design.sets}
+    return {("class", name): run.answers == c for c, name in enumerate(run.design.names)}
+
+
+def _labels(run: Run) -> dict[tuple[str, str], np.ndarray]:
+    assert run.design is not None
+    found, thresholds = run.predictions["probabilities"], run.manifest["result"]["thresholds"]
+    return {
+        ("label", f"{name} at {100 * t:g}%"): found[:, c] >= t
+        for t in thresholds
+        for c, name in enumerate(run.design.names)
+    }
+
+
+def _attributes(run: Run) -> dict[tuple[str, str], np.ndarray]:
+    out = {}
+    for name, values in run.predictions.items():
+        if name.startswith("prediction_"):
+            column, _, classifier = name.removeprefix("prediction_").rpartition("_")
+            column, classifier = (column[:-5], "zero-shot") if column.endswith("_zero") else (column, classifier)
+            out["attribute", f"{column}, {classifier}"] = values.astype(str) == run.columns[column].astype(str)
+    return out
+
+
+def _right(run: Run) -> dict[tuple[str, str], np.ndarray]:
+    if not {"prediction", "label"} <= run.predictions.keys():
+        raise InputError(f"{run.path}: a run of {run.probe} without labels answers nothing that could be compared")
+    return {("accuracy", "top1"): run.predictions["prediction"].astype(str) == run.predictions["label"].astype(str)}
+
+
+def _field(manifest: Mapping[str, Any], field: str) -> Any:
+    found: Any = manifest
+    for part in field.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _brief(value: Any) -> str:
+    text = str(value) if value not in ("", None) else "none"
+    return text if len(text) <= 24 else text[:12] + "…"
+
+
+def _names(asked: Mapping[tuple[str, str], Any]) -> str:
+    return ", ".join(name for _, name in list(asked)[:6]) or "none"

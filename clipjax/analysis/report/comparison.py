@@ -1,0 +1,139 @@
+"""What `clipjax compare` writes: paired differences by group, the images that moved, one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clipjax.analysis import figures
+from clipjax.analysis.compare import Compared
+from clipjax.analysis.report import page
+from clipjax.analysis.report.section import Section, labels, slug
+from clipjax.analysis.tables import Table, percent, write_text
+
+MOST_FIGURES = 30
+
+
+def write(compared: Compared, out: Path) -> list[Section]:
+    """compare.json, flips.csv, tables, figures and report.html; the same runs give the same bytes."""
+    found = sections(compared)
+    for section in found:
+        for table in section.tables:
+            table.write(out / "tables")
+        for name, (drawing, _) in section.drawings.items():
+            drawing.save(out / "figures", name)
+    text = json.dumps({"records": compared.records}, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(out / "compare.json", text + "\n")
+    write_text(out / "flips.csv", _flipped(compared).csv())
+    a, b = labels([compared.a, compared.b])
+    write_text(out / "report.html", page.html([compared.a, compared.b], found, f"{b} compared with {a}"))
+    return found
+
+
+def sections(compared: Compared) -> list[Section]:
+    """Everybody, then by each grouping, then the moves."""
+    a, b = labels([compared.a, compared.b])
+    words = [f"A is {a}, B is {b}; the same {len(compared.a.predictions['file'])} images answered both."]
+    for name, only in ((a, compared.only_a), (b, compared.only_b)):
+        if only:
+            words.append(f"Only {name} has {', '.join(only[:20])}: nothing to compare it with.")
+    found, drawn = [Section("What is compared", words)], 0
+    for key in dict.fromkeys(tuple(r["group"]) for r in compared.records):
+        table = _table(compared, key, a, b)
+        drawings = {}
+        kinds = dict.fromkeys(_kind(r) for r in compared.records)
+        if len(key) == 1 and drawn + len(kinds) <= MOST_FIGURES:
+            drawn += len(kinds)
+            for name in kinds:
+                drawings[f"paired_{slug(name)}_by_{slug(key[0])}"] = (
+                    _drawing(compared, key, name, a, b), f"{name} by {key[0]} under both.",
+                )  # fmt: skip
+        found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", [], [table], drawings))
+    if "prediction" in compared.a.predictions:
+        found.append(_moves(compared))
+    return found
+
+
+def _kind(record) -> str:
+    return next(str(record[k]) for k in ("set", "class", "label", "attribute", "accuracy") if k in record)
+
+
+def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
+    mine = [r for r in compared.records if tuple(r["group"]) == key]
+    if len(mine) > 400:  # hundreds of labels: those that moved most surely
+        mine = sorted(mine, key=lambda r: r["p"])[:100]
+    rows = []
+    for r in mine:
+        mark = "†" if r.get("small") else ""
+        rows.append([
+            *r["group"].values(), _kind(r), f"{percent(r['value_a'])}{mark} ({r['k_a']}/{r['n']})",
+            f"{percent(r['value_b'])}{mark} ({r['k_b']}/{r['n']})",
+            f"{percent(r['difference'])} [{percent(r['low'])}, {percent(r['high'])}]",
+            r["only_a"], r["only_b"], f"{r['p']:.2g}", f"{r['p_benjamini_hochberg']:.2g}", f"{r['p_bonferroni']:.2g}",
+        ])  # fmt: skip
+    head = [
+        *key,
+        "what",
+        f"A: {a}, %",
+        f"B: {b}, %",
+        "B - A, points",
+        "A only",
+        "B only",
+        "p",
+        "p (BH)",
+        "p (Bonferroni)",
+    ]
+    tests = compared.records[0]["tests"] if compared.records else 0
+    note = (
+        f"p: McNemar's exact test of the images that only A or only B counts; adjusted over all {tests} tests of this "
+        "comparison. Differences: Newcombe's interval for paired data. † fewer images than min_n."
+    )
+    name = f"paired_by_{slug('_'.join(key) or 'everybody')}"
+    return Table(name, f"Paired comparison by {' and '.join(key)}" if key else "Paired comparison", head, rows, note)
+
+
+def _drawing(compared: Compared, key: tuple[str, ...], kind: str, a: str, b: str) -> figures.Drawing:
+    mine = [r for r in compared.records if tuple(r["group"]) == key and _kind(r) == kind]
+    series = []
+    for label, side in ((f"A: {a}", "a"), (f"B: {b}", "b")):
+        bounds = [[r[f"{part}_{side}"] for r in mine] for part in ("value", "low", "high")]
+        counts = [f"{r[f'k_{side}']}/{r['n']}" for r in mine]
+        series.append(figures.Series(label, *bounds, counts, [bool(r.get("small")) for r in mine]))
+    return figures.rates_by_group([", ".join(r["group"].values()) for r in mine], series, f"Rate of {kind}")
+
+
+def _moves(compared: Compared) -> Section:
+    n, moved = len(compared.a.predictions["file"]), len(compared.flipped)
+    words = [f"{moved} of {n} images ({100 * moved / max(n, 1):.1f}%) got another class; flips.csv lists them."]
+    if not moved:
+        return Section("Images that moved", words)
+    moves = compared.moves
+    tables = [Table("flips", "From which class to which", ["A", "B", "images"], [list(m) for m in moves[:100]])]
+    for column, values in compared.a.columns.items():
+        groups = sorted(set(values.astype(str)))
+        if 1 < len(groups) <= 50:
+            rows = []
+            for group in groups:
+                inside = values.astype(str) == group
+                k = int(inside[compared.flipped].sum())
+                rows.append([group, k, int(inside.sum()), percent(k / inside.sum())])
+            head = [column, "moved", "images", "%"]
+            tables.append(Table(f"flips_by_{slug(column)}", f"Images that moved, by {column}", head, rows))
+    drawing = figures.flips(moves, n)
+    return Section("Images that moved", words, tables, {"flips": (drawing, "Moves between classes, A → B.")})
+
+
+def _flipped(compared: Compared) -> Table:
+    """Every image whose class changed, with its groups."""
+    rows: Sequence[int] = compared.flipped.tolist()
+    a, b = compared.a.predictions, compared.b.predictions
+    columns = compared.a.columns
+    empty = np.array([], object)
+    cells = [
+        [a["file"][i], *(str(v[i]) for v in columns.values()), a.get("prediction", empty)[i], b["prediction"][i]]
+        for i in rows
+    ]
+    return Table("flips", "Images whose class changed", ["file", *columns, "A", "B"], cells)

@@ -1,0 +1,39 @@
+"""Paired comparison of two runs over the same images: clipjax compare RUN_A RUN_B [--vary=design] [--out=DIR]
+
+Two class designs, by default; --vary=weights compares two models, --vary=design,weights both at once. Runs that differ
+in anything else (images, crop, preprocessing, precision) are refused with the fields that differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `clipjax compare`."""
+    parser.add_argument("a", metavar="RUN_A")
+    parser.add_argument("b", metavar="RUN_B")
+    parser.add_argument("--vary", default="design", metavar="WHAT", help="what may differ: design (default), weights")
+    parser.add_argument("--out", default="clipjax-compare", metavar="DIR", help="default: clipjax-compare")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Nothing is written before the runs are known to be comparable."""
+    from clipjax.analysis import compare
+    from clipjax.analysis.report import comparison, main_tables
+    from clipjax.analysis.run import read_run
+    from clipjax.errors import InputError
+
+    out = Path(args.out)
+    if (out / "manifest.json").exists():
+        raise InputError(f"{out}: is a run; choose another --out for the comparison")
+    found = compare.compare(read_run(args.a), read_run(args.b), [v.strip() for v in args.vary.split(",")])
+    try:
+        sections = comparison.write(found, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    for table in main_tables(sections, 3):
+        print(table.markdown())
+    print(f"{len(found.flipped)} of {len(found.a.predictions['file'])} images got another class.")
+    print(f"Written: {out / 'report.html'} (and compare.json, flips.csv, tables/, figures/ beside it)")
