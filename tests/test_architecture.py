@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
         "clipjax.progress",
         "checkpoints_convert",
     },
-    "clipjax.demo": {"clipjax.image"},
+    "clipjax.demo": {"clipjax.analysis", "clipjax.demo", "clipjax.image", "clipjax.runs"},
     "clipjax.train": {"clipjax.train", "clipjax.models", "clipjax.parallel", "jax"},
     "clipjax.testing": {"clipjax.models"},
     "clipjax.cache": {"clipjax.models"},

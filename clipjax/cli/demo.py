@@ -2,7 +2,8 @@
 
     clipjax demo
 
-Prints a table, writes demo.png and answers.json to --out, and says what to try next.
+First it answers about pictures, then it characterises a class design: who is given which classes, and what one more
+class changes. Everything it writes lies in --out.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ ABOUT = """\
 The embedded model is tiny and has only seen emoji artwork: another artist's drawings of these 24 things, never
 these, and no photograph at all. It shows how the tool works, not how well CLIP does."""
 
+CLASS_DESIGN = """\
+Class design: 290 drawings of people, asked with roles and fantasy beings (people-roles), then with 'child' as well.
+How often the answer is a fantasy being, with 95% intervals; drawings that left and joined the set; McNemar's p:
+"""
+
 NEXT = """\
-Next, with OpenAI's weights (351 MB, downloaded once):
+The same with your own pictures and classes, and with OpenAI's weights (351 MB, downloaded once):
   clipjax classify {photo} --model=ViT-B/32 --classes="a cat,a dog,a rocket,an astronaut"
-  clipjax models"""
+  clipjax probe rates --config.data.csv={listing} --config.data.group_columns=age,skin_tone \\
+      --config.design=people-roles+teenager --out={out}/mine
+  clipjax compare {out}/people-roles {out}/mine"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Answers, prints, draws."""
+    """Answers, prints, draws, characterises."""
     from clipjax import demo, loading
+    from clipjax.demo import people
     from clipjax.errors import InputError
     from clipjax.models.weights import write_atomically
     from clipjax.progress import Progress
@@ -57,5 +66,11 @@ def run(args: argparse.Namespace) -> None:
     photo = out / "cat.jpg"
     cat = pictures_of[1].images[pictures_of[1].truth.index("cat")]
     write_atomically(photo, lambda path: cat.save(path, format="JPEG", quality=90))
-    print(f"Written: {out / 'demo.png'} (a picture of all answers), {out / 'answers.json'}, {photo}\n")
-    print(NEXT.format(photo=photo))
+    print(CLASS_DESIGN)
+    records, moved, images = people.characterise(out)
+    print(people.table(records))
+    print(f"\n{moved} of {images} drawings got another answer.\n{people.ABOUT}\n")
+    print(f"Written: {out / 'demo.png'} (a picture of all answers), {out / 'answers.json'}, {photo}")
+    for name in (*people.DESIGNS, "comparison"):
+        print(f"Report:  {out / name / 'report.html'}")
+    print("\n" + NEXT.format(photo=photo, listing=out / "people" / "people.csv", out=out))

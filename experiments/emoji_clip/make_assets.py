@@ -1,4 +1,4 @@
-"""Makes the pictures embedded in clipjax/assets: a sprite of Noto artwork and six public-domain photographs.
+"""Makes the pictures embedded in clipjax/assets: two sprites of Noto artwork and six public-domain photographs.
 
     python experiments/emoji_clip/make_assets.py --emoji EMOJI_FOLDER --skimage SKIMAGE_DATA_FOLDER
 
@@ -27,6 +27,36 @@ PHOTOGRAPHS = {  # file in scikit-image -> class in the demo, licence as scikit-
 }
 
 
+# The demo's drawings of people: plain ones of every age, and adults in 16 roles; five skin tones, every gender drawn.
+PLAIN = ("baby", "child", "boy", "girl", "person", "man", "woman", "older person", "old man", "old woman")
+ROLES = (
+    "artist", "astronaut", "construction worker", "cook", "farmer", "firefighter", "health worker", "judge", "mechanic",
+    "office worker", "pilot", "scientist", "singer", "student", "teacher", "technologist",
+)  # fmt: skip
+KEPT = ("file", "name", "age", "skin_tone", "gender", "role")
+
+
+def people(folder: Path) -> None:
+    """people.png and people.csv."""
+    with open(folder / "manifest_people.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["vendor"] == "noto" and r["skin_tone"] != "default"]
+    rows = [
+        r for r in rows if (r["role_type"] == "occupation" and r["role"] in ROLES) or (not r["role"] and r["base_name"] in PLAIN)
+    ]  # fmt: skip
+    rows.sort(key=lambda r: r["file"])
+    columns = 20
+    sprite = Image.new("RGBA", (columns * TILE, -(-len(rows) // columns) * TILE))
+    for i, row in enumerate(rows):
+        tile = Image.open(folder / row["file"]).convert("RGBA").resize((TILE, TILE))
+        sprite.paste(tile, (i % columns * TILE, i // columns * TILE))
+        row["file"] = Path(row["file"]).name
+    sprite.save(ASSETS / "people.png", optimize=True)
+    with open(ASSETS / "people.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, KEPT, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--emoji", type=Path, required=True)
@@ -40,6 +70,7 @@ def main() -> None:
         tile = Image.open(args.emoji / noto[name]).convert("RGBA").resize((TILE, TILE))
         sprite.paste(tile, (i % COLUMNS * TILE, i // COLUMNS * TILE))
     sprite.save(ASSETS / "noto.png", optimize=True)
+    people(args.emoji)
     photographs = []
     for file, (name, source) in PHOTOGRAPHS.items():
         picture = Image.open(args.skimage / file).convert("RGB")

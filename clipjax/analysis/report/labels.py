@@ -56,6 +56,8 @@ def _at(run: Run, threshold: float, suffix: str) -> Section:
     given = np.flatnonzero(found.k.sum(1) > 0)
     adjusted = np.ones(len(found.k))
     adjusted[given] = association.adjust(found.image_p[given])
+    if not len(given):
+        return Section(f"At {100 * threshold:g}%", [f"No label reaches {100 * threshold:g}% for any image."])
     top = association.top_gendered(found, TOP)
     name = f"{slug(f'{100 * threshold:g}')}{suffix}"
     tables = [_table(run, found, adjusted, rows, s, n, name, threshold) for rows, s in zip(top, sides, strict=True)]

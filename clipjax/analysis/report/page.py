@@ -21,7 +21,8 @@ nav ul { columns: 2; padding-left: 1.2rem; } .table { overflow-x: auto; margin: 
 table { border-collapse: collapse; font-size: .86rem; }
 caption { text-align: left; font-weight: 600; padding: .2rem 0; }
 th, td { padding: .22rem .6rem; text-align: left; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
-th { border-bottom: 2px solid #444; } .number { text-align: right; font-variant-numeric: tabular-nums; }
+th { border-bottom: 2px solid #444; } .number { text-align: right; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
 tbody tr:hover { background: #f4f7fa; } figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; }
 figcaption, .note { font-size: .86rem; color: #555; margin: 0 0 1rem; } .caveats { background: #fff8e6;
   border-left: 4px solid #e69f00; padding: .5rem 1rem; } pre { overflow-x: auto; font-size: .78rem; background: #f6f6f6;
