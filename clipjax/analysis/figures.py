@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,23 @@ class Series:
     counts: Sequence[str]
     small: Sequence[bool]
 
+    @staticmethod
+    def of(label: str, records: Sequence[Mapping[str, Any]], side: str = "") -> Series:
+        """Of records with value, low, high, k, n (value_a ... where `side` is "_a"); an empty record is no group."""
+        values, low, high = ([r.get(f"{part}{side}") for r in records] for part in ("value", "low", "high"))
+        counts = [f"{r[f'k{side}']}/{r['n']}" if r else "" for r in records]
+        return Series(label, values, low, high, counts, [bool(r.get("small")) for r in records])
+
 
 def rates_by_group(groups: Sequence[str], series: Sequence[Series], quantity: str) -> Drawing:
     """A row per group, a dot with its interval per series, k/n at the right; small cells are hollow."""
     offsets = (np.arange(len(series)) - (len(series) - 1) / 2) * min(0.26, 0.75 / max(len(series), 1))
     height = 1.0 + len(groups) * max(0.32, 0.2 * len(series)) + 0.25 * len(series)
     figure, axes = _axes(7.4, height)
-    most = max([100 * h for s in series for h in s.high if h is not None] or [1])
+    most = max([100.0 * h for s in series for h in s.high if h is not None] or [1.0])
     for i, s in enumerate(series):
         shown = [g for g in range(len(groups)) if s.values[g] is not None]
-        x, low, high = (np.array([100 * v[g] for g in shown], float) for v in (s.values, s.low, s.high))
+        x, low, high = (100 * np.array([v[g] for g in shown], float) for v in (s.values, s.low, s.high))
         y, colour = np.array(shown) + offsets[i], COLOURS[i % len(COLOURS)]
         axes.hlines(y, low, high, color=colour, lw=1.6)
         face = ["white" if s.small[g] else colour for g in shown]

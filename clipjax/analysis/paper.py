@@ -239,10 +239,9 @@ def _words(group: Mapping[str, Sequence[str]]) -> str:
     return ", ".join("/".join(values) for values in group.values()) or "everybody"
 
 
-def significant(p: Sequence[float], level: float = 0.05) -> dict[str, int]:
+def significant(p: np.ndarray, level: float = 0.05) -> dict[str, int]:
     """How many tests stay below `level`: as they are, by Benjamini-Hochberg, by Bonferroni (protocols of section 2.1
     do not say which was meant)."""
-    p = np.asarray(p)
     return {
         "p": int((p < level).sum()),
         "benjamini-hochberg": int((adjust(p) < level).sum()),

@@ -67,12 +67,12 @@ def characterise(out: Path) -> tuple[list[dict[str, Any]], int, int]:
     for folder, overrides in commands(listing, out):
         with contextlib.redirect_stdout(io.StringIO()):  # its own table of numbers: the comparison says them
             runner.run(config.load("rates", overrides), folder)
-    runs = [read_run(out / name) for name in DESIGNS]
-    for run in runs:
+    a, b = (read_run(out / name) for name in DESIGNS)
+    for run in (a, b):
         report.write([run], run.path)
-    found = compare.compare(*runs)
+    found = compare.compare(a, b)
     comparison.write(found, out / "comparison")
-    return found.records, len(found.flipped), len(runs[0].predictions["file"])
+    return found.records, len(found.flipped), len(a.predictions["file"])
 
 
 def table(records: list[dict[str, Any]]) -> str:
@@ -86,10 +86,10 @@ def table(records: list[dict[str, Any]]) -> str:
     single.sort(key=lambda r: order.index(next(iter(r["group"].values()))) if r["group"] else -1)
     for r in single:
         name = " ".join(f"{k.replace('_', ' ')} {v}" for k, v in r["group"].items()) or "all drawings"
-        rates = [
-            f"{100 * r[f'value_{s}']:5.1f}% [{100 * r[f'low_{s}']:4.1f}, {100 * r[f'high_{s}']:4.1f}] {r[f'k_{s}']}/{r['n']}"
-            for s in "ab"
-        ]
+        rates = []
+        for s in "ab":
+            value, low, high = (100 * r[f"{part}_{s}"] for part in ("value", "low", "high"))
+            rates.append(f"{value:5.1f}% [{low:4.1f}, {high:4.1f}] {r[f'k_{s}']}/{r['n']}")
         rows.append([name + ("*" if r.get("small") else ""), *rates, f"-{r['only_a']} +{r['only_b']}", f"{r['p']:.2g}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -50,7 +50,7 @@ def load(config: Any) -> Task:
     chosen = words(config.classifier)
     if unknown := [c for c in chosen if c not in CLASSIFIERS] or not chosen:
         raise InputError(f"classifier={config.classifier}: {unknown} is none of {', '.join(CLASSIFIERS)}")
-    found = dict(part.partition("=")[::2] for part in words(config.attributes))
+    found = _pairs(config.attributes)
     if not found or not all(found.values()):
         raise InputError(f"attributes={config.attributes!r} is not COLUMN=DESIGN,... as race=fairface-race")
     asked = {column: design.load(name) for column, name in found.items()}
@@ -74,7 +74,7 @@ def labels_of(source: Source, column: str, asked: Design) -> np.ndarray:
     values = asked.attribute(column)
     if None in values:
         raise InputError(f"design {asked.name}: class {asked.names[values.index(None)]!r} does not say its {column}")
-    place = {value: c for c, value in enumerate(values)}
+    place = {str(value): c for c, value in enumerate(values)}
     texts = [str(v) for v in source.table[column]]
     if unknown := sorted({t for t in texts if t not in place}):
         raise InputError(
@@ -88,12 +88,12 @@ def run(job: Job, task: Task) -> Result:
     config, chosen = job.config, words(job.config.classifier)
     predicted: dict[tuple[str, str], np.ndarray] = {}
     extra: dict[str, Any] = {}
+    encoded = job.image_features(task.source, "proj" if "zero-shot" in chosen else config.feature)
     if "zero-shot" in chosen:
-        encoded = job.image_features(task.source)
         for (column, _), w in zip(task.designs.items(), designs.weights(job, list(task.designs.values())), strict=True):
             predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, job.model.scale).argmax(1)
     if "linear" in chosen:
-        encoded, found, extra = _linear(job, task)
+        found, extra = _linear(job, task)
         predicted |= found
     rows = encoded.rows
     columns = {name: values[rows] for name, values in task.columns.items()}
@@ -181,12 +181,17 @@ def _linear(job: Job, task: Task):
             )
             w, b, extra["C"][column] = fitted.weights, fitted.bias, fitted.C
         found[column, "linear"] = linear.scores(test.values, w, b).argmax(1)
-    return test, found, extra
+    return found, extra
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """ "race=White,age=3-9" -> {"race": "White", "age": "3-9"}"""
+    return {key: value for key, _, value in (part.partition("=") for part in words(text))}
 
 
 def _binary(config: Any, asked: dict[str, Design]) -> dict[str, str]:
     """{"race": "White"}"""
-    found = dict(part.partition("=")[::2] for part in words(config.binary))
+    found = _pairs(config.binary)
     for column, value in found.items():
         if column not in asked or value not in asked[column].attribute(column):
             raise InputError(f"binary={config.binary!r}: {value!r} is no class of the attribute {column!r}")

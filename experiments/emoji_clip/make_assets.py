@@ -40,9 +40,8 @@ def people(folder: Path) -> None:
     """people.png and people.csv."""
     with open(folder / "manifest_people.csv", newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["vendor"] == "noto" and r["skin_tone"] != "default"]
-    rows = [
-        r for r in rows if (r["role_type"] == "occupation" and r["role"] in ROLES) or (not r["role"] and r["base_name"] in PLAIN)
-    ]  # fmt: skip
+    roles = [r for r in rows if r["role_type"] == "occupation" and r["role"] in ROLES]
+    rows = roles + [r for r in rows if not r["role"] and r["base_name"] in PLAIN]
     rows.sort(key=lambda r: r["file"])
     columns = 20
     sprite = Image.new("RGBA", (columns * TILE, -(-len(rows) // columns) * TILE))

@@ -54,7 +54,7 @@ def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
         for r in run.records:
             if r["metric"] == "top1" and tuple(r["group"]) == key:
                 cells.setdefault(tuple(r["group"].values()), {})[i, _head(r)] = r
-    columns = [" ".join(filter(None, [*h, names[i] if len(runs) > 1 else ""])) for i, h in heads]
+    columns = [" ".join(h) + (f" {names[i]}" if len(runs) > 1 else "") for i, h in heads]
     groups = sorted(cells)
     rows = [[*group, *(rate(cells[group][h]) if h in cells[group] else None for h in heads)] for group in groups]
     table = Table(
@@ -68,10 +68,8 @@ def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
             series = []
             for h in mine:
                 found = [cells[group].get(h, {}) for group in groups]
-                bounds = [[r.get(side) for r in found] for side in ("value", "low", "high")]
-                counts = [f"{r['k']}/{r['n']}" if r else "" for r in found]
-                label = " ".join(filter(None, [*h[1][1:], names[h[0]] if len(runs) > 1 else ""]))
-                series.append(figures.Series(label, *bounds, counts, [bool(r.get("small")) for r in found]))
+                label = " ".join(h[1][1:]) + (f" {names[h[0]]}" if len(runs) > 1 else "")
+                series.append(figures.Series.of(label.strip(), found))
             drawing = figures.rates_by_group([", ".join(g) for g in groups], series, f"Accuracy of {attribute}")
             drawings[f"accuracy_{slug(attribute)}_by_{slug('_'.join(key))}"] = (
                 drawing, f"Accuracy of {attribute} by {' and '.join(key)}.",

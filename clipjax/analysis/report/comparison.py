@@ -99,9 +99,7 @@ def _drawing(compared: Compared, key: tuple[str, ...], kind: str, a: str, b: str
     mine = [r for r in compared.records if tuple(r["group"]) == key and _kind(r) == kind]
     series = []
     for label, side in ((f"A: {a}", "a"), (f"B: {b}", "b")):
-        bounds = [[r[f"{part}_{side}"] for r in mine] for part in ("value", "low", "high")]
-        counts = [f"{r[f'k_{side}']}/{r['n']}" for r in mine]
-        series.append(figures.Series(label, *bounds, counts, [bool(r.get("small")) for r in mine]))
+        series.append(figures.Series.of(label, mine, f"_{side}"))
     return figures.rates_by_group([", ".join(r["group"].values()) for r in mine], series, f"Rate of {kind}")
 
 

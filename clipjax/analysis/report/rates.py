@@ -112,10 +112,7 @@ def _drawing(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) ->
     groups, series = _groups(runs, key), []
     for label, run in zip(labels(runs), runs, strict=True):
         found = _lookup(run, key, kind, name)
-        records = [found.get(group, {}) for group in groups]
-        bounds = [[r.get(side) for r in records] for side in ("value", "low", "high")]
-        counts = [f"{r['k']}/{r['n']}" if r else "" for r in records]
-        series.append(figures.Series(label, *bounds, counts, [bool(r.get("small")) for r in records]))
+        series.append(figures.Series.of(label, [found.get(group, {}) for group in groups]))
     return figures.rates_by_group([", ".join(group) for group in groups], series, f"Rate of {name}")
 
 
