@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from clipjax.analysis import clopper_pearson
-from clipjax.analysis.intervals import bootstrap, bootstrap_statistic
+from clipjax.analysis.intervals import (
+    METHODS,
+    bootstrap,
+    bootstrap_rate,
+    bootstrap_statistic,
+    interval,
+    jeffreys,
+    wilson,
+)
 from clipjax.errors import InputError
 
 
@@ -93,3 +101,52 @@ def test_undefined_resamples_do_not_count():
 def test_no_values():
     with pytest.raises(InputError, match="needs"):
         bootstrap([])
+
+
+@given(st.integers(1, 2000), st.floats(0, 1), st.sampled_from(["clopper-pearson", "wilson", "jeffreys"]))
+def test_every_method_holds_the_rate_and_is_symmetric(n, share, method):
+    k = round(share * n)
+    low, high = interval(k, n, method)
+    assert 0 <= low <= k / n + 1e-12
+    assert k / n - 1e-12 <= high <= 1
+    mirrored = interval(n - k, n, method)
+    np.testing.assert_allclose([low, high], [1 - mirrored[1], 1 - mirrored[0]], atol=1e-9)
+
+
+def test_wilson_against_its_formula():
+    """Wilson (1927): the p for which the rate is z standard errors of p away."""
+    low, high = wilson(203, 1406)
+    z = stats.norm.ppf(0.975)
+    for p in (low, high):
+        assert abs(203 / 1406 - p) == pytest.approx(z * np.sqrt(p * (1 - p) / 1406), rel=1e-9)
+    assert wilson(0, 0) == (0, 1)
+
+
+def test_jeffreys_against_the_posterior():
+    low, high = jeffreys([203, 0, 7], [1406, 20, 7])
+    assert low[0] == pytest.approx(stats.beta.ppf(0.025, 203.5, 1203.5))
+    assert (low[1], high[2]) == (0, 1)
+    assert high[1] == pytest.approx(stats.beta.ppf(0.975, 0.5, 20.5))
+
+
+def test_bootstrap_of_a_rate():
+    low, high = bootstrap_rate(203, 1406)
+    assert (low, high) == pytest.approx((0.1266, 0.1629), abs=1.5e-3)  # protocols' [12.66, 16.29], other draws
+    assert bootstrap_rate([0, 20], [20, 20])[1].tolist() == [0, 1]  # nothing varies: a point
+    assert bootstrap_rate(3, 10, seed=1) == bootstrap_rate(3, 10, seed=1)
+
+
+def test_methods_by_name():
+    assert set(METHODS) == {"clopper-pearson", "wilson", "jeffreys", "bootstrap"}
+    assert interval(203, 1406) == clopper_pearson(203, 1406)
+    with pytest.raises(InputError, match="unknown interval method 'wald'"):
+        interval(1, 2, "wald")
+
+
+@pytest.mark.parametrize("n", [20, 106])
+def test_exact_intervals_never_cover_less_than_they_say(n):
+    """Coverage summed over all k, no simulation."""
+    low, high = clopper_pearson(np.arange(n + 1), n)
+    for p in np.linspace(0.001, 0.999, 499):
+        inside = (low <= p) & (p <= high)
+        assert stats.binom.pmf(np.flatnonzero(inside), n, p).sum() >= 0.95
