@@ -20,7 +20,7 @@ _HOME = {
     "adjust": "clipjax.analysis.association",
     "mcnemar": "clipjax.analysis.paired",
     # class designs
-    "sweep": "clipjax.analysis.sweep",
+    "sweep": "clipjax.analysis.design_sweep",
 }
 
 __all__ = [
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from clipjax.analysis.comparisons import difference, ratio
     from clipjax.analysis.intervals import clopper_pearson, interval, jeffreys, wilson
     from clipjax.analysis.paired import mcnemar
-    from clipjax.analysis.sweep import sweep
+    from clipjax.analysis.design_sweep import sweep
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,169 @@
+"""Class designs: the shipped ones, writing one, extending one, and files that are none."""
+
+import json
+import re
+
+import pytest
+
+from clipjax import design
+from clipjax.errors import InputError
+from clipjax.runs.config import digest
+
+
+def test_the_papers_default_design():
+    found = design.load("fairface-default")
+    assert len(found.classes) == 21
+    assert {k: len(v) for k, v in found.sets.items()} == {"person": 14, "non-human": 4, "denigration": 7, "crime": 3}
+    assert found.sets["crime"] == ("thief", "criminal", "suspicious person")
+    assert found.sets["non-human"] == ("animal", "gorilla", "chimpanzee", "orangutan")
+    people = [c for c in found.classes if "person" in c.sets]
+    assert len({(c.attributes["race"], c.attributes["gender"]) for c in people}) == 14
+    assert found.prompts()[1] == ["a photo of a Black man."]
+    assert "denigration harms" in found.note
+    assert "not for use" in found.note
+
+
+def test_the_design_with_child_is_one_class_more():
+    default, child = design.load("fairface-default"), design.load("fairface-child")
+    assert child.names == (*default.names, "child")
+    assert child.classes[-1].sets == ("person",)
+    assert child.note == default.note
+    assert design.load("fairface-default+child").names == child.names
+    assert child.sha256 != default.sha256
+
+
+def test_attribute_designs_name_every_value_of_fairface():
+    from clipjax.data.sets.fairface import COLUMNS
+
+    for column in ("race", "gender", "age"):
+        values = design.load(f"fairface-{column}").attribute(column)
+        assert set(values) == set(COLUMNS[column])
+
+
+def test_three_hundred_occupations():
+    found = design.load("occupations")
+    assert len(set(found.names)) == 300
+    quoted = {"nanny", "housekeeper", "prisoner", "mobster", "lawmaker", "legislator", "congressman"}
+    assert quoted <= set(found.names)
+
+
+def test_every_shipped_design_loads_and_says_its_name():
+    assert {"fairface-default", "occupations", "people-roles"} <= set(design.shipped())
+    for name in design.shipped():
+        found = design.load(name)
+        assert found.name == name
+        back = design.Design.from_manifest(json.loads(json.dumps(found.manifest())))
+        assert back == found
+
+
+def test_the_demos_designs_hurt_nobody():
+    words = set(design.load("people-roles-child").names)
+    assert not words & set(design.load("fairface-default").sets["denigration"])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text, name="mine.yaml"):
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return make
+
+
+def test_writing_and_extending(write):
+    write(
+        '{name: base, templates: ["a {}", "the {}"], classes: [cat, {name: dog, prompts: [dog, hound], sets: [pet]}]}',
+        "base.yaml",
+    )
+    found = design.load(write("{extends: base, drop: [cat], add: [{name: owl, prompt: an owl, sets: bird, legs: 2}]}"))
+    assert found.name == "mine"
+    assert found.names == ("dog", "owl")
+    assert found.prompts() == [["a dog", "the dog", "a hound", "the hound"], ["a an owl", "the an owl"]]
+    assert found.sets == {"pet": ("dog",), "bird": ("owl",)}
+    assert found.attribute("legs") == (None, "2")
+    assert found.members("bird").tolist() == [False, True]
+    assert (
+        found.sha256
+        == design.load(
+            write("{extends: base, drop: [cat], add: [{name: owl, prompt: an owl, sets: bird, legs: 2}], note: hm}")
+        ).sha256
+    )  # noqa: E501
+    asked = {k: v for k, v in found.manifest().items() if k != "note"}
+    assert found.sha256 == digest(asked)
+
+
+def test_variants_for_sweeps():
+    base = design.of_classes(["cat", "dog"])
+    assert [d.name for d in design.variants(base, add=["owl", "eel"], drop=["cat"])] == [
+        "classes", "classes+owl", "classes+eel", "classes-cat",
+    ]  # fmt: skip
+    both = design.variants(base, add=["owl", "eel"], templates=["a {}", "{}"], subsets=2)
+    assert len(both) == 8
+    assert both[-1].name == "classes+owl+eel | {}"
+    assert both[-1].prompts()[-1] == ["eel"]
+
+
+def test_many_names_at_once_stay_fast():
+    found = design.of_classes([f"class {i}" for i in range(3000)])
+    assert found.prompts()[2999] == ["a photo of a class 2999."]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "is a mapping"),
+        ("classes: cat", "is a list of classes, not str"),
+        ("{classes: [cat, cat]}", "class 'cat' comes twice"),
+        ("{classes: []}", "has no classes"),
+        ("{clases: [cat]}", "unknown key 'clases'; did you mean classes?"),
+        ("{classes: [yes]}", "quote yes, no and numbers"),
+        ("{classes: [{prompt: a cat}]}", "a mapping with `name`"),
+        ("{classes: [{name: cat, legs: [4]}]}", "'legs' is no single value"),
+        ("{classes: [cat], templates: [a photo]}", "exactly one {}"),
+        ("{classes: [cat], templates: 3}", "`templates` is 3"),
+        ("{classes: [cat], drop: [cat]}", "`drop` needs `extends`"),
+        ("{extends: fairface-defalt}", "did you mean fairface-default?"),
+        ("{extends: fairface-default, drop: [theif]}", "did you mean thief?"),
+        ("{extends: mine, classes: [cat]}", "extends itself"),
+        ("classes: [a, *b]", "aliases"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nclasses: [*b, *b]", "aliases"),
+        ("classes: [\t", "mine.yaml"),
+        ("!!python/object/apply:os.system [true]", "mine.yaml"),
+        ('{classes: [" "]}', "is empty"),
+    ],
+)
+def test_files_that_are_no_design(write, text, message):
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        design.load(write(text))
+    assert "mine.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_names_and_paths_that_lead_nowhere(tmp_path):
+    with pytest.raises(InputError, match="did you mean occupations"):
+        design.load("occupation")
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+        design.load(str(tmp_path / "none.yaml"))
+    (tmp_path / "big.yaml").write_text("#" * (5 << 20))
+    with pytest.raises(InputError, match="are no class design"):
+        design.load(str(tmp_path / "big.yaml"))
+    with pytest.raises(InputError, match=r"has no set 'x'; it has person"):
+        design.load("fairface-default").members("x")
+
+
+def test_platform_labels(tmp_path):
+    rows = [
+        "name\tgender\twiki_img_labels\twiki_img_labels_awsrek\twiki_img_labels_macv",
+        "A B\tFemale\tSuit; Smile\tPerson,Suit\tman|tie",
+        "C D\tMale\tsmile;Official\tPerson\t",
+    ]
+    path = tmp_path / "mc_data.tsv"
+    path.write_text("\n".join(rows) + "\n")
+    found = design.load(f"schwemmer:{path}")
+    assert found.name == "platform-labels"
+    assert found.names == ("man", "official", "person", "smile", "suit", "tie")
+    assert found.attribute("platforms")[4] == "Google, Amazon"
+    assert "6 labels" in found.note
+    path.write_text("name\tgender\nA\tB\n")
+    with pytest.raises(InputError, match="no column 'wiki_img_labels'"):
+        design.load(f"schwemmer:{path}")
