@@ -160,6 +160,9 @@ def test_public_names_resolve_and_have_docstrings():
 
 
 def test_the_contracts_functions_are_there_after_one_import():
-    code = "import clipjax; clipjax.probes.linear.fit; clipjax.analysis.clopper_pearson; print('there')"
+    code = (
+        "import clipjax, clipjax.runs.rates; clipjax.probes.linear.fit; clipjax.analysis.clopper_pearson; "
+        "assert callable(clipjax.analysis.sweep) and callable(clipjax.analysis.chi_squared); print('there')"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert out.stdout.strip() == "there", out.stderr

@@ -87,7 +87,7 @@ def test_writing_and_extending(write):
         == design.load(
             write("{extends: base, drop: [cat], add: [{name: owl, prompt: an owl, sets: bird, legs: 2}], note: hm}")
         ).sha256
-    )  # noqa: E501
+    )
     asked = {k: v for k, v in found.manifest().items() if k != "note"}
     assert found.sha256 == digest(asked)
 

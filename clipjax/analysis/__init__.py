@@ -40,9 +40,9 @@ __all__ = [
 if TYPE_CHECKING:
     from clipjax.analysis.association import adjust, chi_squared, fisher
     from clipjax.analysis.comparisons import difference, ratio
+    from clipjax.analysis.design_sweep import sweep
     from clipjax.analysis.intervals import clopper_pearson, interval, jeffreys, wilson
     from clipjax.analysis.paired import mcnemar
-    from clipjax.analysis.design_sweep import sweep
 
 
 def __getattr__(name: str) -> Any:
