@@ -54,10 +54,11 @@ def load(config: Any) -> Task:
     if not found or not all(found.values()):
         raise InputError(f"attributes={config.attributes!r} is not COLUMN=DESIGN,... as race=fairface-race")
     asked = {column: design.load(name) for column, name in found.items()}
+    _binary(config, asked)
+    designs.method_of(config)
     task = designs.source_of(config, config.data.split)
     columns = designs.group_columns(config, task.source)
     labels = {column: labels_of(task.source, column, d) for column, d in asked.items()}
-    _binary(config, asked)
     train = designs.source_of(config, config.train_split) if "linear" in chosen else None
     if train is not None:
         for column, d in asked.items():

@@ -10,6 +10,7 @@ import numpy as np
 
 from clipjax import design
 from clipjax.analysis import rates
+from clipjax.analysis.intervals import interval
 from clipjax.classes import read_classes
 from clipjax.data.source import Source
 from clipjax.design import Design
@@ -42,6 +43,7 @@ class DesignTask:
 def load(config: Any, **options: Any) -> DesignTask:
     """Everything that can be refused is refused here, before the model is loaded."""
     chosen = of_config(config)
+    method_of(config)
     task = source_of(config, config.data.split)
     columns = group_columns(config, task.source)
     grouped = rates.groupings(config.get("groups", ""), list(columns))
@@ -100,5 +102,6 @@ def weights(job: Job, designs: Sequence[Design]) -> list[np.ndarray]:
 
 
 def method_of(config: Any) -> rates.Method:
-    """The config's interval method, level and smallest n."""
+    """The config's interval method, level and smallest n; refused where they are none."""
+    interval(0, 1, config.method, config.level)
     return rates.Method(config.method, config.level, config.min_n, config.seed)

@@ -45,6 +45,7 @@ class Task:
 def load(config: Any) -> Task:
     """Labelled pictures and nested candidate lists."""
     say(NOTICE)
+    designs.method_of(config)
     task = designs.source_of(config, config.data.split)
     if not task.classes or "label" not in task.source.table:
         raise InputError(

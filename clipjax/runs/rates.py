@@ -15,8 +15,8 @@ import numpy as np
 
 from clipjax import design
 from clipjax.analysis import rates
-from clipjax.analysis.intervals import interval
 from clipjax.analysis.design_sweep import sweep_designs
+from clipjax.analysis.intervals import interval
 from clipjax.errors import InputError
 from clipjax.probes import zeroshot
 from clipjax.runs import designs, sources
