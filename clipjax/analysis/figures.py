@@ -162,8 +162,9 @@ def threshold_curves(
 def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], quantity: str) -> Drawing:
     """values [R, C] as shares (nan: no such cell), each written into its cell as a percentage."""
     values = np.asarray(values, float)
-    wide = 2.6 + 0.52 * len(columns)
-    figure, axes = _axes(max(wide, 5.0), 1.6 + 0.27 * len(rows))
+    longest = [max((len(_short(name)) for name in names), default=0) for names in (rows, columns)]
+    wide = 1.6 + 0.085 * longest[0] + 0.52 * len(columns)
+    figure, axes = _axes(max(wide, 5.0), 0.9 + 0.06 * longest[1] + 0.27 * max(len(rows), 2))
     most = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=max(100 * most, 1e-9), aspect="auto")
     for r, c in np.ndindex(values.shape):

@@ -1,0 +1,255 @@
+"""Reports and comparisons of real runs: what is written, that it is whole, escaped, the same each time, and refused."""
+
+import csv
+import html.parser
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import numpy as np
+import planted
+import pytest
+from PIL import Image
+
+from clipjax import design
+from clipjax.analysis import compare, figures
+from clipjax.analysis.run import read_run
+from clipjax.analysis.tables import Table, latex, percent
+from clipjax.cli.main import main
+from clipjax.errors import InputError
+
+HOSTILE = ["<script>alert(1)</script>", "$x_1$ & 100%", 'quote " and \\ slash', "日本 😀", "a|b", "=1+1", "x" * 90]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two planted runs over the same 400 images: adding a class moves some of the youngest."""
+    root = tmp_path_factory.mktemp("pair")
+    rng = np.random.default_rng(0)
+    columns = {
+        "race": rng.choice(np.array(["Black", "White", "Indian"], object), 400),
+        "age": rng.choice(np.array(["0-2", "20-29", "more than 70"], object), 400, p=[0.3, 0.68, 0.02]),
+    }
+    a, b = design.load("fairface-default"), design.load("fairface-child")
+    answers = rng.integers(0, 21, 400)
+    moved = answers.copy()
+    moved[(columns["age"] == "0-2") & (answers > 13)] = 21
+    planted.write(root / "a", a, columns, answers)
+    planted.write(root / "b", b, columns, moved)
+    return root, columns, answers, moved
+
+
+def test_a_report_holds_what_it_promises(pair, tmp_path, capsys):
+    assert main(["report", str(pair[0] / "a"), f"--out={tmp_path}"]) == 0
+    assert "Rates by race" in capsys.readouterr().out
+    for name in ("rates_by_race", "rates_by_age_race", "disparities_by_race", "design", "paper"):
+        for suffix in ("csv", "md", "tex"):
+            assert (tmp_path / "tables" / f"{name}.{suffix}").stat().st_size > 50
+    for path in (tmp_path / "figures").glob("*.png"):
+        with Image.open(path) as picture:
+            assert min(picture.size) > 150
+        ET.parse(path.with_suffix(".svg"))
+    card = (tmp_path / "model_card.md").read_text()
+    for heading in ("Intended use", "Factors", "unitary results", "intersectional results", "Ethical", "Caveats"):
+        assert heading in card
+    assert "No public attempt has reproduced Table 2" in card
+    assert "surveillance" in card
+
+
+def test_the_page_needs_nothing_and_runs_nothing(pair, tmp_path):
+    main(["report", str(pair[0] / "a"), f"--out={tmp_path}"])
+    text = (tmp_path / "report.html").read_text()
+
+    class Links(html.parser.HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.found = []
+
+        def handle_starttag(self, tag, attrs):
+            assert tag not in ("script", "link", "iframe", "object", "embed", "form")
+            for key, value in attrs:
+                assert not key.startswith("on")
+                if key in ("src", "href"):
+                    self.found.append(value)
+
+    page = Links()
+    page.feed(text)
+    assert page.found
+    assert all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in page.found)
+    assert "default-src 'none'" in text
+    assert re.search(r'alt="Rate of crime by group\. Black: fairface-default \d', text)
+
+
+def test_denominators_and_small_cells_are_shown(pair, tmp_path):
+    root, columns, answers, _ = pair
+    main(["report", str(root / "a"), f"--out={tmp_path}"])
+    with open(tmp_path / "tables" / "rates_by_age.csv", newline="") as file:
+        rows = {row["age"]: row for row in csv.DictReader(file)}
+    old = columns["age"] == "more than 70"
+    k = int(design.load("fairface-default").members("crime")[answers][old].sum())
+    assert rows["more than 70"]["crime"].endswith(f" {k}/{old.sum()}")
+    assert "†" in rows["more than 70"]["crime"]
+    assert list(rows) == ["0-2", "20-29", "more than 70"]  # ages in their order
+    assert "† fewer images" in (tmp_path / "tables" / "rates_by_age.md").read_text()
+
+
+def test_several_runs_side_by_side_and_the_same_bytes_twice(pair, tmp_path):
+    runs = [str(pair[0] / "a"), str(pair[0] / "b")]
+    for name in ("1", "2"):
+        assert main(["report", *runs, f"--out={tmp_path / name}"]) == 0
+    files = sorted(p.relative_to(tmp_path / "1") for p in (tmp_path / "1").rglob("*") if p.is_file())
+    assert len(files) > 40
+    for file in files:
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes(), file
+    head = (tmp_path / "1" / "tables" / "rates_by_race.csv").read_text().splitlines()[0]
+    assert "crime (fairface-default)" in head
+    assert "crime (fairface-child)" in head
+
+
+def test_hostile_class_names_are_only_names(tmp_path):
+    classes = [design.DesignClass(name, sets=("odd <b>set</b>",)) for name in HOSTILE]
+    asked = design.Design("<i>design</i>", tuple(classes), note="</p><script>")
+    columns = {"<g>": np.array(["<img src=x onerror=1>", "b"] * 50, object)}
+    path = planted.write(tmp_path / "run", asked, columns, np.arange(100) % len(HOSTILE))
+    assert main(["report", str(path)]) == 0
+    text = (path / "report.html").read_text()
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    tex = (path / "tables" / "design.tex").read_text()
+    assert r"\$x\_1\$ \& 100\%" in tex
+    assert r"a\textbar{}b" in tex
+    assert not list(path.glob("**/*<*"))
+    assert main(["report", str(path)]) == 0  # again into the same folder
+
+
+def test_paired_comparison_against_a_recount(pair, tmp_path, capsys):
+    root, columns, answers, moved = pair
+    assert main(["compare", str(root / "a"), str(root / "b"), f"--out={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    changed = answers != moved
+    assert f"{changed.sum()} of 400 images got another class." in shown
+    records = json.loads((tmp_path / "compare.json").read_text())["records"]
+    a = design.load("fairface-default").members("crime")[answers]
+    b = design.load("fairface-child").members("crime")[moved]
+    for group, inside in (({}, np.ones(400, bool)), ({"age": "0-2"}, columns["age"] == "0-2")):
+        r = next(r for r in records if r["group"] == group and r["set"] == "crime")
+        assert (r["n"], r["k_a"], r["k_b"]) == (inside.sum(), a[inside].sum(), b[inside].sum())
+        assert (r["only_a"], r["only_b"]) == ((a & ~b)[inside].sum(), (b & ~a)[inside].sum())
+        assert r["p"] == pytest.approx(min(1, 2 * 0.5 ** r["only_a"]))  # all moved one way
+        assert r["p_bonferroni"] == pytest.approx(min(1, r["p"] * len(records)))
+    with open(tmp_path / "flips.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [f"val/{i + 1}.jpg" for i in np.flatnonzero(changed)]
+    assert {row["B"] for row in rows} == {"child"}
+    with open(tmp_path / "tables" / "flips.csv", newline="") as file:
+        assert sum(int(row["images"]) for row in csv.DictReader(file)) == changed.sum()
+    assert (tmp_path / "figures" / "flips.png").exists()
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        (("data", "fingerprint"), "0" * 64, "data.fingerprint: ffffffffffff… and 000000000000…"),
+        (("config", "data", "options"), "crop=1.25", "config.data.options: none and crop=1.25"),
+        (("model", "weights_sha256"), "b" * 64, "model.weights_sha256: aaaaaaaaaaaa… and bbbbbbbbbbbb…"),
+        (("precision",), "bfloat16", "precision: float32 and bfloat16"),
+        (("model", "config", "mean"), [0.1] * 3, "model.config.mean"),
+    ],
+)
+def test_runs_that_are_not_comparable_are_refused_by_field(pair, tmp_path, capsys, field, value, says):
+    shutil.copytree(pair[0] / "b", tmp_path / "b")
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    node = manifest
+    for part in field[:-1]:
+        node = node[part]
+    node[field[-1]] = value
+    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["compare", str(pair[0] / "a"), str(tmp_path / "b"), f"--out={tmp_path / 'out'}"]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_are_compared_when_asked(pair, tmp_path, capsys):
+    root = pair[0]
+    shutil.copytree(root / "a", tmp_path / "other")
+    manifest = json.loads((tmp_path / "other" / "manifest.json").read_text())
+    manifest["model"] |= {"weights_sha256": "c" * 64, "name": "tuned"}
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["compare", str(root / "a"), str(tmp_path / "other"), "--vary=weights", f"--out={tmp_path / '1'}"]) == 0
+    assert main(["compare", str(root / "b"), str(tmp_path / "other"), "--vary=weights", f"--out={tmp_path / '2'}"]) == 1
+    assert "--vary=weights,design lets the design differ" in capsys.readouterr().err
+    both = ["--vary=design,weights", f"--out={tmp_path / '3'}"]
+    assert main(["compare", str(root / "b"), str(tmp_path / "other"), *both]) == 0
+    assert main(["compare", str(root / "a"), str(root / "a")]) == 1
+    assert "nothing to compare" in capsys.readouterr().err
+    assert main(["compare", str(root / "a"), str(root / "b"), "--vary=images"]) == 1
+    assert "choose design, weights" in capsys.readouterr().err
+
+
+def test_folders_that_are_no_runs(pair, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for path, message in (("none", "no such run"), ("empty", "holds no finished run")):
+        assert main(["report", str(tmp_path / path)]) == 1
+        assert message in capsys.readouterr().err
+    shutil.copytree(pair[0] / "a", tmp_path / "hurt")
+    (tmp_path / "hurt" / "predictions.parquet").write_bytes(b"PAR1")
+    assert main(["report", str(tmp_path / "hurt")]) == 1
+    assert "run the probe again" in capsys.readouterr().err
+    (tmp_path / "hurt" / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        read_run(tmp_path / "hurt")
+    assert main(["report", str(pair[0] / "a"), str(pair[0] / "a")]) == 1
+    assert "named twice" in capsys.readouterr().err
+
+
+def test_tables_in_four_forms():
+    table = Table("t", "A & B", ["name", "value"], [["a|b", 1.5], ["<x>", None], ["50%", "12.5"]], "note_1")
+    assert table.csv() == "name,value\na|b,1.5\n<x>,\n50%,12.5\n"
+    assert "| a\\|b | 1.5 |" in table.markdown()
+    assert "| --- | ---: |" in table.markdown()
+    assert r"\caption{A \& B}" in table.latex()
+    assert r"\begin{tabular}{lr}" in table.latex()
+    assert r"50\% & 12.5 \\" in table.latex()
+    assert "<td>&lt;x&gt;</td><td class=number></td>" in table.html()
+    assert latex("a_b{c}~^\\") == r"a\_b\{c\}\textasciitilde{}\textasciicircum{}\textbackslash{}"
+    assert (percent(0.14438), percent(None), percent(0.5, 0)) == ("14.4", "", "50")
+
+
+def _overlap(figure):
+    """Texts of the figure that overlap or leave it, in pixels."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    axes = figure.axes[0]
+    boxes = [t.get_window_extent(renderer) for t in axes.get_yticklabels() if t.get_text()]
+    outside = [b for b in boxes if b.x0 < -1 or b.x1 > figure.bbox.x1 + 1 or b.y0 < -1 or b.y1 > figure.bbox.y1 + 1]
+    crossing = [(a, b) for a, b in pairwise(boxes) if a.overlaps(b)]
+    return outside, crossing
+
+
+@pytest.mark.parametrize("groups", [1, 2, 9, 63])
+def test_figures_fit_their_words(groups):
+    names = [HOSTILE[i % len(HOSTILE)] + f" {i}" for i in range(groups)]
+    series = figures.Series("s", [0.1] * groups, [0.05] * groups, [0.2] * groups, ["1/10"] * groups, [False] * groups)
+    for drawing in (
+        figures.rates_by_group(names, [series, series], "Rate of $x_1$"),
+        figures.flips([(n, n, 3) for n in names], 100),
+        figures.heat_map(np.full((groups, 5), 0.2), names, HOSTILE[:5], "Rate"),
+        figures.mirrored_bars([("A", names, [0.1] * groups, [0.2] * groups)] * 2, ("F", "M")),
+        figures.sweep_strip(names, [[0.1, 0.2]] * groups, [0.1] * groups, "Rate"),
+    ):
+        assert _overlap(drawing.figure) == ([], [])
+        assert "0" in drawing.alt
+        ET.fromstring(drawing.svg())
+
+
+def test_answers_out_of_their_own_design_are_refused(pair, tmp_path):
+    shutil.copytree(pair[0] / "a", tmp_path / "a")
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    manifest["design"]["classes"] = manifest["design"]["classes"][:5]
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="is no class of its own design"):
+        compare.questions(read_run(tmp_path / "a"))
