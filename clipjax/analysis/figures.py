@@ -159,8 +159,10 @@ def threshold_curves(
     return Drawing(figure, f"{quantity} by threshold. " + "; ".join(words) + ".")
 
 
-def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], quantity: str) -> Drawing:
-    """values [R, C] as shares (nan: no such cell), each written into its cell as a percentage."""
+def heat_map(
+    values: np.ndarray, rows: Sequence[str], columns: Sequence[str], quantity: str, small: np.ndarray | None = None
+) -> Drawing:
+    """values [R, C] as shares (nan: no such cell), each written into its cell as percent; `small` ones with †."""
     values = np.asarray(values, float)
     longest = [max((len(_short(name)) for name in names), default=0) for names in (rows, columns)]
     wide = 1.6 + 0.085 * longest[0] + 0.52 * len(columns)
@@ -171,14 +173,16 @@ def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], qu
         if np.isfinite(values[r, c]):
             dark = values[r, c] < 0.6 * most
             text = f"{100 * values[r, c]:.1f}" if values[r, c] < 0.9995 else "100"
+            text += "†" if small is not None and small[r, c] else ""
             _text(axes, c, r, text, ha="center", fontsize=7.5, color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), [_short(c) for c in columns], rotation=45, ha="right", rotation_mode="anchor")
     _rows(axes, rows, inverted=False)
     for label in axes.get_xticklabels():
         label.set_parse_math(False)
     axes.set_facecolor("#dddddd")
-    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
-    _plain(bar.ax.set_ylabel(f"{quantity}, percent"))
+    figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
+    mark = " (†: few images)" if small is not None and small.any() else ""
+    _plain(axes.set_title(f"{_short(quantity, 60)}, percent{mark}", fontsize=9, loc="left"))
     words = []
     for r, row in enumerate(rows):
         top = np.argsort(-np.nan_to_num(values[r]), kind="stable")[:3]

@@ -179,7 +179,7 @@ def _label(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
     what = f"{number['label']!r} at {100 * number['threshold']:g}%, {number['design']}"
     return PaperRow(
         number["id"],
-        number["where"],
+        f"{number['source']}, {number['where']}",
         what,
         number["printed"],
         None,

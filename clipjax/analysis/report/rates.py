@@ -122,9 +122,11 @@ def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) ->
     if not found or len(axes[0]) > 30 or len(axes[1]) > 30:
         return None
     values = np.full((len(axes[0]), len(axes[1])), np.nan)
+    small = np.zeros(values.shape, bool)
     for group, record in found.items():
-        values[axes[0].index(group[0]), axes[1].index(group[1])] = record["value"]
-    return figures.heat_map(values, axes[0], axes[1], f"Rate of {name}")
+        cell = axes[0].index(group[0]), axes[1].index(group[1])
+        values[cell], small[cell] = record["value"], bool(record.get("small"))
+    return figures.heat_map(values, axes[0], axes[1], f"Rate of {name}", small)
 
 
 def _disparities(runs: Sequence[Run]) -> Section | None:
@@ -169,7 +171,9 @@ def _answers(runs: Sequence[Run]) -> Section | None:
             used = np.sort(used[np.argsort(-tally.sum(0)[used], kind="stable")][:30])
             share = (tally / tally.sum(1, keepdims=True))[order][:, used]
             rows = [f"{found.groups[g][column]} ({tally[g].sum()})" for g in order]
-            drawing = figures.heat_map(share, rows, [run.design.names[c] for c in used], "Share of answers")
+            few = (tally.sum(1) < run.manifest["config"].get("min_n", counting.MIN_N))[order]
+            small = np.broadcast_to(few[:, None], share.shape)
+            drawing = figures.heat_map(share, rows, [run.design.names[c] for c in used], "Share of answers", small)
             name = f"answers_by_{slug(column)}" + (f"_{i + 1}" if len(runs) > 1 else "")
             drawings[name] = (drawing, f"Answers by {column} (images in brackets), {names[i]}.")
     return Section("Which class they are given", [], [], drawings) if drawings else None
