@@ -48,6 +48,12 @@ def test_every_rate_is_a_recount():
     json.dumps(records, allow_nan=False)
 
 
+@pytest.mark.parametrize(("n", "small"), [(19, True), (20, False)])
+def test_a_cell_of_min_n_images_is_large_enough(n, small):
+    records = rates.rate_records(np.zeros(n, np.int64), DESIGN, {}, [()], METHOD)
+    assert records[0].get("small", False) == small
+
+
 def test_single_classes_for_everybody_and_single_columns():
     answers, columns = population()
     records = rates.rate_records(answers, DESIGN, columns, rates.groupings("", list(columns)), METHOD)

@@ -242,6 +242,8 @@ def test_figures_fit_their_words(groups):
         figures.sweep_strip(names, [[0.1, 0.2]] * groups, [0.1] * groups, "Rate"),
     ):
         assert _overlap(drawing.figure) == ([], [])
+        ticks = [t for axes in drawing.figure.axes for t in (*axes.get_yticklabels(), *axes.get_xticklabels())]
+        assert not any(t.get_parse_math() for t in ticks if "$" in t.get_text())
         assert "0" in drawing.alt
         ET.fromstring(drawing.svg())
 
