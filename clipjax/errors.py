@@ -15,6 +15,10 @@ class Breach(Exception):
     """A condition of `--fail-if` held: the run is complete, and the answer is no. One line per breach."""
 
 
+class Stopped(Exception):
+    """A signal ended a long run early, after everything was saved: the same command goes on. Exit status 143."""
+
+
 def some(names: Sequence[str], most: int = 6) -> str:
     """The first few of many names, for a message of one line: "a, b and 7 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

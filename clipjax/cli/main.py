@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 
 import clipjax
-from clipjax.errors import Breach, InputError
+from clipjax.errors import Breach, InputError, Stopped
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
+STOPPED = 128 + 15  # as if SIGTERM had ended the process, which is what schedulers look for
 
 
 def verbs() -> list[str]:
@@ -53,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Breach as breach:
         print(f"clipjax {verb}: {breach}", file=sys.stderr)
         return BREACHED
+    except Stopped as stopped:
+        print(f"clipjax {verb}: {stopped}", file=sys.stderr)
+        return STOPPED
     except BrokenPipeError:  # the reader of stdout (head, less) has seen enough
         sys.stderr.close()
         return DONE

@@ -82,21 +82,24 @@ def check(config: CLIP, flat: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where}: parameters do not fit the configuration: {'; '.join(problems)}")
 
 
-def apply_image(config: CLIP, params: Params, pixels: jax.Array, taps: Taps = None, remat: str = "none") -> jax.Array:
+def apply_image(
+    config: CLIP, params: Params, pixels: jax.Array, taps: Taps = None, remat: str = "none", scan: bool = False
+) -> jax.Array:
     """pixels [B, S, S, 3] normalised -> image features [B, E] in the pixels' dtype, not normalised.
 
     Pure: for `jit`, `grad` and `shard_map`. Only `params["visual"]` is read. `remat` (`layers.REMAT`) says what the
-    backward pass computes again.
+    backward pass computes again; `scan` compiles one block of a transformer for all its layers.
     """
-    return _bind(config.image, config.embed_dim, params["visual"], "visual.")(pixels, taps, remat)
+    return _bind(config.image, config.embed_dim, params["visual"], "visual.")(pixels, taps, remat, scan)
 
 
 def apply_text(
-    config: CLIP, params: Params, tokens: jax.Array, dtype: Any = jnp.float32, taps: Taps = None, remat: str = "none"
-) -> jax.Array:
+    config: CLIP, params: Params, tokens: jax.Array, dtype: Any = jnp.float32, taps: Taps = None, remat: str = "none",
+    scan: bool = False,
+) -> jax.Array:  # fmt: skip
     """tokens int [B, T] -> text features [B, E] computed in `dtype`, not normalised. Pure, as `apply_image`."""
     text = {k: v for k, v in params.items() if k not in ("visual", "logit_scale")}
-    return _bind(config.text, config.embed_dim, text, "")(tokens, dtype, taps, remat)
+    return _bind(config.text, config.embed_dim, text, "")(tokens, dtype, taps, remat, scan)
 
 
 def normalise(features: jax.Array) -> jax.Array:

@@ -133,10 +133,22 @@ class Transformer(nnx.Module):
     def __init__(self, width: int, heads: int, mlp: int, activation: str, eps: float, layers: int, *, rngs: nnx.Rngs):
         self.resblocks = nnx.List([Block(width, heads, mlp, activation, eps, layers, rngs=rngs) for _ in range(layers)])
 
-    def __call__(self, x: jax.Array, mask: jax.Array | None, taps: Taps, remat: str = "none") -> jax.Array:
+    def __call__(
+        self, x: jax.Array, mask: jax.Array | None, taps: Taps, remat: str = "none", scan: bool = False
+    ) -> jax.Array:
+        if scan:
+            return self._scanned(x, mask, remat)
         for i, block in enumerate(self.resblocks):
             x = tap(taps, f"transformer.resblocks.{i}", rematerialised(block, remat)(x, mask))
         return x
+
+    def _scanned(self, x: jax.Array, mask: jax.Array | None, remat: str) -> jax.Array:
+        """The same values from one compiled block: compiling stays short however deep the tower. No taps."""
+        block = nnx.split(self.resblocks[0])[0]
+        layers = [nnx.to_pure_dict(nnx.state(layer)) for layer in self.resblocks]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+        one = rematerialised(lambda x, params: nnx.merge(block, params)(x, mask), remat)
+        return jax.lax.scan(lambda x, params: (one(x, params), None), x, stacked)[0]
 
 
 REMAT = {

@@ -116,7 +116,8 @@ class ModifiedResNet(nnx.Module):
         self.layer4 = _stage(w * 16, w * 8, cfg.layers[3], 2, cfg.eps, rngs)
         self.attnpool = AttentionPool(cfg.tokens, w * 32, cfg.heads, embed_dim, rngs=rngs)
 
-    def __call__(self, pixels: jax.Array, taps: Taps = None, remat: str = "none") -> jax.Array:
+    def __call__(self, pixels: jax.Array, taps: Taps = None, remat: str = "none", scan: bool = False) -> jax.Array:
+        # Its blocks differ in shape and stride: `scan` is for transformers and does nothing here.
         x = jax.nn.relu(self.bn1(self.conv1(pixels)))
         x = jax.nn.relu(self.bn2(self.conv2(x)))
         x = jax.nn.relu(self.bn3(self.conv3(x)))

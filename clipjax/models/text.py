@@ -34,11 +34,13 @@ class TextTransformer(nnx.Module):
         self.ln_final = LayerNorm(cfg.width, eps=cfg.eps)
         self.text_projection = normal(rngs, (cfg.width, embed_dim), cfg.width**-0.5)
 
-    def __call__(self, tokens: jax.Array, dtype: jnp.dtype, taps: Taps = None, remat: str = "none") -> jax.Array:
+    def __call__(
+        self, tokens: jax.Array, dtype: jnp.dtype, taps: Taps = None, remat: str = "none", scan: bool = False
+    ) -> jax.Array:
         b, t = tokens.shape
         x = self.token_embedding(tokens).astype(dtype) + self.positional_embedding[...][:t].astype(dtype)
         mask = jnp.tril(jnp.ones((t, t), bool))
-        x = self.transformer(tap(taps, "embedding", x), mask, taps, remat)
+        x = self.transformer(tap(taps, "embedding", x), mask, taps, remat, scan)
         x = tap(taps, "ln_final", self.ln_final(x))
         end = x[jnp.arange(b), tokens.argmax(-1)]  # end of text is the highest id; the first one counts
         return jnp.matmul(end, self.text_projection[...].astype(x.dtype))

@@ -38,12 +38,12 @@ class VisionTransformer(nnx.Module):
         self.ln_post = LayerNorm(cfg.width, eps=cfg.eps)
         self.proj = normal(rngs, (cfg.width, embed_dim), std)
 
-    def __call__(self, pixels: jax.Array, taps: Taps = None, remat: str = "none") -> jax.Array:
+    def __call__(self, pixels: jax.Array, taps: Taps = None, remat: str = "none", scan: bool = False) -> jax.Array:
         x = tap(taps, "conv1", self.conv1(pixels))  # [B, N - 1, D]
         cls = jnp.broadcast_to(self.class_embedding[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         x = jnp.concatenate([cls, x], axis=1) + self.positional_embedding[...].astype(x.dtype)
         x = tap(taps, "ln_pre", self.ln_pre(x))
-        x = self.transformer(x, None, taps, remat)
+        x = self.transformer(x, None, taps, remat, scan)
         x = tap(taps, "ln_post", self.ln_post(x[:, 0]))
         tap(taps, "pre_proj", x)  # what a linear probe reads (CLIP paper, A.3)
         return jnp.matmul(x, self.proj[...].astype(x.dtype))

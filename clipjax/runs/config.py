@@ -72,37 +72,37 @@ def design_config(probe: str) -> ConfigDict:
     return config
 
 
-def find(name: str) -> Path:
+def find(name: str, kind: str = "probes") -> Path:
     """A config by path or shipped name (`zeroshot` is configs/probes/zeroshot.py), from clone and wheel alike."""
     path = Path(name)
     if path.suffix == ".py":
         if path.is_file():
             return path
-        raise InputError(f"{name}: no such config file; shipped ones are {', '.join(shipped())}")
-    if name in shipped():
-        return shipped()[name]
-    near = difflib.get_close_matches(name, shipped(), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"shipped ones are {', '.join(shipped())}"
+        raise InputError(f"{name}: no such config file; shipped ones are {', '.join(shipped(kind))}")
+    if name in shipped(kind):
+        return shipped(kind)[name]
+    near = difflib.get_close_matches(name, shipped(kind), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped ones are {', '.join(shipped(kind))}"
     raise InputError(f"unknown config {name!r}; {hint}")
 
 
-def shipped() -> dict[str, Path]:
-    """Name -> file of every config that comes with clipjax."""
+def shipped(kind: str = "probes") -> dict[str, Path]:
+    """Name -> file of every config of a kind ("probes", "finetune") that comes with clipjax."""
     package = Path(clipjax.__file__).parent
     for folder in (package / "configs", package.parent / "configs"):  # a wheel, a clone
-        if (folder / "probes").is_dir():
-            return {p.stem: p for p in sorted((folder / "probes").glob("*.py")) if not p.name.startswith("_")}
+        if (folder / kind).is_dir():
+            return {p.stem: p for p in sorted((folder / kind).glob("*.py")) if not p.name.startswith("_")}
     return {}
 
 
-def load(name: str, overrides: Sequence[str]) -> ConfigDict:
+def load(name: str, overrides: Sequence[str], kind: str = "probes") -> ConfigDict:
     """CONFIG[:arg] and `--config.key=value` flags -> the resolved config.
 
     ml_collections reads overrides from sys.argv while it parses: they are put there for as long as that takes.
     """
     name, _, arg = name.partition(":")
-    path = find(name)
-    argv = ["clipjax probe", f"--config={path}" + (f":{arg}" if arg else ""), *overrides]
+    path = find(name, kind)
+    argv = ["clipjax", f"--config={path}" + (f":{arg}" if arg else ""), *overrides]
     values = flags.FlagValues()
     before, sys.argv = sys.argv, argv
     try:

@@ -27,11 +27,12 @@ class RunFolder:
     """RUN, held by one process at a time; on several hosts only process 0 opens it for writing.
 
     `config.json` is written first and says what the folder is for; `manifest.json` is written last and says that
-    everything is there. A finished run with another config is refused, with the difference.
+    everything is there. A finished run with another config is refused, with the difference. `holds` names what else
+    may lie in the folder.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], writes: bool = True):
-        self.path, self.config, self.writes = path, dict(config), writes
+    def __init__(self, path: Path, config: Mapping[str, Any], writes: bool = True, holds: Sequence[str] = ()):
+        self.path, self.config, self.writes, self.holds = path, dict(config), writes, tuple(holds)
         self._lock = None
         if not writes:
             return
@@ -54,7 +55,7 @@ class RunFolder:
     def _claim(self) -> None:
         """An unfinished run holds no numbers (features lie in the cache): it gives way to any config."""
         if (self.path / "manifest.json").exists():
-            if differs := differences(_read_config(self.path), self.config):
+            if differs := differences(read_config(self.path), self.config):
                 raise InputError(
                     f"{self.path}: holds a finished run with another config ({'; '.join(differs[:5])}); "
                     "choose another --out or remove it"
@@ -63,6 +64,7 @@ class RunFolder:
         known = (
             "config.json", ".lock", "log.jsonl", "predictions.parquet", "metrics.json", "tables",
             "figures", "report.html", "model_card.md",  # what `clipjax report` adds
+            *self.holds,
         )  # fmt: skip
         if others := sorted(p.name for p in self.path.iterdir() if p.name not in known and not p.name.endswith(".tmp")):
             raise InputError(f"{self.path}: is not empty and not a run ({others[0]}); choose another --out")
@@ -108,12 +110,13 @@ class RunFolder:
 
 def finished(path: Path, config: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The records of a finished run of this very config, or None."""
-    if not all((path / name).exists() for name in FINAL) or _read_config(path) != dict(config):
+    if not all((path / name).exists() for name in FINAL) or read_config(path) != dict(config):
         return None
     return json.loads((path / "metrics.json").read_text(encoding="utf-8"))["records"]
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The config a run folder was made for."""
     try:
         return json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -35,6 +35,7 @@ class Options:
     parts: int = 1
     dtype: str = "float32"
     remat: str = "none"
+    scan: bool = False
     ema: float = 0.0
     soft_targets: bool = False  # equal captions are each other's positives
 
@@ -122,8 +123,8 @@ def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array]) -> Cal
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
-        image = clip.apply_image(config, params, pixels, remat=options.remat)
-        text = clip.apply_text(config, params, batch["tokens"], dtype, remat=options.remat)
+        image = clip.apply_image(config, params, pixels, remat=options.remat, scan=options.scan)
+        text = clip.apply_text(config, params, batch["tokens"], dtype, remat=options.remat, scan=options.scan)
         return clip.normalise(image), clip.normalise(text)
 
     return encode

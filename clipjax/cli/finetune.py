@@ -1,0 +1,38 @@
+"""Contrastive fine-tuning: clipjax finetune CONFIG[:arg] [--config.key=value]... --out=RUN
+
+CONFIG is a config file or a shipped name (openai_vit_b32_csv, lit, rn50_frozen_bn, siglip_ring, emoji_from_scratch).
+The same command again goes on after the last checkpoint, also on another number of devices; SIGTERM and Ctrl-C save
+one first (exit status 143). RUN/model.safetensors is the result: whatever takes a model takes it.
+
+    clipjax finetune openai_vit_b32_csv --config.data.csv=captions.csv --config.data.caption_columns=caption --out=RUN
+
+On a pod or a Slurm or Kubernetes job the same command runs on every host; elsewhere add --coordinator=HOST:PORT
+--processes=N --process=I. See `configs/finetune` for what each config needs, and `clipjax/runs/finetune_config.py` for
+every key.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is the config's
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `clipjax finetune`; `--config.key=value` is taken by the config itself."""
+    parser.add_argument("config", metavar="CONFIG[:arg]")
+    parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0's address, for several hosts")
+    parser.add_argument("--processes", type=int, metavar="N")
+    parser.add_argument("--process", type=int, metavar="I")
+
+
+def run(args: argparse.Namespace, overrides: list[str]) -> None:
+    """Joins the hosts, resolves the config, trains."""
+    from clipjax import parallel
+    from clipjax.runs import config, finetune
+
+    resolved = config.load(args.config, overrides, "finetune")
+    parallel.start_hosts(args.coordinator, args.processes, args.process)
+    finetune.run(resolved, Path(args.out))

@@ -1,0 +1,217 @@
+"""From a fine-tuning config to a run folder: checkpoints on the way, probes on the way, one weights file at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from clipjax import loading, parallel
+from clipjax.errors import InputError, some
+from clipjax.image import Preprocess
+from clipjax.models import clip, weights
+from clipjax.models import config as architectures
+from clipjax.progress import say
+from clipjax.runs import finetune_config, runner, sources
+from clipjax.runs.config import digest, plain
+from clipjax.runs.folder import RunFolder, differences, environment, read_config
+from clipjax.train import feed, loop, step, writers
+from clipjax.train.checkpoints import Checkpoints
+from clipjax.train.export import final_weights
+
+RESULT = "model.safetensors"
+CHECKPOINTS = "checkpoints"
+HOLDS = (CHECKPOINTS, RESULT, "tensorboard", "wandb", "probes", "profile")
+
+
+def run(config: ConfigDict, out: Path) -> Path:
+    """Trains, or goes on; returns the weights file. Only process 0 writes and prints."""
+    speaks = jax.process_index() == 0
+    resolved = plain(config)
+    result = out / RESULT
+    _check_same_run(out, resolved)
+    if (out / "manifest.json").exists() and result.exists():
+        if speaks:
+            say(f"{out}: already complete, nothing to do")
+        return result
+    # Every check of the input comes before the model is loaded, and that before the folder is made.
+    recipe, options, views = (
+        finetune_config.recipe(config),
+        finetune_config.update(config),
+        finetune_config.views(config),
+    )
+    probes = finetune_config.probe_configs(config)
+    task = sources.load(config)
+    pairs = feed.pairs(task.source, task.classes, sources.templates_of(config.templates), config.data.id_column,
+                       config.data.max_skipped)  # fmt: skip
+    parallel.check_same(digest(resolved), "config")
+    parallel.check_same(task.source.fingerprint, "data set")
+    begin = _begin(config)
+    mesh = parallel.training_mesh(config.fsdp)
+    data = _feed(config, begin, pairs, views)
+    folder = RunFolder(out, resolved, writes=speaks, holds=HOLDS)
+    try:
+        checkpoints = Checkpoints(out / CHECKPOINTS, config.checkpoints.keep, config.checkpoints.best)
+        state = step.start(clip.unflatten(begin.flat), options, recipe, mesh)
+        first = checkpoints.latest or 0
+        if first:
+            state = checkpoints.restore(first, state, step.shardings(state, mesh), data.iterator)
+            if speaks:
+                say(f"{out}: goes on after step {first} of {config.steps}")
+        writer = _writer(config, folder, first)
+        _train(config, begin, pairs, mesh, data, folder, checkpoints, writer, state, probes, options, recipe)
+    finally:
+        data.close()
+        folder.close()
+    if speaks:
+        print(_told(out, config, writers.events(out / "log.jsonl")))
+    return result
+
+
+def _train(config, begin, pairs, mesh, data, folder, checkpoints, writer, state, probes, options, recipe) -> None:
+    update = step.make(begin.config, options, recipe, state, mesh)
+    profile = (config.profile.first, config.profile.steps)
+    pace = loop.Options(config.steps, config.log_every, config.checkpoints.every, profile, config.data.max_skipped)
+    make = lambda state: final_weights(state, begin, pairs, config, _trained(config, begin, pairs))  # noqa: E731
+    hooks = [(every, _hook(name, probe, folder, make)) for name, (every, probe) in probes.items()]
+    try:
+        run = loop.Loop(update, state, data, mesh, checkpoints, writer, pace, folder.path, hooks)
+        state = run.run()
+        final = make(state)
+        if folder.writes:
+            weights.save(folder.path / RESULT, final)
+            folder.write_json("manifest.json", _manifest(config, begin, pairs, mesh, folder))  # last: it is complete
+    finally:
+        with contextlib.suppress(InputError):  # what went wrong first is what is told
+            checkpoints.close()
+        writer.close()
+
+
+def _check_same_run(out: Path, resolved: dict[str, Any]) -> None:
+    """A folder with checkpoints belongs to one config: another would silently go on with the old one's moments."""
+    if not (out / "config.json").exists() or not (out / CHECKPOINTS).exists():
+        return
+    before, now = ({k: v for k, v in c.items() if k not in finetune_config.FREE} for c in (read_config(out), resolved))
+    if differs := differences(before, now):
+        raise InputError(
+            f"{out}: holds a run with another config ({'; '.join(differs[:5])}); choose another --out or remove it"
+        )
+
+
+def _begin(config: ConfigDict) -> weights.Weights:
+    """The weights before the first step, float32: loaded, or drawn from the seed."""
+    if bool(config.model) == bool(config.architecture):
+        raise InputError("name either config.model (weights to begin from) or config.architecture (from scratch)")
+    if config.architecture:
+        architecture = architectures.from_dict(config.architecture.to_dict())
+        flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
+        name = config.name or "from-scratch"
+        return weights.Weights({k: np.asarray(v) for k, v in flat.items()}, architecture, name, {"format": "random"})
+    found = loading.find_weights(config.model)
+    flat = {name: np.asarray(array, np.float32) for name, array in found.flat.items()}
+    return weights.Weights(flat, found.config, found.name, found.source)
+
+
+def _feed(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, views: Any) -> feed.Feed:
+    architecture = begin.config
+    context = config.data.context or architecture.text.context_length
+    if context > architecture.text.context_length:
+        raise InputError(f"data.context={context}: {begin.name} reads {architecture.text.context_length} tokens")
+    if config.batch_size % (config.parts * jax.device_count()):
+        raise InputError(
+            f"batch_size={config.batch_size} does not divide over {jax.device_count()} devices in {config.parts} parts"
+        )
+    if config.batch_size > len(pairs):
+        raise InputError(
+            f"batch_size={config.batch_size} is more than the {len(pairs)} pairs of {pairs.source.name}: a picture "
+            "would meet itself as its own negative; lower it"
+        )
+    if pairs.without and jax.process_index() == 0:
+        say(f"note: {len(pairs.without)} rows have no caption and are left out: {some(pairs.without, 3)}")
+    spec = Preprocess(architecture.image.image_size, architecture.mean, architecture.std)
+    share = (jax.process_index(), jax.process_count())
+    return feed.Feed(pairs, config.batch_size, spec, context, views, config.seed, share, config.threads)
+
+
+def _writer(config: ConfigDict, folder: RunFolder, first: int) -> writers.Writer:
+    path = folder.path.absolute()
+    wandb = None
+    if config.wandb.project:
+        wandb = {"project": config.wandb.project, "name": config.wandb.name or path.name, "dir": str(path)}
+        wandb["id"] = digest(str(path))[:16]  # the same run again after a restart
+    return writers.Writer(folder.log, first, path / "tensorboard" if config.tensorboard else None, wandb)
+
+
+def _hook(name: str, probe: ConfigDict, folder: RunFolder, make: Callable) -> loop.Hook:
+    """Runs a probe of the engine on the weights of the moment, as `clipjax probe` would on their file."""
+
+    def hook(number: int, state: Any) -> dict[str, float]:
+        out = folder.path / "probes" / name / f"step-{number:08d}"
+        file = folder.path / "probes" / f".{name}.tmp.safetensors"
+        now = make(state)
+        if folder.writes:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            weights.save(file, now)
+        parallel.check_same(number, "step")  # nobody reads before it is written
+        one = probe.copy_and_resolve_references()
+        one.model = str(file)
+        with contextlib.redirect_stdout(sys.stderr):
+            records = [r for _, found in runner.run(one, out) for r in found]
+        file.unlink(missing_ok=True)
+        return {f"{name}/{_label(r)}": r["value"] for r in records if isinstance(r.get("value"), int | float)}
+
+    return hook
+
+
+def _label(record: dict[str, Any]) -> str:
+    where = [f"{k}={v}" for k, v in (record.get("group") or {}).items()]
+    where += [f"{k}={record[k]}" for k in ("set", "class", "column", "label") if k in record]
+    return record["metric"] + (f"[{' '.join(where)}]" if where else "")
+
+
+def _trained(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs) -> dict[str, Any]:
+    return {
+        "config": plain(config),
+        "config_sha256": digest(plain(config)),
+        "data": {"name": pairs.source.name, "fingerprint": pairs.source.fingerprint, "pairs": len(pairs)},
+        "from": {"name": begin.name, **dict(begin.source)},
+    }
+
+
+def _manifest(config, begin, pairs, mesh, folder: RunFolder) -> dict[str, Any]:
+    events = [e for e in writers.events(folder.path / "log.jsonl") if e["stage"] == "train"]
+    return {
+        "command": "clipjax finetune",
+        **environment(mesh),
+        **_trained(config, begin, pairs),
+        "architecture": architectures.to_dict(begin.config),
+        "counts": {
+            "steps": config.steps,
+            "examples": config.steps * config.batch_size,
+            "without_caption": list(pairs.without),
+            "truncated": sum(e["truncated"] for e in events),
+            "replaced": sum(e["replaced"] for e in events),
+            "replaced_files": sorted({f for e in events for f in e["replaced_files"]}),
+        },
+        "last": {k: events[-1][k] for k in ("loss", "gradient_norm", "logit_scale")},
+        "weights": {"file": RESULT, "sha256": weights.sha256(folder.path / RESULT)},
+    }
+
+
+def _told(out: Path, config: ConfigDict, events: Any) -> str:
+    losses = [e["loss"] for e in events if e["stage"] == "train"]
+    before = config.model or "BEFORE"
+    return (
+        f"loss {losses[0]:.4f} -> {losses[-1]:.4f} over {config.steps} steps of {config.batch_size}\n\n"
+        f"Written: {out / RESULT}\n"
+        "Who is affected? Run the same probe before and after, then compare:\n"
+        f"  clipjax probe PROBE --config.model={before} --out=before\n"
+        f"  clipjax probe PROBE --config.model={out / RESULT} --out=after\n"
+        "  clipjax compare before after --vary=weights"
+    )

@@ -1,0 +1,102 @@
+"""Training state on disk: Orbax v1 behind the few words the loop needs.
+
+A checkpoint holds the whole state (parameters, moments, average, step) and the data iterator's own state. It is
+written in the background and appears whole or not at all; what a killed save leaves is no checkpoint and is ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from clipjax.errors import InputError
+
+# Orbax tells every failure twice: as an exception, which is told in one line here, and as pages of its threads.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+UNFINISHED = "*.orbax-checkpoint-tmp"
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last `keep`, and the best by `metric` ("-loss": the lowest) where it is given."""
+
+    def __init__(self, folder: Path, keep: int = 3, metric: str = ""):
+        if keep < 1:
+            raise InputError(f"checkpoints.keep={keep}: at least the last one")
+        self.folder, self.metric = folder, metric
+        if jax.process_index() == 0:
+            for left in folder.glob(UNFINISHED):  # by a killed save; a run folder is held by one run at a time
+                shutil.rmtree(left, ignore_errors=True)
+        policies = ocp.training.preservation_policies
+        always: Any = ocp.training.save_decision_policies.FixedIntervalPolicy(1)  # the loop decides
+        preserve: Any = policies.LatestN(keep)
+        if metric:
+            best = policies.BestN(get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False)
+            preserve = policies.AnyPreservationPolicy([preserve, best])
+        with _told(folder):
+            self._orbax = ocp.training.Checkpointer(
+                str(folder.absolute()), save_decision_policy=always, preservation_policy=preserve
+            )
+
+    def _rank(self, metrics: Any) -> float:
+        value = metrics.get(self.metric.removeprefix("-"))
+        if value is None:
+            return -np.inf
+        return -value if self.metric.startswith("-") else value
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest whole checkpoint."""
+        found = self._orbax.latest
+        return None if found is None else found.step
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of every whole checkpoint."""
+        return sorted(found.step for found in self._orbax.checkpoints)
+
+    def save(self, step: int, state: Any, iterator: Any, metrics: dict[str, float] | None = None) -> None:
+        """Begins to write; returns as soon as the state may change again. Errors of the save before appear here."""
+        with _told(self.folder):
+            self.wait()
+            numbers: Any = {k: float(v) for k, v in (metrics or {}).items()}
+            parts = {"state": state, "data": iterator}
+            self._orbax.save_checkpointables_async(step, parts, force=True, metrics=numbers)
+
+    def wait(self) -> None:
+        """Returns when nothing is being written. Raises InputError where the disk did not take it."""
+        with _told(self.folder):
+            self._orbax.wait()
+
+    def restore(self, step: int, like: Any, shardings: Any, iterator: Any) -> Any:
+        """The state of that step, laid out as `shardings`, whatever devices it was saved from; sets `iterator`."""
+        abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, shardings)
+        with _told(self.folder):
+            return self._orbax.load_checkpointables(step, {"state": abstract, "data": iterator})["state"]
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        with _told(self.folder):
+            self._orbax.close()
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """A full disk, or a damaged checkpoint, in one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{folder}: a checkpoint cannot be written or read ({reason}); earlier ones are whole: make room, then "
+            "run the same command again"
+        ) from error

@@ -1,0 +1,82 @@
+"""What training leaves behind: one native weights file, and the way between two of them (WiSE-FT)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from clipjax.errors import InputError
+from clipjax.models import weights
+from clipjax.models.config import differences
+from clipjax.text.tokenizer import END, START, tokenize_with_lengths
+from clipjax.train.feed import Pairs
+
+DTYPES = ("float32", "float16")
+TABLE = "token_embedding.weight"
+
+
+def final_weights(
+    state: Mapping[str, Any], begin: weights.Weights, pairs: Pairs, config: Any, trained: Mapping[str, Any]
+) -> weights.Weights:
+    """The model of a training state, on the host: the moving average where there is one and `export.average` asks.
+
+    SigLIP's logit bias is no part of a CLIP file (it moves every logit alike, no ranking and no softmax depends on
+    it): it goes into the file's source, with the step. Every host has to call this: shards are gathered.
+    """
+    if config.export.dtype not in DTYPES:
+        raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
+    averaged = bool(state["ema"]) and config.export.average
+    flat = dict(state["ema"] if averaged else state["params"]) | dict(state["fixed"])
+    flat = {name: np.array(_whole(array), config.export.dtype) for name, array in flat.items()}
+    source = {
+        "format": "clipjax", "trained": dict(trained), "step": int(_whole(state["step"])), "averaged": averaged,
+    }  # fmt: skip
+    if "logit_bias" in flat:
+        source["logit_bias"] = float(flat.pop("logit_bias"))
+    if config.export.zero_unseen_tokens:
+        flat[TABLE][~seen_tokens(pairs, len(flat[TABLE]))] = 0
+    name = config.name or f"{begin.name}-finetuned"
+    return weights.Weights(flat, begin.config, name, source)
+
+
+def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:
+    """bool [vocabulary]: tokens that some caption has in some template. The others kept their random rows."""
+    captions = sorted({c for row in pairs.captions for c in row})
+    seen = np.zeros(vocabulary, bool)
+    seen[[START, END]] = True
+    for template in pairs.templates:
+        ids, _ = tokenize_with_lengths([template.replace("{}", c) for c in captions], 77, "text")
+        seen[np.unique(ids[ids > 0])] = True
+    return seen
+
+
+def interpolate(before: weights.Weights, after: weights.Weights, alpha: float) -> weights.Weights:
+    """WiSE-FT (Wortsman et al. 2022, equation 1): (1 - alpha) x before + alpha x after, parameter by parameter.
+
+    In float32, stored as `after` is. alpha 0 and 1 give back the two models' values. Raises InputError where the two
+    are not the same architecture, or alpha is no number (values outside 0 to 1 extrapolate, and are allowed).
+    """
+    if differs := differences(before.config, after.config):
+        raise InputError(f"{before.name} and {after.name} differ in {'; '.join(differs[:3])}: there is nothing between")
+    if not np.isfinite(alpha):
+        raise InputError(f"alpha={alpha} is no number")
+    share = np.float32(alpha)
+    flat = {}
+    for name, array in after.flat.items():
+        a, b = np.asarray(before.flat[name], np.float32), np.asarray(array, np.float32)
+        mixed = a if alpha == 0 else b if alpha == 1 else (1 - share) * a + share * b
+        flat[name] = mixed.astype(array.dtype)
+    source = {"format": "clipjax", "interpolated": {"alpha": float(alpha), "before": dict(before.source),
+              "after": dict(after.source)}}  # fmt: skip
+    return weights.Weights(flat, after.config, f"{after.name}-alpha-{alpha:g}", source)
+
+
+def _whole(array: Any) -> np.ndarray:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return np.asarray(array)

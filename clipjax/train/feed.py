@@ -1,0 +1,216 @@
+"""Pictures and captions for training: an endless stream of batches that is a function of seed and position only.
+
+Epoch after epoch every usable row appears once, shuffled anew by grain. What a host reads is a slice of the global
+batch, so neither the number of hosts and threads nor a restart changes what is seen, or how it is augmented.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from clipjax import image
+from clipjax.data.source import Source
+from clipjax.errors import InputError, some
+from clipjax.text.tokenizer import tokenize_with_lengths
+from clipjax.train import augment
+
+REPLACEMENTS = 8  # neighbours asked for in place of a picture that cannot be read
+THREADS = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pairs:
+    """N usable pictures with their captions: row i of `source` is `rows[n]`, its captions `captions[n]`.
+
+    `ids[n]` is equal for pictures that share `id_column`'s value; without that column -1, and the drawn caption
+    itself decides. `without` are files left out because they have no caption.
+    """
+
+    source: Source
+    rows: np.ndarray
+    captions: list[tuple[str, ...]]
+    templates: tuple[str, ...]
+    ids: np.ndarray
+    without: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """arrays: pixels uint8 [b, S, S, 3], tokens int32 [b, T], ids int32 [b]. b = B / hosts.
+
+    files: what was drawn; truncated: how many captions were cut; replaced: (file, reason) of unreadable pictures, in
+    whose place the next readable row stands.
+    """
+
+    arrays: dict[str, np.ndarray]
+    files: list[str]
+    truncated: int
+    replaced: list[tuple[str, str]]
+
+
+def pairs(
+    source: Source, classes: Sequence[str] = (), templates: Sequence[str] = ("{}",), id_column: str = "",
+    max_without: float = 0.01,
+) -> Pairs:  # fmt: skip
+    """What can be trained on: rows with captions, or with a label whose class name is the caption.
+
+    A template is applied to every caption ("a photo of a {}." to class names; "{}" leaves captions alone). Rows whose
+    captions are all empty are left out and listed. Raises InputError where more than the share `max_without` is left
+    out, nothing is captioned at all, or a template has no place for the caption.
+    """
+    if wrong := [t for t in templates if t.count("{}") != 1]:
+        raise InputError(f"template {wrong[0]!r}: write {{}} once, where the caption goes")
+    if not templates:
+        raise InputError('no templates: "{}" leaves captions as they are')
+    if "captions" in source.table:
+        texts = [tuple(c.strip() for c in row if c.strip()) for row in source.table["captions"]]
+    elif "label" in source.table and (classes or source.classes):
+        names = tuple(classes or source.classes or ())
+        texts = [(names[label],) for label in source.table["label"]]
+    else:
+        raise InputError(f"{source.name} has neither captions nor labels; name data.caption_columns")
+    kept = np.flatnonzero([bool(row) for row in texts])
+    without = tuple(str(source.table["file"][i]) for i, row in enumerate(texts) if not row)
+    if len(without) > max_without * len(source):
+        raise InputError(
+            f"{source.name}: {len(without)} of {len(source)} rows have no caption ({some(without, 3)}); "
+            f"at most {max_without:.0%} are left out silently: fill them, or raise data.max_skipped"
+        )
+    return Pairs(source, kept, [texts[i] for i in kept], tuple(templates), _ids(source, kept, id_column), without)
+
+
+def _ids(source: Source, kept: np.ndarray, column: str) -> np.ndarray:
+    if not column:
+        return np.full(len(kept), -1, np.int32)
+    if column not in source.table:
+        raise InputError(f'data.id_column: {source.name} has no column "{column}"; name it in data.group_columns too')
+    values = [str(value) for value in source.table[column][kept]]
+    index = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    return np.array([index[value] for value in values], np.int32)
+
+
+class Feed:
+    """Iterates over this host's share of the global batches, decoding ahead in threads.
+
+    `position` is the number of batches given out; setting it goes anywhere in the stream at once. `options` None:
+    the evaluation's view without chance.
+    """
+
+    def __init__(
+        self, data: Pairs, batch_size: int, spec: image.Preprocess, context: int, options: augment.Augment | None,
+        seed: int, share: tuple[int, int] = (0, 1), threads: int = THREADS,
+    ):  # fmt: skip
+        process, count = share
+        if batch_size < 1 or batch_size % count:
+            raise InputError(f"batch_size={batch_size} does not divide over {count} hosts")
+        if context < 2:
+            raise InputError(f"data.context={context} has no room for start and end of text: 2 or more")
+        self.data, self.global_batch, self.local = data, batch_size, batch_size // count
+        self._order = grain.MapDataset.range(len(data)).seed(seed).shuffle().repeat()
+        self._example = _example(data, self._order, spec, context, options, seed)
+        self._place = lambda q: (q // self.local) * batch_size + process * self.local + q % self.local
+        self._threads = threads
+        self.iterator = self._start()
+
+    def _start(self) -> Any:
+        # Positions fit in 63 bits: grain's ranges are lazy, and a run never reaches the end of this one.
+        everything = grain.MapDataset.range(2**62)
+        options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=2 * self.local)
+        examples = everything.map(lambda q: self._example(self._place(q))).to_iter_dataset(options)
+        return iter(examples.batch(self.local, batch_fn=_collate))
+
+    @property
+    def position(self) -> int:
+        """Batches given out so far."""
+        return self.iterator.get_state()["next_index"] // self.local
+
+    @position.setter
+    def position(self, batches: int) -> None:
+        self.iterator.close()
+        self.iterator = self._start()
+        self.iterator.set_state({"next_index": batches * self.local})
+
+    @property
+    def epoch_batches(self) -> float:
+        """Batches in one pass over the data."""
+        return len(self.data) / self.global_batch
+
+    def __next__(self) -> Batch:
+        return next(self.iterator)
+
+    def __iter__(self) -> Feed:
+        return self
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self.iterator.close()
+
+
+def _example(
+    data: Pairs, order: Any, spec: image.Preprocess, context: int, options: augment.Augment | None, seed: int
+) -> Callable[[int], dict[str, Any]]:
+    texts: dict[str, int] = {}
+
+    def identity(n: int, caption: str) -> int:
+        if data.ids[n] >= 0:
+            return int(data.ids[n])
+        return texts.setdefault(caption, len(texts))
+
+    if (data.ids < 0).all():
+        # Numbered before any thread starts: equal captions have equal numbers in every order of reading.
+        for row in data.captions:
+            for caption in row:
+                texts.setdefault(caption, len(texts))
+
+    def make(position: int) -> dict[str, Any]:
+        rng = np.random.default_rng([seed, position])
+        n, pixels, replaced = _readable(data, int(order[position]), spec, options, rng)
+        captions = data.captions[n]
+        caption = captions[int(rng.integers(len(captions)))]
+        template = data.templates[int(rng.integers(len(data.templates)))]
+        tokens, lengths = tokenize_with_lengths([template.replace("{}", caption)], context, "text")
+        return {
+            "pixels": pixels, "tokens": tokens[0], "ids": np.int32(identity(n, caption)),
+            "file": str(data.source.table["file"][data.rows[n]]), "cut": int(lengths[0] > context),
+            "replaced": replaced,
+        }  # fmt: skip
+
+    return make
+
+
+def _readable(
+    data: Pairs, n: int, spec: image.Preprocess, options: augment.Augment | None, rng: np.random.Generator
+) -> tuple[int, np.ndarray, list[tuple[str, str]]]:
+    """(row, its view, what could not be read before it): row n, or the next one that can be read."""
+    replaced: list[tuple[str, str]] = []
+    for offset in range(min(REPLACEMENTS, len(data))):
+        m = (n + offset) % len(data)
+        row = int(data.rows[m])
+        try:
+            picture = data.source.image(row)
+            if options is None:
+                return m, image.preprocess_uint8(picture, spec, threads=1)[0], replaced
+            return m, augment.view(picture, options, spec.image_size, rng), replaced
+        except InputError as error:
+            replaced.append((str(data.source.table["file"][row]), str(error)))
+    raise InputError(
+        f"{data.source.name}: {len(replaced)} pictures in a row cannot be read; the first: {replaced[0][1]}"
+    )
+
+
+def _collate(examples: Sequence[dict[str, Any]]) -> Batch:
+    arrays = {key: np.stack([e[key] for e in examples]) for key in ("pixels", "tokens", "ids")}
+    return Batch(
+        arrays,
+        [e["file"] for e in examples],
+        sum(e["cut"] for e in examples),
+        [pair for e in examples for pair in e["replaced"]],
+    )

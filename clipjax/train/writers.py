@@ -1,0 +1,95 @@
+"""Where the numbers of a training run go: JSON lines always, TensorBoard and Weights & Biases where asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from clipjax.errors import InputError
+
+
+class Writer:
+    """Appends events to `log` (None: another host writes). Events after `step` belong to a lost continuation: dropped.
+
+    tensorboard: a folder, or None; wandb: {"project": ..., "name": ..., "id": ..., "dir": ...}, or None.
+    Raises InputError where the extra that is asked for is not installed.
+    """
+
+    def __init__(
+        self, log: Path | None, step: int, tensorboard: Path | None = None, wandb: Mapping[str, Any] | None = None
+    ):
+        self._log = log
+        self._board: Any = None
+        self._wandb: Any = None
+        if log is None:
+            return
+        _drop_after(log, step)
+        if tensorboard is not None:
+            self._board = _tensorboard(tensorboard, step)
+        if wandb is not None:
+            self._wandb = _wandb(wandb)
+
+    def write(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
+        """One event; numbers that are not finite become null, which JSON can say."""
+        if self._log is None:
+            return
+        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        event = {"time": round(time.time(), 3), "stage": stage, "step": step, **plain}
+        with open(self._log, "ab", buffering=0) as file:  # one write per event: a kill cuts nothing in two
+            file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
+        numbers = {f"{stage}/{k}": v for k, v in plain.items() if isinstance(v, int | float)}
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(numbers, step=step)
+
+    def close(self) -> None:
+        """Flushes what buffers."""
+        if self._board is not None:
+            self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def events(log: Path) -> Iterator[dict[str, Any]]:
+    """The whole events of a log; a last line that a kill cut off is none."""
+    if not log.exists():
+        return
+    for line in log.read_bytes().split(b"\n")[:-1]:
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{log}: {line[:60]!r} is no JSON; restore the file, or choose another --out") from error
+
+
+def _drop_after(log: Path, step: int) -> None:
+    kept = [event for event in events(log) if event.get("step", 0) <= step]
+    text = "".join(json.dumps(event, allow_nan=False) + "\n" for event in kept)
+    temporary = log.with_name(log.name + ".tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, log)
+    except OSError as error:
+        raise InputError(f"{log}: cannot be written ({error.strerror}); make room, or choose another --out") from error
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from tensorboardX import SummaryWriter  # TensorBoard's own writer brings TensorFlow's stubs along
+    except ImportError as error:
+        raise InputError("tensorboard=True needs tensorboardX: pip install 'clipjax[tensorboard]'") from error
+    return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+def _wandb(options: Mapping[str, Any]) -> Any:
+    try:
+        import wandb  # pyrefly: ignore[missing-import]  an extra that the tests do without
+    except ImportError as error:
+        raise InputError("wandb.project needs wandb: pip install 'clipjax[wandb]'") from error
+    return wandb.init(resume="allow", **options)
