@@ -10,6 +10,9 @@ to be a key factor determining both the model performance and the unwanted biase
       - {name: thief, prompt: "a thief", sets: [crime]}
       - orangutan
 
+A class is asked with its name in every template, or with `texts: [...]` instead of its name; `prompt` (or a list,
+`prompts`) is asked as it stands, whatever the templates.
+
 `extends: NAME`, `add: [child]` and `drop: [animal]` make one design out of another.
 """
 
@@ -38,17 +41,22 @@ SCHWEMMER = {"Google": "wiki_img_labels", "Amazon": "wiki_img_labels_awsrek", "M
 
 @dataclasses.dataclass(frozen=True)
 class DesignClass:
-    """One class: `texts` go into the templates (several are averaged); attributes say what it means (race: Black)."""
+    """One class: `texts` go into the templates, or `asked` are its whole prompts; several of either are averaged.
+
+    attributes say what it means (race: Black).
+    """
 
     name: str
-    texts: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
+    texts: Sequence[str] = ()
+    sets: Sequence[str] = ()
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    asked: Sequence[str] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "texts", tuple(self.texts) or (self.name,))
         object.__setattr__(self, "sets", tuple(self.sets))
-        if not self.name.strip() or not all(text.strip() for text in self.texts):
+        object.__setattr__(self, "asked", tuple(self.asked))
+        if not self.name.strip() or not all(text.strip() for text in (*self.texts, *self.asked)):
             raise InputError(f"class {self.name!r} is empty or asks with an empty text; remove it or name it")
 
 
@@ -104,14 +112,17 @@ class Design:
         return tuple(c.attributes.get(key) for c in self.classes)
 
     def prompts(self) -> list[list[str]]:
-        """Per class: every text in every template."""
-        return [[t.replace("{}", text) for text in c.texts for t in self.templates] for c in self.classes]
+        """Per class: its own prompts, or every text in every template."""
+        return [
+            list(c.asked) or [t.replace("{}", text) for text in c.texts for t in self.templates] for c in self.classes
+        ]
 
     def manifest(self) -> dict[str, Any]:
         """All of it as JSON, prompts after templates."""
         classes = [
             {"name": c.name, "texts": list(c.texts), "prompts": prompts, "sets": list(c.sets)}
             | ({"attributes": dict(c.attributes)} if c.attributes else {})
+            | ({"asked": list(c.asked)} if c.asked else {})
             for c, prompts in zip(self.classes, self.prompts(), strict=True)
         ]
         return {"name": self.name, "note": self.note, "templates": list(self.templates), "classes": classes}
@@ -120,7 +131,7 @@ class Design:
     def from_manifest(found: Mapping[str, Any]) -> Design:
         """The design of `manifest()`."""
         classes = [
-            DesignClass(c["name"], tuple(c["texts"]), tuple(c["sets"]), dict(c.get("attributes", {})))
+            DesignClass(c["name"], c["texts"], c["sets"], dict(c.get("attributes", {})), c.get("asked", ()))
             for c in found["classes"]
         ]
         return Design(found["name"], tuple(classes), tuple(found["templates"]), found.get("note", ""))
@@ -297,12 +308,18 @@ def _class(entry: Any, where: str) -> DesignClass:
         raise InputError(
             f"{where} is {entry!r}: a class is a text or a mapping with `name` (quote yes, no and numbers)"
         )
-    rest = {key: value for key, value in entry.items() if key not in ("name", "prompt", "prompts", "sets")}
+    own = ("name", "texts", "prompt", "prompts", "sets")
+    rest = {key: value for key, value in entry.items() if key not in own}
     if odd := [key for key, value in rest.items() if isinstance(value, (dict, list)) or value is None]:
         raise InputError(f"{where} ({entry['name']}): {odd[0]!r} is no single value")
-    texts = _texts(entry.get("prompts", entry.get("prompt")), f"{where} prompt")
+    asked = _texts(entry.get("prompts", entry.get("prompt")), f"{where} prompt")
+    texts = _texts(entry.get("texts"), f"{where} texts")
+    if asked and texts:
+        raise InputError(f"{where} ({entry['name']}) has a prompt and texts: the prompt is asked alone; keep one")
+    if odd := [prompt for prompt in asked if "{}" in prompt]:
+        raise InputError(f"{where} ({entry['name']}): prompt {odd[0]!r} is asked as it stands; {{}} is for templates")
     sets = _texts(entry.get("sets"), f"{where} sets")
-    return DesignClass(entry["name"], tuple(texts), tuple(sets), {str(k): str(v) for k, v in rest.items()})
+    return DesignClass(entry["name"], texts, sets, {str(k): str(v) for k, v in rest.items()}, asked)
 
 
 def _texts(value: Any, where: str) -> list[str]:

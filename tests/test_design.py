@@ -72,13 +72,16 @@ def write(tmp_path):
 
 def test_writing_and_extending(write):
     write(
-        '{name: base, templates: ["a {}", "the {}"], classes: [cat, {name: dog, prompts: [dog, hound], sets: [pet]}]}',
+        '{name: base, templates: ["a {}", "the {}"], classes: [cat, {name: dog, texts: [dog, hound], sets: [pet]}]}',
         "base.yaml",
     )
     found = design.load(write("{extends: base, drop: [cat], add: [{name: owl, prompt: an owl, sets: bird, legs: 2}]}"))
     assert found.name == "mine"
     assert found.names == ("dog", "owl")
-    assert found.prompts() == [["a dog", "the dog", "a hound", "the hound"], ["a an owl", "the an owl"]]
+    assert found.prompts() == [
+        ["a dog", "the dog", "a hound", "the hound"],
+        ["an owl"],
+    ]
     assert found.sets == {"pet": ("dog",), "bird": ("owl",)}
     assert found.attribute("legs") == (None, "2")
     assert found.members("bird").tolist() == [False, True]
@@ -118,6 +121,8 @@ def test_many_names_at_once_stay_fast():
         ("{clases: [cat]}", "unknown key 'clases'; did you mean classes?"),
         ("{classes: [yes]}", "quote yes, no and numbers"),
         ("{classes: [{prompt: a cat}]}", "a mapping with `name`"),
+        ("{classes: [{name: cat, prompt: a cat, texts: [cat]}]}", "keep one"),
+        ("{classes: [{name: cat, prompt: 'a {}'}]}", "asked as it stands"),
         ("{classes: [{name: cat, legs: [4]}]}", "'legs' is no single value"),
         ("{classes: [cat], templates: [a photo]}", "exactly one {}"),
         ("{classes: [cat], templates: 3}", "`templates` is 3"),

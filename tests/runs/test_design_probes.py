@@ -64,6 +64,14 @@ def read(out):
     return manifest, records, pq.read_table(out / "predictions.parquet").to_pydict()
 
 
+def test_templates_of_the_command_line_stand_instead_of_the_designs(world, tmp_path):
+    run = probe(world, tmp_path / "r", f"--config.design={world / 'mine.yaml'}", "--config.templates=a {}|the {}")
+    assert run == 0
+    asked = {c["name"]: c["prompts"] for c in read(tmp_path / "r")[0]["design"]["classes"]}
+    assert asked["fox"] == ["a fox", "the fox"]
+    assert asked["thief"] == ["a thief"]
+
+
 def test_rates_of_any_table_with_groups(world, tmp_path, capsys):
     out = tmp_path / "run"
     assert probe(world, out, f"--config.design={world / 'mine.yaml'}") == 0
@@ -74,7 +82,7 @@ def test_rates_of_any_table_with_groups(world, tmp_path, capsys):
         "file", "race", "gender", "age", "age_band", "prediction", "probability", "probabilities",
     ]  # fmt: skip
     assert manifest["design"]["name"] == "mine"
-    assert manifest["design"]["classes"][3]["prompts"] == ["a photo of a a thief.", "a drawing of a a thief."]
+    assert manifest["design"]["classes"][3]["prompts"] == ["a thief"]  # as it stands
     assert len(manifest["design"]["sha256"]) == 64
     assert manifest["model"]["logit_scale"] == pytest.approx(20)
     classes = {c["name"]: c["sets"] for c in manifest["design"]["classes"]}
