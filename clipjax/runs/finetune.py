@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clipjax import loading, parallel
@@ -27,7 +28,7 @@ from clipjax.train.export import final_weights
 
 RESULT = "model.safetensors"
 CHECKPOINTS = "checkpoints"
-HOLDS = (CHECKPOINTS, RESULT, "tensorboard", "wandb", "probes", "profile")
+HOLDS = (CHECKPOINTS, RESULT, "tensorboard", "wandb", "probes", "profile", "failed")
 
 
 def run(config: ConfigDict, out: Path) -> Path:
@@ -53,7 +54,7 @@ def run(config: ConfigDict, out: Path) -> Path:
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(task.source.fingerprint, "data set")
     begin = _begin(config)
-    mesh = parallel.training_mesh(config.fsdp)
+    mesh = _mesh(config)
     data = _feed(config, begin, pairs, views)
     folder = RunFolder(out, resolved, writes=speaks, holds=HOLDS)
     try:
@@ -95,13 +96,26 @@ def _train(config, begin, pairs, mesh, data, folder, checkpoints, writer, state,
 
 def _check_same_run(out: Path, resolved: dict[str, Any]) -> None:
     """A folder with checkpoints belongs to one config: another would silently go on with the old one's moments."""
-    if not (out / "config.json").exists() or not (out / CHECKPOINTS).exists():
+    if not (out / "config.json").exists() or not any(p.name.isdigit() for p in (out / CHECKPOINTS).glob("*")):
         return
     before, now = ({k: v for k, v in c.items() if k not in finetune_config.FREE} for c in (read_config(out), resolved))
     if differs := differences(before, now):
         raise InputError(
             f"{out}: holds a run with another config ({'; '.join(differs[:5])}); choose another --out or remove it"
         )
+
+
+def _mesh(config: ConfigDict) -> Mesh:
+    devices = jax.devices()
+    if config.devices:
+        if jax.process_count() > 1 or not 0 < config.devices <= len(devices):
+            raise InputError(f"devices={config.devices}: 1 to {len(devices)} on one host, 0 for all")
+        devices = devices[: config.devices]
+    if config.batch_size % (config.parts * len(devices)):
+        raise InputError(
+            f"batch_size={config.batch_size} does not divide over {len(devices)} devices in {config.parts} parts"
+        )
+    return parallel.training_mesh(config.fsdp, devices)
 
 
 def _begin(config: ConfigDict) -> weights.Weights:
@@ -123,10 +137,6 @@ def _feed(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, views: 
     context = config.data.context or architecture.text.context_length
     if context > architecture.text.context_length:
         raise InputError(f"data.context={context}: {begin.name} reads {architecture.text.context_length} tokens")
-    if config.batch_size % (config.parts * jax.device_count()):
-        raise InputError(
-            f"batch_size={config.batch_size} does not divide over {jax.device_count()} devices in {config.parts} parts"
-        )
     if config.batch_size > len(pairs):
         raise InputError(
             f"batch_size={config.batch_size} is more than the {len(pairs)} pairs of {pairs.source.name}: a picture "

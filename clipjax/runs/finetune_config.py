@@ -9,9 +9,10 @@ from ml_collections import ConfigDict
 from clipjax.errors import InputError
 from clipjax.runs import config as configs
 from clipjax.train import augment, optimiser, step
+from clipjax.train.export import DTYPES
 
 # What may differ when a run goes on: where it computes and what it tells, never what it learns.
-FREE = ("fsdp", "log_every", "checkpoints", "probes", "profile", "tensorboard", "wandb", "export", "threads")
+FREE = ("devices", "fsdp", "log_every", "checkpoints", "probes", "profile", "tensorboard", "wandb", "export", "threads")
 
 
 def finetune_config() -> ConfigDict:
@@ -49,6 +50,7 @@ def finetune_config() -> ConfigDict:
             "remat": "none",  # none, dots, full
             "scan": False,  # one compiled block per tower instead of one per layer
             "ema": 0.0,
+            "devices": 0,  # only the first so many of this host's; 0: all of all hosts
             "fsdp": 1,  # devices that share one copy of parameters and moments
             "optimizer": {
                 "learning_rate": 1e-5,
@@ -92,6 +94,10 @@ def recipe(config: Any) -> optimiser.Options:
 
 def update(config: Any) -> step.Options:
     """What one update does."""
+    if config.export.dtype not in DTYPES:
+        raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
+    if config.precision not in ("float32", "bfloat16"):
+        raise InputError(f"precision={config.precision!r}; choose float32 or bfloat16")
     names = ("loss", "parts", "remat", "scan", "ema", "soft_targets")
     return step.Options(dtype=config.precision, **{name: config[name] for name in names})
 

@@ -111,6 +111,7 @@ def _window(
     else:  # no such window in this picture: the largest with the nearest allowed ratio, in the middle
         ratio = min(max(width / height, options.ratio[0]), options.ratio[1])
         w, h = min(width, height * ratio), min(height, width / ratio)
+        return picture.resize((size, size), Image.Resampling.BICUBIC, box=_around_middle(width, height, w, h))
     # A window that reaches over the edge may lie anywhere between touching the near and the far side.
     left = rng.uniform(min(0, width - w), max(0, width - w))
     top = rng.uniform(min(0, height - h), max(0, height - h))
@@ -121,6 +122,11 @@ def _window(
         picture, left, top = wider, left + border, top + border
     box = (left, top, min(left + w, picture.width), min(top + h, picture.height))
     return picture.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _around_middle(width: float, height: float, w: float, h: float) -> tuple[float, float, float, float]:
+    left, top = (width - w) / 2, (height - h) / 2
+    return left, top, left + w, top + h
 
 
 def _jitter(picture: Image.Image, strengths: tuple[float, ...], rng: np.random.Generator) -> Image.Image:

@@ -26,8 +26,6 @@ def final_weights(
     SigLIP's logit bias is no part of a CLIP file (it moves every logit alike, no ranking and no softmax depends on
     it): it goes into the file's source, with the step. Every host has to call this: shards are gathered.
     """
-    if config.export.dtype not in DTYPES:
-        raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
     averaged = bool(state["ema"]) and config.export.average
     flat = dict(state["ema"] if averaged else state["params"]) | dict(state["fixed"])
     flat = {name: np.array(_whole(array), config.export.dtype) for name, array in flat.items()}

@@ -127,8 +127,9 @@ class Loop:
             self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
             if all(math.isfinite(self._last[name]) for name in ("loss", "gradient_norm")):
                 continue
-            path = self.out / f"failed-batch-{jax.process_index()}.txt"
+            path = self.out / "failed" / f"step-{step:08d}-host-{jax.process_index()}.txt"
             with contextlib.suppress(OSError):  # the message is worth more than the list
+                path.parent.mkdir(exist_ok=True)
                 path.write_text("\n".join(files) + "\n", encoding="utf-8")
             self.checkpoints.wait()
             last = self.checkpoints.latest

@@ -20,6 +20,7 @@ from clipjax import parallel
 from clipjax.errors import InputError
 from clipjax.models import clip
 from clipjax.models.config import CLIP
+from clipjax.models.layers import REMAT
 from clipjax.train import accumulate, losses, optimiser
 
 LOSSES = ("softmax", "ring_softmax", "sigmoid", "ring_sigmoid")
@@ -42,6 +43,8 @@ class Options:
     def __post_init__(self):
         if self.loss not in LOSSES:
             raise InputError(f"unknown loss {self.loss!r}; choose {', '.join(LOSSES)}")
+        if self.remat not in REMAT:
+            raise InputError(f"unknown rematerialisation {self.remat!r}; choose {', '.join(REMAT)}")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema={self.ema} is no decay: 0 for none, otherwise below 1")
         if self.parts < 1:

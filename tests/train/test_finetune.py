@@ -1,0 +1,289 @@
+"""`clipjax finetune` from config to weights file: going on, stopping, failing, and what is left on the disk."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from clipjax.cli.main import main
+from clipjax.models import weights
+from clipjax.testing import pictures, tiny_model
+from clipjax.train import writers
+
+CONFIG = """
+from ml_collections import ConfigDict
+from clipjax.runs.finetune_config import finetune_config
+
+def get_config():
+    config = finetune_config()
+    config.model = {model!r}
+    config.data.source, config.data.path = "folder", {photos!r}
+    config.templates = "a photo of a {{}}.|the {{}}"
+    config.data.context = 12
+    config.steps, config.batch_size, config.seed = 12, 8, 5
+    config.augment.flip, config.augment.scale = 0.5, (0.5, 1.0)
+    config.soft_targets, config.ema = True, 0.9
+    config.optimizer.learning_rate, config.optimizer.warmup = 1e-3, 2
+    config.log_every, config.checkpoints.every, config.threads, config.devices = 2, 3, 2, 2
+    config.probes = ConfigDict({{"zs": {{"config": "zeroshot", "every": 6,
+        "set": "data.path={photos}|batch_size=4|classes=cat,dog,fish"}}}}) if {probes} else ConfigDict()
+    return config
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Every run here compiles the same few programs: they are kept on disk, for other processes too."""
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    kept = {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.1}
+    before = {name: getattr(jax.config, name) for name in kept}
+    for name, value in kept.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+        del os.environ[name.upper()]
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Weights, 30 pictures, and two configs over them: plain.py, and probed.py with a probe on the way."""
+    root = tmp_path_factory.mktemp("world")
+    tiny_model(root / "tiny.safetensors")
+    photos = pictures(root / "photos", {"cat": 10, "dog": 12, "fish": 8}, size=33)
+    for name, probes in (("plain", False), ("probed", True)):
+        text = CONFIG.format(model=str(root / "tiny.safetensors"), photos=str(photos), probes=probes)
+        (root / f"{name}.py").write_text(text)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLIPJAX_QUIET", "1")
+
+
+def finetune(world, out, *more, name="plain"):
+    return main(["finetune", str(world / f"{name}.py"), f"--out={out}", *more])
+
+
+def command(world, out, *more, before="pass"):
+    """The same in a process of its own, on two devices, after the statement `before`."""
+    code = f"import resource, sys; {before}; from clipjax.cli.main import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "finetune", str(world / "plain.py"), f"--out={out}", *more],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def events(out, stage="train"):
+    return [e for e in writers.events(out / "log.jsonl") if e["stage"] == stage]
+
+
+def wait_for_step(process, out, step):
+    limit = time.monotonic() + 120
+    while not any(e["step"] >= step for e in events(out)):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def parameters(out):
+    return weights.load(out / "model.safetensors").flat
+
+
+@pytest.fixture(scope="module")
+def straight(world, tmp_path_factory):
+    """The run that nothing happened to."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    assert finetune(world, out) == 0
+    return out
+
+
+def test_the_run_and_its_file_say_what_they_are(world, straight, capsys):
+    manifest = json.loads((straight / "manifest.json").read_text())
+    assert manifest["counts"]["examples"] == 12 * 8
+    assert manifest["counts"]["truncated"] == manifest["counts"]["replaced"] == 0
+    assert manifest["weights"]["sha256"] == weights.sha256(straight / "model.safetensors")
+    assert [e["step"] for e in events(straight)] == [2, 3, 4, 6, 8, 9, 10, 12]
+    assert all(np.isfinite(e["loss"]) for e in events(straight))
+    found = weights.load(straight / "model.safetensors")
+    assert found.name == "tiny-vit-finetuned"
+    assert found.source["averaged"]
+    assert found.source["step"] == 12
+    assert found.source["trained"]["from"]["name"] == "tiny-vit"
+    start = weights.load(world / "tiny.safetensors").flat
+    assert all(not np.array_equal(found.flat[k], start[k]) for k in ("visual.proj", "text_projection", "logit_scale"))
+    before = {p: p.stat().st_mtime_ns for p in straight.rglob("*")}
+    assert finetune(world, straight) == 0  # again: nothing to do, nothing touched
+    assert {p: p.stat().st_mtime_ns for p in straight.rglob("*")} == before
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_ended_goes_on_bit_for_bit(world, straight, tmp_path, ending):
+    out = tmp_path / "run"
+    # Slow enough to be hit in the middle: every step writes a checkpoint.
+    process = command(world, out, "--config.checkpoints.every=1")
+    wait_for_step(process, out, 5)
+    process.send_signal(ending)
+    told = process.communicate(timeout=120)[1]
+    assert not (out / "model.safetensors").exists()
+    if ending == signal.SIGTERM:
+        assert process.returncode == 143
+        assert "the same command goes on" in told.splitlines()[-1]
+    kept = max(int(p.name) for p in (out / "checkpoints").iterdir() if p.name.isdigit())
+    assert 1 <= kept < 12
+    shutil.copytree(out, tmp_path / "four")
+    assert finetune(world, out) == 0
+    wanted, found = parameters(straight), parameters(out)
+    assert all(np.array_equal(found[k], wanted[k]) for k in wanted)
+    logged = {e["step"]: e["loss"] for e in events(out)}
+    assert all(logged[e["step"]] == e["loss"] for e in events(straight))
+    assert len(events(out)) == len(logged)  # nothing told twice
+    if ending == signal.SIGKILL:
+        assert finetune(world, tmp_path / "four", "--config.devices=4") == 0
+        # Sums over 4 parts instead of 2 differ in the last bits; Adam moves a parameter by 1e-3 at most a step.
+        for k, array in parameters(tmp_path / "four").items():
+            np.testing.assert_allclose(array, wanted[k], rtol=0, atol=2e-5, err_msg=k)
+
+
+def test_another_config_is_not_a_continuation(world, straight, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(straight, out)
+    (out / "manifest.json").unlink()
+    assert finetune(world, out, "--config.optimizer.learning_rate=0.1") == 1
+    assert "another config (optimizer.learning_rate: 0.001 != 0.1)" in capsys.readouterr().err
+    assert finetune(world, out, "--config.log_every=1") == 0  # what changes no number may change
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_unsaved(world, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert finetune(world, out, "--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0") == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "step 2: loss nan" in told
+    assert "there is no checkpoint yet" in told
+    files = (out / "failed" / "step-00000002-host-0.txt").read_text().splitlines()
+    assert len(files) == 8
+    assert files[0] in told
+    assert not (out / "model.safetensors").exists()
+    assert finetune(world, out) == 0  # the folder is not spoilt
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(world, straight, tmp_path):
+    out = tmp_path / "run"
+    process = command(world, out, "--config.checkpoints.every=4")
+    wait_for_step(process, out, 5)
+    process.kill()
+    process.communicate()
+    # A limit on file size fails like a full disk in the middle of a write, and needs no disk of its own.
+    process = command(
+        world, out, "--config.checkpoints.every=4", before="resource.setrlimit(resource.RLIMIT_FSIZE, (300_000,) * 2)"
+    )
+    told = process.communicate(timeout=120)[1].splitlines()
+    assert process.returncode == 1
+    assert "a checkpoint cannot be written" in told[-1]
+    assert not any("Traceback" in line for line in told)
+    assert finetune(world, out) == 0
+    wanted, found = parameters(straight), parameters(out)
+    assert all(np.array_equal(found[k], wanted[k]) for k in wanted)
+
+
+def test_probes_run_on_the_way_and_choose_the_best_checkpoint(world, straight, tmp_path):
+    out = tmp_path / "run"
+    assert finetune(world, out, "--config.checkpoints.best=zs/top1", "--config.checkpoints.keep=1", name="probed") == 0
+    found = events(out, "probe")
+    assert [e["step"] for e in found] == [6, 12]
+    assert all(0 <= e["zs/top1"] <= 1 for e in found)
+    run = out / "probes" / "zs" / "step-00000012"
+    records = {r["metric"]: r["value"] for r in json.loads((run / "metrics.json").read_text())["records"]}
+    assert records["top1"] == found[-1]["zs/top1"]
+    assert not list((out / "probes").glob(".*"))  # the weights of the moment are gone
+    wanted = parameters(straight)
+    assert all(np.array_equal(array, wanted[k]) for k, array in parameters(out).items())  # looking changes nothing
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "ring_softmax"])
+def test_losses_by_name_and_towers_locked(world, tmp_path, loss):
+    out = tmp_path / "run"
+    more = ("--config.steps=3", "--config.optimizer.freeze=^visual\\.", "--config.export.dtype=float16")
+    assert finetune(world, out, f"--config.loss={loss}", "--config.ema=0.0", *more) == 0
+    found, start = weights.load(out / "model.safetensors"), weights.load(world / "tiny.safetensors").flat
+    assert ("logit_bias" in found.source) == (loss == "sigmoid")
+    assert not found.source["averaged"]
+    for name, array in found.flat.items():
+        assert array.dtype == np.float16
+        assert np.array_equal(array, start[name].astype(np.float16)) == (name.startswith("visual.")) or name in (
+            "token_embedding.weight", "positional_embedding"
+        ), name  # fmt: skip
+
+
+def test_from_scratch_unknown_words_say_nothing(world, tmp_path):
+    text = (world / "plain.py").read_text().replace("    return config", """
+    from clipjax.models.config import to_dict
+    from clipjax.testing import tiny_config
+    config.model, config.architecture, config.name = "", ConfigDict(to_dict(tiny_config())), "mine"
+    config.export.zero_unseen_tokens, config.steps = True, 3
+    return config""")  # fmt: skip
+    (tmp_path / "scratch.py").write_text(text)
+    assert main(["finetune", str(tmp_path / "scratch.py"), f"--out={tmp_path / 'run'}"]) == 0
+    found = weights.load(tmp_path / "run" / "model.safetensors")
+    assert found.name == "mine"
+    rows = np.flatnonzero(np.abs(found.flat["token_embedding.weight"]).sum(1))
+    assert 8 <= len(rows) <= 14  # a photo of the cat dog fish . start end
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--config.data.path=/nowhere"], "/nowhere"),
+        (["--config.batch_size=31"], "batch_size=31 does not divide over 2 devices"),
+        (["--config.batch_size=32"], "more than the 30 pairs"),
+        (["--config.data.context=78"], "reads 77 tokens"),
+        (["--config.loss=triplet"], "unknown loss 'triplet'"),
+        (["--config.optimizer.freeze=^nothing"], "matches no parameter"),
+        (["--config.optimizer.multipliers=visual"], "is not REGEX=NUMBER"),
+        (["--config.model="], "either config.model"),
+        (["--config.fsdp=3"], "fsdp=3"),
+        (["--config.devices=9"], "1 to 8 on one host"),
+        (["--config.remat=some"], "unknown rematerialisation 'some'"),
+        (["--config.export.dtype=int8"], "export.dtype='int8'"),
+        (["--config.checkpoints.keep=0"], "at least the last one"),
+        (["--config.templates=a photo"], "exactly one {}"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_result(world, tmp_path, capsys, more, message):
+    assert finetune(world, tmp_path / "run", *more) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_caption_table_with_everything_wrong_with_it(world, tmp_path, capsys):
+    photos = sorted((world / "photos" / "dog").glob("*.jpg"))
+    rows = [f"{p},a dog number {i}" for i, p in enumerate(photos)]
+    rows[3] = f"{photos[3]},"
+    rows[4] = f"{photos[4]},{'word ' * 10_000}"
+    rows[5] = f"{tmp_path / 'gone.jpg'},a dog that left"
+    (tmp_path / "captions.csv").write_text("\n".join(["file,caption", *rows]) + "\n")
+    table = ("--config.data.source=csv", f"--config.data.csv={tmp_path / 'captions.csv'}", "--config.data.path=")
+    column = "--config.data.caption_columns=caption"
+    assert finetune(world, tmp_path / "a", *table, "--config.data.caption_columns=captoin") == 1
+    assert 'no column "captoin"; nearest: "caption"' in capsys.readouterr().err
+    assert finetune(world, tmp_path / "a", *table, column) == 1
+    assert "1 of 12 rows have no caption" in capsys.readouterr().err
+    assert finetune(world, tmp_path / "a", *table, column, "--config.data.max_skipped=0.3") == 0
+    counts = json.loads((tmp_path / "a" / "manifest.json").read_text())["counts"]
+    assert len(counts["without_caption"]) == 1
+    assert counts["truncated"] > 0
+    assert counts["replaced_files"] == [str(tmp_path / "gone.jpg")]
