@@ -24,14 +24,14 @@ def load(
     split: str,
     image_key: str = "image",
     label_key: str | None = "label",
-    group_keys: Sequence[str] = (),
-) -> Source:
+    group_keys: Sequence[str] = (), caption_key: str | None = None,
+) -> Source:  # fmt: skip
     """A split of a prepared data set ("cifar10", "voc/2007", or with its version "cifar10/3.0.2").
 
     `data_dir` None means $TFDS_DATA_DIR, else ~/tensorflow_datasets. Nested features are written with slashes
-    ("attributes/Male"). Labels without class names are named by their own values. Files are called by the data
-    set's own file names where it keeps them, else "test/000012". An array_record holds whole examples: learning the
-    labels reads the split once, without decoding pictures.
+    ("attributes/Male"; COCO's captions are "captions/text"). Labels without class names are named by their own values.
+    Files are called by the data set's own file names where it keeps them, else "test/000012". An array_record holds
+    whole examples: learning the labels reads the split once, without decoding pictures.
     Raises InputError where the data set, split or key is not there, or is in a format that needs TensorFlow.
     """
     import tensorflow_datasets as tfds
@@ -44,7 +44,7 @@ def load(
         raise InputError(
             f'{folder} has no split "{split}"{source.nearest(split, builder.info.splits)}; it has: {there}'
         )
-    for key in filter(None, (image_key, label_key, *group_keys)):
+    for key in filter(None, (image_key, label_key, caption_key, *group_keys)):
         _feature(features, key, folder)
     skip: dict[str, Any] = {
         key: tfds.decode.SkipDecoding() for key, kind in features.items() if isinstance(kind, tfds.features.Image)
@@ -58,7 +58,12 @@ def load(
             f"{folder} is in a format that only TensorFlow reads; prepare it again with"
             f" tfds build {name} --file_format=array_record"
         ) from error
-    kept = {"file": _name_key(features), "label": label_key, **{key: key for key in group_keys}}
+    kept = {
+        "file": _name_key(features),
+        "label": label_key,
+        "captions": caption_key,
+        **{key: key for key in group_keys},
+    }
     kept = {column: key for column, key in kept.items() if key is not None}
     columns: dict[str, Any] = _columns(records, kept)
     files = columns.get("file")
@@ -136,7 +141,7 @@ def _examples(records: Any) -> Iterator[dict]:
 def _plain(value: Any) -> str | int | float | bool | tuple[str, ...]:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    if isinstance(value, np.ndarray) and value.ndim:
+    if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
         return tuple(str(_plain(item)) for item in value)
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 

@@ -174,12 +174,13 @@ def _hook(name: str, probe: ConfigDict, folder: RunFolder, make: Callable) -> lo
         with contextlib.redirect_stdout(sys.stderr):
             records = [r for _, found in runner.run(one, out) for r in found]
         file.unlink(missing_ok=True)
-        return {f"{name}/{_label(r)}": r["value"] for r in records if isinstance(r.get("value"), int | float)}
+        return {f"{name}/{label(r)}": r["value"] for r in records if isinstance(r.get("value"), int | float)}
 
     return hook
 
 
-def _label(record: dict[str, Any]) -> str:
+def label(record: dict[str, Any]) -> str:
+    """A record's name on one line: rate[race=Black set=crime]."""
     where = [f"{k}={v}" for k, v in (record.get("group") or {}).items()]
     where += [f"{k}={record[k]}" for k in ("set", "class", "column", "label") if k in record]
     return record["metric"] + (f"[{' '.join(where)}]" if where else "")

@@ -67,7 +67,12 @@ def _open(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
             raise InputError(
                 "data.source=tfds needs the prepared data set's name: --config.data.csv=NAME, for example cifar10"
             )
-        return tfds.load(data.csv, data.path or None, split or "test", label_key=label or "label"), None, "top1"
+        captions = words(data.caption_columns)
+        if len(captions) > 1:
+            raise InputError(f"data.caption_columns={data.caption_columns}: TFDS has its captions under one key")
+        key = label or (None if captions else "label")
+        found = tfds.load(data.csv, data.path or None, split or "test", "image", key, groups, *captions)
+        return found, None, "top1"
     if split and data.source in ("webdataset", "parquet"):
         raise InputError(
             f"data.split={split} means nothing to {data.source}: name the files of that split in data.path"

@@ -31,6 +31,7 @@ class Insects(tfds.core.GeneratorBasedBuilder):
             "label": np.int64 if self.PLAIN else tfds.features.ClassLabel(names=["bee", "ant"]),
             "attributes": {"Male": np.bool_, "age": tfds.features.Text()},
             "number": np.int64,
+            "captions": tfds.features.Sequence({"id": np.int64, "text": tfds.features.Text()}),
         }
         if not self.PLAIN:
             features["file_name"] = tfds.features.Text()
@@ -47,6 +48,7 @@ class Insects(tfds.core.GeneratorBasedBuilder):
                 "label": 5 + 5 * (i % 2) if self.PLAIN else i % 2,
                 "attributes": {"Male": i % 3 == 0, "age": "0-2"},
                 "number": i,
+                "captions": [{"id": k, "text": f"insect {i}, caption {k}"} for k in range(1 + i % 3)],
             }
             yield i, example if self.PLAIN else example | {"file_name": f"{i}.png"}
 
@@ -170,3 +172,12 @@ def test_a_format_that_needs_tensorflow_says_so(data_dir, tmp_path):
     (target / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(InputError, match="tfds build insects --file_format=array_record"):
         prepared.load("insects", tmp_path, "test")
+
+
+def test_captions_of_a_sequence(data_dir):
+    found = prepared.load("insects", data_dir, "test", label_key=None, caption_key="captions/text")
+    numbers = [int(file.removesuffix(".png")) for file in found.table["file"]]
+    for number, captions in zip(numbers, found.table["captions"], strict=True):
+        assert captions == tuple(f"insect {number}, caption {k}" for k in range(1 + number % 3))
+    with pytest.raises(InputError, match='no feature "captions/txt"'):
+        prepared.load("insects", data_dir, "test", label_key=None, caption_key="captions/txt")

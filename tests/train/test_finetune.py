@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+from clipjax import parallel
 from clipjax.cli.main import main
-from clipjax.models import weights
-from clipjax.testing import pictures, tiny_model
-from clipjax.train import writers
+from clipjax.errors import InputError
+from clipjax.models import clip, weights
+from clipjax.runs import config as configs
+from clipjax.runs import finetune_config
+from clipjax.testing import pictures, tiny_config, tiny_model
+from clipjax.train import optimiser, step, writers
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -267,6 +271,25 @@ def test_bad_input_is_one_line_and_leaves_no_result(world, tmp_path, capsys, mor
     assert message in told
     assert len(told.splitlines()) == 1
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_every_shipped_config_loads_and_makes_its_recipe():
+    shipped = configs.shipped("finetune")
+    assert set(shipped) == {"openai_vit_b32_csv", "lit", "rn50_frozen_bn", "siglip_ring", "emoji_from_scratch"}
+    for name in shipped:
+        config = configs.load(name, [], "finetune")
+        assert bool(config.model) != bool(config.architecture)
+        finetune_config.views(config)
+        options, recipe = finetune_config.update(config), finetune_config.recipe(config)
+        assert recipe.steps == config.steps
+        kind = "resnet" if name in ("rn50_frozen_bn", "emoji_from_scratch") else "vit"
+        params = clip.init(tiny_config(kind), jax.random.key(0))
+        frozen = {n for n, yes in optimiser.trainable(params, recipe.freeze).items() if not yes}
+        assert any(n.startswith("visual.") for n in frozen) == (name in ("lit", "rn50_frozen_bn", "emoji_from_scratch"))
+        step.start(params, options, recipe, parallel.training_mesh())
+    assert configs.load("lit:RN50", [], "finetune").model == "RN50"
+    with pytest.raises(InputError, match="did you mean lit"):
+        configs.load("litt", [], "finetune")
 
 
 def test_a_caption_table_with_everything_wrong_with_it(world, tmp_path, capsys):

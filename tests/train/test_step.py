@@ -76,6 +76,10 @@ def test_rematerialisation_changes_memory_and_not_values(kind, remat):
     check_equal(run(step.Options(remat=remat), kind=kind), alone(kind=kind), 2e-5)
 
 
+def test_one_block_for_all_layers_gives_the_same_values():
+    check_equal(run(step.Options(scan=True, remat="full")), alone(), 2e-5)
+
+
 def test_locked_image_tower():
     """LiT (Zhai et al. 2022): neither gradient, nor decay, nor moments touch what is frozen."""
     state, _ = run(recipe=optimiser.Options(steps=10, learning_rate=1e-2, freeze=(r"^visual\.",)))
