@@ -182,7 +182,7 @@ def _hook(name: str, probe: ConfigDict, folder: RunFolder, make: Callable) -> lo
 def label(record: dict[str, Any]) -> str:
     """A record's name on one line: rate[race=Black set=crime]."""
     where = [f"{k}={v}" for k, v in (record.get("group") or {}).items()]
-    where += [f"{k}={record[k]}" for k in ("set", "class", "column", "label") if k in record]
+    where += [f"{k}={record[k]}" for k in ("set", "class", "column", "label", "direction") if k in record]
     return record["metric"] + (f"[{' '.join(where)}]" if where else "")
 
 

@@ -1,6 +1,6 @@
 """How well a model names the emoji of artists it has never seen: top-1, top-5, skin tone, with exact intervals.
 
-    python experiments/emoji_clip/evaluate.py --model RUN/model.safetensors --tables TABLES [--out results.json] VENDOR...
+    python experiments/emoji_clip/evaluate.py --model RUN/model.safetensors --tables TABLES VENDOR... [--out FILE.json]
 
 TABLES/VENDOR.csv as prepare.py writes it. Every drawing, on white, is asked for among all distinct names of that
 vendor with the template "a picture of a {}."; `new` concepts are those of which no artist's drawing was trained on.
