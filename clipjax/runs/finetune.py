@@ -62,7 +62,8 @@ def run(config: ConfigDict, out: Path) -> Path:
         state = step.start(clip.unflatten(begin.flat), options, recipe, mesh)
         first = checkpoints.latest or 0
         if first:
-            state = checkpoints.restore(first, state, step.shardings(state, mesh), data.iterator)
+            state, place = checkpoints.restore(first, state, step.shardings(state, mesh))
+            data.set_state(place)
             if speaks:
                 say(f"{out}: goes on after step {first} of {config.steps}")
         writer = _writer(config, folder, first)

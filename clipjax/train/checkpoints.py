@@ -1,6 +1,6 @@
 """Training state on disk: Orbax v1 behind the few words the loop needs.
 
-A checkpoint holds the whole state (parameters, moments, average, step) and the data iterator's own state. It is
+A checkpoint holds the whole state (parameters, moments, average, step) and the state of the data iterator. It is
 written in the background and appears whole or not at all; what a killed save leaves is no checkpoint and is ignored.
 """
 
@@ -62,12 +62,12 @@ class Checkpoints:
         """Steps of every whole checkpoint."""
         return sorted(found.step for found in self._orbax.checkpoints)
 
-    def save(self, step: int, state: Any, iterator: Any, metrics: dict[str, float] | None = None) -> None:
+    def save(self, step: int, state: Any, data: dict[str, int], metrics: dict[str, float] | None = None) -> None:
         """Begins to write; returns as soon as the state may change again. Errors of the save before appear here."""
         with _told(self.folder):
             self.wait()
             numbers: Any = {k: float(v) for k, v in (metrics or {}).items()}
-            parts = {"state": state, "data": iterator}
+            parts = {"state": state, "data": data}
             self._orbax.save_checkpointables_async(step, parts, force=True, metrics=numbers)
 
     def wait(self) -> None:
@@ -75,11 +75,12 @@ class Checkpoints:
         with _told(self.folder):
             self._orbax.wait()
 
-    def restore(self, step: int, like: Any, shardings: Any, iterator: Any) -> Any:
-        """The state of that step, laid out as `shardings`, whatever devices it was saved from; sets `iterator`."""
+    def restore(self, step: int, like: Any, shardings: Any) -> tuple[Any, dict[str, int]]:
+        """(state, data) of that step; state is laid out as `shardings`, whatever devices it was saved from."""
         abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, shardings)
         with _told(self.folder):
-            return self._orbax.load_checkpointables(step, {"state": abstract, "data": iterator})["state"]
+            found = self._orbax.load_checkpointables(step, {"state": abstract, "data": None})
+            return found["state"], found["data"]
 
     def close(self) -> None:
         """Waits for what is being written."""
@@ -94,7 +95,7 @@ def _told(folder: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             f"{folder}: a checkpoint cannot be written or read ({reason}); earlier ones are whole: make room, then "

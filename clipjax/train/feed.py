@@ -7,7 +7,7 @@ batch, so neither the number of hosts and threads nor a restart changes what is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -137,6 +137,17 @@ class Feed:
         self.iterator.close()
         self.iterator = self._start()
         self.iterator.set_state({"next_index": batches * self.local})
+
+    def get_state(self) -> dict[str, int]:
+        """The iterator's state in examples of the global batches: any number of hosts can go on from it.
+
+        grain's own state counts the examples of one host, and Orbax keeps it per host.
+        """
+        return {"next_index": self.position * self.global_batch}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        """Goes where `get_state` was called."""
+        self.position = state["next_index"] // self.global_batch
 
     @property
     def epoch_batches(self) -> float:

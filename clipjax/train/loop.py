@@ -169,7 +169,7 @@ class Loop:
 
     def _save(self) -> None:
         self._finite(0)
-        self.checkpoints.save(self.step, self.state, self.feed.iterator, self._last | self._best)
+        self.checkpoints.save(self.step, self.state, self.feed.get_state(), self._last | self._best)
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.options.steps)

@@ -79,7 +79,7 @@ def test_going_on_from_a_position_is_never_having_stopped(source):
     assert stream.position == 5
     stream.close()
     fresh = make(source, options=RANDOM)
-    fresh.iterator.set_state({"next_index": 5 * 8})  # what a checkpoint does
+    fresh.set_state({"next_index": 5 * 8})  # what a checkpoint does
     assert equal(next(fresh), straight[5])
     fresh.close()
     other = take(make(source, options=RANDOM, seed=4), 1)[0]

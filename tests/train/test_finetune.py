@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -81,12 +82,12 @@ def finetune(world, out, *more, name="plain"):
     return main(["finetune", str(world / f"{name}.py"), f"--out={out}", *more])
 
 
-def command(world, out, *more, before="pass"):
-    """The same in a process of its own, on two devices, after the statement `before`."""
+def command(world, out, *more, before="pass", devices=2):
+    """The same in a process of its own, after the statement `before`."""
     code = f"import resource, sys; {before}; from clipjax.cli.main import main; sys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", code, "finetune", str(world / "plain.py"), f"--out={out}", *more],
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"}, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -159,6 +160,30 @@ def test_a_run_that_was_ended_goes_on_bit_for_bit(world, straight, tmp_path, end
         # Sums over 4 parts instead of 2 differ in the last bits; Adam moves a parameter by 1e-3 at most a step.
         for k, array in parameters(tmp_path / "four").items():
             np.testing.assert_allclose(array, wanted[k], rtol=0, atol=2e-5, err_msg=k)
+
+
+def test_two_hosts_make_the_run_of_one_and_one_goes_on_alone(world, straight, tmp_path):
+    out, pace = tmp_path / "run", "--config.checkpoints.every=4"
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    hosts = []
+    for i in range(2):
+        flags = (f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={i}", "--config.devices=0")
+        hosts.append(command(world, out, pace, *flags, devices=1))
+    for host in hosts:
+        told = host.communicate(timeout=300)[1]
+        assert host.returncode == 0, told
+    wanted = parameters(straight)
+    for k, array in parameters(out).items():  # sums in another order
+        np.testing.assert_allclose(array, wanted[k], rtol=0, atol=2e-5, err_msg=k)
+    for name in ("manifest.json", "model.safetensors", "checkpoints/12"):
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert finetune(world, out, pace) == 0
+    assert [e["step"] for e in events(out)] == [2, 4, 6, 8, 10, 12]
+    for k, array in parameters(out).items():
+        np.testing.assert_allclose(array, wanted[k], rtol=0, atol=2e-5, err_msg=k)
 
 
 def test_another_config_is_not_a_continuation(world, straight, tmp_path, capsys):
