@@ -107,7 +107,8 @@ class Loop:
 
     def _one(self) -> Batch:
         first, count = self.options.profile
-        if count and self.step == first:
+        profiled = first <= self.step < first + count
+        if profiled and self.step == first:
             jax.profiler.start_trace(str(self.out / "profile"))
         with jax.profiler.StepTraceAnnotation("train", step_num=self.step):
             batch = next(self.feed)
@@ -115,7 +116,7 @@ class Loop:
             self.state, metrics = self.update(self.state, arrays)
         self.step += 1
         self._pending.append((self.step, batch.files, metrics))
-        if count and self.step in (first + count, self.options.steps) and self.step > first:
+        if profiled and self.step in (first + count, self.options.steps):
             jax.block_until_ready(self.state)
             jax.profiler.stop_trace()
         return batch

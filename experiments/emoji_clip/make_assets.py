@@ -2,7 +2,7 @@
 
     python experiments/emoji_clip/make_assets.py --emoji EMOJI_FOLDER --skimage SKIMAGE_DATA_FOLDER
 
-EMOJI_FOLDER as in artwork.py; SKIMAGE_DATA_FOLDER is skimage/data inside the scikit-image 0.26.0 wheel.
+EMOJI_FOLDER as in prepare.py; SKIMAGE_DATA_FOLDER is skimage/data inside the scikit-image 0.26.0 wheel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import csv
 import json
 from pathlib import Path
 
-from artwork import DEMO
+from prepare import DEMO
 from PIL import Image
 
 ASSETS = Path(__file__).parents[2] / "clipjax" / "assets"

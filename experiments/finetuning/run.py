@@ -15,6 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import curve
 from PIL import Image
 
 from clipjax.cli.main import main as clipjax
@@ -51,20 +52,6 @@ def prepare(captions: Path, work: Path) -> None:
         print(f"{name}: {len(part)} pictures")
 
 
-def loss_curve(work: Path) -> None:
-    """Loss by step as a picture, from the run's own log."""
-    from matplotlib.figure import Figure
-
-    from clipjax.train.writers import events
-
-    points = [(e["step"], e["loss"]) for e in events(work / "run" / "log.jsonl") if e["stage"] == "train"]
-    figure = Figure(figsize=(5, 3), layout="constrained")
-    axes = figure.add_subplot(xlabel="step", ylabel="loss", title="Fine-tuning")
-    axes.plot(*zip(*points, strict=True))
-    axes.set_ylim(bottom=0)
-    figure.savefig(work / "loss.png", dpi=120)
-
-
 def main() -> None:
     """Prepares, converts, trains, probes, compares, interpolates, reports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,7 +71,7 @@ def main() -> None:
          "--config.optimizer.learning_rate=2e-4", "--config.optimizer.warmup=20", "--config.augment.scale=(0.5, 1.0)",
          "--config.augment.flip=0.5", "--config.data.max_skipped=0.02", "--config.log_every=5",
          f"--out={work}/run")  # fmt: skip
-    loss_curve(work)
+    curve.draw(work / "loss.png", {"Tux Paint": work / "run"})
     retrieval = [f"--config.data.csv={work}/test.csv", "--config.data.caption_columns=caption", "--config.prefix="]
     rates = [f"--config.data.csv={listing}", f"--config.data.group_columns={people.GROUPS}",
              "--config.design=people-roles"]  # fmt: skip

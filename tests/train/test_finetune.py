@@ -244,8 +244,10 @@ def test_probes_run_on_the_way_and_choose_the_best_checkpoint(world, straight, t
 @pytest.mark.parametrize("loss", ["sigmoid", "ring_softmax"])
 def test_losses_by_name_and_towers_locked(world, tmp_path, loss):
     out = tmp_path / "run"
-    more = ("--config.steps=3", "--config.optimizer.freeze=^visual\\.", "--config.export.dtype=float16")
+    profile = ("--config.profile.first=1", "--config.profile.steps=1")
+    more = (*profile, "--config.steps=3", "--config.optimizer.freeze=^visual\\.", "--config.export.dtype=float16")
     assert finetune(world, out, f"--config.loss={loss}", "--config.ema=0.0", *more) == 0
+    assert list((out / "profile").rglob("*.xplane.pb"))
     found, start = weights.load(out / "model.safetensors"), weights.load(world / "tiny.safetensors").flat
     assert ("logit_bias" in found.source) == (loss == "sigmoid")
     assert not found.source["averaged"]
