@@ -97,6 +97,15 @@ def test_each_jitter_moves_its_own_quantity(place, strength):
     assert (never == np.asarray(picture)).all()
 
 
+def test_the_hue_turns_as_far_as_asked():
+    red = Image.new("RGB", (4, 4), (255, 0, 0))
+    whole = Augment(scale=(1, 1), ratio=(1, 1), jitter=(0, 0, 0, 0.25), jitter_share=1.0)
+    pages = [Image.fromarray(v.astype(np.uint8)).convert("HSV") for v in views(whole, size=4, picture=red)]
+    turned = [(np.asarray(page)[0, 0, 0] + 128) % 256 - 128 for page in pages]
+    assert min(turned) == pytest.approx(-64, abs=4)
+    assert max(turned) == pytest.approx(64, abs=4)
+
+
 def test_the_same_generator_gives_the_same_view():
     everything = Augment((0.4, 1.4), flip=0.5, turn=20, jitter=(0.4, 0.4, 0.4, 0.1), grey=0.2, background="random")
     assert (views(everything, n=20) == views(everything, n=20)).all()

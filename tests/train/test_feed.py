@@ -70,6 +70,17 @@ def test_hosts_share_the_batch_that_one_host_would_read(source):
             np.testing.assert_array_equal(values, np.concatenate([left.arrays[key], right.arrays[key]]), err_msg=key)
 
 
+def test_the_state_counts_what_all_hosts_have_seen(source):
+    stream = make(source, share=(1, 2))
+    next(stream), next(stream), next(stream)
+    assert stream.get_state() == {"next_index": 24}
+    stream.close()
+    alone = make(source)
+    alone.set_state({"next_index": 24})
+    assert alone.position == 3
+    alone.close()
+
+
 def test_going_on_from_a_position_is_never_having_stopped(source):
     stream = make(source, options=RANDOM)
     straight = [next(stream) for _ in range(7)]
@@ -119,6 +130,8 @@ def test_long_captions_are_cut_and_counted_braces_and_markers_are_text(tmp_path)
     b = take(make(source, batch=1), 1)[0]
     assert b.truncated == 1
     assert b.arrays["tokens"][0, -1] == 49407
+    source = table.from_rows("one", [tmp_path / "a.png"], {"captions": [("word " * 10,)]})
+    assert take(make(source, batch=1), 1)[0].truncated == 0  # start, ten words and end fit exactly
     odd = "{0} {} <|endoftext|> {x}"
     source = table.from_rows("one", [tmp_path / "a.png"], {"captions": [(odd,)]})
     b = take(feed.Feed(feed.pairs(source, templates=("{} end",)), 1, SPEC, 40, None, 0), 1)[0]
