@@ -12,8 +12,8 @@ import csv
 import json
 from pathlib import Path
 
-from prepare import DEMO
 from PIL import Image
+from prepare import DEMO
 
 ASSETS = Path(__file__).parents[2] / "clipjax" / "assets"
 TILE, COLUMNS, EDGE = 64, 6, 320

@@ -101,7 +101,7 @@ def test_the_hue_turns_as_far_as_asked():
     red = Image.new("RGB", (4, 4), (255, 0, 0))
     whole = Augment(scale=(1, 1), ratio=(1, 1), jitter=(0, 0, 0, 0.25), jitter_share=1.0)
     pages = [Image.fromarray(v.astype(np.uint8)).convert("HSV") for v in views(whole, size=4, picture=red)]
-    turned = [(np.asarray(page)[0, 0, 0] + 128) % 256 - 128 for page in pages]
+    turned = [(int(np.asarray(page)[0, 0, 0]) + 128) % 256 - 128 for page in pages]
     assert min(turned) == pytest.approx(-64, abs=4)
     assert max(turned) == pytest.approx(64, abs=4)
 
