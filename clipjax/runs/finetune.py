@@ -188,8 +188,8 @@ def label(record: dict[str, Any]) -> str:
 
 
 def _trained(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs) -> dict[str, Any]:
+    """What the weights file says of its training: no config, whose paths are nobody else's business."""
     return {
-        "config": plain(config),
         "config_sha256": digest(plain(config)),
         "data": {"name": pairs.source.name, "fingerprint": pairs.source.fingerprint, "pairs": len(pairs)},
         "from": {"name": begin.name, **dict(begin.source)},
@@ -201,6 +201,7 @@ def _manifest(config, begin, pairs, mesh, folder: RunFolder) -> dict[str, Any]:
     return {
         "command": "clipjax finetune",
         **environment(mesh),
+        "config": plain(config),
         **_trained(config, begin, pairs),
         "architecture": architectures.to_dict(begin.config),
         "counts": {
