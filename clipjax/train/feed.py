@@ -82,7 +82,7 @@ def pairs(
     if len(without) > max_without * len(source):
         raise InputError(
             f"{source.name}: {len(without)} of {len(source)} rows have no caption ({some(without, 3)}); "
-            f"at most {max_without:.0%} are left out silently: fill them, or raise data.max_skipped"
+            f"at most {max_without:.0%} may be left out: fill them, or raise data.max_skipped"
         )
     return Pairs(source, kept, [texts[i] for i in kept], tuple(templates), _ids(source, kept, id_column), without)
 

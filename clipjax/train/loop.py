@@ -78,6 +78,7 @@ class Loop:
         self._lag = 0 if mesh.devices.flat[0].platform == "cpu" else 1
         self._last: dict[str, float] = {}
         self._best: dict[str, float] = {}
+        self._told: set[str] = set()
 
     def run(self) -> State:
         """The state after the last step. Raises Stopped after a signal, InputError where numbers or data fail."""
@@ -150,8 +151,10 @@ class Loop:
                 f"{len(tally.replaced)} of the last {seen} pictures cannot be read, the first is {file} ({reason}); "
                 f"mend them, or raise data.max_skipped (now {self.options.max_replaced:g})"
             )
-        for file, reason in tally.replaced[:3]:
-            say(f"note: {file} is replaced by the next picture ({reason})")
+        for file, reason in tally.replaced:
+            if file not in self._told:
+                self._told.add(file)
+                say(f"note: {file} is replaced by the next picture ({reason})")
         rate = seen * jax.process_count() / max(time.monotonic() - tally.began, 1e-9)
         numbers = self._last | {
             "images_per_second": round(rate, 2), "epoch": round(self.step / self.feed.epoch_batches, 4),
