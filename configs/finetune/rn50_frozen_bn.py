@@ -6,7 +6,7 @@ Statistics of a batch would make a picture's features depend on its neighbours (
 those of a small data set would replace what 400 million pairs have taught; gains and biases are trained. The argument
 is another ResNet: `rn50_frozen_bn:RN101`.
 
-Hardware: one accelerator of 16 GB for a batch of 128. Measured (2026-11-24, two AMD EPYC cores beside other work, RN50
+Hardware: one accelerator (not run on one). Measured (2026-11-24, two AMD EPYC cores beside other work, RN50
 with random weights, batch 8, learning rate 1e-4): 1.0 images/s, loss 2.12 -> 2.10 in 6 steps (ln 8 = 2.08 is knowing
 nothing): that it runs at full size is all that this shows.
 """

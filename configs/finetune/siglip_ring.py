@@ -6,9 +6,9 @@ For pods: webdataset shards, bfloat16 towers, rematerialised and scanned blocks,
 the batch in two exact parts. The bias starts at -10, so that a batch's many negatives do not drown its positives; it is
 kept in the result's `source`, as a CLIP file has none. The argument is another model: `siglip_ring:ViT-L/14`.
 
-Hardware: a pod, or any number of devices that divides the batch. Measured (2026-11-24, 8 virtual devices on two AMD EPYC
-cores beside other work, emoji-clip, batch 64 in two parts, float32, four shards of Tux Paint's stamps): loss 17.4 at
-step 5 -> 12.6 at step 20, 23 images/s. Not run on a pod: nobody here has one.
+Hardware: a pod, or any number of devices that divides the batch. Measured (2026-11-24, 8 virtual devices on two AMD
+EPYC cores beside other work, emoji-clip, batch 64 in two parts, float32, four shards of Tux Paint's stamps): loss 17.4
+at step 5 -> 12.6 at step 20, 23 images/s. Not run on a pod: nobody here has one.
 """
 
 from clipjax.runs.finetune_config import finetune_config
