@@ -6,7 +6,8 @@ The argument is another model: `openai_vit_b32_csv:ViT-L/14`.
 
 Hardware: one accelerator, or a laptop's CPU for trying out; `--config.remat=dots` and `--config.parts=4` take less
 memory. Measured (2026-11-24, two AMD EPYC cores, random weights, batch 16): 2.8 images/s; loss 2.77 -> 2.53 in 30
-steps over Tux Paint's stamps, 2.79 -> 2.26 in 20 over 51 COCO photographs (experiments/finetuning). Not run on an accelerator.
+steps over Tux Paint's stamps, 2.79 -> 2.26 in 20 over 51 COCO photographs (experiments/finetuning).
+Not run on an accelerator.
 """
 
 from clipjax.runs.finetune_config import finetune_config
