@@ -114,6 +114,25 @@ class Encoder:
             return self.config.embed_dim
         return image.width if isinstance(image, ViT) else image.width * 32
 
+    def image_step(self, feature: str = "proj") -> tuple[Callable, tuple[dict[str, Any], jax.ShapeDtypeStruct]]:
+        """The jitted program that `images` runs on one full batch, and the shapes and layouts of its arguments.
+
+        For compiling without running: nothing is allocated, the parameters may be `jax.ShapeDtypeStruct`s
+        (`clip.abstract`) and the mesh one of devices that are described only.
+        """
+        flat = self._visual_params
+        specs = self._specs(flat)
+        params = {
+            k: jax.ShapeDtypeStruct(v.shape, jnp.float32, sharding=NamedSharding(self.mesh, specs[k]))
+            for k, v in flat.items()
+        }
+        size = self.config.image.image_size
+        shape = (self.batch_size * self.mesh.size, size, size, 3)
+        return self._image_program(feature), (
+            params,
+            jax.ShapeDtypeStruct(shape, jnp.float32, sharding=parallel.by_rows(self.mesh)),
+        )
+
     @functools.cache  # noqa: B019 (an encoder lives as long as its programs)
     def _image_program(self, feature: str) -> Callable:
         config, dtype = self.config, self._dtype

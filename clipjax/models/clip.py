@@ -66,6 +66,11 @@ def shapes(config: CLIP) -> dict[str, tuple[int, ...]]:
     return named | {"logit_scale": ()}
 
 
+def abstract(config: CLIP) -> Params:
+    """Every parameter as a float32 `jax.ShapeDtypeStruct`: for lowering and compiling, nothing is allocated."""
+    return unflatten({name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes(config).items()})
+
+
 def check(config: CLIP, flat: Mapping[str, Any], where: str) -> None:
     """Refuses parameters that are not exactly this configuration's, by name and shape, in one message."""
     want = shapes(config)
