@@ -1,0 +1,91 @@
+"""Compile a model for a pod that is not here: memory, FLOPs, collectives, largest batch.
+
+    clipjax plan --model=ViT-L/14@336px --topology=v5e:4x4 --batch=128
+    clipjax plan --model=ViT-B/32 --topology=v5p:2x2x4 --train --loss=ring_softmax --fsdp=4
+    clipjax plan --model=RN50x64 --topology=h100:8
+
+TPUs (v4, v5e, v5p, v6e) need the extra `clipjax[tpu]` and no TPU: the real step is compiled by the real compiler.
+For NVIDIA's h100, a100 and l4 (`h100:8` is eight of them) nothing is compiled: the step is lowered for CUDA, and time
+comes from operations and bytes counted by hand. All figures are per chip and step; times are lower bounds at published
+peaks, not measurements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `clipjax plan`."""
+    parser.add_argument("--model", required=True, help="released name, weights file, folder or hf://org/name")
+    parser.add_argument("--topology", required=True, help="CHIP:SHAPE, e.g. v5e:4x4, v5p:2x2x4, h100:8")
+    parser.add_argument("--batch", type=int, default=64, help="images (with --train: pairs) per chip (64)")
+    parser.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument("--placement", default="replicated", choices=("replicated", "fsdp"), help="of evaluation")
+    parser.add_argument("--train", action="store_true", help="the training step instead of the evaluation step")
+    train = parser.add_argument_group("with --train, as in a fine-tuning config")
+    train.add_argument("--loss", default="softmax", help="softmax, ring_softmax, sigmoid, ring_sigmoid")
+    train.add_argument("--remat", default="none", help="none, dots, full")
+    train.add_argument("--fsdp", type=int, default=1, help="chips that share one copy of parameters and moments")
+    train.add_argument("--parts", type=int, default=1, help="exact accumulation in so many parts")
+    train.add_argument("--scan", action="store_true", help="one compiled block per tower")
+    train.add_argument("--context", type=int, help="tokens of a caption (the model's own)")
+    parser.add_argument("--no-search", action="store_true", help="do not search the largest batch: one compilation")
+    parser.add_argument(
+        "--decode", type=float, default=0.0, metavar="RATE", help="images/s that one core decodes: prints cores needed"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the text")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Checks names first; compiling takes half a minute to several minutes per size."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # nothing runs, and a TPU or GPU that is here stays free
+    from clipjax.errors import InputError
+    from clipjax.plan import chips, report
+    from clipjax.progress import say
+
+    topology = chips.topology(args.topology)
+    if args.batch < 1:
+        raise InputError(f"--batch={args.batch} is not positive")
+    name, config = _config(args.model)
+    if args.train and args.context and not 0 < args.context <= config.text.context_length:
+        raise InputError(f"--context={args.context}: {name} reads 1 to {config.text.context_length} tokens")
+    build, per = _builder(args, topology, config)
+    head = {"model": name, "step": "training step" if args.train else "evaluation step"}
+    if topology.chip.kind == "gpu":
+        record = head | report.estimate(topology, build(args.batch), args.precision)
+    else:
+        searched = not args.no_search
+        record = head | report.plan(topology, build, args.batch, args.precision, searched=searched, per=per, note=say)
+    print(json.dumps(record, indent=2) if args.json else report.told(record, args.decode))
+
+
+def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any, int]:
+    """(images per chip -> the step, what a batch must be a multiple of)."""
+    from clipjax.plan import compile as compiling
+    from clipjax.plan import programs
+
+    make = compiling.stand_ins if topology.chip.kind == "gpu" else None
+    devices = make(topology.size) if make else compiling.tpu_devices(topology)
+    if not args.train:
+        return lambda size: programs.evaluation(
+            config, devices, size, dtype=args.precision, placement=args.placement
+        ), 1
+    options = programs.options(args.loss, args.precision, args.remat, args.parts, args.scan)
+    return lambda size: programs.training(
+        config, devices, size, options, fsdp=args.fsdp, length=args.context
+    ), args.parts
+
+
+def _config(model: str) -> tuple[str, Any]:
+    """A released model's configuration needs no download; of anything else the file is read."""
+    from clipjax import loading
+    from clipjax.models import catalog
+
+    if release := catalog.find(model):
+        return release.name, release.config
+    found = loading.find_weights(model)
+    return found.name, found.config

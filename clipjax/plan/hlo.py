@@ -1,0 +1,197 @@
+"""What an optimised XLA program says about itself: its collectives, and its traffic with the main memory.
+
+XLA's own `cost_analysis` counts neither: it has no collectives, and its bytes include what stays in a chip's fast
+memory. Both count a loop's body once; here a body counts as often as it runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all", "collective-broadcast")
+# A chip sends its share on to the next one: an all-reduce is a reduce-scatter and an all-gather.
+SENT = {"all-reduce": 2}
+_BITS = {"pred": 8, "token": 0, "opaque": 0, "bf16": 16, "c64": 64, "c128": 128}
+# Names for what is there already: no bytes move.
+_FREE = {
+    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional", "after-all",
+    "partition-id", "replica-id", "opt-barrier", "iota",
+}  # fmt: skip
+_PARTIAL = {"copy", "copy-start", "slice", "dynamic-slice", "gather", "async-start", "slice-start"}
+_LEAF = re.compile(r"([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a program: `type` as printed (a tuple keeps its parentheses), operands by name."""
+
+    name: str
+    type: str
+    opcode: str
+    operands: tuple[str, ...]
+    rest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """One kind of collective in one execution of the program: how many, and bytes per chip.
+
+    Bytes are what one chip contributes, or receives from all for an all-gather.
+    """
+
+    kind: str
+    count: int
+    bytes: int
+
+
+class Program:
+    """The text of an optimised HLO module (`compiled.as_text()`), taken apart."""
+
+    def __init__(self, text: str):
+        self.computations: dict[str, dict[str, Instruction]] = {}
+        self.entry = ""
+        current: dict[str, Instruction] = {}
+        for line in text.splitlines():
+            if line and not line[0].isspace() and line.rstrip().endswith("{") and not line.startswith("HloModule"):
+                name = line.removeprefix("ENTRY ").lstrip("%").split(" ")[0].split("(")[0]
+                current = self.computations[name] = {}
+                if line.startswith("ENTRY"):
+                    self.entry = name
+            elif found := _instruction(line):
+                current[found.name] = found
+
+    def runs(self) -> dict[str, tuple[int, bool]]:
+        """Computation -> (how often it runs, whether it is the inside of a fusion)."""
+        out: dict[str, tuple[int, bool]] = {}
+        queue = [(self.entry, 1, False)]
+        while queue:
+            name, times, fused = queue.pop()
+            before = out.get(name, (0, fused))
+            out[name] = (before[0] + times, before[1] and fused)
+            for one in self.computations[name].values():
+                for called, trips, inside in _calls(one):
+                    if called in self.computations:
+                        queue.append((called, times * trips, fused or inside))
+        return out
+
+    def collectives(self) -> list[Collective]:
+        """By kind, in the order of `COLLECTIVES`; a loop's count as often as the loop runs."""
+        found: dict[tuple[str, ...], tuple[str, int, int]] = {}
+        for computation, (times, _) in self.runs().items():
+            lines = self.computations[computation]
+            for one in lines.values():
+                kind = one.opcode.removesuffix("-start")
+                if kind not in COLLECTIVES:
+                    continue
+                # XLA:TPU spreads one collective over several fusions to overlap it with them: same channel and chain.
+                chain = re.search(r'chain_id="(\d+)"', one.rest)
+                channel = re.search(r"channel_id=(\d+)", one.rest)
+                key = (kind, channel[1], chain[1]) if chain and channel else (computation, one.name)
+                size = _payload(kind, one, lines)
+                before = found.get(key, (kind, 0, 0))
+                found[key] = (kind, max(times, before[1]), max(size, before[2]))
+        out = []
+        for kind in COLLECTIVES:
+            mine = [(n, size) for k, n, size in found.values() if k == kind]
+            if mine:
+                out.append(Collective(kind, sum(n for n, _ in mine), sum(n * size for n, size in mine)))
+        return out
+
+    def hbm_bytes(self) -> int:
+        """Bytes that instructions read from and write to the main memory, tiles padded as they lie there.
+
+        What the compiler keeps in a faster memory (a layout with `S(n)`) is not counted, nor what happens inside a
+        fusion. An instruction is taken to read all of each operand, slices and copies only what they keep.
+        """
+        total = 0
+        for computation, (times, fused) in self.runs().items():
+            if not fused:
+                lines = self.computations[computation]
+                total += times * sum(_traffic(one, lines) for one in lines.values())
+        return total
+
+
+def sent(collectives: list[Collective]) -> int:
+    """Bytes that leave one chip, as if groups were large: (n - 1) / n of them counts as all."""
+    return sum(SENT.get(c.kind, 1) * c.bytes for c in collectives)
+
+
+def size(type_text: str, physical: bool = False, main_memory: bool = False) -> int:
+    """Bytes of all arrays in a type; `physical` with padded tiles, `main_memory` only those that lie there."""
+    return sum(
+        _leaf_bytes(dtype, dims, layout or "", physical)
+        for dtype, dims, layout in _LEAF.findall(type_text)
+        if not (main_memory and "S(" in (layout or ""))
+    )
+
+
+def _leaf_bytes(dtype: str, dims: str, layout: str, physical: bool) -> int:
+    shape = [int(d) for d in dims.split(",") if d]
+    tile = re.search(r"T\(([\d,]+)\)", layout)
+    if physical and tile and shape:
+        order = [int(d) for d in layout.strip("{}").split(":")[0].split(",") if d]
+        for axis, t in zip(order, reversed([int(t) for t in tile[1].split(",")]), strict=False):
+            shape[axis] = -(-shape[axis] // t) * t
+    bits = _BITS.get(dtype) or int((re.search(r"\d+", dtype) or ["0"])[0])
+    return math.prod(shape) * bits // 8
+
+
+def _instruction(line: str) -> Instruction | None:
+    head = re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = ", line)
+    if not head:
+        return None
+    rest = line[head.end() :]
+    end = _closing(rest, 0) + 1 if rest.startswith("(") else rest.index(" ")
+    call = re.match(r"\s*([\w\-]+)\(", rest[end:])
+    if not call:
+        return None
+    opened = end + call.end() - 1
+    closed = _closing(rest, opened)
+    operands = tuple(re.findall(r"%([\w.\-]+)", rest[opened : closed + 1]))
+    return Instruction(head[1], rest[:end], call[1], operands, rest[closed + 1 :])
+
+
+def _closing(text: str, start: int) -> int:
+    depth = 0
+    for i in range(start, len(text)):
+        depth += (text[i] == "(") - (text[i] == ")")
+        if not depth:
+            return i
+    return len(text) - 1
+
+
+def _calls(one: Instruction) -> Iterator[tuple[str, int, bool]]:
+    """(computation, how often per execution, whether it is fused) that an instruction runs."""
+    if one.opcode == "while":
+        trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', one.rest)
+        for name in re.findall(r"(?:body|condition)=%?([\w.\-]+)", one.rest):
+            yield name, int(trips[1]) if trips else 1, False
+        return
+    for key, name in re.findall(r"(calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)", one.rest):
+        if key != "to_apply" or one.opcode == "call":
+            yield name, 1, key == "calls"
+    if branches := re.search(r"branch_computations=\{([^}]*)\}", one.rest):
+        yield from ((name.strip().lstrip("%"), 1, False) for name in branches[1].split(","))
+
+
+def _payload(kind: str, one: Instruction, lines: dict[str, Instruction]) -> int:
+    own = sum(size(lines[name].type) for name in one.operands if name in lines)
+    if kind != "all-gather":
+        return own
+    return size(one.type) - own if one.opcode.endswith("-start") else size(one.type)
+
+
+def _traffic(one: Instruction, lines: dict[str, Instruction]) -> int:
+    if one.opcode in _FREE or one.opcode.endswith("-done"):
+        return 0
+    result = one.type
+    if one.opcode.endswith("-start"):  # (operand, result, context) or (result, operand, context)
+        leaves = [m.group(0) for m in _LEAF.finditer(one.type)]
+        result = leaves[0] if one.opcode == "copy-start" else (leaves[1] if len(leaves) > 1 else one.type)
+    written = size(result, physical=True, main_memory=True)
+    most = size(result, physical=True) if one.opcode in _PARTIAL else math.inf
+    read = [size(lines[n].type, physical=True, main_memory=True) for n in one.operands if n in lines]
+    return written + int(sum(min(r, most) for r in read))

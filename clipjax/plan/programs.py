@@ -1,0 +1,125 @@
+"""The programs that really run, with abstract arguments: nothing here allocates a parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from clipjax import parallel
+from clipjax.encoder import Encoder
+from clipjax.errors import InputError
+from clipjax.models import clip
+from clipjax.models.config import CLIP
+from clipjax.plan import counts
+from clipjax.train import optimiser, step
+
+# Whether a transformer's last block computes only the position that is read; a test compares with the programs.
+EVALUATION_POOLS, TRAINING_POOLS = False, False
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step on a mesh: the jitted program, its abstract arguments, what it should cost one chip by hand.
+
+    `flops` are products as often as they run; `flops_once` counts loops (the ring, accumulation, scanned layers) as
+    XLA does, their body once. `moved` are bytes through memory when each product reads and writes once.
+    """
+
+    program: Any
+    arguments: tuple[Any, ...]
+    chips: int
+    batch: int  # images per chip
+    parameters: int  # bytes per chip
+    state: int  # bytes per chip beside the parameters: moments and averages
+    inputs: int  # bytes per chip
+    flops: int
+    flops_once: int
+    moved: int
+
+
+def evaluation(
+    config: CLIP, devices: Sequence[Any], batch: int, *, dtype: str = "bfloat16", placement: str = "replicated"
+) -> Step:
+    """The image tower as `Encoder` runs it, `batch` images on each of `devices`."""
+    encoder = Encoder(
+        config, clip.abstract(config), dtype=dtype, batch_size=batch, mesh=parallel.data_mesh(devices),
+        full_batches=True, placement=placement,
+    )  # fmt: skip
+    program, arguments = encoder.image_step()
+    products = counts.image_tower(config, EVALUATION_POOLS)
+    flops = batch * counts.flops(products)
+    moved = counts.moved(products, batch, 4, jnp.dtype(dtype).itemsize)
+    return Step(program, arguments, len(devices), batch, held(arguments[0]), 0, held(arguments[1]), flops, flops, moved)
+
+
+def training(
+    config: CLIP, devices: Sequence[Any], batch: int, given: step.Options, *, fsdp: int = 1,
+    length: int | None = None,
+) -> Step:  # fmt: skip
+    """The update as `clipjax finetune` runs it, `batch` pairs on each of `devices`, captions of `length` tokens."""
+    mesh = parallel.training_mesh(fsdp, devices)
+    length = config.text.context_length if length is None else length
+    if batch % given.parts:
+        raise InputError(f"a batch of {batch} a chip does not divide into {given.parts} parts")
+    recipe = optimiser.Options(steps=1000, learning_rate=1e-5)
+    state = abstract_state(config, given, recipe, mesh)
+    rows = NamedSharding(mesh, P(mesh.axis_names))
+    total, side = batch * len(devices), config.image.image_size
+    examples = {
+        "pixels": jax.ShapeDtypeStruct((total, side, side, 3), jnp.uint8, sharding=rows),
+        "tokens": jax.ShapeDtypeStruct((total, length), jnp.int32, sharding=rows),
+        "ids": jax.ShapeDtypeStruct((total,), jnp.int32, sharding=rows),
+    }
+    weights = {"params": state["params"], "fixed": state["fixed"]}
+    flops, once, moved = _update_cost(config, given, batch, len(devices), length)
+    # The optimiser reads and writes parameters and moments, and reads the gradients.
+    moved += 2 * held(state) + held(state["params"])
+    parameters = held(weights)
+    return Step(
+        step.make(config, given, recipe, state, mesh), (state, examples), len(devices), batch, parameters,
+        held(state) - parameters, held(examples), flops, once, moved,
+    )  # fmt: skip
+
+
+def options(loss: str, dtype: str, remat: str, parts: int, scan: bool) -> step.Options:
+    """`step.Options` from the command line's words."""
+    return step.Options(loss=loss, dtype=dtype, remat=remat, parts=parts, scan=scan)
+
+
+def abstract_state(config: CLIP, options: step.Options, recipe: optimiser.Options, mesh: jax.sharding.Mesh) -> Any:
+    """The training state's shapes and layouts on a mesh."""
+    state = jax.eval_shape(lambda params: step.start(params, options, recipe, mesh), clip.abstract(config))
+    layout = step.shardings(state, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, layout)
+
+
+def held(tree: Any) -> int:
+    """Bytes of a tree of abstract arrays on one chip."""
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _update_cost(config: CLIP, options: step.Options, batch: int, chips: int, length: int) -> tuple[int, int, int]:
+    """Per chip: operations, operations as XLA counts them, bytes moved by the towers' products."""
+    towers = [counts.image_tower(config, TRAINING_POOLS), counts.text_tower(config, TRAINING_POOLS, length)]
+    flops = once = moved = 0
+    for products in towers:
+        layers = {p.layer for p in products if p.layer >= 0}
+        scanned = options.scan and not any(p.is_convolution for p in products)
+        parts = [(products, 1)]
+        if scanned:
+            parts = [([p for p in products if p.layer < 0], 1), ([p for p in products if p.layer >= 0], len(layers))]
+        for some, trips in parts:
+            each = counts.flops(some) * (2 if options.parts > 1 else 1)  # accumulation encodes twice
+            each += counts.backward(some) + counts.recomputed(some, options.remat)
+            flops += batch * each
+            once += batch * each // trips // options.parts
+        moved += 3 * counts.moved(products, batch, 4, jnp.dtype(options.dtype).itemsize)
+    in_loss, turn = counts.loss(config.embed_dim, batch, chips, options.loss)
+    return flops + in_loss, once + (turn or in_loss), moved

@@ -1,0 +1,84 @@
+"""The largest batch that fits: predicted from what is known, then compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from clipjax.plan.compile import Compiled, DoesNotFit
+
+MOST = 65_536  # images per chip: beyond it no chip here gains anything
+
+
+@dataclasses.dataclass(frozen=True)
+class Largest:
+    """`fits` was compiled and fits (0: nothing did); `fails` is the next size tried and does not (0: not reached)."""
+
+    fits: int
+    fails: int
+    compiled: dict[int, Compiled]
+    tried: tuple[int, ...]
+
+
+def grid(batch: float, per: int = 1) -> int:
+    """The largest size not above `batch` with three leading bits (8 sizes per doubling), a multiple of `per`."""
+    whole = int(batch) // per
+    if whole < 1:
+        return 0
+    unit = max(1, 1 << max(whole.bit_length() - 4, 0))
+    return whole // unit * unit * per
+
+
+def above(batch: int, per: int = 1) -> int:
+    """The next size of the grid."""
+    whole = batch // per
+    return grid(batch + max(1, 1 << max(whole.bit_length() - 4, 0)) * per, per)
+
+
+def largest(
+    compile_at: Callable[[int], Compiled],
+    first: int,
+    available: int,
+    per: int = 1,
+    known: Mapping[int, Compiled] | None = None,
+) -> Largest:
+    """Memory grows nearly linearly with the batch: extrapolate, compile there, and again until neighbours differ.
+
+    `available` is a first guess of the chip's usable bytes; the compiler corrects it when it refuses. `per`: sizes
+    must be multiples of it.
+    """
+    done = dict(known or {})
+    tried: list[int] = []
+    low, high = max(done, default=0), 0
+    target = low or first
+    while True:
+        if target not in done:
+            tried.append(target)
+            try:
+                done[target] = compile_at(target)
+            except DoesNotFit as refusal:
+                high = target
+                available = refusal.available or available
+        if target in done:
+            low = max(low, target)
+        if (high and above(low, per) >= high) or low >= MOST:
+            return Largest(low, high, done, tuple(tried))
+        target = _next(done, low, high, available, per)
+        if not target:
+            return Largest(0, high, done, tuple(tried))
+
+
+def _next(done: dict[int, Compiled], low: int, high: int, available: int, per: int) -> int:
+    """Where the memory should just be full, strictly between `low` and `high`."""
+    if not low:
+        return grid(high / 2, per)
+    ordered = sorted(done)
+    if len(ordered) < 2:  # a second point: far enough to see a slope above what is constant
+        guess = low * 4
+    else:
+        a, b = ordered[-2:]
+        slope = max((done[b].peak - done[a].peak) / (b - a), 1.0)
+        guess = b + (available - done[b].peak) / slope
+    guess = grid(min(guess, MOST), per)
+    guess = max(guess, above(low, per))
+    return min(guess, grid(high - 1, per)) if high else guess
