@@ -20,7 +20,7 @@ import numpy as np
 from checkpoints_convert import rules, torchfile
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Rule
 from clipjax.errors import InputError
-from clipjax.models import catalog, clip, weights
+from clipjax.models import catalog, shapes, weights
 from clipjax.models.config import CLIP, ResNet, Text, ViT
 from clipjax.text import merges, vocabulary
 
@@ -100,7 +100,7 @@ def read(folder: Path, source: Mapping[str, Any]) -> weights.Weights:
     tensors = _read_tensors(folder)
     if not any(k.startswith("text_model.") for k in tensors):  # saved from a class that wraps CLIPModel
         tensors = {k.removeprefix("clip."): v for k, v in tensors.items()}
-    flat = rules.to_native(DIALECT, tensors, clip.shapes(config), str(folder))
+    flat = rules.to_native(DIALECT, tensors, shapes.shapes(config), str(folder))
     return weights.Weights(flat, config, folder.name, dict(source) | {"format": "huggingface"})
 
 

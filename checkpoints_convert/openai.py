@@ -10,7 +10,7 @@ import numpy as np
 from checkpoints_convert import rules, torchfile
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Layout, Rule
 from clipjax.errors import InputError, some
-from clipjax.models import catalog, clip
+from clipjax.models import catalog, shapes
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP, ResNet, Text, ViT
 
@@ -173,4 +173,4 @@ def write(path: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> Non
 
 def read_tensors(tensors: Mapping[str, np.ndarray], config: CLIP, where: str) -> dict[str, np.ndarray]:
     """Tensors with OpenAI's names in torch's layouts -> native flat parameters."""
-    return rules.to_native(DIALECT, tensors, clip.shapes(config), where)
+    return rules.to_native(DIALECT, tensors, shapes.shapes(config), where)

@@ -7,13 +7,17 @@ import difflib
 import os
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import checkpoints_convert
-from clipjax import download
 from clipjax.errors import InputError
-from clipjax.model import Model
-from clipjax.models import catalog, clip, weights
+from clipjax.models import catalog, weights
 from clipjax.progress import say
+
+# `find_weights` serves `clipjax convert`, which needs neither jax nor flax, and a local file needs no network: what
+# brings those is imported where it is used.
+if TYPE_CHECKING:
+    from clipjax.model import Model
 
 DEMO = "emoji-clip"
 
@@ -30,6 +34,9 @@ def load(source: str | os.PathLike, *, activation: str | None = None, dtype: str
     Raises:
         InputError: the source does not exist, is damaged, is not CLIP, or needs an architecture unknown here.
     """
+    from clipjax.model import Model
+    from clipjax.models import clip
+
     found = find_weights(source, activation)
     return Model(found.name, found.config, clip.unflatten(found.flat), found.source, dtype)
 
@@ -41,12 +48,16 @@ def find_weights(source: str | os.PathLike, activation: str | None = None) -> we
         with resources.as_file(resources.files("clipjax") / "assets" / f"{DEMO}.safetensors") as path:
             return weights.load(path)
     if release := catalog.find(text):
+        from clipjax import download
+
         path = download.fetch_release(release.name, release.filename, release.sha256, release.hub)
         found = _read(path, activation)
         if found.config != release.config:
             raise InputError(f"{path}: is not {release.name} as the catalogue describes it; delete it and try again")
         return dataclasses.replace(found, name=release.name)
     if text.startswith("hf://"):
+        from clipjax import download
+
         repo = text.removeprefix("hf://").strip("/")
         return dataclasses.replace(_read(download.fetch_hub_model(repo), activation), name=repo)
     if not Path(text).exists() and not Path(text).suffix and "\\" not in text:

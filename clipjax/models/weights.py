@@ -11,23 +11,38 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import mmap
 import os
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from clipjax.errors import InputError
-from clipjax.models import clip
 from clipjax.models import config as configs
+from clipjax.models import shapes
 from clipjax.models.config import CLIP
 
 FORMAT = "clipjax"
 FORMAT_VERSION = "1"
+
+# The format's names, in the order in which its own library lays tensors out: widest first, then by name.
+DTYPES: dict[str, np.dtype] = {
+    "U64": np.dtype(np.uint64), "I64": np.dtype(np.int64), "F64": np.dtype(np.float64), "F32": np.dtype(np.float32),
+    "U32": np.dtype(np.uint32), "I32": np.dtype(np.int32), "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F16": np.dtype(np.float16), "U16": np.dtype(np.uint16), "I16": np.dtype(np.int16), "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8), "BOOL": np.dtype(np.bool_),
+}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_RANKS = {dtype: i for i, dtype in enumerate(DTYPES.values())}
+_TILE = 64  # elements a side: both sides of a transposition stay in the first cache
+_WRITERS = 4  # more would only wait for the disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +60,7 @@ class Weights:
 
 def save(path: str | os.PathLike, weights: Weights) -> None:
     """Writes the native file; it appears whole or not at all."""
-    clip.check(weights.config, weights.flat, str(path))
+    shapes.check(weights.config, weights.flat, str(path))
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -57,9 +72,69 @@ def save(path: str | os.PathLike, weights: Weights) -> None:
 
 
 def save_tensors(path: str | os.PathLike, flat: Mapping[str, Any], metadata: dict[str, str]) -> None:
-    """A .safetensors of any layout, atomically, in sorted order: equal tensors give equal bytes."""
-    tensors = {k: np.ascontiguousarray(flat[k]).reshape(np.shape(flat[k])) for k in sorted(flat)}
-    write_atomically(path, lambda tmp: safetensors.numpy.save_file(tensors, tmp, metadata=metadata))
+    """A .safetensors of any layout, atomically: equal tensors and metadata give equal bytes.
+
+    Tensors go into the file one by one, so beside the given arrays no more than one copy per thread is in memory, and
+    only of those that are not contiguous (a transposed view is how every Linear arrives from torch).
+    """
+    arrays = {k: np.asarray(v) for k, v in flat.items()}
+    for name, array in arrays.items():
+        if _native(array.dtype) not in _RANKS:
+            raise InputError(f"{path}: tensor {name} has the type {array.dtype}, which a .safetensors cannot hold")
+    order = sorted(arrays, key=lambda k: (_RANKS[_native(arrays[k].dtype)], k))
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    places, end = {}, 0
+    for name in order:
+        array, begin = arrays[name], end
+        end += array.nbytes
+        places[name] = begin
+        header[name] = {
+            "dtype": _NAMES[_native(array.dtype)], "shape": list(array.shape), "data_offsets": [begin, end]
+        }  # fmt: skip
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    write_atomically(path, lambda tmp: _write_stream(tmp, struct.pack("<Q", len(text)) + text, arrays, places))
+
+
+def _write_stream(path: Path, header: bytes, arrays: Mapping[str, np.ndarray], places: Mapping[str, int]) -> None:
+    """The header, then every array at its place, by a few threads: copies and writes release the interpreter lock."""
+
+    def put(name: str) -> None:
+        content = _contiguous(arrays[name]).reshape(-1).view(np.uint8)
+        with open(path, "r+b", buffering=0) as file:
+            file.seek(len(header) + places[name])
+            view = memoryview(content)
+            while len(view):  # one call may write less: Linux stops at 2 GiB
+                view = view[file.write(view) :]
+
+    path.write_bytes(header)
+    with ThreadPoolExecutor(min(_WRITERS, os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(put, name) for name in sorted(places, key=lambda k: -arrays[k].nbytes)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _contiguous(array: np.ndarray) -> np.ndarray:
+    """The array in C order, little-endian; numpy's own copy of a transposed view takes four times as long."""
+    array = array.astype(_native(array.dtype), copy=False)
+    if array.flags.c_contiguous or array.ndim < 2:
+        return np.ascontiguousarray(array)
+    out = np.empty(array.shape, array.dtype)
+    bits = np.dtype(f"u{array.itemsize}")  # bfloat16's own copy loop is no plain one
+    source, target = array.view(bits), out.view(bits)
+    rows, columns = array.shape[-2:]
+    for i in range(0, rows, _TILE):
+        for j in range(0, columns, _TILE):
+            target[..., i : i + _TILE, j : j + _TILE] = source[..., i : i + _TILE, j : j + _TILE]
+    return out
+
+
+def _native(dtype: np.dtype) -> np.dtype:
+    return dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype
 
 
 def load(path: str | os.PathLike) -> Weights:
@@ -83,18 +158,48 @@ def load(path: str | os.PathLike) -> Weights:
         raise InputError(f"{path}: damaged header ({error!r}); convert the weights again") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    clip.check(config, flat, str(path))
+    shapes.check(config, flat, str(path))
     return Weights(flat, config, name, source)
 
 
+class Tensors:
+    """The tensors of an open .safetensors, as read-only views of the mapped file; they outlive the `with` block."""
+
+    def __init__(self, file: Any, path: str | os.PathLike):
+        self._file = file  # has checked the header: sizes, offsets, no holes
+        with open(path, "rb") as raw:
+            length = struct.unpack("<Q", raw.read(8))[0]
+            self._header = json.loads(raw.read(length))
+            self._begin = 8 + length
+            self._mapped = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
+        self._metadata = self._header.pop("__metadata__", None)
+
+    def metadata(self) -> dict[str, str] | None:
+        """The header's free texts."""
+        return self._metadata
+
+    def keys(self) -> list[str]:
+        """Names of the tensors, sorted."""
+        return sorted(self._header)
+
+    def get_tensor(self, name: str) -> np.ndarray:
+        """One tensor as stored; the pages are read when its numbers are."""
+        entry = self._header[name]
+        dtype, (begin, end) = DTYPES.get(entry["dtype"]), entry["data_offsets"]
+        if dtype is None or begin == end or (self._begin + begin) % dtype.itemsize:
+            return self._file.get_tensor(name)
+        count = (end - begin) // dtype.itemsize
+        return np.frombuffer(self._mapped, dtype, count, self._begin + begin).reshape(entry["shape"])
+
+
 @contextlib.contextmanager
-def open_tensors(path: str | os.PathLike) -> Iterator[Any]:
+def open_tensors(path: str | os.PathLike) -> Iterator[Tensors]:
     """An open .safetensors (memory-mapped), with its library's errors told in one line."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            yield file
+            yield Tensors(file, path)
     except safetensors.SafetensorError as error:
         raise InputError(
             f"{path}: not a readable .safetensors file ({error}); it may be truncated: fetch it again"

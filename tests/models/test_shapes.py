@@ -1,0 +1,27 @@
+"""The arithmetic of shapes.py against the modules that compute with them."""
+
+import pytest
+from flax import nnx
+
+from clipjax.models import catalog, clip, shapes
+from clipjax.models.config import CLIP, Text, ViT
+
+ODD = CLIP(
+    24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 96, 3, 3, 200, "gelu", 1e-5),
+    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+)  # fmt: skip
+SMALL_RESNET = catalog.openai(32, catalog.resnet(64, 8, (1, 2, 1, 3)), catalog.text(64, 2, 16, 96))
+
+
+def module_shapes(tower, embed_dim):
+    module = nnx.eval_shape(lambda: clip.TOWERS[type(tower)](tower, embed_dim, rngs=nnx.Rngs(0)))
+    state = nnx.to_flat_state(nnx.state(module, (nnx.Param, nnx.BatchStat)))
+    return {".".join(map(str, path)): tuple(v.shape) for path, v in state}
+
+
+@pytest.mark.parametrize(
+    "config", [*(r.config for r in catalog.RELEASES), ODD, SMALL_RESNET], ids=[*catalog.names(), "odd", "small resnet"]
+)
+def test_shapes_are_those_of_the_modules(config):
+    image, text = module_shapes(config.image, config.embed_dim), module_shapes(config.text, config.embed_dim)
+    assert shapes.shapes(config) == {f"visual.{k}": v for k, v in image.items()} | text | {"logit_scale": ()}
