@@ -54,7 +54,9 @@ def tpu_devices(topology: Topology) -> list[Any]:
     # No TPU is asked for: neither its metadata server nor the lock that keeps two processes off one chip.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")  # its warnings are about chips that are not here
+    # What it would ask that server for, and complain about: who this host is in a pod. It is in none.
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     from jax.experimental import topologies
 
     given: dict[str, Any] = {}

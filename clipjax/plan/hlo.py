@@ -32,6 +32,7 @@ class Instruction:
     type: str
     opcode: str
     operands: tuple[str, ...]
+    literal: str  # what stands between the parentheses: a constant's value
     rest: str
 
 
@@ -72,10 +73,38 @@ class Program:
             before = out.get(name, (0, fused))
             out[name] = (before[0] + times, before[1] and fused)
             for one in self.computations[name].values():
-                for called, trips, inside in _calls(one):
+                for called, trips, inside in self._calls(one):
                     if called in self.computations:
                         queue.append((called, times * trips, fused or inside))
         return out
+
+    def _calls(self, one: Instruction) -> Iterator[tuple[str, int, bool]]:
+        """(computation, how often per execution, whether it is fused) that an instruction runs."""
+        if one.opcode == "while":
+            parts = dict(re.findall(r"(body|condition)=%?([\w.\-]+)", one.rest))
+            for name in parts.values():
+                yield name, self._trips(one, parts["condition"]), False
+            return
+        for key, name in re.findall(r"(calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)", one.rest):
+            if key != "to_apply" or one.opcode == "call":
+                yield name, 1, key == "calls"
+        if branches := re.search(r"branch_computations=\{([^}]*)\}", one.rest):
+            yield from ((name.strip().lstrip("%"), 1, False) for name in branches[1].split(","))
+
+    def _trips(self, loop: Instruction, condition: str) -> int:
+        """How often a loop runs: as XLA notes it, or from `counter < constant` (XLA:TPU drops the note).
+
+        The counter is taken to start at 0 and go up by 1, as `lax.scan` and `lax.fori_loop(0, n)` have it.
+        """
+        if noted := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.rest):
+            return int(noted[1])
+        lines = self.computations.get(condition, {})
+        for one in lines.values():
+            if one.opcode == "compare" and "direction=LT" in one.rest:
+                bounds = [lines[n].literal for n in one.operands if n in lines and lines[n].opcode == "constant"]
+                if bounds and bounds[0].isdigit():
+                    return int(bounds[0])
+        return 1
 
     def collectives(self) -> list[Collective]:
         """By kind, in the order of `COLLECTIVES`; a loop's count as often as the loop runs."""
@@ -104,14 +133,38 @@ class Program:
         """Bytes that instructions read from and write to the main memory, tiles padded as they lie there.
 
         What the compiler keeps in a faster memory (a layout with `S(n)`) is not counted, nor what happens inside a
-        fusion. An instruction is taken to read all of each operand, slices and copies only what they keep.
+        fusion. An instruction is taken to read each operand once and whole; slices, also inside a fusion, only what
+        they keep.
         """
         total = 0
         for computation, (times, fused) in self.runs().items():
             if not fused:
                 lines = self.computations[computation]
-                total += times * sum(_traffic(one, lines) for one in lines.values())
+                total += times * sum(self._traffic(one, lines) for one in lines.values())
         return total
+
+    def _traffic(self, one: Instruction, lines: dict[str, Instruction]) -> int:
+        if one.opcode in _FREE or one.opcode.endswith("-done"):
+            return 0
+        result = one.type
+        if one.opcode.endswith("-start"):  # (operand, result, context) or (result, operand, context)
+            leaves = [m.group(0) for m in _LEAF.finditer(one.type)]
+            result = leaves[0] if one.opcode == "copy-start" else (leaves[1] if len(leaves) > 1 else one.type)
+        total = size(result, physical=True, main_memory=True)
+        for position, name in enumerate(one.operands):
+            if name in lines:
+                whole = size(lines[name].type, physical=True, main_memory=True)
+                total += int(min(whole, self._needed(one, position, size(result, physical=True))))
+        return total
+
+    def _needed(self, one: Instruction, position: int, result: int) -> float:
+        """The most that an instruction can read of one operand: slices and copies read what they keep."""
+        if one.opcode in _PARTIAL:
+            return result
+        called = re.search(r"calls=%?([\w.\-]+)", one.rest)
+        lines = self.computations.get(called[1], {}) if called else {}
+        parameter = next((x for x in lines.values() if x.opcode == "parameter" and x.literal == str(position)), None)
+        return math.inf if parameter is None else _sliced(parameter.name, lines)
 
 
 def sent(collectives: list[Collective]) -> int:
@@ -151,7 +204,7 @@ def _instruction(line: str) -> Instruction | None:
     opened = end + call.end() - 1
     closed = _closing(rest, opened)
     operands = tuple(re.findall(r"%([\w.\-]+)", rest[opened : closed + 1]))
-    return Instruction(head[1], rest[:end], call[1], operands, rest[closed + 1 :])
+    return Instruction(head[1], rest[:end], call[1], operands, rest[opened + 1 : closed], rest[closed + 1 :])
 
 
 def _closing(text: str, start: int) -> int:
@@ -163,20 +216,6 @@ def _closing(text: str, start: int) -> int:
     return len(text) - 1
 
 
-def _calls(one: Instruction) -> Iterator[tuple[str, int, bool]]:
-    """(computation, how often per execution, whether it is fused) that an instruction runs."""
-    if one.opcode == "while":
-        trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', one.rest)
-        for name in re.findall(r"(?:body|condition)=%?([\w.\-]+)", one.rest):
-            yield name, int(trips[1]) if trips else 1, False
-        return
-    for key, name in re.findall(r"(calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)", one.rest):
-        if key != "to_apply" or one.opcode == "call":
-            yield name, 1, key == "calls"
-    if branches := re.search(r"branch_computations=\{([^}]*)\}", one.rest):
-        yield from ((name.strip().lstrip("%"), 1, False) for name in branches[1].split(","))
-
-
 def _payload(kind: str, one: Instruction, lines: dict[str, Instruction]) -> int:
     own = sum(size(lines[name].type) for name in one.operands if name in lines)
     if kind != "all-gather":
@@ -184,14 +223,15 @@ def _payload(kind: str, one: Instruction, lines: dict[str, Instruction]) -> int:
     return size(one.type) - own if one.opcode.endswith("-start") else size(one.type)
 
 
-def _traffic(one: Instruction, lines: dict[str, Instruction]) -> int:
-    if one.opcode in _FREE or one.opcode.endswith("-done"):
-        return 0
-    result = one.type
-    if one.opcode.endswith("-start"):  # (operand, result, context) or (result, operand, context)
-        leaves = [m.group(0) for m in _LEAF.finditer(one.type)]
-        result = leaves[0] if one.opcode == "copy-start" else (leaves[1] if len(leaves) > 1 else one.type)
-    written = size(result, physical=True, main_memory=True)
-    most = size(result, physical=True) if one.opcode in _PARTIAL else math.inf
-    read = [size(lines[n].type, physical=True, main_memory=True) for n in one.operands if n in lines]
-    return written + int(sum(min(r, most) for r in read))
+def _sliced(name: str, lines: dict[str, Instruction]) -> float:
+    """Bytes that slices inside a fusion keep of a value; infinite where anything else reads it."""
+    total = 0.0
+    for one in lines.values():
+        if name in one.operands:
+            if one.opcode == "bitcast":
+                total += _sliced(one.name, lines)
+            elif one.opcode in ("slice", "dynamic-slice") and one.operands[0] == name:
+                total += size(one.type, physical=True)
+            elif one.opcode not in ("slice", "dynamic-slice"):
+                return math.inf
+    return total

@@ -63,22 +63,26 @@ def largest(
             low = max(low, target)
         if (high and above(low, per) >= high) or low >= MOST:
             return Largest(low, high, done, tuple(tried))
-        target = _next(done, low, high, available, per)
+        target = _next(done, low, high, available, per, len(tried) + len(known or {}) - len(done))
         if not target:
             return Largest(0, high, done, tuple(tried))
 
 
-def _next(done: dict[int, Compiled], low: int, high: int, available: int, per: int) -> int:
-    """Where the memory should just be full, strictly between `low` and `high`."""
+def _next(done: dict[int, Compiled], low: int, high: int, available: int, per: int, refusals: int) -> int:
+    """Where the memory should just be full, strictly between `low` and `high`; 0 where no size is left."""
     if not low:
         return grid(high / 2, per)
     ordered = sorted(done)
-    if len(ordered) < 2:  # a second point: far enough to see a slope above what is constant
-        guess = low * 4
+    if high and (len(ordered) != 2 or refusals > 1):  # the line lacks a point, or has had its chance: halve the rest
+        guess = grid((low + high) / 2, per)
+    elif len(ordered) < 2:  # a second point: far enough to see a slope above what is constant
+        guess = grid(low * 4, per)
     else:
         a, b = ordered[-2:]
         slope = max((done[b].peak - done[a].peak) / (b - a), 1.0)
-        guess = b + (available - done[b].peak) / slope
-    guess = grid(min(guess, MOST), per)
-    guess = max(guess, above(low, per))
+        guess = grid(b + (available - done[b].peak) / slope, per)
+    least = above(low, per)
+    if not high:  # where the line has been wrong more than once, go up faster than a size at a time
+        least = max(least, grid(low * (1 + 2.0 ** (len(ordered) - 6)), per))
+    guess = min(max(guess, least), grid(MOST, per))
     return min(guess, grid(high - 1, per)) if high else guess

@@ -1,0 +1,50 @@
+"""Operations of the products in a traced program, read off its jaxpr: the other way to `clipjax.plan.counts`."""
+
+import math
+
+from jax.extend import core
+
+
+def products(jaxpr, repeat: bool = True) -> int:
+    """Two operations per multiply-add of every dot and convolution; loops as often as they run (or once)."""
+    total = 0
+    for equation in jaxpr.eqns:
+        name, parameters = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (left, _), _ = parameters["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[i] for i in left)
+        elif name == "conv_general_dilated":
+            total += _convolution(equation)
+        else:
+            trips = parameters["length"] if name == "scan" and repeat else 1
+            total += trips * sum(products(inner, repeat) for inner in _inner(parameters))
+    return total
+
+
+def _convolution(equation) -> int:
+    """Only taps on the image: neither padding nor the zeros that a dilation puts between numbers are multiplied."""
+    numbers, p = equation.params["dimension_numbers"], equation.params
+    image, kernel = (v.aval.shape for v in equation.invars)
+    out = equation.outvars[0].aval.shape
+    taps = 1
+    for axis in range(2):
+        taps *= _along(
+            image[numbers.lhs_spec[2 + axis]], kernel[numbers.rhs_spec[2 + axis]], out[numbers.out_spec[2 + axis]],
+            p["window_strides"][axis], p["padding"][axis][0], p["lhs_dilation"][axis], p["rhs_dilation"][axis],
+        )  # fmt: skip
+    return 2 * out[numbers.out_spec[0]] * out[numbers.out_spec[1]] * kernel[numbers.rhs_spec[1]] * taps
+
+
+def _along(image, kernel, out, stride, low, between, apart) -> int:
+    places = ((o * stride + k * apart - low) for o in range(out) for k in range(kernel))
+    return sum(place % between == 0 and 0 <= place // between < image for place in places)
+
+
+def _inner(parameters):
+    for value in parameters.values():
+        for one in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(one, core.ClosedJaxpr):
+                yield one.jaxpr
+            elif isinstance(one, core.Jaxpr):
+                yield one
