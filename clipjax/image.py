@@ -51,6 +51,10 @@ SUFFIXES = frozenset({
 # fmt: on
 
 
+# Modes that Pillow resamples as they are; it premultiplies alpha around a whole resize, and 1 and P go by NEAREST.
+_SEPARABLE = ("L", "RGB")
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """What a model expects of a picture: a square of `image_size` pixels, (x / 255 - mean) / std per channel.
@@ -258,9 +262,12 @@ def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
     left, top = round((width - size) / 2.0), round((height - size) / 2.0)
     mode = image.mode
     try:
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
-        image = image.crop((left, top, left + size, top + size))
+        if image.size != (width, height) and mode in _SEPARABLE and width != height and image.height <= 2 * image.width:
+            image = _resize_within(image, (width, height), (left, top), size)
+        else:
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.BICUBIC)
+            image = image.crop((left, top, left + size, top + size))
         # Colour conversion would only warn about it: the pixels do not depend on it.
         image.info.pop("transparency", None)
         return image.convert("RGB")
@@ -269,6 +276,29 @@ def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
             f"{label} has mode {mode}, which OpenAI's transform cannot turn into RGB ({_one_line(error)});"
             " convert it to LA or RGB first (image.convert)"
         ) from error
+
+
+def _resize_within(image: Image.Image, to: tuple[int, int], at: tuple[int, int], size: int) -> Image.Image:
+    """The crop [at, at + size) of `image` resized to `to`, without most of what the crop would throw away.
+
+    Pillow resamples across first and down second, through a picture of whole levels: two calls, one pass each, are
+    the same arithmetic, and between them the columns (or before them the rows) that no pixel of the crop depends on
+    can go. Not so Pillow's own means: `box` is float32 and moves the kernel's weights, `reducing_gap` and JPEG's draft
+    mode average pixels first; each changes levels.
+    """
+    (width, height), (left, top) = to, at
+    if width > height:
+        across = image.resize((width, image.height), Image.Resampling.BICUBIC)
+        across = across.crop((left, 0, left + size, image.height))
+        return across.resize((size, size), Image.Resampling.BICUBIC)
+    scale = image.height / height
+    reach = 2 * max(scale, 1.0) + 1  # the kernel's, and a row for rounding
+    first = max(int((top + 0.5) * scale - reach), 0)
+    last = min(int((top + size - 0.5) * scale + reach) + 1, image.height)
+    strip = image.crop((0, first, image.width, last)).resize((size, last - first), Image.Resampling.BICUBIC)
+    across = Image.new(image.mode, (size, image.height))
+    across.paste(strip, (0, first))
+    return across.resize((size, height), Image.Resampling.BICUBIC).crop((0, top, size, top + size))
 
 
 def _resized_size(width: int, height: int, size: int) -> tuple[int, int]:

@@ -146,6 +146,23 @@ def test_colour_conversion_comes_after_the_crop():
     assert len(np.unique(preprocess_uint8(image.convert("RGB"), spec(24)))) > 2
 
 
+@pytest.mark.parametrize("kind", ["RGB", "L"])
+def test_leaving_out_what_the_crop_throws_away_changes_nothing(kind):
+    """Beside Pillow's whole resize, over sizes at random: a kernel cut off by one row or column would show."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (400, 400, 3), np.uint8)
+    shapes = rng.integers(20, 400, (400, 2)).tolist() + [[n, n + d] for n in range(30, 60) for d in (-1, 0, 1, 2)]
+    for width, height in shapes:
+        n = int(rng.integers(8, 96))
+        image = Image.fromarray(noise[:height, :width]).convert(kind)
+        short = min(width, height)
+        to = (n, int(n * height / width)) if width <= height else (int(n * width / height), n)
+        whole = image.resize(to, Image.Resampling.BICUBIC) if short != n else image
+        left, top = round((to[0] - n) / 2), round((to[1] - n) / 2)
+        expected = np.asarray(whole.crop((left, top, left + n, top + n)).convert("RGB"))
+        np.testing.assert_array_equal(preprocess_uint8(image, spec(n))[0], expected, f"{width} x {height} to {n}")
+
+
 # --- batches
 
 
