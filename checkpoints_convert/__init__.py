@@ -1,5 +1,5 @@
 """Checkpoints of other libraries in and out, without those libraries (and without torch)."""
 
-from checkpoints_convert.convert import DTYPES, FORMATS, Read, cast, read, write
+from checkpoints_convert.convert import DTYPES, FORMATS, Read, cast, read, translate, write
 
-__all__ = ["DTYPES", "FORMATS", "Read", "cast", "read", "write"]
+__all__ = ["DTYPES", "FORMATS", "Read", "cast", "read", "translate", "write"]

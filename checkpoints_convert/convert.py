@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from clipjax.models import config as configs
 from clipjax.models.config import CLIP, ViT
 from clipjax.models.weights import Weights
 
+Digest = Callable[[Path], str]
 FORMATS = ("clipjax", "openai", "huggingface", "open_clip")
 DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype(np.float32),
@@ -34,23 +36,57 @@ class Read:
     notes: tuple[str, ...]
 
 
-def read(path: str | Path, activation: str | None = None) -> Read:
+def read(path: str | Path, activation: str | None = None, digest: Digest = weights.sha256) -> Read:
     """A checkpoint of any known format -> native weights, without torch and without executing anything.
 
     `activation` ("quick_gelu" or "gelu") is for files that carry no configuration; it may not contradict one.
-    Native tensors are memory-mapped or views where the layout allows.
+    Tensors are memory-mapped, or views of that where the layout differs. `digest` gives the sha256 of a file that is
+    not native; reading a large one takes longer than all else here, and a caller may know it.
     """
     path = Path(path)
     if path.is_dir():
-        found = _read_folder(path, activation)
+        found = _read_folder(path, activation, digest)
     elif not path.exists():
         raise InputError(f"{path}: no such file or folder")
     elif path.suffix == ".safetensors":
-        found = _read_safetensors(path, activation)
+        found = _read_safetensors(path, activation, digest)
     else:
-        found = _read_torch(path, activation)
+        found = _read_torch(path, activation, digest)
     _check_activation(found.weights.config, activation, path)
     return found
+
+
+def translate(
+    source: str | Path, target: str | Path, to: str = "clipjax", dtype: str = "keep", activation: str | None = None
+) -> Read:
+    """`read`, `cast` and `write` in one: the source is hashed while its tensors are on their way into the target."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: dict[Path, Future[str]] = {}
+
+        def later(path: Path) -> str:
+            pending[path] = pool.submit(weights.sha256, path)
+            return "0" * 64
+
+        first = read(source, activation, later)
+        loaded = cast(first.weights, dtype)
+        final = first
+
+        def settle() -> Weights:
+            nonlocal final
+            if pending:
+                again = read(source, activation, lambda path: pending[path].result())
+                named = dataclasses.replace(loaded, name=again.weights.name, source=again.weights.source)
+                final = Read(named, again.notes)
+            else:
+                final = Read(loaded, first.notes)
+            return final.weights
+
+        if to == "clipjax":
+            weights.save(target, loaded, settle)
+        else:
+            write(target, loaded, to)
+            settle()
+        return final
 
 
 def write(path: str | Path, loaded: Weights, to: str) -> None:
@@ -82,11 +118,11 @@ def cast(loaded: Weights, dtype: str) -> Weights:
     return dataclasses.replace(loaded, flat=flat)
 
 
-def _read_folder(folder: Path, activation: str | None) -> Read:
+def _read_folder(folder: Path, activation: str | None, digest: Digest) -> Read:
     if (folder / open_clip.CONFIG_FILE).is_file():
         for name in open_clip.WEIGHT_FILES:
             if (folder / name).is_file():
-                return read(folder / name, activation)
+                return read(folder / name, activation, digest)
         raise InputError(f"{folder}: has {open_clip.CONFIG_FILE} but none of {', '.join(open_clip.WEIGHT_FILES)}")
     if (folder / "config.json").is_file():
         return Read(huggingface.read(folder, {"file": folder.name}), ())
@@ -95,13 +131,13 @@ def _read_folder(folder: Path, activation: str | None) -> Read:
     )
 
 
-def _read_safetensors(path: Path, activation: str | None) -> Read:
+def _read_safetensors(path: Path, activation: str | None, digest: Digest) -> Read:
     with weights.open_tensors(path) as file:
         metadata = file.metadata() or {}
         if metadata.get("format") == weights.FORMAT:
             return Read(weights.load(path), ())
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    source = {"file": path.name, "sha256": weights.sha256(path)}
+    source = {"file": path.name, "sha256": digest(path)}
     if any(name.startswith("vision_model.") for name in tensors):
         return Read(huggingface.read(path.parent, source), ())
     if "clipjax_config" in metadata:
@@ -109,9 +145,9 @@ def _read_safetensors(path: Path, activation: str | None) -> Read:
     return _read_openai_names(tensors, activation, path, source)
 
 
-def _read_torch(path: Path, activation: str | None) -> Read:
+def _read_torch(path: Path, activation: str | None, digest: Digest) -> Read:
     file = torchfile.read(path)
-    source = {"file": path.name, "sha256": weights.sha256(path)}
+    source = {"file": path.name, "sha256": digest(path)}
     if any(name.startswith("vision_model.") for name in file.tensors):
         return Read(huggingface.read(path.parent, source), ())
     if file.kind == "torchscript":

@@ -113,6 +113,11 @@ def fetch(name: str, sources: Sequence[Source], cache: Path | None = None, timeo
     raise InputError(_advice(name, tried, root, names, sources[0].url, repos))
 
 
+def digest(path: Path) -> str:
+    """sha256 of a file of the cache; not read again for it where its stamp says which bytes were verified."""
+    return _stamped(path, path.stat()) or hash_file(path, f"hash {path.name}").hexdigest()
+
+
 def fetch_release(
     name: str,
     filename: str,
@@ -277,11 +282,7 @@ def _wrong(path: Path, published: str | None) -> str | None:
     which digest. That guards against damage and mix-ups, not against somebody who can write to the cache.
     """
     state = path.stat()
-    try:
-        stamp = json.loads(_beside(path, ".stamp").read_text())
-        digest = stamp["sha256"] if stamp["size"] == state.st_size and stamp["mtime_ns"] == state.st_mtime_ns else None
-    except (OSError, ValueError, KeyError, TypeError):
-        digest = None
+    digest = _stamped(path, state)
     if digest is None:
         digest = hash_file(path, f"verify {path.name}").hexdigest()
         # A cache that is shared read-only has no stamps; its files are hashed each time.
@@ -300,6 +301,14 @@ def _recorded(path: Path) -> str | None:
         found = re.match(r"[0-9a-f]{64}\b", _beside(path, ".sha256").read_text())
         return found[0] if found else None
     return None
+
+
+def _stamped(path: Path, state: os.stat_result) -> str | None:
+    try:
+        stamp = json.loads(_beside(path, ".stamp").read_text())
+        return stamp["sha256"] if stamp["size"] == state.st_size and stamp["mtime_ns"] == state.st_mtime_ns else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _stamp(path: Path, digest: str, state: os.stat_result) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ def find_weights(source: str | os.PathLike, activation: str | None = None) -> we
         from clipjax import download
 
         path = download.fetch_release(release.name, release.filename, release.sha256, release.hub)
-        found = _read(path, activation)
+        found = _read(path, activation, download.digest)
         if found.config != release.config:
             raise InputError(f"{path}: is not {release.name} as the catalogue describes it; delete it and try again")
         return dataclasses.replace(found, name=release.name)
@@ -59,14 +60,34 @@ def find_weights(source: str | os.PathLike, activation: str | None = None) -> we
         from clipjax import download
 
         repo = text.removeprefix("hf://").strip("/")
-        return dataclasses.replace(_read(download.fetch_hub_model(repo), activation), name=repo)
+        return dataclasses.replace(_read(download.fetch_hub_model(repo), activation, download.digest), name=repo)
+    return _read(_existing(text), activation)
+
+
+def convert(
+    source: str | os.PathLike, target: str | os.PathLike, to: str = "clipjax", dtype: str = "keep",
+    activation: str | None = None,
+) -> weights.Weights:  # fmt: skip
+    """What `find_weights` finds, written to `target` as one of `checkpoints_convert.FORMATS`, cast to `dtype`."""
+    text = os.fspath(source)
+    if text == DEMO or catalog.find(text) or text.startswith("hf://"):
+        loaded = checkpoints_convert.cast(find_weights(text, activation), dtype)
+        checkpoints_convert.write(target, loaded, to)
+        return loaded
+    return _told(checkpoints_convert.translate(_existing(text), target, to, dtype, activation))
+
+
+def _existing(text: str) -> Path:
     if not Path(text).exists() and not Path(text).suffix and "\\" not in text:
         raise InputError(f"{text}: neither a file or folder nor a known model; {_nearest(text)}")
-    return _read(Path(text), activation)
+    return Path(text)
 
 
-def _read(path: Path, activation: str | None) -> weights.Weights:
-    found = checkpoints_convert.read(path, activation)
+def _read(path: Path, activation: str | None, digest: Callable[[Path], str] = weights.sha256) -> weights.Weights:
+    return _told(checkpoints_convert.read(path, activation, digest))
+
+
+def _told(found: checkpoints_convert.Read) -> weights.Weights:
     for note in found.notes:
         say(f"note: {note}")
     return found.weights

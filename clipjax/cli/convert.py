@@ -27,12 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Reads, casts, writes, and says in one line what was written."""
-    import checkpoints_convert
     from clipjax import loading
     from clipjax.models import catalog
 
-    loaded = checkpoints_convert.cast(loading.find_weights(args.src, args.activation), args.dtype)
-    checkpoints_convert.write(args.dst, loaded, args.to)
+    loaded = loading.convert(args.src, args.dst, args.to, args.dtype, args.activation)
     same = next((r.name for r in catalog.RELEASES if r.config == loaded.config), "an architecture of its own")
     dtypes = ", ".join(sorted({str(array.dtype) for array in loaded.flat.values()}))
     count = sum(array.size for name, array in loaded.flat.items() if "running_" not in name)

@@ -58,42 +58,70 @@ class Weights:
     source: Mapping[str, Any]
 
 
-def save(path: str | os.PathLike, weights: Weights) -> None:
-    """Writes the native file; it appears whole or not at all."""
+def save(path: str | os.PathLike, weights: Weights, settle: Callable[[], Weights] | None = None) -> None:
+    """Writes the native file; it appears whole or not at all.
+
+    `settle` is called when the tensors are in the file: the same model with what was not known before (its source's
+    sha256, and the name that follows from it), which is then what the header says.
+    """
     shapes.check(weights.config, weights.flat, str(path))
-    metadata = {
+    late = None if settle is None else lambda: _metadata(settle())
+    save_tensors(path, weights.flat, _metadata(weights), late)
+
+
+def _metadata(weights: Weights) -> dict[str, str]:
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": weights.name,
         "config": json.dumps(configs.to_dict(weights.config)),
         "source": json.dumps(dict(weights.source)),
     }
-    save_tensors(path, weights.flat, metadata)
 
 
-def save_tensors(path: str | os.PathLike, flat: Mapping[str, Any], metadata: dict[str, str]) -> None:
+def save_tensors(
+    path: str | os.PathLike,
+    flat: Mapping[str, Any],
+    metadata: Mapping[str, str],
+    late: Callable[[], Mapping[str, str]] | None = None,
+) -> None:
     """A .safetensors of any layout, atomically: equal tensors and metadata give equal bytes.
 
     Tensors go into the file one by one, so beside the given arrays no more than one copy per thread is in memory, and
-    only of those that are not contiguous (a transposed view is how every Linear arrives from torch).
+    only of those that are not contiguous (a transposed view is how every Linear arrives from torch). `late` is asked
+    after them for the metadata that is to stand in the file; where its length is not that of `metadata`, which is
+    rare, the tensors are written again.
     """
     arrays = {k: np.asarray(v) for k, v in flat.items()}
     for name, array in arrays.items():
         if _native(array.dtype) not in _RANKS:
             raise InputError(f"{path}: tensor {name} has the type {array.dtype}, which a .safetensors cannot hold")
     order = sorted(arrays, key=lambda k: (_RANKS[_native(arrays[k].dtype)], k))
-    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-    places, end = {}, 0
+    places, entries, end = {}, {}, 0
     for name in order:
-        array, begin = arrays[name], end
-        end += array.nbytes
+        begin, end = end, end + arrays[name].nbytes
         places[name] = begin
-        header[name] = {
-            "dtype": _NAMES[_native(array.dtype)], "shape": list(array.shape), "data_offsets": [begin, end]
-        }  # fmt: skip
+        dtype, shape = _NAMES[_native(arrays[name].dtype)], list(arrays[name].shape)
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+    def write(temporary: Path) -> None:
+        header = _header(metadata, entries)
+        _write_stream(temporary, header, arrays, places)
+        if late is not None and (final := _header(late(), entries)) != header:
+            if len(final) != len(header):
+                _write_stream(temporary, final, arrays, places)
+            with open(temporary, "r+b") as file:
+                file.write(final)
+
+    write_atomically(path, write)
+
+
+def _header(metadata: Mapping[str, str], entries: Mapping[str, Any]) -> bytes:
+    """The length, then JSON padded to a multiple of eight bytes: byte for byte what the format's library writes."""
+    header = ({"__metadata__": dict(metadata)} if metadata else {}) | entries
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    write_atomically(path, lambda tmp: _write_stream(tmp, struct.pack("<Q", len(text)) + text, arrays, places))
+    return struct.pack("<Q", len(text)) + text
 
 
 def _write_stream(path: Path, header: bytes, arrays: Mapping[str, np.ndarray], places: Mapping[str, int]) -> None:
@@ -109,7 +137,7 @@ def _write_stream(path: Path, header: bytes, arrays: Mapping[str, np.ndarray], p
 
     path.write_bytes(header)
     with ThreadPoolExecutor(min(_WRITERS, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(put, name) for name in sorted(places, key=lambda k: -arrays[k].nbytes)]
+        futures = [pool.submit(put, name) for name in places]
         try:
             for future in futures:
                 future.result()
