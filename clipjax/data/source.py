@@ -21,8 +21,9 @@ from PIL import Image
 
 from clipjax import image
 from clipjax.errors import InputError
+from clipjax.image import Preprocess
 
-Picture = bytes | os.PathLike | Image.Image
+Picture = bytes | os.PathLike | Image.Image | np.ndarray
 Column = Sequence[Any] | np.ndarray
 
 # What the path library leaves to packages of their own.
@@ -60,6 +61,9 @@ class Source:
     `read` gives the encoded bytes, the path or the decoded picture of one row, and may be called from several
     threads at once. `fingerprint` (hex sha256) identifies the pixels and their order, never the labels.
 
+    `size` is None for pictures as they are. A number says that they were resized and cropped before, for models of
+    that image size only: `read` then gives uint8 [size, size, 3].
+
     Raises InputError where the columns contradict each other, a file is named twice, a label has no class, or a
     spreadsheet has turned the ranges of a column called "age" into dates.
     """
@@ -69,6 +73,7 @@ class Source:
     classes: tuple[str, ...] | None
     read: Callable[[int], Picture]
     fingerprint: str
+    size: int | None = None
 
     def __post_init__(self) -> None:
         table = {key: as_column(key, values, self.name) for key, values in self.table.items()}
@@ -81,9 +86,33 @@ class Source:
 
     def image(self, i: int) -> Image.Image:
         """The decoded picture of row `i`, in its own mode. Raises InputError naming the data set, row and file."""
+        return self._told(i, lambda file: _decode(self.read(int(i)), file))
+
+    def crop(self, i: int, spec: Preprocess) -> np.ndarray:
+        """What a model sees of row `i` before normalisation: uint8 [S, S, 3]. Errors as `image`."""
+        self.check_size(spec)
+        if self.size is not None:
+            return self._told(i, lambda file: cast(np.ndarray, self.read(int(i))))
+        picture = self.image(i)
+        try:
+            return image.preprocess_uint8(picture, spec, threads=1)[0]
+        except InputError as error:
+            # It counts the pictures of its own call, of which this is the only one.
+            raise InputError(self.table["file"][i] + str(error).removeprefix("picture 0")) from error
+
+    def check_size(self, spec: Preprocess) -> None:
+        """Raises InputError where the pictures were prepared for another image size than the model's."""
+        if self.size not in (None, spec.image_size):
+            raise InputError(
+                f"{self.name} holds pictures prepared for models of {self.size} pixels, and this model takes "
+                f"{spec.image_size}: prepare the originals for it (clipjax prepare), or name the originals"
+            )
+
+    def _told(self, i: int, make: Callable[[str], Any]) -> Any:
+        """What `make` makes of row `i`, or one line that says which row it failed on."""
         file = self.table["file"][i]
         try:
-            return _decode(self.read(int(i)), file)
+            return make(file)
         except InputError as error:
             message = str(error)
         except OSError as error:
@@ -115,6 +144,7 @@ class Source:
             classes=self.classes,
             read=lambda i: read(int(kept[i])),
             fingerprint=digest([self.fingerprint, "select", kept.astype("<i8").tobytes()]),
+            size=self.size,
         )
 
 
@@ -334,6 +364,8 @@ class _Named(io.BytesIO):
 def _decode(read: Picture, file: str) -> Image.Image:
     if isinstance(read, Image.Image):
         return read
+    if isinstance(read, np.ndarray):
+        return Image.fromarray(read)
     if isinstance(read, bytes | bytearray | memoryview):
         if not len(read):
             raise InputError(f"{file} is empty (0 bytes); fetch or copy it again")
