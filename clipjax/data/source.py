@@ -117,7 +117,9 @@ class Source:
             message = str(error)
         except OSError as error:
             message = f"cannot be read ({error.strerror or type(error).__name__}); check the disk or the connection"
-        raise InputError(f"{self.name} row {i}: {message if str(file) in message else f'{file}: {message}'}")
+        where = f"{self.name} row {i}: "  # which a prepared source kept when the original could not be read
+        message = message.removeprefix(where)
+        raise InputError(f"{where}{message if str(file) in message else f'{file}: {message}'}")
 
     def select(self, rows: Sequence[int] | np.ndarray | slice) -> "Source":
         """The data set of these rows, in this order. All rows in their own order are this source itself."""

@@ -27,7 +27,7 @@ def probe_config(probe: str) -> ConfigDict:
             "probe": probe,
             "model": "emoji-clip",  # whatever clipjax.load takes; several, separated by commas
             "data": {
-                "source": "folder",  # folder, csv, tfds, webdataset, parquet, or a named data set; several by commas
+                "source": "folder",  # folder, csv, tfds, webdataset, parquet, prepared, a named set; several by commas
                 "path": "",
                 "csv": "",
                 "image_column": "file",

@@ -73,6 +73,7 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(task.source.table["file"].tolist()), "list of files")  # copies may differ in times
     model = loading.load(config.model, dtype=config.precision)
+    task.source.check_size(model.preprocessing)
     out = RunFolder(path, resolved, writes=speaks)
     try:
         job = Job(model, config, out)

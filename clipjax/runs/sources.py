@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from clipjax.classes import read_classes
-from clipjax.data import catalog, folder, parquet, table, tfds, webdataset
+from clipjax.data import catalog, folder, parquet, prepared, table, tfds, webdataset
 from clipjax.data import info as infos
 from clipjax.data.source import Source, as_path
 from clipjax.errors import InputError
 from clipjax.probes import zeroshot
 from clipjax.runs.config import words
 
-KINDS = ("folder", "csv", "tfds", "webdataset", "parquet")
+KINDS = ("folder", "csv", "tfds", "webdataset", "parquet", "prepared")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,10 @@ def _open(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
         raise InputError(f"data.source={data.source} needs to know where: --config.data.path=FOLDER")
     if data.source == "folder":
         return folder.load(as_path(data.path) / split if split else data.path), None, "top1"
+    if data.source == "prepared":
+        ready = prepared.load(as_path(data.path) / split if split else data.path)
+        prompts, metric = _asked(ready.data_set) if ready.data_set else (None, "top1")
+        return ready.source, prompts, metric
     if data.source == "tfds":
         if not data.csv:
             raise InputError(
@@ -91,13 +95,19 @@ def _named(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
         key = catalog.find(data.source)
     except InputError as error:
         raise InputError(f"data.source: {error}; or one of {', '.join(KINDS)}") from error
-    known = catalog.info(key)
     load_set = catalog.module(key).load
     found = load_set(data.path, split or None, **_options(key, load_set, words(data.options)))
+    prompts, metric = _asked(key)
+    return found, prompts, metric
+
+
+def _asked(key: str) -> tuple[infos.Prompts | None, str]:
+    """Prompts and metric of a named data set."""
+    metric = catalog.info(key).metric
     try:
-        return found, infos.prompts(key), known.metric
+        return infos.prompts(key), metric
     except InputError:
-        return found, None, known.metric  # a retrieval set, or one that brings its class names itself
+        return None, metric  # a retrieval set, or one that brings its class names itself
 
 
 def _options(key: str, load_set: Callable, given: tuple[str, ...]) -> dict[str, Any]:

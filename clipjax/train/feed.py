@@ -113,6 +113,7 @@ class Feed:
             raise InputError(f"batch_size={batch_size} does not divide over {count} hosts")
         if context < 2:
             raise InputError(f"data.context={context} has no room for start and end of text: 2 or more")
+        data.source.check_size(spec)
         self.data, self.global_batch, self.local = data, batch_size, batch_size // count
         self._order = grain.MapDataset.range(len(data)).seed(seed).shuffle().repeat()
         self._example = _example(data, self._order, spec, context, options, seed)

@@ -1,0 +1,52 @@
+"""From a probe's config to a folder of prepared pictures (`clipjax.data.prepared`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from clipjax import loading
+from clipjax.data import catalog as catalog_of_sets
+from clipjax.data import prepared
+from clipjax.errors import InputError
+from clipjax.models import catalog
+from clipjax.models.weights import write_atomically
+from clipjax.progress import Progress
+from clipjax.runs import sources
+from clipjax.runs.config import words
+
+
+def run(config: ConfigDict, out: Path) -> str:
+    """Prepares the config's data for its models; returns one line that says what lies where."""
+    names = words(config.data.source)
+    if len(names) != 1:
+        raise InputError(f"data.source={config.data.source}: prepare one data set at a time, each into its own --out")
+    size = image_size(words(config.model))
+    task = sources.load(config)
+    data_set = "" if names[0] in sources.KINDS else catalog_of_sets.find(names[0])
+    with Progress("prepare", len(task.source), "images") as bar:
+        info = prepared.write(
+            task.source, size, out, write_atomically, data_set, config.data.max_skipped,
+            progress=lambda n, lost: bar.update(n, skipped=lost),
+        )  # fmt: skip
+    total = sum(shard["bytes"] for shard in info["shards"].values())
+    lost = f", {len(info['skipped'])} of them could not be read" if info["skipped"] else ""
+    return (
+        f"{out}: {info['n']} pictures for models of {size} pixels{lost}, {len(info['shards'])} shards, {total:,} bytes"
+    )
+
+
+def image_size(models: tuple[str, ...]) -> int:
+    """What the models take; a released one is not fetched for it. InputError where they take different sizes."""
+    if not models:
+        raise InputError("config.model names at least one model: the pictures are prepared for its image size")
+    sizes = {}
+    for name in models:
+        release = catalog.find(name)
+        config = release.config if release else loading.find_weights(name).config
+        sizes[name] = config.image.image_size
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise InputError(f"config.model: these models take different image sizes ({told}); prepare for each alone")
+    return sizes[models[0]]

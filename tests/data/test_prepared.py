@@ -1,0 +1,204 @@
+"""Pictures prepared once: the same bits as the originals, in every column too; whole or resumable; refusals."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipjax import image
+from clipjax.data import arrays, folder, pipeline, prepared
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+from clipjax.models.weights import write_atomically
+from clipjax.testing import pictures
+
+SPEC = image.Preprocess(16, image.OPENAI_MEAN, image.OPENAI_STD)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return folder.load(pictures(tmp_path / "photos", {"a": 5, "b": 4}))
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(prepared, "SHARD_ROWS", 8)
+    monkeypatch.setattr(prepared, "BATCH_ROWS", 4)
+
+
+def crops(source, rows=None, dtype=np.uint8, threads=2):
+    """Pixels and what was skipped, over all batches."""
+    found = list(pipeline.batches(source, range(len(source)) if rows is None else rows, SPEC, 4, threads, dtype))
+    return np.concatenate([b.pixels for b in found]), [s for b in found for s in b.skipped]
+
+
+def write(source, out, **more):
+    return prepared.write(source, 16, out, write_atomically, **more)
+
+
+def refusal(call, *args, **kwargs) -> str:
+    with pytest.raises(InputError) as error:
+        call(*args, **kwargs)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_pixels_are_the_originals_to_the_bit(photos, tmp_path, dtype):
+    write(photos, tmp_path / "out")
+    ready = prepared.load(tmp_path / "out").source
+    ours, _ = crops(ready, dtype=dtype)
+    theirs, _ = crops(photos, dtype=dtype)
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
+    some = ready.select([7, 1])
+    np.testing.assert_array_equal(crops(some, dtype=dtype)[0], theirs[[7, 1]])
+    np.testing.assert_array_equal(np.asarray(ready.image(3)), crops(photos)[0][3])
+
+
+def test_every_column_and_class_comes_back_as_it_was(tmp_path):
+    n = 3
+    table = {
+        "label": np.array([2, 0, 1]), "labels": np.eye(n, 3, dtype=bool), "difficult": ~np.eye(n, 3, dtype=bool),
+        "captions": [("a", "b"), (), ("ä, c",)], "race": ["", "007", "NA"], "weight": np.array([0.5, np.nan, 1]),
+        "width": np.array([1, 2, 3], np.int32), "seen": np.array([True, False, True]),
+    }  # fmt: skip
+    original = arrays.load("everything", np.zeros((n, 20, 24, 3), np.uint8), table, classes=("x", "y", "z, w"))
+    write(original, tmp_path / "out", data_set="cifar10")
+    found = prepared.load(tmp_path / "out")
+    assert (found.source.name, found.source.classes, found.data_set) == ("everything", original.classes, "cifar10")
+    assert list(found.source.table) == list(original.table)
+    for key, values in original.table.items():
+        assert found.source.table[key].dtype == values.dtype, key
+        np.testing.assert_array_equal(found.source.table[key], values, err_msg=key)
+
+
+def test_the_fingerprint_is_of_the_pixels_and_not_of_the_place(photos, tmp_path):
+    write(photos, tmp_path / "out")
+    shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copy)
+    first, second = (prepared.load(tmp_path / name).source.fingerprint for name in ("out", "copy"))
+    assert first == second
+    write(photos.select([1, 0, 2, 3, 4, 5, 6, 7, 8]), tmp_path / "other")
+    assert prepared.load(tmp_path / "other").source.fingerprint != first
+
+
+def test_a_call_that_was_cut_off_goes_on_and_ends_the_same(photos, tmp_path, small_shards):
+    info = write(photos, tmp_path / "whole")
+    asked = []
+
+    def place(path, make):
+        if path.name.startswith("pixels-00001"):
+            raise KeyboardInterrupt
+        write_atomically(path, make)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepared.write(photos, 16, tmp_path / "out", place)
+    assert "unfinished" in refusal(prepared.load, tmp_path / "out")
+    watched = dataclasses.replace(photos, read=lambda i: asked.append(i) or photos.read(i))
+    again = write(watched, tmp_path / "out")
+    assert sorted(asked) == [8]  # the first shard, rows 0 to 7, is not decoded again
+    assert again == info
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        p.name for p in (tmp_path / "whole").iterdir()
+    )
+    np.testing.assert_array_equal(crops(prepared.load(tmp_path / "out").source)[0], crops(photos)[0])
+    asked.clear()
+    assert write(watched, tmp_path / "out") == info
+    assert asked == []
+
+
+def test_a_picture_that_cannot_be_read_stays_one(photos, tmp_path, small_shards):
+    (tmp_path / "photos" / "a" / "0003.jpg").write_bytes(b"no picture")
+    assert "2 of 9" not in refusal(write, photos, tmp_path / "refused", max_skipped=0.0)
+    info = write(photos, tmp_path / "out", max_skipped=0.2)
+    assert [row for row, _, _ in info["skipped"]] == [3]
+    ours, theirs = crops(prepared.load(tmp_path / "out").source), crops(photos)
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    assert ours[1] == theirs[1]
+    assert len(ours[1]) == 1
+
+
+def test_another_image_size_is_refused_before_anything_is_read(photos, tmp_path):
+    write(photos, tmp_path / "out")
+    ready = prepared.load(tmp_path / "out").source
+    other = image.Preprocess(32, image.OPENAI_MEAN, image.OPENAI_STD)
+    told = refusal(pipeline.batches, ready, [0], other, 4)
+    assert "16 pixels" in told
+    assert "32" in told
+    assert "clipjax prepare" in told
+    assert "16 pixels" in refusal(ready.crop, 0, other)
+    assert "prepared already" in refusal(prepared.write, ready, 16, tmp_path / "again", write_atomically)
+    # other statistics are applied later, on the device: the same crops serve
+    pipeline.batches(ready, [0], image.Preprocess(16, (0.5,) * 3, (0.5,) * 3), 4)
+
+
+def test_what_lies_in_the_folder_is_not_overwritten(photos, tmp_path):
+    write(photos, tmp_path / "out")
+    assert "image_size: 16 there, 32 asked for" in refusal(
+        prepared.write, photos, 32, tmp_path / "out", write_atomically
+    )
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    assert "letter.txt" in refusal(write, photos, tmp_path / "full")
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refusal(write, photos, tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (lambda out, shard: shard.unlink(), "is missing"),
+        (lambda out, shard: shard.write_bytes(shard.read_bytes()[:-7]), "bytes"),
+        (lambda out, shard: (out / "info.json").unlink(), "no info.json"),
+        (lambda out, shard: (out / "info.json").write_text("{"), "cannot be read"),
+        (lambda out, shard: (out / "info.json").write_text('{"format": "other"}'), "version 1"),
+        (lambda out, shard: (out / "table.parquet").write_bytes(b"PAR1"), "table.parquet"),
+    ],
+)
+def test_a_damaged_folder_is_told_when_it_is_opened(photos, tmp_path, break_it, words):
+    out = tmp_path / "out"
+    write(photos, out)
+    break_it(out, next(out.glob("*.array_record")))
+    assert words in refusal(prepared.load, out)
+
+
+def test_a_damaged_record_is_a_skipped_picture(tmp_path):
+    # Pictures as large as a block of the format, so that damage in one spares the others.
+    rng = np.random.default_rng(0)
+    original = arrays.load("noise", rng.integers(0, 256, (4, 160, 160, 3), np.uint8), {})
+    spec = image.Preprocess(160, image.OPENAI_MEAN, image.OPENAI_STD)
+    prepared.write(original, 160, tmp_path / "out", write_atomically)
+    shard = next((tmp_path / "out").glob("*.array_record"))
+    data = bytearray(shard.read_bytes())
+    at = bytes(data).index(original.image(2).tobytes()[1000:1040])
+    data[at] ^= 1
+    shard.write_bytes(data)
+    ready = prepared.load(tmp_path / "out").source
+    (batch,) = pipeline.batches(ready, range(4), spec, 4, dtype=np.uint8)
+    assert batch.rows.tolist() == [0, 1, 3]
+    ((row, _, reason),) = batch.skipped
+    assert row == 2
+    assert "damaged at record 2" in reason
+
+
+def test_many_threads_read_the_same_shards(tmp_path, small_shards):
+    n = 40
+    pixels = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 20, 20, 3))
+    write(arrays.load("numbered", pixels, {}), tmp_path / "out")
+    ready = prepared.load(tmp_path / "out").source
+    rows = np.random.default_rng(0).integers(0, n, 2000)
+    found, skipped = crops(ready, rows, threads=16)
+    assert skipped == []
+    np.testing.assert_array_equal(found[:, 0, 0, 0], rows)
+
+
+def test_a_picture_in_another_mode_is_prepared_as_it_is_seen(tmp_path):
+    seen = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 20, 4), np.uint8), "RGBA")
+    original = Source("one", {"file": ["a"]}, None, lambda i: seen, "0")
+    write(original, tmp_path / "out")
+    ours = prepared.load(tmp_path / "out").source.crop(0, SPEC)
+    np.testing.assert_array_equal(ours, image.preprocess_uint8(seen, SPEC)[0])
+    assert json.loads((tmp_path / "out" / "info.json").read_text())["n"] == 1
