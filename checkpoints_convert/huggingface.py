@@ -22,7 +22,6 @@ from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Rule
 from clipjax.errors import InputError
 from clipjax.models import catalog, shapes, weights
 from clipjax.models.config import CLIP, ResNet, Text, ViT
-from clipjax.text import merges, vocabulary
 
 
 def _block(ours: str, theirs: str) -> tuple[Rule, ...]:
@@ -183,6 +182,8 @@ def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> N
         raise InputError(f"{folder}: Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not an empty folder; name a new one")
+    from clipjax.text import merges, vocabulary  # the tokenizer, which no other conversion needs
+
     tensors = rules.from_native(DIALECT, flat, str(folder))
     try:
         temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}.", suffix=".tmp"))

@@ -72,9 +72,9 @@ def convert(
     text = os.fspath(source)
     if text == DEMO or catalog.find(text) or text.startswith("hf://"):
         loaded = checkpoints_convert.cast(find_weights(text, activation), dtype)
-        checkpoints_convert.write(target, loaded, to)
+        checkpoints_convert.write(Path(target), loaded, to)
         return loaded
-    return _told(checkpoints_convert.translate(_existing(text), target, to, dtype, activation))
+    return _told(checkpoints_convert.translate(_existing(text), Path(target), to, dtype, activation))
 
 
 def _existing(text: str) -> Path:

@@ -20,6 +20,8 @@ from clipjax.models.config import CLIP
 from clipjax.probes import zeroshot
 from clipjax.text import tokenize
 
+CLASSIFIERS = 8  # a thousand classes of ViT-L/14 are 3 MB
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
@@ -58,16 +60,36 @@ class Model:
         classes: Sequence[str],
         templates: Sequence[str] = zeroshot.DEFAULT_TEMPLATES,
     ) -> np.ndarray:
-        """Zero-shot probabilities float32 [B, C] over the classes, each averaged over the templates."""
-        class_weights = self.classifier(classes, templates)  # refuses bad classes before any image is decoded
+        """Zero-shot probabilities float32 [B, C] over the classes, each averaged over the templates.
+
+        The class weights of the last CLASSIFIERS lists of classes are kept: the same list again costs no text tower.
+        """
+        similarity = self._kept(classes, templates)[1]  # refuses bad classes before any image is decoded
         features = self.encoder.images(self.preprocess(images))
-        return zeroshot.probabilities(features, class_weights, self.scale)
+        return zeroshot.softmax(self.scale * similarity(zeroshot.normalise(features)))
 
     def classifier(self, classes: Sequence[str], templates: Sequence[str] = zeroshot.DEFAULT_TEMPLATES) -> np.ndarray:
-        """Class names and templates -> class weights float32 [C, E] of unit length."""
-        texts = zeroshot.prompts(zeroshot.check_classes(classes), templates)
-        features = self.encoder.texts(tokenize(texts, self.config.text.context_length))
-        return zeroshot.classifier(features.reshape(len(classes), len(templates), -1))
+        """Class names and templates -> class weights float32 [C, E] of unit length; kept as in `classify`."""
+        return self._kept(classes, templates)[0].copy()
+
+    def _kept(self, classes: Sequence[str], templates: Sequence[str]) -> tuple[np.ndarray, zeroshot.Similarity]:
+        """Class weights [C, E], and the function of unit rows [N, E] that gives their cosines [N, C]."""
+        classes, templates = zeroshot.check_classes(classes), tuple(templates)
+        # On a TPU or GPU the same texts have other features inside jax.default_matmul_precision(...).
+        key = (classes, templates, jax.config.jax_default_matmul_precision)  # pyrefly: ignore[missing-attribute]
+        if (found := self._classifiers.pop(key, None)) is None:
+            texts = zeroshot.prompts(classes, templates)
+            features = self.encoder.texts(tokenize(texts, self.config.text.context_length))
+            class_weights = zeroshot.classifier(features.reshape(len(classes), len(templates), -1))
+            found = class_weights, zeroshot.similarity(class_weights)
+        self._classifiers[key] = found  # last in the order: the most recently used
+        while len(self._classifiers) > CLASSIFIERS:
+            self._classifiers.pop(next(iter(self._classifiers)), None)
+        return found
+
+    @functools.cached_property
+    def _classifiers(self) -> dict[Any, tuple[np.ndarray, zeroshot.Similarity]]:
+        return {}
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the self-describing .safetensors, parameters in the dtype they have here."""

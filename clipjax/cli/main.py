@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 
 import clipjax
+from clipjax import compilation
 from clipjax.errors import Breach, InputError, Stopped
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
+WITHOUT_PROGRAMS = ("compare", "convert", "datasets", "models", "plan", "report")  # nothing here runs a model
 STOPPED = 128 + 15  # as if SIGTERM had ended the process, which is what schedulers look for
 
 
@@ -25,6 +27,7 @@ def verbs() -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb. Exit status: 0 done, 2 wrong use, 1 failed with one clear line on stderr, 3 a --fail-if held."""
+    own_process = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
@@ -43,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"clipjax {verb}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)
+    if own_process and verb not in WITHOUT_PROGRAMS:  # called from Python, JAX's settings are the caller's
+        compilation.keep_programs()
     try:
         if getattr(module, "TAKES_OVERRIDES", False):
             module.run(*parser.parse_known_args(argv[1:]))

@@ -17,9 +17,10 @@ Named = Iterator[tuple[str, tuple[int, ...]]]
 
 def shapes(config: CLIP) -> dict[str, tuple[int, ...]]:
     """Dotted name -> shape of every parameter, in JAX layouts: Linear [in, out], convolution HWIO."""
-    image = _resnet if isinstance(config.image, ResNet) else _vit
-    visual = {f"visual.{name}": shape for name, shape in image(config.image, config.embed_dim)}
-    return visual | dict(_text(config.text, config.embed_dim)) | {"logit_scale": ()}
+    image, embed_dim = config.image, config.embed_dim
+    named = _resnet(image, embed_dim) if isinstance(image, ResNet) else _vit(image, embed_dim)
+    visual = {f"visual.{name}": shape for name, shape in named}
+    return visual | dict(_text(config.text, embed_dim)) | {"logit_scale": ()}
 
 
 def check(config: CLIP, flat: Mapping[str, Any], where: str) -> None:

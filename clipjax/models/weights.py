@@ -118,7 +118,8 @@ def save_tensors(
 
 def _header(metadata: Mapping[str, str], entries: Mapping[str, Any]) -> bytes:
     """The length, then JSON padded to a multiple of eight bytes: byte for byte what the format's library writes."""
-    header = ({"__metadata__": dict(metadata)} if metadata else {}) | entries
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    header |= entries
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
@@ -131,7 +132,7 @@ def _write_stream(path: Path, header: bytes, arrays: Mapping[str, np.ndarray], p
         content = _contiguous(arrays[name]).reshape(-1).view(np.uint8)
         with open(path, "r+b", buffering=0) as file:
             file.seek(len(header) + places[name])
-            view = memoryview(content)
+            view = memoryview(content.data)
             while len(view):  # one call may write less: Linux stops at 2 GiB
                 view = view[file.write(view) :]
 

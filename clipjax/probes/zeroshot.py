@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from clipjax.errors import InputError
-from clipjax.probes import metrics
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
+Similarity = Callable[[np.ndarray], np.ndarray]  # unit rows [N, E] -> cosines with every column [N, M]
 Class = str | Sequence[str]  # one name, or several for one class (FER2013: happy and smiling)
 
 
@@ -57,6 +57,8 @@ def normalise(features: np.ndarray) -> np.ndarray:
     x = np.asarray(features, np.float32)
     length = np.linalg.norm(x, axis=-1, keepdims=True)
     if not (np.isfinite(length) & (length > 0)).all():
+        from clipjax.probes import metrics  # and with it scipy: 0.2 s that an answer need not wait for
+
         metrics.check_features(x.reshape(-1, x.shape[-1]))
         row = int(np.flatnonzero(~(np.isfinite(length) & (length > 0)))[0])
         raise InputError(f"features: row {row} (from 0) has length {length.ravel()[row]}, so no direction to compare")
@@ -79,7 +81,7 @@ def classifier(text_features: np.ndarray, counts: Sequence[int] | None = None) -
     return normalise(np.stack([part.mean(axis=0) for part in np.split(x, np.cumsum(counts)[:-1])]))
 
 
-def similarity(columns: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def similarity(columns: np.ndarray) -> Similarity:
     """Columns [M, E] -> a function of rows [N, E] that gives rows @ columns.T [N, M], equal columns bit for bit equal.
 
     A matrix product is not: the last digit of a dot product depends on where in the matrix it stands, and would decide
@@ -93,7 +95,11 @@ def similarity(columns: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def probabilities(image_features: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
     """Raw image features [B, E], class weights [C, E], scale = exp(logit_scale) -> softmax over classes [B, C]."""
-    logits = scale * similarity(class_weights)(normalise(image_features))
-    logits -= logits.max(axis=1, keepdims=True)
+    return softmax(scale * similarity(class_weights)(normalise(image_features)))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over classes: [B, C] -> [B, C]."""
+    logits = logits - logits.max(axis=1, keepdims=True)
     odds = np.exp(logits)
     return odds / odds.sum(axis=1, keepdims=True)
