@@ -34,14 +34,14 @@ class Product:
     is_convolution: bool = False  # not a `dot_general`, which the rematerialisation policy "dots" would keep
 
 
-def image_tower(config: CLIP, pooled: bool) -> list[Product]:
-    """The products of one image. `pooled`: the last block of a ViT computes the class token only."""
+def image_tower(config: CLIP, pooled: bool = True) -> list[Product]:
+    """The products of one image. `pooled`: the last block of a ViT computes the class token only, as ours does."""
     image = config.image
     return _vit(image, config.embed_dim, pooled) if isinstance(image, ViT) else _resnet(image, config.embed_dim)
 
 
-def text_tower(config: CLIP, pooled: bool, length: int | None = None) -> list[Product]:
-    """The products of one text of `length` tokens (None: the whole context)."""
+def text_tower(config: CLIP, length: int | None = None, pooled: bool = True) -> list[Product]:
+    """The products of one text of `length` tokens (None: the whole context); `pooled` as above, for the end of text."""
     text = config.text
     x = text.context_length if length is None else length
     return [*_transformer(text, x, pooled), _linear("text_projection", 1, text.width, config.embed_dim)]

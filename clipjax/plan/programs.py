@@ -20,9 +20,6 @@ from clipjax.models.config import CLIP
 from clipjax.plan import counts
 from clipjax.train import optimiser, step
 
-# Whether a transformer's last block computes only the position that is read; a test compares with the programs.
-EVALUATION_POOLS, TRAINING_POOLS = False, False
-
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -53,7 +50,7 @@ def evaluation(
         full_batches=True, placement=placement,
     )  # fmt: skip
     program, arguments = encoder.image_step()
-    products = counts.image_tower(config, EVALUATION_POOLS)
+    products = counts.image_tower(config)
     flops = batch * counts.flops(products)
     moved = counts.moved(products, batch, 4, jnp.dtype(dtype).itemsize)
     return Step(program, arguments, len(devices), batch, held(arguments[0]), 0, held(arguments[1]), flops, flops, moved)
@@ -107,19 +104,19 @@ def held(tree: Any) -> int:
 
 def _update_cost(config: CLIP, options: step.Options, batch: int, chips: int, length: int) -> tuple[int, int, int]:
     """Per chip: operations, operations as XLA counts them, bytes moved by the towers' products."""
-    towers = [counts.image_tower(config, TRAINING_POOLS), counts.text_tower(config, TRAINING_POOLS, length)]
+    towers = [counts.image_tower(config), counts.text_tower(config, length)]
     flops = once = moved = 0
     for products in towers:
-        layers = {p.layer for p in products if p.layer >= 0}
-        scanned = options.scan and not any(p.is_convolution for p in products)
         parts = [(products, 1)]
-        if scanned:
-            parts = [([p for p in products if p.layer < 0], 1), ([p for p in products if p.layer >= 0], len(layers))]
+        if options.scan and not any(p.is_convolution for p in products):  # all blocks but the last are one loop
+            last = max(p.layer for p in products)
+            looped = [p for p in products if 0 <= p.layer < last]
+            parts = [([p for p in products if p not in looped], 1), (looped, last)]
         for some, trips in parts:
             each = counts.flops(some) * (2 if options.parts > 1 else 1)  # accumulation encodes twice
             each += counts.backward(some) + counts.recomputed(some, options.remat)
             flops += batch * each
-            once += batch * each // trips // options.parts
+            once += batch * each // max(trips, 1) // options.parts
         moved += 3 * counts.moved(products, batch, 4, jnp.dtype(options.dtype).itemsize)
     in_loss, turn = counts.loss(config.embed_dim, batch, chips, options.loss)
     return flops + in_loss, once + (turn or in_loss), moved

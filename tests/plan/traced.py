@@ -5,10 +5,18 @@ import math
 from jax.extend import core
 
 
-def products(jaxpr, repeat: bool = True) -> int:
-    """Two operations per multiply-add of every dot and convolution; loops as often as they run (or once)."""
+def products(jaxpr, repeat: bool = True, wanted=None) -> int:
+    """Two operations per multiply-add of every dot and convolution; loops as often as they run (or once).
+
+    What nobody reads (`wanted`: which results are) is left out, as every compiler does.
+    """
+    live = {v for v, yes in zip(jaxpr.outvars, wanted or [True] * len(jaxpr.outvars), strict=True) if yes}
     total = 0
-    for equation in jaxpr.eqns:
+    for equation in reversed(jaxpr.eqns):
+        read = [v in live for v in equation.outvars]
+        if not any(read) and not equation.effects:
+            continue
+        live |= {v for v in equation.invars if not isinstance(v, core.Literal)}
         name, parameters = equation.primitive.name, equation.params
         if name == "dot_general":
             (left, _), _ = parameters["dimension_numbers"]
@@ -18,7 +26,8 @@ def products(jaxpr, repeat: bool = True) -> int:
             total += _convolution(equation)
         else:
             trips = parameters["length"] if name == "scan" and repeat else 1
-            total += trips * sum(products(inner, repeat) for inner in _inner(parameters))
+            one_to_one = name in ("jit", "pjit", "shard_map", "remat2", "checkpoint")
+            total += trips * sum(products(x, repeat, read if one_to_one else None) for x in _inner(parameters))
     return total
 
 
