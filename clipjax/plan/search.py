@@ -73,7 +73,7 @@ def _next(done: dict[int, Compiled], low: int, high: int, available: int, per: i
     if not low:
         return grid(high / 2, per)
     ordered = sorted(done)
-    if high and (len(ordered) != 2 or refusals > 1):  # the line lacks a point, or has had its chance: halve the rest
+    if high and (len(ordered) < 2 or refusals > 1):  # the line lacks a point, or has had its chance: halve the rest
         guess = grid((low + high) / 2, per)
     elif len(ordered) < 2:  # a second point: far enough to see a slope above what is constant
         guess = grid(low * 4, per)
@@ -81,8 +81,7 @@ def _next(done: dict[int, Compiled], low: int, high: int, available: int, per: i
         a, b = ordered[-2:]
         slope = max((done[b].peak - done[a].peak) / (b - a), 1.0)
         guess = grid(b + (available - done[b].peak) / slope, per)
-    least = above(low, per)
-    if not high:  # where the line has been wrong more than once, go up faster than a size at a time
-        least = max(least, grid(low * (1 + 2.0 ** (len(ordered) - 6)), per))
+    # Where the line has been wrong more than once, go up faster than a size at a time.
+    least = max(above(low, per), grid(low * (1 + 2.0 ** (len(ordered) - 7)), per))
     guess = min(max(guess, least), grid(MOST, per))
     return min(guess, grid(high - 1, per)) if high else guess
