@@ -19,7 +19,7 @@ def finetune_config() -> ConfigDict:
     """Every key with its default: CLIP's own recipe (paper, table 18 to 20) at a fine-tuning learning rate."""
     data = configs.probe_config("finetune").data
     data.id_column = ""  # pictures that share its value are each other's positives where soft_targets is on
-    data.context = 0  # tokens a caption is cut to; 0: the model's own length
+    data.context = 0  # tokens a caption is cut to; 0: the model's own length (shorter captions cost only their own)
     return ConfigDict(
         {
             "verb": "finetune",

@@ -28,6 +28,11 @@ def source(tmp_path_factory):
     return table.from_rows("numbers", files, {"captions": captions, "kind": [f"k{i % 5}" for i in range(N)]})
 
 
+def ids(text, length=8):
+    """The text's tokens as a batch holds them: no wider than the longest caption needs."""
+    return tokenize(text, length)[0]
+
+
 def make(source, batch=8, options=None, seed=3, share=(0, 1), threads=2, **more):
     return feed.Feed(feed.pairs(source, **more), batch, SPEC, 12, options, seed, share, threads)
 
@@ -53,12 +58,12 @@ def test_every_row_once_an_epoch_in_new_order_with_its_own_caption(source):
         for file, pixels, tokens in zip(b.files, b.arrays["pixels"], b.arrays["tokens"], strict=True):
             number = int(file[:2])
             assert (pixels == (number * 10, 0, 0)).all()
-            known = {text: tokenize(text, 12)[0] for text in source.table["captions"][number]}
+            known = {text: ids(text) for text in source.table["captions"][number]}
             captions.setdefault(number, set()).update(t for t, ids in known.items() if (ids == tokens).all())
     assert all(found for found in captions.values())
     assert sum(len(found) == 2 for found in captions.values()) > 5  # both captions are drawn
     assert batches[0].arrays["pixels"].dtype == np.uint8
-    assert batches[0].arrays["tokens"].shape == (N, 12)
+    assert batches[0].arrays["tokens"].shape == (N, 8)
 
 
 def test_hosts_share_the_batch_that_one_host_would_read(source):
@@ -120,7 +125,7 @@ def test_class_names_in_templates_are_captions(tmp_path):
         for file, tokens in zip(b.files, b.arrays["tokens"], strict=True):
             texts[file[:3]].append(tokens.tobytes())
     for name, seen in texts.items():
-        assert set(seen) == {tokenize(t.format(name), 12)[0].tobytes() for t in ("a photo of a {}.", "the {}")}
+        assert set(seen) == {ids(t.format(name)).tobytes() for t in ("a photo of a {}.", "the {}")}
 
 
 def test_long_captions_are_cut_and_counted_braces_and_markers_are_text(tmp_path):
@@ -135,7 +140,7 @@ def test_long_captions_are_cut_and_counted_braces_and_markers_are_text(tmp_path)
     odd = "{0} {} <|endoftext|> {x}"
     source = table.from_rows("one", [tmp_path / "a.png"], {"captions": [(odd,)]})
     b = take(feed.Feed(feed.pairs(source, templates=("{} end",)), 1, SPEC, 40, None, 0), 1)[0]
-    assert (b.arrays["tokens"][0] == tokenize(odd + " end", 40, special_tokens="text")[0]).all()
+    assert (b.arrays["tokens"][0] == tokenize(odd + " end", 16, special_tokens="text")[0]).all()
     assert b.truncated == 0
 
 
@@ -191,3 +196,17 @@ def test_batches_that_do_not_divide_and_contexts_without_room(source):
     plain = table.from_rows("plain", [source.read(0)], {})
     with pytest.raises(InputError, match="neither captions nor labels"):
         feed.pairs(plain)
+
+
+def test_tokens_are_as_wide_as_the_longest_caption_needs_and_no_wider(source):
+    """Exact, because nothing behind the end of a text is read; one width for the run, so one compiled step."""
+    for template, want in (("{}", 8), ("one two three four five {}", 16), ("{}" + " more" * 90, 77)):
+        found = feed.pairs(source, templates=("{}", template))
+        stream = feed.Feed(found, 4, SPEC, 77, None, 0)
+        assert stream.length == want
+        for batch in take(stream, 4):
+            tokens = batch.arrays["tokens"]
+            assert tokens.shape == (4, want)
+            assert (tokens.max(1) == 49407).all()  # every text's end is inside
+    assert feed.text_length(feed.pairs(source, templates=("{}" + " more" * 90,)), 12) == 12
+    assert feed.text_length(feed.pairs(source), 5) == 5  # never wider than what captions are cut to
