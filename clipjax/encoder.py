@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from clipjax import parallel
+from clipjax import cpu, parallel
 from clipjax.errors import InputError
 from clipjax.models import clip
 from clipjax.models.config import CLIP, ViT
@@ -71,26 +72,35 @@ class Encoder:
         return self.batch_size * self.mesh.local_mesh.size
 
     def images(self, pixels: np.ndarray | jax.Array, feature: str = "proj") -> np.ndarray:
-        """pixels [B, S, S, 3] normalised -> raw features float32 [B, E], or [B, D] for "pre_proj".
+        """pixels [B, S, S, 3] -> raw features float32 [B, E], or [B, D] for "pre_proj".
 
+        Pixels are normalised floats, or uint8 as cropped: a quarter of the bytes on the way, normalised on the device.
         "pre_proj" is what the CLIP paper's linear probes read (appendix A.3): a ViT's class token after ln_post, a
         ResNet's attention pool before its output projection.
+        """
+        return self.start(pixels, feature)()
+
+    def start(self, pixels: np.ndarray | jax.Array, feature: str = "proj") -> Callable[[], np.ndarray]:
+        """As `images`, but returns once the work is on its way; the result, called, waits for it.
+
+        With one call begun ahead, decoding, the way to the device and its work go on side by side.
         """
         size = self.config.image.image_size
         pixels = np.asarray(pixels)
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3):
             raise InputError(f"pixels are {pixels.shape}; this model takes [B, {size}, {size}, 3] (model.preprocess)")
-        if pixels.dtype.kind != "f":
-            raise InputError(f"pixels are {pixels.dtype}; this model takes normalised floats (model.preprocess)")
-        program, params = self._image_program(feature), self._visual
-        return self._run(program, params, pixels.astype(np.float32, copy=False), self.width(feature))
+        if pixels.dtype != np.uint8:
+            if pixels.dtype.kind != "f":
+                raise InputError(f"pixels are {pixels.dtype}; this model takes normalised floats (model.preprocess)")
+            pixels = pixels.astype(np.float32, copy=False)
+        return self._run(self._image_program(feature), self._visual, pixels, self.width(feature))
 
     def texts(self, tokens: np.ndarray | jax.Array) -> np.ndarray:
         """tokens int [B, T] -> raw features float32 [B, E].
 
-        The batch is cut after its longest text: the mask is causal and only the end of text is read, so this is
-        exact, and prompts of 10 tokens cost a fifth of 77. On several hosts all must bring texts of one such
-        length.
+        Texts are cut behind their end: the mask is causal and only the end of text is read, so this is exact, and
+        prompts of 10 tokens cost a fifth of 77. A text that comes twice is encoded once, and more texts than one
+        batch are sorted into batches of one length. On several hosts all must bring as many texts, of one length.
         """
         context, vocabulary = self.config.text.context_length, self.config.text.vocab_size
         tokens = np.asarray(tokens)
@@ -100,10 +110,19 @@ class Encoder:
             raise InputError(f"token id {tokens.max()} is outside this model's vocabulary of {vocabulary}")
         if not tokens.size:
             return np.zeros((0, self.config.embed_dim), np.float32)
-        needed = int(tokens.argmax(1).max()) + 1
-        cut = min(tokens.shape[1], -(-needed // TEXT_LENGTHS) * TEXT_LENGTHS)
-        rows = tokens[:, :cut].astype(np.int32, copy=False)
-        return self._run(self._text_program, self._textual, rows, self.config.embed_dim)
+        tokens = tokens.astype(np.int32, copy=False)
+        lengths = np.minimum(-(-(tokens.argmax(1) + 1) // TEXT_LENGTHS) * TEXT_LENGTHS, tokens.shape[1])
+        if jax.process_count() > 1 or len(tokens) <= self.rows_per_step:
+            return self._texts(tokens[:, : lengths.max()])
+        distinct, first, place = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
+        out = np.empty((len(distinct), self.config.embed_dim), np.float32)
+        for length in np.unique(lengths):
+            same = np.flatnonzero(lengths[first] == length)
+            out[same] = self._texts(distinct[same, :length])
+        return out[place.ravel()]
+
+    def _texts(self, tokens: np.ndarray) -> np.ndarray:
+        return self._run(self._text_program, self._textual, tokens, self.config.embed_dim)()
 
     def width(self, feature: str) -> int:
         """Length of one image feature."""
@@ -121,28 +140,33 @@ class Encoder:
         (`clip.abstract`) and the mesh one of devices that are described only.
         """
         flat = self._visual_params
-        specs = self._specs(flat)
+        specs, turned = self._specs(flat), self._turned(flat)
         params = {
-            k: jax.ShapeDtypeStruct(v.shape, jnp.float32, sharding=NamedSharding(self.mesh, specs[k]))
+            k: jax.ShapeDtypeStruct(
+                v.shape[::-1] if k in turned else v.shape, jnp.float32, sharding=NamedSharding(self.mesh, specs[k])
+            )
             for k, v in flat.items()
         }
         size = self.config.image.image_size
         shape = (self.batch_size * self.mesh.size, size, size, 3)
         return self._image_program(feature), (
             params,
-            jax.ShapeDtypeStruct(shape, jnp.float32, sharding=parallel.by_rows(self.mesh)),
+            jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=parallel.by_rows(self.mesh)),
         )
 
     @functools.cache  # noqa: B019 (an encoder lives as long as its programs)
     def _image_program(self, feature: str) -> Callable:
         config, dtype = self.config, self._dtype
+        mean, std = jnp.asarray(config.mean, jnp.float32), jnp.asarray(config.std, jnp.float32)
 
         def program(params, pixels):
             taps: dict[str, jax.Array] = {}
+            if pixels.dtype == jnp.uint8:
+                pixels = (pixels.astype(jnp.float32) / 255 - mean) / std  # torchvision's operations, in its order
             out = clip.apply_image(config, params, pixels.astype(dtype), taps)
             return (out if feature == "proj" else taps["pre_proj"]).astype(jnp.float32)
 
-        return self._mapped(program, self._specs(self._visual_params))
+        return self._mapped(program, self._visual_params)
 
     @functools.cached_property
     def _text_program(self) -> Callable:
@@ -151,20 +175,45 @@ class Encoder:
         def program(params, tokens):
             return clip.apply_text(config, params, tokens, dtype).astype(jnp.float32)
 
-        return self._mapped(program, self._specs(self._textual_params))
+        return self._mapped(program, self._textual_params)
 
-    def _mapped(self, program: Callable, specs: dict[str, P]) -> Callable:
+    def _mapped(self, program: Callable, flat: dict[str, Any]) -> Callable:
         """`program` takes nested parameters; on the way they are flat, because specs are by name."""
+        turned, options = self._turned(flat), None
+        if self._on_cpu:
+            options = cpu.options(bool(turned))
+
+        def nested(flat):
+            return clip.unflatten({k: v.T if k in turned else v for k, v in flat.items()})
+
         if self._mapping == "pmap":
-            return parallel.pmapped(lambda flat, rows: program(clip.unflatten(flat), rows), self.mesh)
+            return parallel.pmapped(lambda flat, rows: program(nested(flat), rows), self.mesh, options)
+        specs = self._specs(flat)
 
         def gathered(flat, rows):
-            return program(clip.unflatten({k: parallel.whole(v, specs[k]) for k, v in flat.items()}), rows)
+            return program(nested({k: parallel.whole(v, specs[k]) for k, v in flat.items()}), rows)
 
-        return parallel.mapped(gathered, self.mesh, specs)
+        return parallel.mapped(gathered, self.mesh, specs, options)
+
+    def _turned(self, flat: dict[str, Any]) -> frozenset[str]:
+        """Parameters that lie on the devices as [out, in]: on a CPU, where a product may have few rows."""
+        if not self._on_cpu:
+            return frozenset()
+        visual = any(name.startswith("visual.") for name in flat)
+        tokens = self.config.image.tokens if visual else self.config.text.context_length
+        return cpu.turned(flat, (self.batch_size if self.full_batches else 1) * tokens)
+
+    @property
+    def _on_cpu(self) -> bool:
+        # A mesh without devices (jax.sharding.AbstractMesh) is of a machine that is not here.
+        return isinstance(self.mesh, Mesh) and self.mesh.devices.flat[0].platform == "cpu"
 
     def _specs(self, flat: dict[str, Any]) -> dict[str, P]:
-        return parallel.fsdp_specs(flat, self.mesh) if self._placement == "fsdp" else dict.fromkeys(flat, P())
+        """Where each parameter lies, in the axes it has on the devices."""
+        if self._placement == "replicated":
+            return dict.fromkeys(flat, P())
+        specs = parallel.fsdp_specs(flat, self.mesh)
+        return specs | {k: P(*(*specs[k], None, None)[1::-1]) for k in self._turned(flat)}
 
     @property
     def _visual_params(self) -> dict[str, Any]:
@@ -183,8 +232,9 @@ class Encoder:
         return self._on_devices(self._textual_params)
 
     def _on_devices(self, flat: dict[str, Any]) -> dict[str, jax.Array]:
-        specs = self._specs(flat)
+        specs, turned = self._specs(flat), self._turned(flat)
         arrays = {k: np.asarray(v).astype(np.float32, copy=False) for k, v in flat.items()}
+        arrays |= {k: arrays[k].T for k in turned}
         if self._placement == "fsdp":  # every host holds the whole file; each device is given its own share
             return {
                 k: jax.make_array_from_callback(v.shape, NamedSharding(self.mesh, specs[k]), lambda i, v=v: v[i])
@@ -192,14 +242,23 @@ class Encoder:
             }
         return {k: parallel.to_devices(v, parallel.replicated(self.mesh)) for k, v in arrays.items()}
 
-    def _run(self, program: Callable, params: Any, rows: np.ndarray, width: int) -> np.ndarray:
-        """Equal batches, the last one padded with copies of a row (an empty one with zeros)."""
+    def _run(self, program: Callable, params: Any, rows: np.ndarray, width: int) -> Callable[[], np.ndarray]:
+        """Equal batches, the last one padded with copies of a row (an empty one with zeros).
+
+        Each is sent while the one before is worked on: never more than two are on the devices.
+        """
         devices = self.mesh.local_mesh.size
         per_device = self.batch_size
         if not self.full_batches:
             per_device = min(per_device, 1 << max(-(-len(rows) // devices) - 1, 0).bit_length())
         batch = per_device * devices
         out = np.zeros((len(rows), width), np.float32)
+        under_way: deque[tuple[int, int, Any]] = deque()
+
+        def collect() -> None:
+            start, kept, features = under_way.popleft()
+            out[start : start + kept] = parallel.from_devices(features)[:kept]
+
         for start in range(0, max(len(rows), int(self.full_batches)), batch):
             part = rows[start : start + batch]
             kept = len(part)
@@ -207,5 +266,18 @@ class Encoder:
                 filler = part[-1:] if kept else np.zeros((1, *rows.shape[1:]), rows.dtype)
                 part = np.concatenate([part, np.repeat(filler, batch - kept, axis=0)])
             features = program(params, parallel.to_devices(part, parallel.by_rows(self.mesh)))
-            out[start : start + kept] = parallel.from_devices(features)[:kept]
-        return out
+            under_way.append((start, kept, features))
+            if len(under_way) > self._ahead:
+                collect()
+
+        def result() -> np.ndarray:
+            while under_way:
+                collect()
+            return out
+
+        return result
+
+    @property
+    def _ahead(self) -> int:
+        # Virtual devices of one CPU are not given two programs at once: jaxlib 0.10 can lock up.
+        return 0 if self._on_cpu and self.mesh.size > 1 else 1

@@ -60,20 +60,23 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def mapped(program: Callable, mesh: Mesh, params_specs: Any) -> Callable:
+def mapped(program: Callable, mesh: Mesh, params_specs: Any, options: dict[str, Any] | None = None) -> Callable:
     """`program(params, batch) -> rows`, run on every device with the parameters and its share of the rows.
 
-    This is what `jax.pmap` has become: `jit(shard_map(...))`, with the layout spelled out.
+    This is what `jax.pmap` has become: `jit(shard_map(...))`, with the layout spelled out. `options` are the
+    compiler's.
     """
-    return jax.jit(jax.shard_map(program, mesh=mesh, in_specs=(params_specs, P("data")), out_specs=P("data")))
+    run = jax.shard_map(program, mesh=mesh, in_specs=(params_specs, P("data")), out_specs=P("data"))
+    return jax.jit(run, compiler_options=options)
 
 
-def pmapped(program: Callable, mesh: Mesh) -> Callable:
+def pmapped(program: Callable, mesh: Mesh, options: dict[str, Any] | None = None) -> Callable:
     """The same per-device program under `jax.pmap` itself, behind the same signature; one host only."""
     if jax.process_count() > 1:
         raise InputError("the pmap adapter serves one host; use the default mapping on several")
     devices = list(mesh.devices.flat)
-    run = jax.pmap(program, axis_name="data", in_axes=(None, 0), devices=devices)
+    over_devices = jax.pmap(program, axis_name="data", in_axes=(None, 0), devices=devices)
+    run = jax.jit(lambda params, rows: over_devices(params, rows), compiler_options=options)  # pmap itself takes none
 
     def call(params: Any, batch: jax.Array) -> np.ndarray:
         split = np.asarray(batch).reshape(len(devices), -1, *batch.shape[1:])

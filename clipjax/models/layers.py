@@ -10,7 +10,7 @@ BatchNorm and softmax work in float32 whatever that is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from flax import nnx
 from clipjax.errors import InputError
 
 Taps = dict[str, jax.Array] | None  # filled with named intermediate results where a caller asks for them
+Position = int | jax.Array  # of the row that is read: the same in every picture, or one each [B]
 
 
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float) -> nnx.Param:
@@ -86,16 +87,28 @@ class Attention(nnx.Module):
         q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)  # each [B, X, H, K]
         return self.out_proj(attend(q, k, v, mask).reshape(b, n, d))
 
+    def at(self, x: jax.Array, position: Position, mask: jax.Array | None) -> jax.Array:
+        """One row of the above: keys and values of all positions, the query of `position` only -> [B, D]."""
+        b, n, d = x.shape
+        w, bias = self.in_proj_weight[...], self.in_proj_bias[...]
+        q = linear(pick(x, position), w[:, :d], bias[:d])
+        kv = linear(x, w[:, d:], bias[d:])
+        k, v = jnp.moveaxis(kv.reshape(b, n, 2, self.heads, d // self.heads), 2, 0)  # each [B, X, H, K]
+        allowed = None if mask is None else mask[position][..., None, :]  # [B, 1, X]
+        return self.out_proj(attend(q.reshape(b, 1, self.heads, -1), k, v, allowed).reshape(b, d))
+
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Softmax attention. q [B, Q, H, K], k and v [B, X, H, K], mask [Q, X] True where allowed -> [B, Q, H, K].
+    """Softmax attention. q [B, Q, H, K], k and v [B, X, H, K], mask True where allowed -> [B, Q, H, K].
+
+    The mask is [Q, X], or [B, Q, X] where rows differ.
 
     An einsum rather than `jax.nn.dot_product_attention`: that one is slower on CPU and fails there in
     float16 under jit.
     """
     scores = jnp.einsum("BQHK,BXHK->BHQX", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
     if mask is not None:
-        scores = jnp.where(mask[None, None], scores, -jnp.inf)
+        scores = jnp.where(mask[..., None, :, :], scores, -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     return jnp.einsum("BHQX,BXHK->BQHK", weights, v)
 
@@ -126,29 +139,52 @@ class Block(nnx.Module):
         x = x + self.attn(self.ln_1(x), mask)
         return x + self.mlp(self.ln_2(x))
 
+    def at(self, x: jax.Array, position: Position, mask: jax.Array | None) -> jax.Array:
+        """One row of the above, [B, D] at `position`: a sixth of the work where only that row is read."""
+        y = pick(x, position) + self.attn.at(self.ln_1(x), position, mask)
+        return y + self.mlp(self.ln_2(y))
+
 
 class Transformer(nnx.Module):
-    """The stack of blocks, unrolled: names match the file and every layer can be tapped."""
+    """The stack of blocks, unrolled: names match the file and every layer can be tapped.
+
+    x [B, X, D] -> [B, D] at `position`, all that either tower reads: of the last block only that row is computed.
+    """
 
     def __init__(self, width: int, heads: int, mlp: int, activation: str, eps: float, layers: int, *, rngs: nnx.Rngs):
         self.resblocks = nnx.List([Block(width, heads, mlp, activation, eps, layers, rngs=rngs) for _ in range(layers)])
 
     def __call__(
-        self, x: jax.Array, mask: jax.Array | None, taps: Taps, remat: str = "none", scan: bool = False
-    ) -> jax.Array:
+        self, x: jax.Array, position: Position, mask: jax.Array | None, taps: Taps, remat: str = "none",
+        scan: bool = False,
+    ) -> jax.Array:  # fmt: skip
+        *most, last = self.resblocks
         if scan:
-            return self._scanned(x, mask, remat)
-        for i, block in enumerate(self.resblocks):
-            x = tap(taps, f"transformer.resblocks.{i}", rematerialised(block, remat)(x, mask))
-        return x
+            x = _scanned(most, x, mask, remat)
+        else:
+            for i, block in enumerate(most):
+                x = tap(taps, f"transformer.resblocks.{i}", rematerialised(block, remat)(x, mask))
+        if taps is not None:
+            taps[f"transformer.resblocks.{len(most)}"] = last(x, mask)
+        return rematerialised(lambda x: last.at(x, position, mask), remat)(x)
 
-    def _scanned(self, x: jax.Array, mask: jax.Array | None, remat: str) -> jax.Array:
-        """The same values from one compiled block: compiling stays short however deep the tower. No taps."""
-        block = nnx.split(self.resblocks[0])[0]
-        layers = [nnx.to_pure_dict(nnx.state(layer)) for layer in self.resblocks]
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-        one = rematerialised(lambda x, params: nnx.merge(block, params)(x, mask), remat)
-        return jax.lax.scan(lambda x, params: (one(x, params), None), x, stacked)[0]
+
+def _scanned(blocks: Sequence[Block], x: jax.Array, mask: jax.Array | None, remat: str) -> jax.Array:
+    """The same values from one compiled block: compiling stays short however deep the tower. No taps."""
+    if not blocks:
+        return x
+    block = nnx.split(blocks[0])[0]
+    layers = [nnx.to_pure_dict(nnx.state(layer)) for layer in blocks]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    one = rematerialised(lambda x, params: nnx.merge(block, params)(x, mask), remat)
+    return jax.lax.scan(lambda x, params: (one(x, params), None), x, stacked)[0]
+
+
+def pick(x: jax.Array, position: Position) -> jax.Array:
+    """The row at `position` of each of x [B, X, D] -> [B, D]."""
+    if isinstance(position, int):
+        return x[:, position]
+    return jnp.take_along_axis(x, position[:, None, None], axis=1)[:, 0]
 
 
 REMAT = {

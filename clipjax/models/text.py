@@ -37,10 +37,10 @@ class TextTransformer(nnx.Module):
     def __call__(
         self, tokens: jax.Array, dtype: jnp.dtype, taps: Taps = None, remat: str = "none", scan: bool = False
     ) -> jax.Array:
-        b, t = tokens.shape
+        t = tokens.shape[1]
         x = self.token_embedding(tokens).astype(dtype) + self.positional_embedding[...][:t].astype(dtype)
         mask = jnp.tril(jnp.ones((t, t), bool))
-        x = self.transformer(tap(taps, "embedding", x), mask, taps, remat, scan)
+        end = tokens.argmax(-1)  # the highest id is the end of text; the first one counts
+        x = self.transformer(tap(taps, "embedding", x), end, mask, taps, remat, scan)
         x = tap(taps, "ln_final", self.ln_final(x))
-        end = x[jnp.arange(b), tokens.argmax(-1)]  # end of text is the highest id; the first one counts
-        return jnp.matmul(end, self.text_projection[...].astype(x.dtype))
+        return jnp.matmul(x, self.text_projection[...].astype(x.dtype))

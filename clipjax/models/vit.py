@@ -43,7 +43,7 @@ class VisionTransformer(nnx.Module):
         cls = jnp.broadcast_to(self.class_embedding[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         x = jnp.concatenate([cls, x], axis=1) + self.positional_embedding[...].astype(x.dtype)
         x = tap(taps, "ln_pre", self.ln_pre(x))
-        x = self.transformer(x, None, taps, remat, scan)
-        x = tap(taps, "ln_post", self.ln_post(x[:, 0]))
+        x = self.transformer(x, 0, None, taps, remat, scan)  # the class token is all that is read
+        x = tap(taps, "ln_post", self.ln_post(x))
         tap(taps, "pre_proj", x)  # what a linear probe reads (CLIP paper, A.3)
         return jnp.matmul(x, self.proj[...].astype(x.dtype))

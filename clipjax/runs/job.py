@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import PIL
 
 from clipjax import download, parallel
 from clipjax.cache import FeatureCache, Skipped, cached_array, key_of
-from clipjax.data.pipeline import batches
+from clipjax.data.pipeline import Batch, batches
 from clipjax.data.source import Source
 from clipjax.encoder import TEXT_LENGTHS, Encoder
 from clipjax.errors import InputError
@@ -66,7 +66,8 @@ class Job:
         """Features of every readable picture of `source`; only rows that no one has are encoded.
 
         A row's work is shared by hosts as rows[process::count]; each appends to its own log after every batch, so a
-        kill loses one batch. All hosts make the same number of steps, whatever they find.
+        kill loses the batch that is worked on and the one on its way. All hosts make the same number of steps,
+        whatever they find.
         """
         key = self._key(source, feature)
         width = self.encoder.width(feature)
@@ -114,17 +115,13 @@ class Job:
         values: list[np.ndarray] = [np.zeros((0, self.encoder.width(feature)), np.float32)]
         skipped: Skipped = []
         image_size = self.model.config.image.image_size
-        feed = batches(source, mine, self.model.preprocessing, size)
+        feed = batches(source, mine, self.model.preprocessing, size, dtype=np.uint8)
         speaks = self.out.writes
         with Progress(
             "encode", len(source), "images", log=self.out.log, start=start, quiet=None if speaks else True
         ) as bar:
-            for _ in range(steps):
-                batch = next(feed, None)
-                pixels = np.zeros((0, image_size, image_size, 3), np.float32) if batch is None else batch.pixels
-                out = self.encoder.images(pixels, feature)
-                if batch is None:
-                    continue
+
+            def keep(batch: Batch, out: np.ndarray) -> None:
                 if not np.isfinite(out).all():
                     bad = batch.rows[~np.isfinite(out).all(1)][0]
                     raise InputError(
@@ -134,11 +131,22 @@ class Job:
                 lost = [(int(row), str(file), reason) for row, file, reason in batch.skipped]
                 rows.append(batch.rows)
                 values.append(out)
-                skipped += lost
+                skipped.extend(lost)
                 # Logged first: after a kill between the two, the log still counts every picture the tower saw.
                 bar.update(len(batch.rows) + len(lost), encoded=len(batch.rows), skipped=len(lost))
                 cache.append(batch.rows, out, lost)
                 self._check_skipped(source, skipped)
+
+            before: tuple[Batch, Callable[[], np.ndarray]] | None = None
+            for _ in range(steps):
+                batch = next(feed, None)
+                pixels = np.zeros((0, image_size, image_size, 3), np.uint8) if batch is None else batch.pixels
+                finish = self.encoder.start(pixels, feature)
+                if before is not None:
+                    keep(before[0], before[1]())
+                before = None if batch is None else (batch, finish)
+            if before is not None:
+                keep(before[0], before[1]())
         return np.concatenate(rows), np.concatenate(values), skipped
 
     def _check_skipped(self, source: Source, skipped: Skipped) -> None:

@@ -37,7 +37,7 @@ def test_every_layer_and_the_features_equal_the_peers(case):
     model, golden = case
     pixels, tokens = golden.pop("pixels"), golden.pop("tokens")
     assert json.loads(str(golden.pop("versions")))["torch"]
-    figures = compare(ours(model, pixels, tokens), golden)
+    figures = compare(ours(model, pixels, tokens), golden, tokens)
     assert figures["layers"] >= 8
     assert figures["layer_error"] <= LAYER_BAR, figures
     assert figures["image_cosine"] >= COSINE_BAR, figures

@@ -27,7 +27,7 @@ LAYER_BAR, COSINE_BAR = 1e-5, 1 - 1e-6  # the project's bars: float32, other ord
 
 
 def check(name, container, model, want, pixels, tokens):
-    figures = compare(ours(model, pixels, tokens), want)
+    figures = compare(ours(model, pixels, tokens), want, tokens)
     print(
         f"| {name} | {container} | {figures['image_error']:.1e} | {figures['image_cosine']:.8f} | "
         f"{figures['text_error']:.1e} | {figures['text_cosine']:.8f} | {figures['layer_error']:.1e} "

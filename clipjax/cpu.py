@@ -1,0 +1,49 @@
+"""What XLA is told on a CPU, where its choices cost a fifth of the speed; measured in benchmarks/RESULTS.md.
+
+XLA:CPU has two libraries for matrix products. YNN, its default, is the faster one for few rows, where reading the
+weights is what takes the time, and it likes them as [out, in] then; Eigen is faster for many rows, and for
+convolutions, which YNN runs at half of Eigen's speed where they have few channels. Both compute in float32.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+
+EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
+MANY_ROWS = 1024  # of one matrix product: where Eigen overtakes YNN (ViT-B/32 between 8 and 32 pictures)
+# The weights of a block that all its rows are multiplied with.
+MATRICES = re.compile(r"resblocks\.(\d+)\.(attn\.in_proj_weight|attn\.out_proj\.weight|mlp\.c_(fc|proj)\.weight)$")
+
+
+def options(turned: bool) -> dict[str, Any]:
+    """Compiler options of a tower: YNN where its matrices are turned for few rows, else Eigen."""
+    return dict(EIGEN) if _known() and not turned else {}
+
+
+def turned(names: Iterable[str], rows: int) -> frozenset[str]:
+    """The parameters that are better kept as [out, in] for products of so few rows.
+
+    Not those of the last block: its products have one row a picture, for which XLA would turn them back.
+    """
+    if rows >= MANY_ROWS or not _known():
+        return frozenset()
+    found = {name: (name[: match.start()], int(match[1])) for name in names if (match := MATRICES.search(name))}
+    last: dict[str, int] = {}
+    for tower, block in found.values():
+        last[tower] = max(block, last.get(tower, 0))
+    return frozenset(name for name, (tower, block) in found.items() if block < last[tower])
+
+
+@functools.cache
+def _known() -> bool:
+    """Whether this jaxlib has the option: it is experimental, and an unknown one is an error."""
+    try:
+        jax.jit(lambda: 0, compiler_options=EIGEN).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
