@@ -48,14 +48,16 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
         folder = Path(args.work or temporary)
         archive = released_files.make(folder, args.model, "torchscript")["torchscript"]
         peaks: dict[str, list[int]] = {}
+        processor: dict[str, list[float]] = {}
         inside: dict[str, list[float]] = {}
 
         def process(name: str, code: str, *more: str) -> Callable[[], None]:
             def call() -> None:
                 target = folder / "converted"
                 target.unlink(missing_ok=True)
-                seconds, peak = _run([sys.executable, "-c", code, str(archive), str(target), *more])
+                seconds, peak, cpu = _run([sys.executable, "-c", code, str(archive), str(target), *more])
                 inside.setdefault(name, []).append(seconds)
+                processor.setdefault(name, []).append(cpu)
                 peaks.setdefault(name, []).append(peak)
                 target.unlink()
 
@@ -68,6 +70,7 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
             "file bytes": archive.stat().st_size,
             "peak bytes": {name: max(found) for name, found in peaks.items()},
             "peak / file": {name: max(found) / archive.stat().st_size for name, found in peaks.items()},
+            "processor seconds": {k: v[1:] for k, v in processor.items()},
             "seconds inside, imports of torch or of the command excluded": {k: v[1:] for k, v in inside.items()},
         }
         yield Row(
@@ -76,8 +79,8 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
         print("peak memory / file: " + ", ".join(f"{k} {v:.2f}" for k, v in extra["peak / file"].items()))
 
 
-def _run(command: list[str]) -> tuple[float, int]:
-    """What the process printed last (seconds inside it), and its peak resident bytes."""
+def _run(command: list[str]) -> tuple[float, int, float]:
+    """What the process printed last (seconds inside it), its peak resident bytes, its processor seconds."""
     read, write = os.pipe()
     pid = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)])
     os.close(write)
@@ -86,7 +89,7 @@ def _run(command: list[str]) -> tuple[float, int]:
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command[:2])} failed: {lines}")
-    return float(lines[-1]), usage.ru_maxrss * 1024
+    return float(lines[-1]), usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

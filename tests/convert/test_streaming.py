@@ -20,7 +20,10 @@ def every_dtype():
     rng = np.random.default_rng(0)
     dtypes = {k: v for k, v in weights.DTYPES.items() if v != ml_dtypes.bfloat16}  # its library cannot write that one
     flat = {f"{name} {shape}": (50 * rng.normal(size=shape)).astype(dtype)
-            for name, dtype in dtypes.items() for shape in ((), (3,), (130, 70), (3, 3, 65, 66), (0, 4))}  # fmt: skip
+            for name, dtype in dtypes.items()
+            for shape in ((), (3,), (130, 70), (3, 3, 65, 66), (0, 4), (700, 900))}  # fmt: skip
+    flat |= {f"{name} many chunks": np.ascontiguousarray(flat[f"{name} (700, 900)"].T).T for name in dtypes}
+    flat |= {f"{name} convolution": flat[f"{name} (3, 3, 65, 66)"].transpose(3, 2, 0, 1) for name in dtypes}
     flat |= {f"{name} turned": np.ascontiguousarray(flat[f"{name} (130, 70)"].T).T for name in dtypes}
     return flat | {"ünïcödé": np.arange(3.0), "big endian": np.arange(5, dtype=">f4")}
 
@@ -69,9 +72,9 @@ def test_a_tensor_that_cannot_be_written_leaves_the_old_file_and_no_other(tmp_pa
         written.append(array)
         if len(written) == 5:
             raise OSError(28, "No space left on device")
-        return np.ascontiguousarray(array)
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
-    monkeypatch.setattr(weights, "_contiguous", fails)
+    monkeypatch.setattr(weights, "_chunks", fails)
     with pytest.raises(InputError, match=r"m\.safetensors: cannot be written \(No space left"):
         weights.save_tensors(path, flat, {})
     assert path.read_text() == "precious"
