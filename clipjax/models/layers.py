@@ -10,7 +10,9 @@ BatchNorm and softmax work in float32 whatever that is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +55,27 @@ class Linear(nnx.Module):
 
 def linear(x: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:
     """x [..., in] @ weight [in, out] + bias [out], in x's dtype."""
-    return jnp.matmul(x, weight.astype(x.dtype)) + bias.astype(x.dtype)
+    rows = x.reshape(-1, x.shape[-1]) if _FLAT.get() else x
+    y = jnp.matmul(rows, weight.astype(x.dtype)) + bias.astype(x.dtype)
+    return y.reshape(*x.shape[:-1], -1)
+
+
+_FLAT = contextvars.ContextVar("flat", default=False)
+
+
+@contextlib.contextmanager
+def flat_rows(flat: bool) -> Iterator[None]:
+    """While a tower is traced inside: whether products see [B * X, D] in place of [B, X, D].
+
+    Equal in value. A CPU's backward pass wants it: with two axes to sum over, XLA:CPU copies every cotangent into
+    another order first, a third of the whole step. A TPU does not: flat rows do not fit its tiles, and evaluation
+    moves 1.7 times the bytes (ViT-B/32 on v5e, compiled).
+    """
+    token = _FLAT.set(flat)
+    try:
+        yield
+    finally:
+        _FLAT.reset(token)
 
 
 class LayerNorm(nnx.Module):

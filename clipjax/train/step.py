@@ -20,7 +20,7 @@ from clipjax import parallel
 from clipjax.errors import InputError
 from clipjax.models import clip
 from clipjax.models.config import CLIP
-from clipjax.models.layers import REMAT
+from clipjax.models.layers import REMAT, flat_rows
 from clipjax.train import accumulate, losses, optimiser
 
 LOSSES = ("softmax", "ring_softmax", "sigmoid", "ring_sigmoid")
@@ -93,11 +93,11 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
     rate = optimiser.schedule(recipe)
     layout = shardings(state, mesh)
     rows = NamedSharding(mesh, P(mesh.axis_names))
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        compute = accumulate.value_and_grad(
-            _encoder(config, options, state["fixed"]), _loss(options, state["fixed"], mesh), options.parts, mesh.size
-        )
+        encode, loss_of = _encoder(config, options, state["fixed"], on_cpu), _loss(options, state["fixed"], mesh)
+        compute = accumulate.value_and_grad(encode, loss_of, options.parts, mesh.size)
         loss, gradient = compute(state["params"], batch)
         updates, moments = optimizer.update(gradient, state["optimizer"], state["params"])
         params = cast(dict[str, jax.Array], optax.apply_updates(state["params"], updates))
@@ -118,7 +118,7 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
     return jax.jit(step, donate_argnums=0, in_shardings=(layout, rows), out_shardings=(layout, replicated))
 
 
-def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array]) -> Callable:
+def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array], on_cpu: bool) -> Callable:
     dtype = jnp.dtype(options.dtype)
     mean, std = jnp.asarray(config.mean, jnp.float32), jnp.asarray(config.std, jnp.float32)
 
@@ -126,8 +126,9 @@ def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array]) -> Cal
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
-        image = clip.apply_image(config, params, pixels, remat=options.remat, scan=options.scan)
-        text = clip.apply_text(config, params, batch["tokens"], dtype, remat=options.remat, scan=options.scan)
+        with flat_rows(on_cpu):
+            image = clip.apply_image(config, params, pixels, remat=options.remat, scan=options.scan)
+            text = clip.apply_text(config, params, batch["tokens"], dtype, remat=options.remat, scan=options.scan)
         return clip.normalise(image), clip.normalise(text)
 
     return encode
