@@ -68,16 +68,12 @@ def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any,
     from clipjax.plan import compile as compiling
     from clipjax.plan import programs
 
-    make = compiling.stand_ins if topology.chip.kind == "gpu" else None
-    devices = make(topology.size) if make else compiling.tpu_devices(topology)
+    gpu = topology.chip.kind == "gpu"
+    chips = topology.size if gpu else compiling.tpu_devices(topology)
     if not args.train:
-        return lambda size: programs.evaluation(
-            config, devices, size, dtype=args.precision, placement=args.placement
-        ), 1
+        return lambda size: programs.evaluation(config, chips, size, dtype=args.precision, placement=args.placement), 1
     options = programs.options(args.loss, args.precision, args.remat, args.parts, args.scan)
-    return lambda size: programs.training(
-        config, devices, size, options, fsdp=args.fsdp, length=args.context
-    ), args.parts
+    return lambda size: programs.training(config, chips, size, options, fsdp=args.fsdp, length=args.context), args.parts
 
 
 def _config(model: str) -> tuple[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -98,17 +97,6 @@ def lower_for_cuda(step: Step) -> str:
     from jax import export
 
     return export.export(step.program, platforms=["cuda"])(*step.arguments).mlir_module()
-
-
-def stand_ins(count: int) -> list[Any]:
-    """As many CPU devices as a topology has GPUs, to lay arguments out on; before JAX has started any."""
-    with contextlib.suppress(RuntimeError):  # JAX has started: what it has decides
-        if jax.config.jax_num_cpu_devices < count:  # pyrefly: ignore[missing-attribute]
-            jax.config.update("jax_num_cpu_devices", count)
-    devices = jax.devices("cpu")
-    if len(devices) < count:
-        raise InputError(f"{count} GPUs need as many virtual CPU devices; start with JAX_NUM_CPU_DEVICES={count}")
-    return devices[:count]
 
 
 def _line(error: Exception) -> str:

@@ -125,7 +125,8 @@ def _conv(name: str, size: int, stride: int, kernel: int, d_in: int, d_out: int,
     along, out = _taps(size, stride, kernel), size // stride
     weights = kernel * kernel * d_in * d_out
     touched = size * size * d_in + out * out * d_out
-    return Product(name, 2 * along * along * d_in * d_out, weights, touched, kind, layer, is_convolution=True)
+    flops = 2 * along * along * d_in * d_out
+    return Product(name, flops, weights, touched, kind, layer, is_convolution=kernel > 1)  # 1x1: matrix products
 
 
 def _taps(size: int, stride: int, kernel: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from clipjax import parallel
@@ -19,6 +19,10 @@ from clipjax.models import clip
 from clipjax.models.config import CLIP
 from clipjax.plan import counts
 from clipjax.train import optimiser, step
+
+# Devices to compile for, or only how many: enough to lower.
+Chips = Sequence[Any] | int
+AnyMesh = Any  # jax.sharding.Mesh, or AbstractMesh where there are no devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,45 +46,46 @@ class Step:
 
 
 def evaluation(
-    config: CLIP, devices: Sequence[Any], batch: int, *, dtype: str = "bfloat16", placement: str = "replicated"
+    config: CLIP, chips: Chips, batch: int, *, dtype: str = "bfloat16", placement: str = "replicated"
 ) -> Step:
-    """The image tower as `Encoder` runs it, `batch` images on each of `devices`."""
+    """The image tower as `Encoder` runs it, `batch` images on each of `chips`."""
+    mesh: AnyMesh = parallel.data_mesh(chips) if isinstance(chips, Sequence) else _abstract((chips,), ("data",))
     encoder = Encoder(
-        config, clip.abstract(config), dtype=dtype, batch_size=batch, mesh=parallel.data_mesh(devices),
+        config, clip.abstract(config), dtype=dtype, batch_size=batch, mesh=mesh,
         full_batches=True, placement=placement,
     )  # fmt: skip
     program, arguments = encoder.image_step()
     products = counts.image_tower(config)
     flops = batch * counts.flops(products)
     moved = counts.moved(products, batch, 4, jnp.dtype(dtype).itemsize)
-    return Step(program, arguments, len(devices), batch, held(arguments[0]), 0, held(arguments[1]), flops, flops, moved)
+    return Step(program, arguments, mesh.size, batch, held(arguments[0]), 0, held(arguments[1]), flops, flops, moved)
 
 
 def training(
-    config: CLIP, devices: Sequence[Any], batch: int, given: step.Options, *, fsdp: int = 1,
+    config: CLIP, chips: Chips, batch: int, given: step.Options, *, fsdp: int = 1,
     length: int | None = None,
 ) -> Step:  # fmt: skip
-    """The update as `clipjax finetune` runs it, `batch` pairs on each of `devices`, captions of `length` tokens."""
-    mesh = parallel.training_mesh(fsdp, devices)
+    """The update as `clipjax finetune` runs it, `batch` pairs on each of `chips`, captions of `length` tokens."""
+    mesh = _training_mesh(chips, fsdp)
     length = config.text.context_length if length is None else length
     if batch % given.parts:
         raise InputError(f"a batch of {batch} a chip does not divide into {given.parts} parts")
     recipe = optimiser.Options(steps=1000, learning_rate=1e-5)
     state = abstract_state(config, given, recipe, mesh)
     rows = NamedSharding(mesh, P(mesh.axis_names))
-    total, side = batch * len(devices), config.image.image_size
+    total, side = batch * mesh.size, config.image.image_size
     examples = {
         "pixels": jax.ShapeDtypeStruct((total, side, side, 3), jnp.uint8, sharding=rows),
         "tokens": jax.ShapeDtypeStruct((total, length), jnp.int32, sharding=rows),
         "ids": jax.ShapeDtypeStruct((total,), jnp.int32, sharding=rows),
     }
     weights = {"params": state["params"], "fixed": state["fixed"]}
-    flops, once, moved = _update_cost(config, given, batch, len(devices), length)
+    flops, once, moved = _update_cost(config, given, batch, mesh.size, length)
     # The optimiser reads and writes parameters and moments, and reads the gradients.
     moved += 2 * held(state) + held(state["params"])
     parameters = held(weights)
     return Step(
-        step.make(config, given, recipe, state, mesh), (state, examples), len(devices), batch, parameters,
+        step.make(config, given, recipe, state, mesh), (state, examples), mesh.size, batch, parameters,
         held(state) - parameters, held(examples), flops, once, moved,
     )  # fmt: skip
 
@@ -90,11 +95,23 @@ def options(loss: str, dtype: str, remat: str, parts: int, scan: bool) -> step.O
     return step.Options(loss=loss, dtype=dtype, remat=remat, parts=parts, scan=scan)
 
 
-def abstract_state(config: CLIP, options: step.Options, recipe: optimiser.Options, mesh: jax.sharding.Mesh) -> Any:
+def abstract_state(config: CLIP, options: step.Options, recipe: optimiser.Options, mesh: AnyMesh) -> Any:
     """The training state's shapes and layouts on a mesh."""
     state = jax.eval_shape(lambda params: step.start(params, options, recipe, mesh), clip.abstract(config))
     layout = step.shardings(state, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, layout)
+
+
+def _abstract(shape: tuple[int, ...], names: tuple[str, ...]) -> AbstractMesh:
+    return AbstractMesh(shape, names, (AxisType.Auto,) * len(shape))
+
+
+def _training_mesh(chips: Chips, fsdp: int) -> AnyMesh:
+    if isinstance(chips, Sequence):
+        return parallel.training_mesh(fsdp, chips)
+    if fsdp < 1 or chips % fsdp:
+        raise InputError(f"fsdp={fsdp} does not divide {chips} devices")
+    return _abstract((chips // fsdp, fsdp), ("data", "fsdp"))
 
 
 def held(tree: Any) -> int:

@@ -83,7 +83,7 @@ def compute(cell: Cell) -> dict:
     config = catalog.get(cell.model).config
     head = {"model": cell.model, "step": f"{cell.kind} step"}
     if cell.kind == "gpu":
-        step = programs.evaluation(config, compiling.stand_ins(topology.size), BATCH)
+        step = programs.evaluation(config, topology.size, BATCH)
         return head | {"step": "evaluation step"} | report.estimate(topology, step, "bfloat16")
     devices = compiling.tpu_devices(topology)
     if cell.kind == "evaluation":

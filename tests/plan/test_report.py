@@ -118,7 +118,7 @@ def test_a_step_that_is_compiled_here(monkeypatch):
     record = report.plan(chips.topology("v5e:2x2"), build, 8, "bfloat16", searched=False)
     flat = 4 * sum(x.size for x in build(8).arguments[0].values())
     assert record["parameter_bytes"] == flat
-    assert record["input_bytes"] == 8 * 32 * 32 * 3 * 4
+    assert record["input_bytes"] == 8 * 32 * 32 * 3 * build(8).arguments[1].dtype.itemsize
     assert record["argument_bytes"] == flat + record["input_bytes"]
     assert record["peak_bytes"] >= record["argument_bytes"] + record["activation_bytes"]
     assert record["collectives"] == []
@@ -182,7 +182,6 @@ def run(capsys, *arguments):
         (["--model=RN50", "--topology=h100:4", "--train", "--fsdp=3"], "fsdp=3 does not divide 4 devices"),
         (["--model=RN50", "--topology=h100:4", "--train", "--parts=5"], "64 a chip does not divide into 5 parts"),
         (["--model=RN50", "--topology=h100:4", "--train", "--context=99"], "RN50 reads 1 to 77 tokens"),
-        (["--model=RN50", "--topology=h100:99"], "start with JAX_NUM_CPU_DEVICES=99"),
     ],
 )
 def test_a_wrong_word_gets_one_line(capsys, arguments, line):
@@ -230,11 +229,11 @@ def test_every_released_model_lowers_for_cuda(name, loss):
 
 
 def lowers(config, loss):
-    devices = jax.devices()[:4]
+    """For four GPUs, which need no stand-ins: a mesh without devices is enough to lower."""
     if loss is None:
-        step = programs.evaluation(config, devices, 2)
+        step = programs.evaluation(config, 4, 2)
     else:
-        step = programs.training(config, devices, 2, programs.options(loss, "bfloat16", "none", 1, False), fsdp=2)
+        step = programs.training(config, 4, 2, programs.options(loss, "bfloat16", "none", 1, False), fsdp=2)
     text = compile.lower_for_cuda(step)
     assert "stablehlo.dot_general" in text
     assert ("collective_permute" in text) == bool(loss and "ring" in loss)
