@@ -133,6 +133,8 @@ def test_another_image_size_is_refused_before_anything_is_read(photos, tmp_path)
     assert "prepared already" in refusal(prepared.write, ready, 16, tmp_path / "again", write_atomically)
     # other statistics are applied later, on the device: the same crops serve
     pipeline.batches(ready, [0], image.Preprocess(16, (0.5,) * 3, (0.5,) * 3), 4)
+    # a part of it is as prepared as the whole
+    assert "16 pixels" in refusal(pipeline.batches, ready.select([3]), [0], other, 4)
 
 
 def test_what_lies_in_the_folder_is_not_overwritten(photos, tmp_path):
