@@ -93,7 +93,8 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
     rate = optimiser.schedule(recipe)
     layout = shardings(state, mesh)
     rows = NamedSharding(mesh, P(mesh.axis_names))
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    # A mesh without devices (jax.sharding.AbstractMesh) is of a machine that is not here.
+    on_cpu = isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu"
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         encode, loss_of = _encoder(config, options, state["fixed"], on_cpu), _loss(options, state["fixed"], mesh)
