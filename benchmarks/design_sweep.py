@@ -8,15 +8,18 @@ vectors (a template of its own per design), where 338 GFLOP have to be done what
 
 from __future__ import annotations
 
-import os
-import statistics
-import time
+import argparse
+from collections.abc import Iterator
 
-import numpy as np
+import side_by_side
 
-from clipjax.analysis import sweep
+side_by_side.threads()
 
-N, E, C, S, ROUNDS = 10_000, 768, 22, 1_000, 5
+import numpy as np  # noqa: E402
+
+from clipjax.analysis import sweep  # noqa: E402
+
+N, E, C, S = 10_000, 768, 22, 1_000
 
 
 def naive(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -29,26 +32,20 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def main() -> None:
+def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
+    """Both cases, with equal counts."""
     rng = np.random.default_rng(0)
     images, table = unit(rng, N, E), unit(rng, S + C - 1, E)
     shared = np.stack([np.concatenate([table[: C - 1], table[[C - 1 + s]]]) for s in range(S)])
-    print(f"{S} designs of {C} classes, {N} x {E} features, {os.cpu_count()} processors, numpy {np.__version__}")
     for name, weights in (("shared", shared), ("distinct", unit(rng, S, C, E))):
-        times: dict[str, list[float]] = {"sweep": [], "naive": []}
-        for _ in range(ROUNDS):
-            for kind, call in (("sweep", sweep), ("naive", naive)):
-                start = time.perf_counter()
-                found = call(images, weights)
-                times[kind].append(time.perf_counter() - start)
-                assert found.sum() == S * N
-        ratios = [b / a for a, b in zip(times["sweep"], times["naive"], strict=True)]
-        mine, theirs = (statistics.median(times[k]) for k in ("sweep", "naive"))
-        print(
-            f"{name:9} sweep {mine:.2f} s, one by one {theirs:.2f} s: {statistics.median(ratios):.1f} times as fast "
-            f"({min(ratios):.1f} to {max(ratios):.1f} over {ROUNDS} rounds)"
-        )
+        moved = np.abs(sweep(images, weights) - naive(images, weights)).sum()
+        calls = {
+            side_by_side.OURS: lambda weights=weights: sweep(images, weights),
+            "numpy, one by one": lambda weights=weights: naive(images, weights),
+        }
+        seconds = side_by_side.interleave(calls, args.rounds, warm=False)
+        yield side_by_side.Row("design sweep", f"classes {name}", seconds, S, "design", extra={"argmax moved": moved})
 
 
 if __name__ == "__main__":
-    main()
+    side_by_side.main(__doc__, measure)

@@ -1,0 +1,123 @@
+"""Image towers of the nine models, batches of 1, 8 and 32, beside every peer that has them; and a roofline of each.
+
+    python benchmarks/towers.py [--models=ViT-B/32,RN50] [--batches=1,8,32] [--budget=60]
+
+Random weights, float32 on all sides, normalised pixels in, features out: ours through `Encoder.images` (to the
+device, the program, and back), theirs through `encode_image` in inference mode. `extra` has each side's GFLOP/s by
+the count of clipjax/plan/counts.py (open_clip and clip-anytorch compute the last block for all positions, and are
+credited only with what is needed), and what a 2048 x 2048 product reaches in the same process: the ceiling.
+
+The largest cells are left out where one call would exceed --most TFLOP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import side_by_side
+
+THREADS = side_by_side.threads()
+
+import numpy as np  # noqa: E402
+
+from clipjax.models import catalog, clip  # noqa: E402
+from clipjax.models.config import CLIP, ResNet  # noqa: E402
+from clipjax.plan import counts  # noqa: E402
+
+VIT_BAR, RESNET_BAR = 1.05, 1.3
+
+
+def ours(config: CLIP, batch: int) -> Callable[[np.ndarray], Any]:
+    """clipjax's encoder with full batches of this size."""
+    import jax
+
+    from clipjax.encoder import Encoder
+
+    return Encoder(config, clip.init(config, jax.random.key(0)), batch_size=batch, full_batches=True).images
+
+
+def peers(config: CLIP) -> dict[str, Callable[[np.ndarray], Any]]:
+    """The image towers of the others; only those are kept in memory."""
+    import open_clip.model
+    import torch
+    import transformers
+    from clip.model import CLIP as OpenAI
+
+    from checkpoints_convert import huggingface  # fmt: skip
+    from checkpoints_convert import open_clip as exports
+
+    torch.set_num_threads(THREADS)
+    image, text = config.image, config.text
+    patch = None if isinstance(image, ResNet) else image.patch_size
+    found: dict[str, Any] = {}
+    found["clip-anytorch"] = OpenAI(
+        config.embed_dim, image.image_size, image.layers, image.width, patch, text.context_length, text.vocab_size,
+        text.width, text.heads, text.layers,
+    ).visual.eval()  # fmt: skip
+    data = exports.config_json(config)["model_cfg"]
+    found["open_clip"] = open_clip.model.CLIP(
+        data["embed_dim"], data["vision_cfg"], data["text_cfg"], quick_gelu=data["quick_gelu"]
+    ).visual.eval()
+    if patch:
+        data = huggingface.config_json(config, "float32")
+        vision = transformers.CLIPVisionConfig(**data["vision_config"])
+        found["transformers"] = transformers.CLIPVisionModelWithProjection(vision).eval()
+
+    def call(tower: Any) -> Callable[[np.ndarray], Any]:
+        def run(pixels: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                out = tower(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+            return (out.image_embeds if hasattr(out, "image_embeds") else out).numpy()
+
+        return run
+
+    return {name: call(tower) for name, tower in found.items()}
+
+
+def ceilings() -> dict[str, float]:
+    """GFLOP/s of a 2048 x 2048 product in XLA and in torch, the best of nine."""
+    import jax
+    import torch
+
+    torch.set_num_threads(THREADS)
+    x = np.random.default_rng(0).normal(size=(2048, 2048)).astype(np.float32)
+    product, a, b = jax.jit(lambda a: a @ a), jax.numpy.asarray(x), torch.from_numpy(x)
+    seconds = side_by_side.interleave({"xla": lambda: product(a).block_until_ready(), "torch": lambda: b @ b}, 9)
+    return {name: 2 * 2048**3 / min(s) / 1e9 for name, s in seconds.items()}
+
+
+def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
+    """One row per model and batch."""
+    for name in args.models.split(","):
+        config = catalog.get(name).config
+        flops = counts.flops(counts.image_tower(config))
+        others, ceiling = peers(config), ceilings()
+        for batch in map(int, args.batches.split(",")):
+            if batch * flops > args.most * 1e12:
+                continue
+            size = config.image.image_size
+            pixels = np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
+            towers = {side_by_side.OURS: ours(config, batch)} | others
+            calls = {who: (lambda tower=tower, pixels=pixels: tower(pixels)) for who, tower in towers.items()}
+            seconds = side_by_side.interleave(calls, args.rounds, args.budget)
+            reached = {who: round(batch * flops / statistics.median(s) / 1e9) for who, s in seconds.items()}
+            extra = {"gflop_per_image": flops / 1e9, "gflops": reached, "ceiling": ceiling}
+            bar = RESNET_BAR if isinstance(config.image, ResNet) else VIT_BAR
+            yield side_by_side.Row("towers", f"{name}, batch {batch}", seconds, batch, "image", bar, extra)
+            del towers, calls
+            gc.collect()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", default=",".join(catalog.names()))
+    parser.add_argument("--batches", default="1,8,32")
+    parser.add_argument("--budget", type=float, default=60, help="seconds of a cell after which no round is begun")
+    parser.add_argument("--most", type=float, default=6, help="TFLOP of one call above which a cell is left out")
+
+
+if __name__ == "__main__":
+    side_by_side.main(__doc__, measure, add_arguments)
