@@ -36,11 +36,12 @@ class Chip:
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _CUBE = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16")
 
-# TPUs: Google Cloud's pages docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}, "key chip specifications", read
-# 2026-11-25. (The v5e and v6e pages also print 800 and 1,600 for the HBM.) At JAX's default precision the matrix units
-# take float32 operands in one bfloat16 pass, so float32 has no other peak there.
-# GPUs: NVIDIA's data sheets of the H100 SXM5, the A100 80GB SXM and the L4, dense (half of what is printed "with
-# sparsity"); JAX's default precision for float32 products there is TF32.
+# TPUs: Google Cloud's "key chip specifications" (docs.cloud.google.com/tpu/docs/v5e, v5p, v6e; v4 as quoted by
+# others, its page was not at hand), November 2026. The v5e and v6e pages exist with 819 and 1,640 and with 800 and
+# 1,600 GB/s. At JAX's default precision the matrix units take float32 operands in one bfloat16 pass, so float32 has no
+# other peak there.
+# GPUs: the H100 SXM5, the A100 80GB SXM and the L4 as NVIDIA publishes them, by secondary pages, dense (half of what
+# is printed "with sparsity"); JAX's default precision for float32 products there is TF32.
 CHIPS = (
     Chip("v4", "tpu", 275, 275, 32, 1228, 300, 3, _CUBE, 4096, (2, 2, 1), "megacore"),
     Chip("v5e", "tpu", 197, 197, 16, 819, 400, 2, _FLAT, 256, (2, 2)),

@@ -1,0 +1,143 @@
+"""Every benchmark beside the peers, one after the other, each in a process of its own; then RESULTS.md.
+
+    pip install -e '.[peers]'
+    python benchmarks/run.py                         all of them: about an hour on two cores
+    python benchmarks/run.py --only=towers,latency   some
+    python benchmarks/run.py --render                RESULTS.md from results/*.json as they are
+
+Rows land in benchmarks/results/NAME.json. Nothing else should run meanwhile: the script waits until the machine is
+quiet (--load=0.3), and says in RESULTS.md how busy it was before each benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+# Name -> its arguments, in the order of RESULTS.md.
+BENCHMARKS: dict[str, list[str]] = {
+    "towers": ["--rounds=4"],
+    "latency": [],
+    "classifier": ["--rounds=3"],
+    "tokenizer": [],
+    "end_to_end": ["--rounds=3"],
+    "decode": ["--rounds=3"],
+    "cold_start": [],
+    "conversion": [],
+    "linear_probe": ["--rounds=3"],
+    "training_step": [],
+    "design_sweep": [],
+}
+NOTES = HERE / "NOTES.md"  # what was measured elsewhere or needs words; appended as it stands
+
+
+def main() -> None:
+    """Runs what was asked for and renders."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(BENCHMARKS))
+    parser.add_argument("--render", action="store_true", help="run nothing")
+    parser.add_argument("--work", type=Path, default=None, help="where weights files are made and kept")
+    parser.add_argument("--load", type=float, default=0.3, help="begin below this share of busy processors")
+    args = parser.parse_args()
+    names = [] if args.render else args.only.split(",")
+    if unknown := set(names) - BENCHMARKS.keys():
+        raise SystemExit(f"unknown benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    RESULTS.mkdir(exist_ok=True)
+    for name in names:
+        busy = quiet(args.load)
+        target = RESULTS / f"{name}.json"
+        command = [sys.executable, str(HERE / f"{name}.py"), *BENCHMARKS[name], f"--json={target}"]
+        if args.work and name in ("latency", "classifier", "cold_start", "conversion"):
+            command.append(f"--work={args.work}")
+        print(f"== {name} (machine {busy:.0%} busy before)", flush=True)
+        subprocess.run(command, check=True, cwd=HERE)
+        found = json.loads(target.read_text())
+        found["machine"]["busy_before"] = round(busy, 2)
+        found["command"] = " ".join(["python", f"benchmarks/{name}.py", *BENCHMARKS[name]])
+        target.write_text(json.dumps(found, indent=1) + "\n")
+    (HERE / "RESULTS.md").write_text(render())
+
+
+def quiet(limit: float, patience: float = 60) -> float:
+    """The share of busy processors over a second, once it is below `limit` or patience is out."""
+    begin = time.monotonic()
+    while (busy := _busy()) > limit and time.monotonic() - begin < patience:
+        time.sleep(2)
+    return busy
+
+
+def _busy() -> float:
+    def read() -> tuple[int, int]:
+        values = [int(v) for v in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        return sum(values), values[3] + values[4]
+
+    (total, idle), _ = read(), time.sleep(1)
+    later, later_idle = read()
+    return 1 - (later_idle - idle) / max(later - total, 1)
+
+
+def render() -> str:
+    """RESULTS.md from results/*.json and NOTES.md."""
+    lines = [
+        "# Measured",
+        "",
+        "clipjax beside its peers on one machine, in turns (benchmarks/side_by_side.py): every ratio is taken inside a",
+        "round; its median over the rounds is shown with the range. **Above 1 clipjax is faster** than the fastest",
+        "peer. Random weights in the released shapes and formats, float32 on all sides.",
+        "",
+    ]
+    for name in BENCHMARKS:
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            lines += section(name, json.loads(path.read_text()))
+    return "\n".join(lines) + "\n" + (NOTES.read_text() if NOTES.exists() else "")
+
+
+def section(name: str, found: dict[str, Any]) -> list[str]:
+    """One benchmark: where and how it ran, then a row per case."""
+    machine, rows = found["machine"], found["rows"]
+    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
+    lines = [
+        f"## {name.replace('_', ' ').capitalize()}",
+        "",
+        f"`{found.get('command', name)}`, {machine['date']}, {machine['processor']}, {machine['threads']} threads, "
+        f"Python {machine['python']}; {machine.get('busy_before', 0):.0%} busy before.",
+        "",
+        "| case | clipjax | fastest peer | ratio | bar | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        middle = {who: sorted(s)[len(s) // 2] for who, s in row["seconds"].items()}
+        peer = row.get("fastest_peer")
+        rate = {who: f"{row['units'] / s:,.4g} {row['unit']}/s" for who, s in middle.items()}
+        ratio, verdict = "", ""
+        if peer:
+            ratio = f"**{row['ratio']:.2f}** ({row['low']:.2f} to {row['high']:.2f})"
+            if row["bar"]:
+                verdict = "reached" if row["ratio"] >= row["bar"] else "missed"
+        theirs = f"{rate[peer]} ({peer})" if peer else ""
+        lines.append(f"| {row['case']} | {rate['clipjax']} | {theirs} | {ratio} | {row['bar'] or ''} | {verdict} |")
+    if extras := [(row["case"], row["extra"]) for row in rows if row["extra"]]:
+        lines += ["", *(f"- {case}: {_plain(extra)}" for case, extra in extras)]
+    return [*lines, "", f"<sub>{versions}</sub>", ""]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"({', '.join(map(_plain, value))})" if isinstance(value, (list, tuple)) else str(value)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # the peers' own
+    main()
