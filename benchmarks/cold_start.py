@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -67,30 +68,41 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
         photo, programs = str(files["photo"]), folder / "programs"
         ours = ["-m", "clipjax.cli.main", "classify", photo, f"--classes={CLASSES}", f"--model={files['clipjax']}"]
         name = args.model.replace("/", "-").replace("@", "-").removesuffix("px") + "-quickgelu"
+        spent: dict[str, list[float]] = {k: [] for k in (OURS, "empty", "open_clip", "clip-anytorch", "transformers")}
         peers = {
-            "open_clip": process("-c", OPEN_CLIP, photo, str(files["open_clip"]), name),
-            "clip-anytorch": process("-c", OPENAI, photo, str(files["torchscript"])),
-            "transformers": process("-c", TRANSFORMERS, photo, str(files["huggingface"])),
+            "open_clip": process("-c", OPEN_CLIP, photo, str(files["open_clip"]), name, processor=spent["open_clip"]),
+            "clip-anytorch": process("-c", OPENAI, photo, str(files["torchscript"]), processor=spent["clip-anytorch"]),
+            "transformers": process(
+                "-c", TRANSFORMERS, photo, str(files["huggingface"]), processor=spent["transformers"]
+            ),
         }
         os.environ["CLIPJAX_COMPILATION_CACHE"] = str(programs)
 
         def empty() -> None:
             shutil.rmtree(programs, ignore_errors=True)
-            process(*ours)()
+            process(*ours, processor=spent["empty"])()
 
-        seconds = interleave({"empty": empty, OURS: process(*ours)} | peers, args.rounds)
+        candidates = {"empty": empty, OURS: process(*ours, processor=spent[OURS])} | peers
+        seconds = interleave(candidates, args.rounds, warm=False)  # every call is a process of its own
         first = seconds.pop("empty")
         rest = {k: v for k, v in seconds.items() if k != OURS}
+        extra = {"processor seconds": spent}
         bar = 1 / 0.6  # at most 0.6 of open_clip's time
-        yield Row("cold_start", f"{args.model}, one picture, programs kept", seconds, unit="answer", bar=bar)
+        yield Row(
+            "cold_start", f"{args.model}, one picture, programs kept", seconds, unit="answer", bar=bar, extra=extra
+        )
         yield Row(
             "cold_start", f"{args.model}, one picture, nothing kept", {OURS: first} | rest, unit="answer", bar=bar
         )
 
 
-def process(*arguments: str) -> Callable[[], None]:
+def process(*arguments: str, processor: list[float] | None = None) -> Callable[[], None]:
     def call() -> None:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if processor is not None:
+            processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         if done.returncode:
             raise SystemExit(done.stderr)
 
