@@ -11,7 +11,9 @@ import jax.numpy as jnp
 
 HISTORY = 10  # pairs kept, as scipy's
 SEARCH = 20  # evaluations a line search may cost
-Value = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # x -> f, gradient
+CARE = 3.0  # a curvature at the start counts this often: steps are long there, and it changes under them
+Value = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]  # x -> f, gradient, curvature (see `minimise`)
+Inverse = Callable[[jax.Array, jax.Array], jax.Array]  # curvature, vector -> vector
 _dot = functools.partial(jnp.vdot, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -24,7 +26,8 @@ class State(NamedTuple):
     steps: jax.Array  # [HISTORY, *x.shape]
     changes: jax.Array  # [HISTORY, *x.shape] of the gradient
     rho: jax.Array  # [HISTORY] 1 / <step, change>, 0 where empty
-    gamma: jax.Array  # size of the inverse Hessian where the history says nothing
+    gamma: jax.Array  # the inverse Hessian where the history says nothing is gamma times `inverse`
+    curvature: jax.Array  # what `inverse` knows of the function: the mean of the last values, newer ones counting more
     iteration: jax.Array
     evaluations: jax.Array
     converged: jax.Array
@@ -35,6 +38,7 @@ class _Search(NamedTuple):
     alpha: jax.Array
     f: jax.Array
     g: jax.Array
+    curvature: jax.Array
     low: jax.Array  # a step too short, with the slope there
     low_slope: jax.Array
     high: jax.Array  # a step too long (inf: none known), with the slope there
@@ -43,40 +47,55 @@ class _Search(NamedTuple):
     good: jax.Array
 
 
-def minimise(value: Value, start: jax.Array, max_iter: jax.Array, tolerance: jax.Array) -> State:
+def _as_it_is(curvature: jax.Array, vector: jax.Array) -> jax.Array:
+    return vector
+
+
+def minimise(
+    value: Value, start: jax.Array, max_iter: jax.Array, tolerance: jax.Array, inverse: Inverse = _as_it_is
+) -> State:
     """Goes down from `start` (Nocedal and Wright, algorithm 7.5); traceable, `value` gives f > 0 and its gradient.
 
+    `inverse` is the inverse Hessian as far as it is known beforehand (symmetric, positive), of the `curvature` that
+    `value` gives with every gradient: an array of any one shape, linear in the Hessian. L-BFGS learns the rest.
+
     Done when what a quadratic model still has to gain is `tolerance` of f. Its size is <g, H g> / 2, which float32
-    knows long after f itself has stopped changing. At the start nothing is known of H, so
+    knows long after f itself has stopped changing. At the start little is known of H, so
     a warm start must be much nearer.
     """
-    f, g = value(start)
     history, rho = jnp.zeros((HISTORY, *start.shape), start.dtype), jnp.zeros(HISTORY, start.dtype)
-    zero, no = jnp.int32(0), jnp.bool_(False)
-    state = State(start, f, g, history, history, rho, jnp.ones((), start.dtype), zero, zero + 1, no, no)
+    unknown = jnp.ones_like(jax.eval_shape(value, start)[2])
+    zero, no, one = jnp.int32(0), jnp.bool_(False), jnp.ones((), start.dtype)
+    # The start is evaluated by a search along nothing, not before the loop: `value` is compiled once.
+    state = State(start, one * jnp.inf, jnp.zeros_like(start), history, history, rho, one, unknown, zero, zero, no, no)
 
     def go_on(s: State) -> jax.Array:
-        return ~s.converged & ~s.stuck & (s.iteration < max_iter)
+        return ~s.converged & ~s.stuck & ((s.iteration < max_iter) | (s.evaluations == 0))
 
     def step(s: State) -> State:
-        direction = _direction(s)
+        direction = _direction(s, inverse)
         slope = _dot(direction, s.g)
         near = -0.5 * slope <= tolerance * s.f * jnp.where(s.iteration == 0, 1e-6, 1.0)
+        near &= s.evaluations > 0
         found = jax.lax.cond(near, lambda: _stay(s, slope), lambda: _line_search(value, s, direction, slope))
-        return _advance(s, direction, found, near)
+        return _advance(s, direction, found, near, inverse)
 
     return jax.lax.while_loop(go_on, step, state)
 
 
-def _advance(s: State, direction: jax.Array, found: _Search, near: jax.Array) -> State:
+def _advance(s: State, direction: jax.Array, found: _Search, near: jax.Array, inverse: Inverse) -> State:
     """The state after a line search. One that failed drops the history: the bare gradient may still lead down."""
     x = jnp.where(found.good, s.x + found.alpha * direction, s.x)
     g = jnp.where(found.good, found.g, s.g)
     step, change = x - s.x, g - s.g
-    curvature = _dot(step, change)
-    kept = curvature > 0
+    product = _dot(step, change)
+    kept = product > 0
+    first = s.evaluations == 0
+    # Half of the old: one long step into a corner where all is flat must not make the next one longer still.
+    curvature = jnp.where(first, CARE * found.curvature, (s.curvature + found.curvature) / 2)
+    curvature = jnp.where(found.good, curvature, s.curvature)
     slot = s.iteration % HISTORY
-    rho = jnp.where(kept, s.rho.at[slot].set(1 / jnp.where(kept, curvature, 1)), s.rho)
+    rho = jnp.where(kept, s.rho.at[slot].set(1 / jnp.where(kept, product, 1)), s.rho)
     return State(
         x=x,
         f=jnp.where(found.good, found.f, s.f),
@@ -84,32 +103,38 @@ def _advance(s: State, direction: jax.Array, found: _Search, near: jax.Array) ->
         steps=jnp.where(kept, s.steps.at[slot].set(step), s.steps),
         changes=jnp.where(kept, s.changes.at[slot].set(change), s.changes),
         rho=jnp.where(found.good, rho, 0.0),
-        gamma=jnp.where(kept, curvature / jnp.where(kept, _dot(change, change), 1), s.gamma),
-        iteration=s.iteration + jnp.where(near, 0, 1),
+        gamma=jnp.where(kept, product / jnp.where(kept, _dot(change, inverse(curvature, change)), 1), s.gamma),
+        curvature=curvature,
+        iteration=s.iteration + jnp.where(near | first, 0, 1),
         evaluations=s.evaluations + found.evaluations,
         converged=near,
         stuck=~found.good & (s.rho == 0).all(),
     )
 
 
-def _direction(s: State) -> jax.Array:
+def _direction(s: State, inverse: Inverse = _as_it_is) -> jax.Array:
     """-H g by the two-loop recursion; empty slots have rho 0 and change nothing."""
-    order = [(s.iteration - 1 - j) % HISTORY for j in range(HISTORY)]  # newest first
-    q, alphas = s.g, []
-    for i in order:
+    newest = s.iteration - 1 + HISTORY
+
+    def back(j, carry):
+        q, alphas = carry
+        i = (newest - j) % HISTORY
         alpha = s.rho[i] * _dot(s.steps[i], q)
-        q = q - alpha * s.changes[i]
-        alphas.append(alpha)
-    q = q * s.gamma
-    for i, alpha in reversed(list(zip(order, alphas, strict=True))):
-        q = q + (alpha - s.rho[i] * _dot(s.changes[i], q)) * s.steps[i]
+        return q - alpha * s.changes[i], alphas.at[i].set(alpha)
+
+    def forth(j, q):
+        i = (newest + 1 + j) % HISTORY
+        return q + (alphas[i] - s.rho[i] * _dot(s.changes[i], q)) * s.steps[i]
+
+    q, alphas = jax.lax.fori_loop(0, HISTORY, back, (s.g, jnp.zeros_like(s.rho)))  # a loop compiles in half the time
+    q = jax.lax.fori_loop(0, HISTORY, forth, s.gamma * inverse(s.curvature, q))
     return -q
 
 
 def _stay(s: State, slope: jax.Array) -> _Search:
     """No step at all."""
     zero = jnp.zeros((), s.x.dtype)
-    return _Search(zero, s.f, s.g, zero, slope, zero + jnp.inf, zero, jnp.int32(0), jnp.bool_(True))
+    return _Search(zero, s.f, s.g, s.curvature, zero, slope, zero + jnp.inf, zero, jnp.int32(0), jnp.bool_(True))
 
 
 def _line_search(value: Value, s: State, direction: jax.Array, slope: jax.Array) -> _Search:
@@ -128,7 +153,7 @@ def _line_search(value: Value, s: State, direction: jax.Array, slope: jax.Array)
         margin = 0.1 * (t.high - t.low)
         inside = jnp.clip(secant, t.low + margin, t.high - margin)
         alpha = jnp.where(t.evaluations == 0, 1.0, jnp.where(jnp.isfinite(t.high), inside, 4.0 * t.low))
-        f, g = value(s.x + alpha * direction)
+        f, g, curvature = value(s.x + alpha * direction)
         now = _dot(direction, g)
         long = ~(now <= -0.8 * slope) | ~(f <= ceiling)  # nan is too long as well
         short = (now < 0.9 * slope) & ~long
@@ -136,6 +161,7 @@ def _line_search(value: Value, s: State, direction: jax.Array, slope: jax.Array)
             alpha=alpha,
             f=f,
             g=g,
+            curvature=curvature,
             low=jnp.where(short, alpha, t.low),
             low_slope=jnp.where(short, now, t.low_slope),
             high=jnp.where(long, alpha, t.high),

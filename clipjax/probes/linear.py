@@ -9,10 +9,11 @@ decision function and the probabilities are the same (and 1/2 ||w||^2 is ||W||^2
 Labels [N, C] of bool make C independent yes/no problems (multi-label sets), each with the two-class objective.
 
 How it is solved. L-BFGS, whole on the devices in one program, examples cut over the `data` mesh, logits made one
-block of rows at a time and never kept. Float32 suffices because of an exact change of variables: features are
-centred (absorbed by the free intercept), and the weights are written in the eigenbasis of the features' covariance,
-each axis scaled by the curvature that the data and the penalty give it. Neither changes the objective; both spare
-the iterations that raw CLIP features (a large common mean, a spectrum over four decades) otherwise cost.
+block of rows at a time and never kept. Features are centred (absorbed by the free intercept) and the weights written
+in the eigenbasis of the features' covariance: an exact change of variables that leaves objective and penalty as they
+are. There the Hessian is nearly diagonal, class c and axis j having mean p_c (1 - p_c) * variance_j + penalty, and
+every pass over the examples gives these means anew along with the gradient: L-BFGS starts from that diagonal instead
+of from a multiple of one. Raw CLIP features (a large common mean, a spectrum over four decades) cost many more steps.
 """
 
 from __future__ import annotations
@@ -33,11 +34,10 @@ from clipjax.errors import InputError
 from clipjax.probes import _lbfgs, metrics
 
 TOLERANCE = 1e-9  # estimated relative distance to the optimum at which a fit is done; the true one is ten times that
-BLOCK = 1 << 21  # logits of one block on one device: 8 MiB in float32, so that they stay in a cache
-# Guess at the mean curvature p (1 - p) times the number of classes; 1/2 is its bound (Böhning 1992). It sets how an
-# axis is shared between data and penalty and so the number of iterations, never the optimum: 3 did best of 0.1 .. 30.
-CURVATURE = 3.0
+SEARCH = 1e-7  # the same for the fits that only rank values of C; what a sweep returns is fitted to TOLERANCE
+BLOCK = 1 << 18  # logits of one block on one device: 1 MiB in float32, which with its rows stays in a cache
 DECADES, PER_DECADE = 6, 8  # the sweep goes from 1e-6 to 1e6
+TINY = 1e-12  # curvature of the bias, where there is none (a class without examples)
 ABSENT = -1e30  # the logit of a class without examples; finite, as inf - inf is not
 HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs would round float32 products to fewer bits
 
@@ -127,7 +127,7 @@ def sweep(
     def visit(i: int) -> None:
         nearest = min(fits, key=lambda j: (abs(j - i), j), default=None)
         start = None if nearest is None else fits[nearest][:2]
-        fits[i] = found = problem.solve(10.0 ** (i / PER_DECADE), max_iter, rows=train, initial=start)
+        fits[i] = found = problem.solve(10.0 ** (i / PER_DECADE), max_iter, rows=train, initial=start, tolerance=SEARCH)
         how = {"C": found.C, "iterations": found.iterations, "converged": found.converged}
         records.append(metric(scores(held_features, found.weights, found.bias), held_labels) | how)
 
@@ -185,9 +185,12 @@ class Problem:
         block = max(1, min(share, block or max(BLOCK // self.classes, 256)))
         self.blocks = -(-share // block)
         rows = self.blocks * -(-share // self.blocks) * self.mesh.size  # equal blocks: little to pad
-        self._x, self._y = self._place(self.features, rows), self._place(self.labels, rows)
         self._rows = rows
-        self._center, self._axes, self._spread = _principal_axes(self._x, len(self.features), self.mesh, self.blocks)
+        self._center = self.features.mean(0, dtype=np.float64).astype(np.float32)
+        self._x, self._y = self._place(self.features, self._center), self._place(self.labels)
+        scatter = np.asarray(_scatter(self._x, self.mesh, self.blocks), np.float64)
+        spread, self._axes = np.linalg.eigh(scatter / len(self.features))
+        self._spread = np.maximum(spread, 0.0)
 
     def solve(
         self,
@@ -208,23 +211,19 @@ class Problem:
         n, present = len(counted), self._present(counted)
         # scikit-learn's one vector for two classes costs twice what two opposite halves do.
         strength = (2.0 if present.sum() == 2 and not self.many else 1.0) / (C * n)
-        curvature = 0.25 if self.many else min(CURVATURE / present.sum(), 0.5)
-        scale = 1.0 / np.sqrt(curvature * self._spread + strength)
-        start = self._to_inner(initial, scale, curvature, present)
+        start = self._to_inner(initial, present)
         data = _Data(
             x=self._x,
             y=self._y,
-            weight=self._place(rows.astype(np.float32), self._rows),
-            center=jnp.asarray(self._center, jnp.float32),
-            basis=jnp.asarray(self._axes * scale, jnp.float32),
-            scale=jnp.asarray(scale, jnp.float32),
+            weight=self._place(rows.astype(np.float32)),
+            axes=jnp.asarray(self._axes, jnp.float32),
+            spread=jnp.asarray(self._spread, jnp.float32),
             present=jnp.asarray(present),
             per_row=jnp.float32(1 / n),
             strength=jnp.float32(strength),
-            bias_scale=jnp.float32(1 / np.sqrt(curvature)),
         )
         end = _minimise(data, start, jnp.int32(max_iter), jnp.float32(tolerance), self.mesh, self.blocks)
-        weights, bias = self._to_outer(np.asarray(end.x, np.float64), scale, curvature, present)
+        weights, bias = self._to_outer(np.asarray(end.x, np.float64), present)
         if self.many:
             bias[counted.all(0)] = np.inf  # a class that every example has
         return Fit(
@@ -249,102 +248,106 @@ class Problem:
             raise InputError(f"all {len(labels)} examples are of class {labels[0]}; a linear probe needs two classes")
         return present
 
-    def _place(self, array: np.ndarray, rows: int) -> jax.Array:
-        """Over the devices by rows, the rest filled with zeros (their weight is 0)."""
-        shape = (rows, *array.shape[1:])
+    def _place(self, array: np.ndarray, center: np.ndarray | None = None) -> jax.Array:
+        """Over the devices by rows, less the center, the rest filled with zeros (their weight is 0)."""
+        shape = (self._rows, *array.shape[1:])
 
         def part(index):
-            piece = array[index[0]]
-            missing = len(range(*index[0].indices(rows))) - len(piece)
+            piece = array[index[0]] if center is None else array[index[0]] - center
+            missing = len(range(*index[0].indices(self._rows))) - len(piece)
             return np.concatenate([piece, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else piece
 
         return jax.make_array_from_callback(shape, parallel.by_rows(self.mesh), part)
 
-    def _to_inner(self, initial, scale, curvature, present) -> jax.Array:
+    def _to_inner(self, initial, present) -> jax.Array:
+        d = len(self._center)
         if initial is None:
-            return jnp.zeros((self.classes, len(scale) + 1), jnp.float32)
+            return jnp.zeros((self.classes, d + 1), jnp.float32)
         weights, bias = (np.asarray(a, np.float64) for a in initial)
-        if weights.shape != (self.classes, len(scale)) or bias.shape != (self.classes,):
+        if weights.shape != (self.classes, d) or bias.shape != (self.classes,):
             raise InputError(
                 f"the warm start has weights {weights.shape} and bias {bias.shape}; "
-                f"this problem needs ({self.classes}, {len(scale)}) and ({self.classes},)"
+                f"this problem needs ({self.classes}, {d}) and ({self.classes},)"
             )
         known = present & np.isfinite(bias)
-        bias = np.where(known, np.where(known, bias, 0) + weights @ self._center, 0) * np.sqrt(curvature)
-        inner = np.concatenate([weights @ self._axes / scale, bias[:, None]], axis=1) * known[:, None]
-        return jnp.asarray(inner, jnp.float32)
+        bias = np.where(known, np.where(known, bias, 0) + weights @ self._center, 0)
+        return jnp.asarray(np.concatenate([weights @ self._axes, bias[:, None]], axis=1) * known[:, None], jnp.float32)
 
-    def _to_outer(self, inner, scale, curvature, present) -> tuple[np.ndarray, np.ndarray]:
-        weights = (inner[:, :-1] * scale) @ self._axes.T * present[:, None]
-        bias = inner[:, -1] / np.sqrt(curvature)
+    def _to_outer(self, inner, present) -> tuple[np.ndarray, np.ndarray]:
+        weights, bias = inner[:, :-1] @ self._axes.T * present[:, None], inner[:, -1]
         if not self.many:  # one number added to every class changes no loss; at the optimum there is none
             weights[present] -= weights[present].mean(0)
-            bias -= bias[present].mean()
-        bias -= weights @ self._center
+            bias = bias - bias[present].mean()
+        bias = bias - weights @ self._center
         return weights.astype(np.float32), np.where(present, bias, -np.inf).astype(np.float32)
 
 
 class _Data(NamedTuple):
-    x: jax.Array  # [N, D] by rows
+    x: jax.Array  # [N, D] centred, by rows
     y: jax.Array  # int [N] or bool [N, C], by rows
     weight: jax.Array  # [N] 1 for a row that counts, by rows
-    center: jax.Array  # [D]
-    basis: jax.Array  # [D, D] eigenvectors times scale: W.T = basis @ inner.T
-    scale: jax.Array  # [D]
+    axes: jax.Array  # [D, D] eigenvectors: W.T = axes @ inner.T
+    spread: jax.Array  # [D] variance of the features along them
     present: jax.Array  # bool [C]
     per_row: jax.Array  # 1 / n
     strength: jax.Array  # penalty per row
-    bias_scale: jax.Array
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
 def _minimise(data: _Data, start: jax.Array, max_iter, tolerance, mesh: Mesh, blocks: int) -> _lbfgs.State:
     """The whole fit; C and the rows that count are data, so that a sweep compiles once."""
     value = functools.partial(_objective, data, mesh=mesh, blocks=blocks)
-    return _lbfgs.minimise(value, start, max_iter, tolerance)
+
+    def inverse(curvature, vector):
+        by_weights = vector[:, :-1] / (curvature[:, None] * data.spread + data.strength)
+        by_bias = vector[:, -1:] / jnp.maximum(curvature[:, None], TINY)
+        return _free(data, jnp.concatenate([by_weights, by_bias], axis=1))
+
+    return _lbfgs.minimise(value, _free(data, start), max_iter, tolerance, inverse)
 
 
-def _objective(data: _Data, inner: jax.Array, *, mesh: Mesh, blocks: int) -> tuple[jax.Array, jax.Array]:
-    """The objective per row, and its gradient, in the inner variables [C, D + 1]."""
-    weights = jnp.matmul(inner[:, :-1], data.basis.T, precision=HIGHEST)
-    bias = inner[:, -1] * data.bias_scale
+def _objective(data: _Data, inner: jax.Array, *, mesh: Mesh, blocks: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The objective per row, its gradient in the inner variables [C, D + 1], and the mean p (1 - p) of each class."""
     total = jax.shard_map(
         functools.partial(_sums, blocks=blocks),
         mesh=mesh,
-        in_specs=(P("data"), P("data"), P("data"), P(), P(), P(), P()),
+        in_specs=(P("data"), P("data"), P("data"), P(), P(), P()),
         out_specs=P(),
     )
-    loss, by_weights, by_bias = total(data.x, data.y, data.weight, data.center, data.present, weights, bias)
-    if data.y.ndim == 1:  # slopes of a row sum to 0; what rounding leaves would drift, as the bias has no penalty
-        mean = functools.partial(jnp.mean, axis=0, where=data.present[:, None])
-        by_weights = jnp.where(data.present[:, None], by_weights - mean(by_weights), 0.0)
-        by_bias = jnp.where(data.present, by_bias - mean(by_bias[:, None]), 0.0)
-    scaled = inner[:, :-1] * data.scale
-    f = loss * data.per_row + 0.5 * data.strength * jnp.vdot(scaled, scaled, precision=HIGHEST)
-    g_weights = jnp.matmul(by_weights, data.basis, precision=HIGHEST) * data.per_row
-    g_weights += data.strength * scaled * data.scale
-    g_bias = by_bias * data.per_row * data.bias_scale
-    return f, jnp.concatenate([g_weights, g_bias[:, None]], axis=1)
+    weights = jnp.matmul(inner[:, :-1], data.axes.T, precision=HIGHEST)
+    sums = total(data.x, data.y, data.weight, data.present, weights, inner[:, -1])
+    loss, by_weights, by_bias, curvature = (a * data.per_row for a in sums)
+    f = loss + 0.5 * data.strength * jnp.vdot(inner[:, :-1], inner[:, :-1], precision=HIGHEST)
+    by_weights = jnp.matmul(by_weights, data.axes, precision=HIGHEST) + data.strength * inner[:, :-1]
+    return f, _free(data, jnp.concatenate([by_weights, by_bias[:, None]], axis=1)), curvature
 
 
-def _sums(x, y, weight, center, present, weights, bias, *, blocks: int):
-    """One device's rows, block by block, then the sum over devices: loss, d/dW [C, D], d/db [C]."""
+def _free(data: _Data, vector: jax.Array) -> jax.Array:
+    """Without what all classes share, which changes no loss: rounding would let it drift, as the bias is free."""
+    if data.y.ndim == 2:
+        return vector
+    here = data.present[:, None]
+    return jnp.where(here, vector - jnp.mean(vector, axis=0, where=here), 0.0)
+
+
+def _sums(x, y, weight, present, weights, bias, *, blocks: int):
+    """One device's rows, block by block, then the sum over devices: loss, d/dW [C, D], d/db [C], p (1 - p) [C]."""
 
     def block(carry, rows):
         x, y, weight = rows
-        x = x - center
         logits = jnp.matmul(x, weights.T, precision=HIGHEST) + bias
         loss, slope = (_binary if y.ndim == 2 else _multinomial)(logits, y, present)
-        slope = slope * weight[:, None]
-        by_weights, by_bias = carry
-        by_weights += jnp.matmul(slope.T, x, precision=HIGHEST)
-        return (by_weights, by_bias + slope.sum(0)), jnp.vdot(loss, weight, precision=HIGHEST)
+        slope, wrong = slope * weight[:, None], jnp.abs(slope)  # of p - 1 or p
+        by_weights = jnp.matmul(slope.T, x, precision=HIGHEST)
+        curvature = jnp.matmul(weight, wrong * (1 - wrong), precision=HIGHEST)
+        sums = (by_weights, slope.sum(0), curvature)
+        return jax.tree.map(jnp.add, carry, sums), jnp.vdot(loss, weight, precision=HIGHEST)
 
     cut = [a.reshape(blocks, -1, *a.shape[1:]) for a in (x, y, weight)]
-    zeros = (jnp.zeros_like(weights), jnp.zeros_like(bias))
+    zeros = (jnp.zeros_like(weights), jnp.zeros_like(bias), jnp.zeros_like(bias))
     zeros = jax.lax.pcast(zeros, ("data",), to="varying")
-    (by_weights, by_bias), losses = jax.lax.scan(block, zeros, tuple(cut))
-    return jax.lax.psum((losses.sum(), by_weights, by_bias), "data")
+    sums, losses = jax.lax.scan(block, zeros, tuple(cut))
+    return jax.lax.psum((losses.sum(), *sums), "data")
 
 
 def _multinomial(logits, labels, present):
@@ -369,34 +372,19 @@ def _binary(logits, labels, present):
     return loss, jnp.where(present, slope, 0.0)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _moments(x: jax.Array, center: jax.Array, mesh: Mesh, blocks: int) -> tuple[jax.Array, jax.Array]:
-    """Sum [D] and scatter matrix [D, D] of x - center."""
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _scatter(x: jax.Array, mesh: Mesh, blocks: int) -> jax.Array:
+    """Sum of x x^T over the rows [D, D]; it only chooses the variables to work in: float32 is exact enough."""
 
-    def local(x, center):
+    def local(x):
         def block(carry, x):
-            x = x - center
-            return (carry[0] + x.sum(0), carry[1] + jnp.matmul(x.T, x, precision=HIGHEST)), None
+            return carry + jnp.matmul(x.T, x, precision=HIGHEST), None
 
         d = x.shape[1]
-        zeros = jax.lax.pcast((jnp.zeros(d, x.dtype), jnp.zeros((d, d), x.dtype)), ("data",), to="varying")
+        zeros = jax.lax.pcast(jnp.zeros((d, d), x.dtype), ("data",), to="varying")
         return jax.lax.psum(jax.lax.scan(block, zeros, x.reshape(blocks, -1, d))[0], "data")
 
-    return jax.shard_map(local, mesh=mesh, in_specs=(P("data"), P()), out_specs=P())(x, center)
-
-
-def _principal_axes(x: jax.Array, n: int, mesh: Mesh, blocks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre [D], eigenvectors [D, D] and eigenvalues [D] of the features' covariance; padding rows are zeros.
-
-    They only choose the variables to work in, so float32 sums are exact enough.
-    """
-    d, padding = x.shape[1], x.shape[0] - n
-    center = np.asarray(_moments(x, jnp.zeros(d, x.dtype), mesh, blocks)[0], np.float64) / n
-    center = center.astype(np.float32).astype(np.float64)
-    _, scatter = _moments(x, jnp.asarray(center, jnp.float32), mesh, blocks)
-    scatter = np.asarray(scatter, np.float64) - padding * np.outer(center, center)
-    spread, axes = np.linalg.eigh(scatter / n)
-    return center, axes, np.maximum(spread, 0.0)
+    return jax.shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=P())(x)
 
 
 def scores(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:

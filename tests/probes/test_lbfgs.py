@@ -9,7 +9,9 @@ from clipjax.probes import _lbfgs
 
 
 def run(function, start, max_iter=200, tolerance=1e-9):
-    value = jax.value_and_grad(function)
+    def value(x):
+        return *jax.value_and_grad(function)(x), jnp.ones(())
+
     return jax.jit(lambda x: _lbfgs.minimise(value, x, max_iter, tolerance))(jnp.asarray(start, jnp.float32))
 
 
@@ -65,9 +67,33 @@ def test_no_way_down_ends():
     """A gradient that lies: every search fails, the history is dropped once, and the start is kept."""
 
     def value(x):
-        return 1.0 + x @ x, -2 * x
+        return 1.0 + x @ x, -2 * x, jnp.ones(())
 
     end = jax.jit(lambda x: _lbfgs.minimise(value, x, 100, 1e-9))(jnp.ones(2))
     assert end.stuck
     assert not end.converged
     assert np.asarray(end.x).tolist() == [1, 1]
+
+
+def test_a_known_diagonal_saves_the_learning():
+    """A quadratic whose Hessian is given, three times over at first: a few steps instead of the long valley's."""
+    curve = jnp.logspace(0, 3, 12)
+
+    def value(x):
+        return 1.0 + 0.5 * curve @ (x - 3) ** 2, curve * (x - 3), curve
+
+    end = jax.jit(lambda x: _lbfgs.minimise(value, x, 200, 1e-9, lambda h, v: v / h))(jnp.zeros(12))
+    assert end.converged
+    assert end.iteration <= 5
+    assert float(end.f) == pytest.approx(1, abs=1e-6)
+    # CARE times the curvature; every step halves what is too much.
+    expected = curve * (1 + (_lbfgs.CARE - 1) / 2.0**end.iteration)
+    assert np.allclose(end.curvature, expected, rtol=1e-5, atol=0)
+
+
+def test_a_failed_search_keeps_the_curvature():
+    """What was seen at points that were refused says nothing about where the search stands."""
+    value = lambda x: (1.0 + x @ x, -2 * x, 1.0 + 1e3 * jnp.abs(x - 1).sum()[None])  # noqa: E731
+    end = jax.jit(lambda x: _lbfgs.minimise(value, x, 100, 1e-9, lambda h, v: v / h))(jnp.ones(2))
+    assert end.stuck
+    assert np.asarray(end.curvature).tolist() == [3]
