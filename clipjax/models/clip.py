@@ -19,6 +19,8 @@ from clipjax.errors import InputError, some
 from clipjax.models.config import CLIP, ResNet, Text, ViT
 from clipjax.models.layers import Taps
 from clipjax.models.resnet import ModifiedResNet
+from clipjax.models.shapes import check as check
+from clipjax.models.shapes import shapes as shapes
 from clipjax.models.text import TextTransformer
 from clipjax.models.vit import VisionTransformer
 
@@ -59,32 +61,9 @@ def init(config: CLIP, key: jax.Array) -> Params:
     return unflatten(flat)
 
 
-def shapes(config: CLIP) -> dict[str, tuple[int, ...]]:
-    """Dotted name -> shape of every parameter, without allocating any."""
-    image, text = _skeleton(config.image, config.embed_dim)[1], _skeleton(config.text, config.embed_dim)[1]
-    named = {f"visual.{k}": s for k, (_, s) in image.items()} | {k: s for k, (_, s) in text.items()}
-    return named | {"logit_scale": ()}
-
-
 def abstract(config: CLIP) -> Params:
     """Every parameter as a float32 `jax.ShapeDtypeStruct`: for lowering and compiling, nothing is allocated."""
     return unflatten({name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes(config).items()})
-
-
-def check(config: CLIP, flat: Mapping[str, Any], where: str) -> None:
-    """Refuses parameters that are not exactly this configuration's, by name and shape, in one message."""
-    want = shapes(config)
-    problems = []
-    if missing := sorted(want.keys() - flat.keys()):
-        problems.append(f"missing {some(missing)}")
-    if extra := sorted(flat.keys() - want.keys()):
-        problems.append(f"unexpected {some(extra)}")
-    wrong = [f"{k} {tuple(flat[k].shape)} instead of {s}" for k, s in want.items()
-             if k in flat and tuple(flat[k].shape) != s]  # fmt: skip
-    if wrong:
-        problems.append(f"wrong shapes: {some(wrong)}")
-    if problems:
-        raise InputError(f"{where}: parameters do not fit the configuration: {'; '.join(problems)}")
 
 
 def apply_image(
