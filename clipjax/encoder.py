@@ -17,6 +17,7 @@ from clipjax import cpu, parallel
 from clipjax.errors import InputError
 from clipjax.models import clip
 from clipjax.models.config import CLIP, ViT
+from clipjax.models.layers import blocks_apart
 
 DTYPES = ("float32", "bfloat16")
 FEATURES = ("proj", "pre_proj")  # after and before the projection into the joint embedding
@@ -163,7 +164,8 @@ class Encoder:
             taps: dict[str, jax.Array] = {}
             if pixels.dtype == jnp.uint8:
                 pixels = (pixels.astype(jnp.float32) / 255 - mean) / std  # torchvision's operations, in its order
-            out = clip.apply_image(config, params, pixels.astype(dtype), taps)
+            with blocks_apart(self._on_cpu):
+                out = clip.apply_image(config, params, pixels.astype(dtype), taps)
             return (out if feature == "proj" else taps["pre_proj"]).astype(jnp.float32)
 
         return self._mapped(program, self._visual_params)

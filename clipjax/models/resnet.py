@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from clipjax.models import config
-from clipjax.models.layers import Linear, Taps, attend, normal, rematerialised, tap
+from clipjax.models.layers import Linear, Taps, apart, attend, normal, rematerialised, tap
 
 
 class Conv(nnx.Module):
@@ -135,7 +135,7 @@ class ModifiedResNet(nnx.Module):
         x = tap(taps, "stem", average_pool(x, 2))
         for name in ("layer1", "layer2", "layer3", "layer4"):
             for i, block in enumerate(getattr(self, name)):
-                x = tap(taps, f"{name}.{i}", rematerialised(block, remat)(x))
+                x = tap(taps, f"{name}.{i}", rematerialised(apart(block), remat)(x))
         return self.attnpool(x, taps)
 
 
