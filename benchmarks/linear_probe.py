@@ -1,6 +1,6 @@
 """The linear probe beside scikit-learn's LogisticRegression: one fit, the first fit of a process, the whole sweep.
 
-    PYTHONPATH=. python benchmarks/linear_probe.py [--n=50000] [--d=512] [--classes=100] [--C=0.316] [--rounds=3]
+    python benchmarks/linear_probe.py [--n=50000] [--d=512] [--classes=100] [--C=0.316] [--rounds=3]
         [--only=fit,first,sweep] [--json=FILE]
 
 Synthetic features like CLIP's: norm 10, a large common mean, a spectrum over 1.5 decades; float32 on both sides.
@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.side_by_side import OURS, Row, interleave, main, threads
+from side_by_side import OURS, Row, interleave, main, threads
 
 threads()
 import numpy as np  # noqa: E402

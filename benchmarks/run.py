@@ -24,17 +24,17 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 # Name -> its arguments, in the order of RESULTS.md.
 BENCHMARKS: dict[str, list[str]] = {
-    "towers": ["--rounds=4"],
+    "towers": ["--rounds=3", "--most=1.6", "--budget=45"],
     "latency": [],
-    "classifier": ["--rounds=3"],
-    "tokenizer": [],
-    "end_to_end": ["--rounds=3"],
-    "decode": ["--rounds=3"],
-    "cold_start": [],
-    "conversion": [],
-    "linear_probe": ["--rounds=3"],
-    "training_step": [],
-    "design_sweep": [],
+    "classifier": ["--rounds=2", "--names=8"],
+    "cold_start": ["--rounds=4"],
+    "conversion": ["--rounds=4"],
+    "training_step": ["--rounds=5"],
+    "end_to_end": ["--rounds=2"],
+    "linear_probe": ["--rounds=2", "--only=fit,sweep"],
+    "design_sweep": ["--rounds=3"],
+    "tokenizer": ["--rounds=5"],
+    "decode": ["--rounds=2"],
 }
 NOTES = HERE / "NOTES.md"  # what was measured elsewhere or needs words; appended as it stands
 

@@ -155,8 +155,16 @@ class Encoder:
             jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=parallel.by_rows(self.mesh)),
         )
 
-    @functools.cache  # noqa: B019 (an encoder lives as long as its programs)
     def _image_program(self, feature: str) -> Callable:
+        if feature not in self._image_programs:  # kept here: functools.cache would keep the encoder, weights and all
+            self._image_programs[feature] = self._make_image_program(feature)
+        return self._image_programs[feature]
+
+    @functools.cached_property
+    def _image_programs(self) -> dict[str, Callable]:
+        return {}
+
+    def _make_image_program(self, feature: str) -> Callable:
         config, dtype = self.config, self._dtype
         mean, std = jnp.asarray(config.mean, jnp.float32), jnp.asarray(config.std, jnp.float32)
 

@@ -1,5 +1,8 @@
 """The inference loop: the same features however rows are spread, nothing dropped, one program per shape."""
 
+import gc
+import weakref
+
 import jax
 import numpy as np
 import pytest
@@ -209,3 +212,13 @@ def test_matrices_are_turned_for_few_rows_and_nothing_else_changes(params, pixel
     leaf = "visual.transformer.resblocks.0.mlp.c_fc.weight"
     np.testing.assert_array_equal(np.asarray(few._visual[leaf]).T, np.asarray(many._visual[leaf]))
     np.testing.assert_allclose(few.images(pixels), many.images(pixels), rtol=0, atol=1e-5)  # sums in another order
+
+
+def test_an_encoder_goes_when_nobody_holds_it(params, pixels):
+    """Its programs live in it, not in a cache of the class: nine models one after the other are not nine in memory."""
+    one = encoder(params, 1)
+    one.images(pixels[:1])
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    assert gone() is None
