@@ -108,7 +108,7 @@ def sweep(
     8 steps a decade, 15 fits in all; of equal scores the smallest C (the strongest regularisation) counts. Scored
     on the `validation` (features, labels), or on a seeded hold-out of `fraction` of each class (`hold_out`; the paper
     names no fraction). The model is refitted on both. `metric` (scores, labels) -> record decides; default top-1, for
-    bool labels 11-point mAP. Each fit starts from the solution for the nearest C.
+    bool labels 11-point mAP. Each fit starts from the solution for the nearest C, or the mean of two.
     """
     metric = metric or (metrics.map_11pt if np.asarray(labels).ndim == 2 else metrics.top_k)
     if validation is None:
@@ -125,8 +125,13 @@ def sweep(
     records: list[metrics.Record] = []
 
     def visit(i: int) -> None:
-        nearest = min(fits, key=lambda j: (abs(j - i), j), default=None)
-        start = None if nearest is None else fits[nearest][:2]
+        near = sorted(fits, key=lambda j: (abs(j - i), j))[:2]
+        if sum(near) != 2 * i:  # not one on either side, equally far
+            near = near[:1]
+        # Solutions move smoothly with log C: half the way between two is far nearer than either.
+        start = None
+        if near:
+            start = np.mean([fits[j].weights for j in near], axis=0), np.mean([fits[j].bias for j in near], axis=0)
         fits[i] = found = problem.solve(10.0 ** (i / PER_DECADE), max_iter, rows=train, initial=start, tolerance=SEARCH)
         how = {"C": found.C, "iterations": found.iterations, "converged": found.converged}
         records.append(metric(scores(held_features, found.weights, found.bias), held_labels) | how)
