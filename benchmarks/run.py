@@ -2,10 +2,11 @@
 
     pip install -e '.[peers]'
     python benchmarks/run.py                         all of them: about an hour on two cores
-    python benchmarks/run.py --only=towers,latency   some
+    python benchmarks/run.py --only=towers,latency   some; towers:RN50 is one of the models
     python benchmarks/run.py --render                RESULTS.md from results/*.json as they are
 
-Rows land in benchmarks/results/NAME.json. Nothing else should run meanwhile: the script waits until the machine is
+Rows land in benchmarks/results/NAME.json, of the towers one file per model: a process each, as memory is short.
+Nothing else should run meanwhile: the script waits until the machine is
 quiet (--load=0.3), and says in RESULTS.md how busy it was before each benchmark.
 """
 
@@ -20,11 +21,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from clipjax.models import catalog
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 # Name -> its arguments, in the order of RESULTS.md.
 BENCHMARKS: dict[str, list[str]] = {
-    "towers": ["--rounds=3", "--most=1.6", "--budget=45"],
+    **{f"towers:{model}": [f"--models={model}", "--rounds=3", "--budget=45"] for model in catalog.names()},
     "latency": [],
     "classifier": ["--rounds=2", "--names=8"],
     "cold_start": ["--rounds=4"],
@@ -47,23 +50,35 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=None, help="where weights files are made and kept")
     parser.add_argument("--load", type=float, default=0.3, help="begin below this share of busy processors")
     args = parser.parse_args()
-    names = [] if args.render else args.only.split(",")
-    if unknown := set(names) - BENCHMARKS.keys():
-        raise SystemExit(f"unknown benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    names = []
+    for wanted in [] if args.render else args.only.split(","):
+        if not (found := [name for name in BENCHMARKS if wanted in (name, script(name))]):
+            raise SystemExit(f"unknown benchmark {wanted}; there are {', '.join(BENCHMARKS)}")
+        names += found
     RESULTS.mkdir(exist_ok=True)
     for name in names:
         busy = quiet(args.load)
-        target = RESULTS / f"{name}.json"
-        command = [sys.executable, str(HERE / f"{name}.py"), *BENCHMARKS[name], f"--json={target}"]
+        target = path(name)
+        command = [sys.executable, str(HERE / f"{script(name)}.py"), *BENCHMARKS[name], f"--json={target}"]
         if args.work and name in ("latency", "classifier", "cold_start", "conversion"):
             command.append(f"--work={args.work}")
         print(f"== {name} (machine {busy:.0%} busy before)", flush=True)
         subprocess.run(command, check=True, cwd=HERE)
         found = json.loads(target.read_text())
         found["machine"]["busy_before"] = round(busy, 2)
-        found["command"] = " ".join(["python", f"benchmarks/{name}.py", *BENCHMARKS[name]])
+        found["command"] = " ".join(["python", f"benchmarks/{script(name)}.py", *BENCHMARKS[name]])
         target.write_text(json.dumps(found, indent=1) + "\n")
     (HERE / "RESULTS.md").write_text(render())
+
+
+def script(name: str) -> str:
+    """The file that measures it."""
+    return name.split(":")[0]
+
+
+def path(name: str) -> Path:
+    """Where its rows lie."""
+    return RESULTS / f"{name.replace(':', '_').replace('/', '-').replace('@', '-')}.json"
 
 
 def quiet(limit: float, patience: float = 60) -> float:
@@ -94,26 +109,23 @@ def render() -> str:
         "peer. Random weights in the released shapes and formats, float32 on all sides.",
         "",
     ]
-    for name in BENCHMARKS:
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            lines += section(name, json.loads(path.read_text()))
+    for title in dict.fromkeys(map(script, BENCHMARKS)):
+        if found := [path(name) for name in BENCHMARKS if script(name) == title and path(name).exists()]:
+            lines += section(title, [json.loads(file.read_text()) for file in found])
     return "\n".join(lines) + "\n" + (NOTES.read_text() if NOTES.exists() else "")
 
 
-def section(name: str, found: dict[str, Any]) -> list[str]:
-    """One benchmark: where and how it ran, then a row per case."""
-    machine, rows = found["machine"], found["rows"]
-    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
-    lines = [
-        f"## {name.replace('_', ' ').capitalize()}",
-        "",
-        f"`{found.get('command', name)}`, {machine['date']}, {machine['processor']}, {machine['threads']} threads, "
-        f"Python {machine['python']}; {machine.get('busy_before', 0):.0%} busy before.",
-        "",
-        "| case | clipjax | fastest peer | ratio | bar | |",
-        "|---|---|---|---|---|---|",
-    ]
+def section(title: str, parts: list[dict[str, Any]]) -> list[str]:
+    """One benchmark: where and how its parts ran, then a row per case."""
+    lines = [f"## {title.replace('_', ' ').capitalize()}", ""]
+    for found in parts:
+        machine = found["machine"]
+        lines.append(
+            f"- `{found.get('command', title)}`, {machine['date']}, {machine['processor']}, {machine['threads']} threads, "
+            f"Python {machine['python']}; {machine.get('busy_before', 0):.0%} busy before."
+        )
+    lines += ["", "| case | clipjax | fastest peer | ratio | bar | |", "|---|---|---|---|---|---|"]
+    rows = [row for found in parts for row in found["rows"]]
     for row in rows:
         middle = {who: sorted(s)[len(s) // 2] for who, s in row["seconds"].items()}
         peer = row.get("fastest_peer")
@@ -127,7 +139,8 @@ def section(name: str, found: dict[str, Any]) -> list[str]:
         lines.append(f"| {row['case']} | {rate['clipjax']} | {theirs} | {ratio} | {row['bar'] or ''} | {verdict} |")
     if extras := [(row["case"], row["extra"]) for row in rows if row["extra"]]:
         lines += ["", *(f"- {case}: {_plain(extra)}" for case, extra in extras)]
-    return [*lines, "", f"<sub>{versions}</sub>", ""]
+    versions = dict.fromkeys(", ".join(f"{k} {v}" for k, v in p["machine"]["versions"].items()) for p in parts)
+    return [*lines, "", *(f"<sub>{text}</sub>" for text in versions), ""]
 
 
 def _plain(value: Any) -> str:

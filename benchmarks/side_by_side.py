@@ -133,7 +133,9 @@ def main(
         print(row, flush=True)
         rows.append(row.to_json())
         if args.json:  # after every row: a long run that is stopped keeps what it has
-            args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+            args.json.write_text(
+                json.dumps({"machine": machine(), "rows": rows}, indent=1, default=lambda x: x.item()) + "\n"
+            )
 
 
 def _version(package: str) -> str | None:
