@@ -69,18 +69,7 @@ class FeatureCache:
 
     def read(self) -> Features:
         """Everything that any writer has finished, each row once."""
-        rows, values, skipped = [], [], {}
-        for path in sorted(self.folder.glob("*.log")) if self.folder else ():
-            data = path.read_bytes()
-            for part_rows, part_values, part_skipped, _ in _records(data, self.width):
-                rows.append(part_rows)
-                values.append(part_values)
-                skipped |= {row: (row, file, reason) for row, file, reason in part_skipped}
-        if not rows:
-            return Features(np.zeros(0, np.int64), np.zeros((0, self.width), np.float32), list(skipped.values()))
-        every, first = np.unique(np.concatenate(rows), return_index=True)
-        found = np.concatenate(values)[first]
-        return Features(every, found, [skipped[row] for row in sorted(skipped.keys() - set(every.tolist()))])
+        return read_features(self.folder, self.width)
 
     def append(self, rows: np.ndarray, values: np.ndarray, skipped: Skipped) -> None:
         """Adds finished rows; on the disk when this returns."""
@@ -128,6 +117,22 @@ class FeatureCache:
             self._lock, self._file = lock, open(path, "ab")  # noqa: SIM115 (open until close())
             return
         raise InputError(f"{folder}: ten thousand writers; remove the .lock files of those that are gone")
+
+
+def read_features(folder: Path | None, width: int) -> Features:
+    """What every writer of a key's folder has finished, each row once; nothing where there is no such folder."""
+    rows, values, skipped = [], [], {}
+    for path in sorted(folder.glob("*.log")) if folder else ():
+        data = path.read_bytes()
+        for part_rows, part_values, part_skipped, _ in _records(data, width):
+            rows.append(part_rows)
+            values.append(part_values)
+            skipped |= {row: (row, file, reason) for row, file, reason in part_skipped}
+    if not rows:
+        return Features(np.zeros(0, np.int64), np.zeros((0, width), np.float32), list(skipped.values()))
+    every, first = np.unique(np.concatenate(rows), return_index=True)
+    found = np.concatenate(values)[first]
+    return Features(every, found, [skipped[row] for row in sorted(skipped.keys() - set(every.tolist()))])
 
 
 def _records(data: bytes, width: int):

@@ -21,10 +21,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import difflib
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,14 @@ class Design:
     def attribute(self, key: str) -> tuple[str | None, ...]:
         """What each class means in column `key` [C]; None where it says nothing."""
         return tuple(c.attributes.get(key) for c in self.classes)
+
+    def yaml(self) -> str:
+        """The design as a file that `load` reads back to an equal design."""
+        dump = functools.partial(yaml.safe_dump, allow_unicode=True, sort_keys=False, width=float("inf"))
+        head = {"name": self.name} | ({"note": self.note} if self.note else {}) | {"templates": list(self.templates)}
+        # One class a line; PyYAML would end a text that stands alone with "...", so each is dumped as a list of one.
+        classes = [f"  - {dump([_dumped(c)], default_flow_style=True)[1:-2]}\n" for c in self.classes]
+        return dump(head) + "classes:\n" + "".join(classes)
 
     def prompts(self) -> list[list[str]]:
         """Per class: its own prompts, or every text in every template."""
@@ -255,6 +264,13 @@ def _find(name: str) -> Path:
     )
 
 
+def parse(text: str, where: str = "the design") -> Design:
+    """The design of a YAML text that came without a file: it extends shipped designs only. `where` leads messages."""
+    if len(text.encode(errors="surrogatepass")) > LARGEST:
+        raise InputError(f"{where}: {len(text)} characters are no class design")
+    return _parsed(text, where, Path(where).stem, _shipped_parent)
+
+
 def _read(path: Path, above: tuple[Path, ...]) -> Design:
     if path.resolve() in above:
         raise InputError(f"{path}: extends itself by way of {' and '.join(p.name for p in above)}")
@@ -262,30 +278,53 @@ def _read(path: Path, above: tuple[Path, ...]) -> Design:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: {path.stat().st_size} bytes are no class design")
         text = path.read_text(encoding="utf-8")
-        found = yaml.load(text, Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a class design ({error})") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+
+    def parent(base: str) -> Design:
+        beside = path.parent / f"{base}.yaml"
+        return _read(beside if beside.exists() else _find(base), (*above, path.resolve()))
+
+    return _parsed(text, str(path), path.stem, parent)
+
+
+def _shipped_parent(base: str) -> Design:
+    return _read(_find(base), ())
+
+
+def _parsed(text: str, where: str, stem: str, parent: Callable[[str], Design]) -> Design:
+    """`parent` finds what a design extends; every message says where."""
+    try:
+        found = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date that is none
+        raise InputError(f"{where}: {' '.join(str(error).split())[:300]}") from error
+    return _of_mapping(found, where, stem, parent)
+
+
+def of_mapping(found: Any, where: str = "the design") -> Design:
+    """The design of what a YAML text holds, with the same checks; it extends shipped designs only."""
+    return _of_mapping(found, where, "design", _shipped_parent)
+
+
+def _of_mapping(found: Any, where: str, stem: str, parent: Callable[[str], Design]) -> Design:
     if not isinstance(found, dict):
-        raise InputError(f"{path}: a class design is a mapping with `name` and `classes`")
+        raise InputError(f"{where}: a class design is a mapping with `name` and `classes`")
     if unknown := [key for key in found if key not in KEYS]:
         raise InputError(
-            f"{path}: unknown key {unknown[0]!r}{_nearest(str(unknown[0]), KEYS)}; known: {', '.join(KEYS)}"
+            f"{where}: unknown key {unknown[0]!r}{_nearest(str(unknown[0]), KEYS)}; known: {', '.join(KEYS)}"
         )
     try:
-        return _build(path, found, (*above, path.resolve()))
+        return _build(stem, found, parent)
     except InputError as error:
-        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+        raise error if where in str(error) else InputError(f"{where}: {error}") from error
 
 
-def _build(path: Path, found: dict[str, Any], above: tuple[Path, ...]) -> Design:
-    name = str(found.get("name", path.stem))
+def _build(stem: str, found: dict[str, Any], parent_of: Callable[[str], Design]) -> Design:
+    name = str(found.get("name", stem))
     note = str(found.get("note", "")).strip()
     templates = _texts(found.get("templates"), "templates")
     if base := found.get("extends"):
-        beside = path.parent / f"{base}.yaml"
-        parent = _read(beside if beside.exists() else _find(str(base)), above)
+        parent = parent_of(str(base))
         kept = parent.drop(_texts(found.get("drop"), "drop")) if found.get("drop") else parent
         classes = [*kept.classes, *_classes(found, "classes"), *_classes(found, "add")]
         return Design(name, tuple(classes), tuple(templates) or parent.templates, note or parent.note)
@@ -320,6 +359,14 @@ def _class(entry: Any, where: str) -> DesignClass:
         raise InputError(f"{where} ({entry['name']}): prompt {odd[0]!r} is asked as it stands; {{}} is for templates")
     sets = _texts(entry.get("sets"), f"{where} sets")
     return DesignClass(entry["name"], texts, sets, {str(k): str(v) for k, v in rest.items()}, asked)
+
+
+def _dumped(c: DesignClass) -> str | dict[str, Any]:
+    """A class as `_class` reads it: only what it says."""
+    texts = c.texts if c.texts != (c.name,) else ()
+    asked = {"prompt": c.asked[0]} if len(c.asked) == 1 else {"prompts": list(c.asked)} if c.asked else {}
+    rest = asked | ({"texts": list(texts)} if texts and not asked else {}) | ({"sets": list(c.sets)} if c.sets else {})
+    return {"name": c.name} | rest | dict(c.attributes) if rest or c.attributes else c.name
 
 
 def _texts(value: Any, where: str) -> list[str]:

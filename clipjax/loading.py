@@ -48,10 +48,10 @@ def find_weights(source: str | os.PathLike, activation: str | None = None) -> we
     if text == DEMO:
         with resources.as_file(resources.files("clipjax") / "assets" / f"{DEMO}.safetensors") as path:
             return weights.load(path)
+    path = locate(text)
     if release := catalog.find(text):
         from clipjax import download
 
-        path = download.fetch_release(release.name, release.filename, release.sha256, release.hub)
         found = _read(path, activation, download.digest)
         if found.config != release.config:
             raise InputError(f"{path}: is not {release.name} as the catalogue describes it; delete it and try again")
@@ -59,9 +59,24 @@ def find_weights(source: str | os.PathLike, activation: str | None = None) -> we
     if text.startswith("hf://"):
         from clipjax import download
 
-        repo = text.removeprefix("hf://").strip("/")
-        return dataclasses.replace(_read(download.fetch_hub_model(repo), activation, download.digest), name=repo)
-    return _read(_existing(text), activation)
+        return dataclasses.replace(_read(path, activation, download.digest), name=text.removeprefix("hf://").strip("/"))
+    return _read(path, activation)
+
+
+def locate(source: str | os.PathLike) -> Path:
+    """The file or folder behind a name, path or hub address, downloaded where it is not here yet; nothing is read."""
+    text = os.fspath(source)
+    if text == DEMO:
+        return Path(str(resources.files("clipjax"))) / "assets" / f"{DEMO}.safetensors"
+    if release := catalog.find(text):
+        from clipjax import download
+
+        return download.fetch_release(release.name, release.filename, release.sha256, release.hub)
+    if text.startswith("hf://"):
+        from clipjax import download
+
+        return download.fetch_hub_model(text.removeprefix("hf://").strip("/"))
+    return _existing(text)
 
 
 def convert(

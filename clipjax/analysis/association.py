@@ -125,6 +125,13 @@ def gendered_labels(k1: ArrayLike, k2: ArrayLike, n1: int, n2: int, tokens: tupl
     )
 
 
+def count_labels(probabilities: np.ndarray, side: np.ndarray, sides: tuple[str, str], threshold: float) -> Gendered:
+    """Probabilities [N, K], the side of each image [N] -> the labels that reach the threshold, compared."""
+    returned = probabilities >= threshold
+    inside = [returned[side == s] for s in sides]
+    return gendered_labels(inside[0].sum(0), inside[1].sum(0), len(inside[0]), len(inside[1]))
+
+
 def top_gendered(found: Gendered, n: int = 20, by: str = "image", min_count: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """For each group the rows of the n labels that most set it apart, sorted by how often the group gets them.
 
@@ -141,6 +148,12 @@ def top_gendered(found: Gendered, n: int = 20, by: str = "image", min_count: int
         best = rows[np.argsort(-statistic[rows], kind="stable")][:n]
         out.append(best[np.argsort(-found.k[best, group], kind="stable")])
     return out[0], out[1]
+
+
+def labels_per_image(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Probabilities [N, K] -> how many labels reach each threshold [T], on average over the images."""
+    flat = np.sort(probabilities.ravel())
+    return (len(flat) - np.searchsorted(flat, thresholds, side="left")) / max(len(probabilities), 1)
 
 
 def _tables(table: ArrayLike) -> np.ndarray:

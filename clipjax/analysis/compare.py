@@ -15,8 +15,9 @@ import numpy as np
 
 from clipjax.analysis import rates
 from clipjax.analysis.association import adjust
-from clipjax.analysis.paired import paired_rates
+from clipjax.analysis.paired import paired_records
 from clipjax.analysis.run import Run
+from clipjax.design import Design
 from clipjax.errors import InputError
 
 VARIABLE = ("design", "weights")
@@ -31,7 +32,10 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "weights": ("model.weights_sha256", "model.logit_scale"),
 }  # fmt: skip
 SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
+LEVEL = 0.95
+MOST_VALUES = 50  # of a column that is grouped by
 Record = dict[str, Any]
+Answers = Mapping[tuple[str, str], np.ndarray]  # ("set", "crime") -> bool [N]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,12 +52,16 @@ class Compared:
     @property
     def moves(self) -> list[tuple[str, str, int]]:
         """(class under A, class under B, images), the commonest first."""
-        if not len(self.flipped):
-            return []
-        pairs = np.stack([run.predictions["prediction"][self.flipped].astype(str) for run in (self.a, self.b)], axis=1)
-        found, n = np.unique(pairs, axis=0, return_counts=True)
-        order = np.argsort(-n, kind="stable")
-        return [(str(found[i, 0]), str(found[i, 1]), int(n[i])) for i in order]
+        return moves(*(run.predictions["prediction"][self.flipped] for run in (self.a, self.b)))
+
+
+def moves(a: np.ndarray, b: np.ndarray) -> list[tuple[str, str, int]]:
+    """Class names [N] under A and B -> (class under A, class under B, images), the commonest first."""
+    if not len(a):
+        return []
+    found, n = np.unique(np.stack([a.astype(str), b.astype(str)], axis=1), axis=0, return_counts=True)
+    order = np.argsort(-n, kind="stable")
+    return [(str(found[i, 0]), str(found[i, 1]), int(n[i])) for i in order]
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any], fields: Iterable[str]) -> list[str]:
@@ -86,7 +94,7 @@ def check(a: Run, b: Run, vary: Sequence[str] = ("design",)) -> None:
         raise InputError(f"{a.path} and {b.path} do not list the same files; one of them was changed after its run")
 
 
-def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = 0.95) -> Compared:
+def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LEVEL) -> Compared:
     """Every yes-or-no question that both runs answer, over everybody, each column and each pair of columns they share.
 
     p-values are McNemar's, exact; adjusted over all sets and groups of the comparison.
@@ -96,28 +104,50 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = 0.
     shared = [key for key in asked_a if key in asked_b]
     if not shared:
         raise InputError(f"{a.path} and {b.path} share no set of classes: {_names(asked_a)} against {_names(asked_b)}")
-    columns = {name: values for name, values in a.columns.items() if name in b.columns and len(set(values)) <= 50}
-    most = 1 if len(shared) > 20 else 2  # hundreds of labels are not crossed
-    groupings = [g for size in range(most + 1) for g in itertools.combinations(columns, size)]
-    method = rates.Method(min_n=int(a.manifest["config"].get("min_n", rates.MIN_N)))
-    records = []
-    for grouping in groupings:
-        found = rates.cells(grouping, columns, len(a.predictions["file"]))
-        for key in shared:
-            for g, group in enumerate(found.groups):
-                inside = found.of == g
-                record = paired_rates(asked_a[key][inside], asked_b[key][inside], level)
-                small = {"small": True} if record["n"] < method.min_n else {}
-                records.append({"metric": "paired_difference", **dict([key]), "group": group} | record | small)
-    p = np.array([r["p"] for r in records])
-    for record, bh, bonferroni in zip(records, adjust(p), adjust(p, "bonferroni"), strict=True):
-        record |= {"p_benjamini_hochberg": float(bh), "p_bonferroni": float(bonferroni), "tests": len(records)}
+    columns = {name: values for name, values in a.columns.items() if name in b.columns}
+    min_n = int(a.manifest["config"].get("min_n", rates.MIN_N))
+    records = paired(
+        {key: asked_a[key] for key in shared}, asked_b, columns, len(a.predictions["file"]), level=level, min_n=min_n
+    )
     flipped = np.zeros(0, np.int64)
     if "prediction" in a.predictions and "prediction" in b.predictions:
         flipped = np.flatnonzero(a.predictions["prediction"].astype(str) != b.predictions["prediction"].astype(str))
     return Compared(
         a, b, records, flipped, [k[1] for k in asked_a if k not in asked_b], [k[1] for k in asked_b if k not in asked_a]
     )
+
+
+def paired(
+    asked_a: Answers, asked_b: Answers, columns: Mapping[str, np.ndarray], n: int, level: float, min_n: int
+) -> list[Record]:
+    """A record per question of `asked_a` over everybody, each column and each pair of columns [N] of n images.
+
+    One family of tests: every record has its p-value adjusted for all of them. Columns of more than MOST_VALUES values
+    are names or numbers, and left out.
+    """
+    kept = {name: values for name, values in columns.items() if len(set(values)) <= MOST_VALUES}
+    most = 1 if len(asked_a) > 20 else 2  # hundreds of labels are not crossed
+    groupings = [g for size in range(most + 1) for g in itertools.combinations(kept, size)]
+    cells = [rates.cells(grouping, kept, n) for grouping in groupings]
+    tallies = [_tally(asked_a[key], asked_b[key], found) for found in cells for key in asked_a]
+    told = paired_records(*np.concatenate(tallies, axis=1), level=level)
+    heads = [(key, group) for found in cells for key in asked_a for group in found.groups]
+    records = []
+    for (key, group), record in zip(heads, told, strict=True):
+        small = {"small": True} if record["n"] < min_n else {}
+        records.append({"metric": "paired_difference", **dict([key]), "group": group} | record | small)
+    p = np.array([r["p"] for r in records])
+    for record, bh, bonferroni in zip(records, adjust(p), adjust(p, "bonferroni"), strict=True):
+        record |= {"p_benjamini_hochberg": float(bh), "p_bonferroni": float(bonferroni), "tests": len(records)}
+    return records
+
+
+def _tally(a: np.ndarray, b: np.ndarray, found: rates.Cells) -> np.ndarray:
+    """bool [N] twice -> counts [4, G]: both, only a, only b, neither."""
+    inside = found.of >= 0
+    kind = np.where(a, np.where(b, 0, 1), np.where(b, 2, 3))
+    flat = kind[inside] * len(found.groups) + found.of[inside]
+    return np.bincount(flat, minlength=4 * len(found.groups)).reshape(4, -1)
 
 
 def questions(run: Run) -> dict[tuple[str, str], np.ndarray]:
@@ -128,9 +158,14 @@ def questions(run: Run) -> dict[tuple[str, str], np.ndarray]:
 
 def _sets(run: Run) -> dict[tuple[str, str], np.ndarray]:
     assert run.design is not None
-    if run.design.sets:
-        return {("set", name): run.design.members(name)[run.answers] for name in run.design.sets}
-    return {("class", name): run.answers == c for c, name in enumerate(run.design.names)}
+    return set_questions(run.design, run.answers)
+
+
+def set_questions(design: Design, answers: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """Class indices [N] -> was each set of the design answered? Each class, where it has no sets."""
+    if design.sets:
+        return {("set", name): design.members(name)[answers] for name in design.sets}
+    return {("class", name): answers == c for c, name in enumerate(design.names)}
 
 
 def _labels(run: Run) -> dict[tuple[str, str], np.ndarray]:

@@ -148,12 +148,18 @@ def tally_records(tally: np.ndarray, groups: list[dict[str, str]], design: Desig
     kinds = [({"set": name}, tally[:, design.members(name)].sum(1)) for name in design.sets]
     if len(groups[0]) <= 1:
         kinds += [({"class": name}, tally[:, c]) for c, name in enumerate(design.names)]
+    return [record for what, k in kinds for record in cell_records(what, k, n, groups, method)]
+
+
+def cell_records(
+    what: Record, k: np.ndarray, n: np.ndarray, groups: list[dict[str, str]], method: Method
+) -> list[Record]:
+    """k [G] of n [G] images of each group -> a rate record each; `what` says of what: {"set": "crime"}."""
+    low, high = interval(k, n, method.name, method.level, method.seed)
     out = []
-    for what, k in kinds:
-        low, high = interval(k, n, method.name, method.level, method.seed)
-        for g, group in enumerate(groups):
-            record = what | {"group": group} | _rate(int(k[g]), int(n[g]), float(low[g]), float(high[g]), method)
-            out.append({"metric": "rate"} | record)
+    for g, group in enumerate(groups):
+        record = what | {"group": group} | _rate(int(k[g]), int(n[g]), float(low[g]), float(high[g]), method)
+        out.append({"metric": "rate"} | record)
     return out
 
 

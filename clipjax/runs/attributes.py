@@ -91,7 +91,9 @@ def run(job: Job, task: Task) -> Result:
     extra: dict[str, Any] = {}
     encoded = job.image_features(task.source, "proj" if "zero-shot" in chosen else config.feature)
     if "zero-shot" in chosen:
-        for (column, _), w in zip(task.designs.items(), designs.weights(job, list(task.designs.values())), strict=True):
+        for (column, _), w in zip(
+            task.designs.items(), designs.weights(job.text_features, list(task.designs.values())), strict=True
+        ):
             predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, job.model.scale).argmax(1)
     if "linear" in chosen:
         found, extra = _linear(job, task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from clipjax.probes import zeroshot
 from clipjax.progress import say
 from clipjax.runs import sources
 from clipjax.runs.config import words
-from clipjax.runs.job import Job
 from clipjax.runs.result import RESERVED
 
 MOST_GROUPS = 50  # a column with more values is a name or a number, not a group
@@ -89,11 +88,14 @@ def group_columns(config: Any, source: Source) -> dict[str, np.ndarray]:
     return kept | banded
 
 
-def weights(job: Job, designs: Sequence[Design]) -> list[np.ndarray]:
-    """Class weights [C, E] of every design; a prompt that many designs share is encoded once."""
+def weights(encode: Callable[[Sequence[str]], np.ndarray], designs: Sequence[Design]) -> list[np.ndarray]:
+    """Class weights [C, E] of every design; a prompt that many designs share is encoded once.
+
+    `encode` gives raw text features, float32 [T, E]: `Job.text_features`.
+    """
     prompts = [design.prompts() for design in designs]
     texts = list(dict.fromkeys(text for classes in prompts for listed in classes for text in listed))
-    features = zeroshot.normalise(job.text_features(texts))
+    features = zeroshot.normalise(encode(texts))
     place = {text: row for row, text in enumerate(texts)}
     mean: dict[tuple[str, ...], np.ndarray] = {}  # by prompts: equal classes get equal weights to the bit
     for listed in {tuple(listed) for classes in prompts for listed in classes}:

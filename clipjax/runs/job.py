@@ -19,8 +19,10 @@ from clipjax.data.pipeline import Batch, batches
 from clipjax.data.source import Source
 from clipjax.encoder import TEXT_LENGTHS, Encoder
 from clipjax.errors import InputError
+from clipjax.image import Preprocess
 from clipjax.model import Model
 from clipjax.models import clip
+from clipjax.models.config import CLIP
 from clipjax.probes import zeroshot
 from clipjax.progress import Progress
 from clipjax.runs.folder import RunFolder
@@ -34,6 +36,42 @@ class Encoded:
     rows: np.ndarray
     values: np.ndarray
     skipped: Skipped
+
+
+def cache_root(config: Any) -> Path | None:
+    """Where a config keeps its features; None where it keeps nothing."""
+    chosen = config.cache_dir
+    return None if chosen == "none" else Path(chosen).expanduser() if chosen else download.cache_dir() / "features"
+
+
+def image_key(
+    weights_sha256: str, config: CLIP, precision: str, spec: Preprocess, fingerprint: str, feature: str = "proj"
+) -> dict[str, Any]:
+    """Everything that a picture's features depend on."""
+    return {
+        "weights": weights_sha256,
+        "config": hashlib.sha256(repr(config).encode()).hexdigest(),
+        "feature": feature,
+        "precision": precision,
+        "preprocess": [spec.image_size, list(spec.mean), list(spec.std)],
+        "pillow": PIL.__version__,  # its releases resample some pictures differently
+        "data": fingerprint,
+    }
+
+
+def images_folder(cache: Path, key: dict[str, Any]) -> Path:
+    """The folder of one `image_key` below the root of the caches."""
+    return cache / "images" / key_of(**key)[:32]
+
+
+def text_key(weights_sha256: str, texts: Sequence[str], precision: str, truncate: bool = False) -> str:
+    """Everything that the features of these texts, in this order, depend on."""
+    return key_of(weights=weights_sha256, texts=list(texts), precision=precision, truncate=truncate)
+
+
+def texts_folder(cache: Path) -> Path:
+    """Where text features lie below the root of the caches."""
+    return cache / "texts"
 
 
 class Job:
@@ -59,8 +97,7 @@ class Job:
     @property
     def cache(self) -> Path | None:
         """The root of the caches, or None where nothing is kept."""
-        chosen = self.config.cache_dir
-        return None if chosen == "none" else Path(chosen).expanduser() if chosen else download.cache_dir() / "features"
+        return cache_root(self.config)
 
     def image_features(self, source: Source, feature: str = "proj") -> Encoded:
         """Features of every readable picture of `source`; only rows that no one has are encoded.
@@ -69,9 +106,12 @@ class Job:
         kill loses the batch that is worked on and the one on its way. All hosts make the same number of steps,
         whatever they find.
         """
-        key = self._key(source, feature)
+        key = image_key(
+            self.weights_sha256, self.model.config, self.config.precision, self.model.preprocessing, source.fingerprint,
+            feature,
+        )  # fmt: skip
         width = self.encoder.width(feature)
-        folder = self.cache / "images" / key_of(**key)[:32] if self.cache else None
+        folder = images_folder(self.cache, key) if self.cache else None
         with FeatureCache(folder, width, key) as cache:
             known = cache.read()
             here = known.rows[known.rows < len(source)]
@@ -86,18 +126,6 @@ class Job:
         order = np.argsort(rows, kind="stable")
         self._check_skipped(source, everywhere)
         return Encoded(rows[order], values[order], everywhere)
-
-    def _key(self, source: Source, feature: str) -> dict[str, Any]:
-        spec = self.model.preprocessing
-        return {
-            "weights": self.weights_sha256,
-            "config": hashlib.sha256(repr(self.model.config).encode()).hexdigest(),
-            "feature": feature,
-            "precision": self.config.precision,
-            "preprocess": [spec.image_size, list(spec.mean), list(spec.std)],
-            "pillow": PIL.__version__,  # its releases resample some pictures differently
-            "data": source.fingerprint,
-        }
 
     @staticmethod
     def _only_mine(rows: np.ndarray, n: int) -> np.ndarray:
@@ -163,14 +191,15 @@ class Job:
         distinct = list(dict.fromkeys(texts))
         index = {text: i for i, text in enumerate(distinct)}
         tokens = tokenize(distinct, self.model.config.text.context_length, truncate=truncate)
-        key = key_of(weights=self.weights_sha256, texts=distinct, precision=self.config.precision, truncate=truncate)
-        features = self._agreed(cached_array(self._texts_folder, key, lambda: self._encode_texts(tokens)))
+        key = text_key(self.weights_sha256, distinct, self.config.precision, truncate)
+        folder = self._texts_folder
+        features = self._agreed(cached_array(folder, key, lambda: self._encode_texts(tokens)))
         return features[[index[text] for text in texts]]
 
     @property
     def _texts_folder(self) -> Path | None:
         # Several hosts would have to agree on who has a cached array before they enter the towers together.
-        return self.cache / "texts" if self.cache and jax.process_count() == 1 else None
+        return texts_folder(self.cache) if self.cache and jax.process_count() == 1 else None
 
     def _encode_texts(self, tokens: np.ndarray) -> np.ndarray:
         """Each length for itself: a text costs what it needs, and its features depend on no other text."""

@@ -57,7 +57,7 @@ def load(config: Any) -> Task:
 
 def run(job: Job, task: Task) -> Result:
     """Probabilities of every label for every portrait; rates and tests at each threshold."""
-    (weights,) = designs.weights(job, [task.design])
+    (weights,) = designs.weights(job.text_features, [task.design])
     encoded = job.image_features(task.source)
     probabilities = zeroshot.probabilities(encoded.values, weights, job.model.scale)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
@@ -71,16 +71,15 @@ def run(job: Job, task: Task) -> Result:
         say(f"{left} pictures are in neither of {' and '.join(task.sides)}; they count in no comparison")
     records = []
     for threshold in task.thresholds:
-        records += label_records(
-            probabilities, side, task.sides, task.contrast, task.design.names, threshold, designs.method_of(job.config)
-        )
+        found = association.count_labels(probabilities, side, task.sides, threshold)
+        method = designs.method_of(job.config)
+        records += label_records(found, task.sides, task.contrast, task.design.names, threshold, method)
     extra = {"contrast": task.contrast, "sides": list(task.sides), "thresholds": list(task.thresholds)}
     return Result(records, table, encoded.skipped, task.design.manifest(), extra)
 
 
 def label_records(
-    probabilities: np.ndarray,
-    side: np.ndarray,
+    found: association.Gendered,
     sides: tuple[str, str],
     column: str,
     names: tuple[str, ...],
@@ -89,20 +88,17 @@ def label_records(
 ) -> list[dict[str, Any]]:
     """Per label: its rate in both groups, and chi-squared at image level and at token level, each adjusted for the
     number of labels; then how many labels an image gets."""
-    returned = probabilities >= threshold
-    counted = [returned[side == s] for s in sides]
-    n = [len(c) for c in counted]
-    k = [c.sum(0) for c in counted]
+    n = found.n
     out: list[dict[str, Any]] = []
     for s, group in enumerate(sides):
-        low, high = interval(k[s], n[s], method.name, method.level, method.seed)
+        k = found.k[:, s]
+        low, high = interval(k, n[s], method.name, method.level, method.seed)
         for c, name in enumerate(names):
             out.append({
                 "metric": "label_rate", "label": name, "threshold": threshold, "group": {column: group},
-                "k": int(k[s][c]), "n": n[s], "value": float(k[s][c] / n[s]), "low": float(low[c]),
+                "k": int(k[c]), "n": n[s], "value": float(k[c] / n[s]), "low": float(low[c]),
                 "high": float(high[c]), "level": method.level, "method": method.name,
             } | ({"small": True} if n[s] < method.min_n else {}))  # fmt: skip
-    found = association.gendered_labels(k[0], k[1], n[0], n[1])
     given = np.flatnonzero(found.k.sum(1) > 0)  # a label nobody got is no test
     families = (
         ("images", "chi_squared", False, found.image_chi2, found.image_p),
@@ -121,9 +117,9 @@ def label_records(
                 "more": sides[found.more[c]] if found.more[c] >= 0 else None,
             })  # fmt: skip
     for s, group in enumerate(sides):
-        mean = float(counted[s].sum(1).mean()) if n[s] else None
+        tokens = int(found.k[:, s].sum())
         out.append({
-            "metric": "labels_per_image", "threshold": threshold, "group": {column: group}, "n": n[s], "value": mean,
-            "tokens": int(k[s].sum()),
+            "metric": "labels_per_image", "threshold": threshold, "group": {column: group}, "n": n[s],
+            "value": tokens / n[s] if n[s] else None, "tokens": tokens,
         })  # fmt: skip
     return out

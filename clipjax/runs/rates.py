@@ -46,7 +46,7 @@ def load(config: Any) -> Task:
 
 def run(job: Job, task: Task) -> Result:
     """The likeliest class of every picture, counted by set and group."""
-    weights = designs.weights(job, [task.design, *task.variants])
+    weights = designs.weights(job.text_features, [task.design, *task.variants])
     encoded = job.image_features(task.source)
     probabilities = zeroshot.probabilities(encoded.values, weights[0], job.model.scale)
     best = probabilities.argmax(1)  # the first of equals

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -49,10 +48,8 @@ def _at(run: Run, threshold: float, suffix: str) -> Section:
     assert run.design is not None
     setting, sides = run.manifest["result"], run.manifest["result"]["sides"]
     side = run.columns[setting["contrast"]]
-    returned = run.predictions["probabilities"] >= threshold
-    counts = [returned[side == s].sum(0) for s in sides]
-    n = [int((side == s).sum()) for s in sides]
-    found = association.gendered_labels(*counts, *n)
+    found = association.count_labels(run.predictions["probabilities"], side, (sides[0], sides[1]), threshold)
+    n = list(found.n)
     given = np.flatnonzero(found.k.sum(1) > 0)
     adjusted = np.ones(len(found.k))
     adjusted[given] = association.adjust(found.image_p[given])
@@ -108,11 +105,7 @@ def _curves(run: Run, suffix: str) -> Section:
     k = len(run.design.classes)
     thresholds = np.geomspace(0.05 / k, 0.5, 160)
     side = run.columns[setting["contrast"]]
-    curves: dict[str, Any] = {}
-    for s in setting["sides"]:
-        flat = np.sort(probabilities[side == s].ravel())
-        above = len(flat) - np.searchsorted(flat, thresholds, side="left")
-        curves[s] = above / max(int((side == s).sum()), 1)
+    curves = {s: association.labels_per_image(probabilities[side == s], thresholds) for s in setting["sides"]}
     drawing = figures.threshold_curves(thresholds, curves, k, setting["thresholds"], "labels per image")
     caption = "Labels returned per image by threshold, in multiples of the uniform probability."
     return Section("The whole range of thresholds", [], [], {f"thresholds{suffix}": (drawing, caption)})
