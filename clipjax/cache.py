@@ -13,7 +13,9 @@ import hashlib
 import json
 import os
 import struct
+import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -153,24 +155,28 @@ def _records(data: bytes, width: int):
         at = end
 
 
-def cached_array(folder: Path | None, key: str, make) -> np.ndarray:
+def cached_array(folder: Path | None, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """A small array by key (class weights by weights and prompts): read if there and whole, else made and kept."""
     if folder is None:
         return make()
-    path = folder / f"{key}.npy"
+    path = folder / f"{key}.npz"  # a zip: every byte is under a checksum
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
+            return found["value"]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         pass  # not there, or damaged: made again
     value = make()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: the cache cannot be written ({error.strerror})") from error
 
     def save(temporary: Path) -> None:
         with open(temporary, "wb") as file:
-            np.save(file, value)
+            np.savez(file, value=value)
 
-    write_atomically(path, save)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, save)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the cache cannot be written ({error.strerror}); free some space, choose another "
+            "--config.cache_dir, or none to do without"
+        ) from error
     return value

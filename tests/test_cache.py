@@ -132,9 +132,14 @@ def test_small_arrays_are_made_once_and_again_when_damaged(tmp_path):
     for _ in range(2):
         np.testing.assert_array_equal(cached_array(tmp_path, "k", make), [0, 1, 2])
     assert len(calls) == 1
-    (tmp_path / "k.npy").write_bytes((tmp_path / "k.npy").read_bytes()[:-4])
+    whole = (tmp_path / "k.npz").read_bytes()
+    (tmp_path / "k.npz").write_bytes(whole[:-4])
     np.testing.assert_array_equal(cached_array(tmp_path, "k", make), [0, 1, 2])
     assert len(calls) == 2
+    at = whole.index(np.arange(3.0).tobytes()) + 8
+    (tmp_path / "k.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])  # one bit of a number
+    np.testing.assert_array_equal(cached_array(tmp_path, "k", make), [0, 1, 2])
+    assert len(calls) == 3
 
 
 def test_keys_depend_on_every_part_and_not_on_their_order():

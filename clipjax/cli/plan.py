@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--parts", type=int, default=1, help="exact accumulation in so many parts")
     train.add_argument("--scan", action="store_true", help="one compiled block per tower")
     train.add_argument("--context", type=int, help="tokens of a caption (the model's own)")
-    parser.add_argument("--no-search", action="store_true", help="do not search the largest batch: one compilation")
+    parser.add_argument(
+        "--no-search", action="store_true",
+        help="do not search the largest batch: one compilation. XLA's compiler itself can die at batches far from any "
+        "use; what is printed before stands",
+    )  # fmt: skip
     parser.add_argument(
         "--decode", type=float, default=0.0, metavar="RATE", help="images/s that one core decodes: prints cores needed"
     )
@@ -59,7 +63,17 @@ def run(args: argparse.Namespace) -> None:
         record = head | report.estimate(topology, build(args.batch), args.precision)
     else:
         searched = not args.no_search
-        record = head | report.plan(topology, build, args.batch, args.precision, searched=searched, per=per, note=say)
+
+        def early(found: dict[str, Any]) -> None:
+            if not args.json:
+                print(report.told(head | found, args.decode), flush=True)
+
+        record = head | report.plan(
+            topology, build, args.batch, args.precision, searched=searched, per=per, note=say, early=early
+        )
+        if searched and not args.json:
+            print(f"  largest batch: {report.searched(record['largest'])}")
+            return
     print(json.dumps(record, indent=2) if args.json else report.told(record, args.decode))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import contextlib
 import difflib
+import functools
 import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,23 +97,32 @@ def shipped(kind: str = "probes") -> dict[str, Path]:
 
 
 def load(name: str, overrides: Sequence[str], kind: str = "probes") -> ConfigDict:
-    """CONFIG[:arg] and `--config.key=value` flags -> the resolved config.
-
-    ml_collections reads overrides from sys.argv while it parses: they are put there for as long as that takes.
-    """
+    """CONFIG[:arg] and `--config.key=value` flags -> the resolved config."""
     name, _, arg = name.partition(":")
     path = find(name, kind)
-    argv = ["clipjax", f"--config={path}" + (f":{arg}" if arg else ""), *overrides]
+    source = f"--config={path}" + (f":{arg}" if arg else "")
+    return _parsed(path.name, config_flags.DEFINE_config_file, [source, *overrides])
+
+
+def resume(values: dict[str, Any], overrides: Sequence[str], where: Path) -> ConfigDict:
+    """The resolved config of an earlier run (its manifest's) with `--config.key=value` flags over it."""
+    define = functools.partial(config_flags.DEFINE_config_dict, config=ConfigDict(values))
+    return _parsed(str(where), define, overrides)
+
+
+def _parsed(label: str, define: Callable[..., Any], words: Sequence[str]) -> ConfigDict:
+    """ml_collections reads overrides from sys.argv while it parses: they are put there for as long as that takes."""
+    argv = ["clipjax", *words]
     values = flags.FlagValues()
     before, sys.argv = sys.argv, argv
     try:
-        config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
+        define("config", flag_values=values, lock_config=True)
         rest = values(argv)[1:]
         config = values.config
-    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path.name}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{label}: {' '.join(str(error).split())}") from error
     finally:
         sys.argv = before
     if rest:

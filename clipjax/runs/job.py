@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from clipjax.models import clip
 from clipjax.models.config import CLIP
 from clipjax.probes import zeroshot
 from clipjax.progress import Progress
+from clipjax.runs.canary import Canary
 from clipjax.runs.folder import RunFolder
 from clipjax.text import tokenize
 
@@ -94,6 +96,12 @@ class Job:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
+    @functools.cached_property
+    def canary(self) -> Canary:
+        """Stops the run where the compiled model is not what its weights say."""
+        folder = self.cache / "canary" if self.cache else None
+        return Canary(self.model, self.encoder, self.weights_sha256, self.config.precision, folder)
+
     @property
     def cache(self) -> Path | None:
         """The root of the caches, or None where nothing is kept."""
@@ -137,13 +145,11 @@ class Job:
         return rows[owner[rows] == jax.process_index()]
 
     def _encode(self, source: Source, feature: str, mine: np.ndarray, cache: FeatureCache, start: int):
-        size = self.encoder.rows_per_step
-        steps = int(parallel.gather(np.array([-(-len(mine) // size)], np.int64)).max())
+        feed, steps = self._feed(source, mine)
         rows: list[np.ndarray] = [np.zeros(0, np.int64)]
         values: list[np.ndarray] = [np.zeros((0, self.encoder.width(feature)), np.float32)]
         skipped: Skipped = []
         image_size = self.model.config.image.image_size
-        feed = batches(source, mine, self.model.preprocessing, size, dtype=np.uint8)
         speaks = self.out.writes
         with Progress(
             "encode", len(source), "images", log=self.out.log, start=start, quiet=None if speaks else True
@@ -165,17 +171,35 @@ class Job:
                 cache.append(batch.rows, out, lost)
                 self._check_skipped(source, skipped)
 
-            before: tuple[Batch, Callable[[], np.ndarray]] | None = None
+            def end(batch: Batch | None, finish: Callable[[], np.ndarray]) -> None:
+                out = finish()
+                if batch is not None:
+                    keep(batch, out)
+
+            before = None
             for _ in range(steps):
                 batch = next(feed, None)
                 pixels = np.zeros((0, image_size, image_size, 3), np.uint8) if batch is None else batch.pixels
-                finish = self.encoder.start(pixels, feature)
+                finish = self.canary.start(pixels, feature)
                 if before is not None:
-                    keep(before[0], before[1]())
-                before = None if batch is None else (batch, finish)
+                    end(*before)
+                before = batch, finish
             if before is not None:
-                keep(before[0], before[1]())
+                end(*before)
         return np.concatenate(rows), np.concatenate(values), skipped
+
+    def _feed(self, source: Source, mine: np.ndarray) -> tuple[Iterator[Batch | None], int]:
+        """The batches of this host's rows, and how many steps every host makes: as many as the one with most.
+
+        The first batch leaves one row a device to the canary.
+        """
+        size = self.encoder.rows_per_step
+        first = size - self.encoder.mesh.local_mesh.size
+        most = int(parallel.gather(np.array([len(mine)], np.int64)).max())
+        spec = self.model.preprocessing
+        head = batches(source, mine[:first], spec, first, dtype=np.uint8) if first else [None]
+        feed = itertools.chain(head, batches(source, mine[first:], spec, size, dtype=np.uint8))
+        return feed, 1 + -(-max(most - first, 0) // size) if most else 0
 
     def _check_skipped(self, source: Source, skipped: Skipped) -> None:
         limit = self.config.data.max_skipped * len(source)
@@ -206,6 +230,7 @@ class Job:
         out = np.zeros((len(tokens), self.model.config.embed_dim), np.float32)
         lengths = -(-(tokens.argmax(1) + 1) // TEXT_LENGTHS) * TEXT_LENGTHS
         step = self.encoder.rows_per_step * jax.process_count()
+        self.canary.check_text(lengths)
         with Progress("texts", len(tokens), "texts", quiet=None if self.out.writes else True) as bar:
             for length in np.unique(lengths):
                 same = np.flatnonzero(lengths == length)

@@ -1,0 +1,34 @@
+"""Make a run again from its manifest and compare: clipjax rerun RUN [--out=DIR] [--cached] [--config.key=value]...
+
+Every number is computed again, towers included (--cached takes features from the cache). Exit status 0: every record
+and prediction is equal to the last bit; 3: something differs, and a line says what, beside the versions, device,
+weights and data that differ. For data or weights that have moved since:
+
+    clipjax rerun runs/people --config.data.path=/elsewhere/people --config.model=vit-b-32.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `clipjax rerun`; `--config.key=value` is taken by the config itself."""
+    parser.add_argument("run", metavar="RUN", help="the folder of a finished probe run")
+    parser.add_argument("--out", metavar="DIR", help="keep the second run here; default: nowhere")
+    parser.add_argument("--cached", action="store_true", help="take image and text features from the cache")
+
+
+def run(args: argparse.Namespace, overrides: list[str]) -> None:
+    """Runs, compares, and says what differs."""
+    from clipjax.errors import Breach
+    from clipjax.runs import rerun
+
+    path = Path(args.run)
+    found = rerun.rerun(path, overrides, Path(args.out) if args.out else None, args.cached)
+    print(rerun.describe(found))
+    if not found.same:
+        raise Breach(f"{path}: made again, it gives other numbers")

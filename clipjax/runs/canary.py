@@ -1,0 +1,133 @@
+"""A known picture and known texts in every run: a chip, compiler or memory that computes something else stops it.
+
+What they should give is computed once per weights, operation by operation on the CPU, past every program that the run
+uses (no fusion, no sharding, no other layout, no other device), and kept by the weights' fingerprint. After that a
+canary costs one row of the first batch on every device, and rows of later batches that would be padding (issue 8).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from clipjax import image
+from clipjax.cache import cached_array, key_of
+from clipjax.encoder import TEXT_LENGTHS, Encoder
+from clipjax.errors import InputError
+from clipjax.model import Model
+from clipjax.models import clip
+from clipjax.text import tokenize
+
+PICTURE = "chelsea.jpg"  # of the embedded photographs
+TEXTS = ("a photo of a dog.", "a photograph of a small yellow bird that sings.")  # 8 and 16 positions
+# Largest distance to what is expected, as a share of its length. Measured: float32 on a CPU below 1e-5 for all nine
+# architectures; bfloat16, and the default products of TPUs and GPUs, 0.065 (RN101, experiments/bfloat16). A wrong
+# program is off by about 1.
+FLOAT32, ROUNDED = 1e-3, 0.2
+
+
+class Canary:
+    """The known inputs of one model, and what they should give."""
+
+    def __init__(self, model: Model, encoder: Encoder, weights_sha256: str, precision: str, folder: Path | None):
+        self._model, self._encoder, self._weights, self._folder = model, encoder, weights_sha256, folder
+        platform = encoder.mesh.devices.flat[0].platform
+        self._limit = FLOAT32 if (precision, platform) == ("float32", "cpu") else ROUNDED
+        self._text_checked = False
+
+    @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """The picture as this model crops it, uint8 [S, S, 3]."""
+        with resources.as_file(resources.files("clipjax") / "assets" / "photographs" / PICTURE) as path:
+            return image.preprocess_uint8(image.open_image(path), self._model.preprocessing)[0]
+
+    def start(self, pixels: np.ndarray, feature: str) -> Callable[[], np.ndarray]:
+        """`Encoder.start` on uint8 [B, S, S, 3] with the canary at the head of each device's share, if there is room.
+
+        Raises:
+            InputError: from what is returned: a device computes something else.
+        """
+        size = self._encoder.rows_per_step
+        heads = np.arange(size) % self._encoder.batch_size == 0
+        if len(pixels) > size - heads.sum():
+            return self._encoder.start(pixels, feature)
+        places = np.flatnonzero(~heads)[: len(pixels)]
+        everything = np.repeat(self.pixels[None], size, axis=0)
+        everything[places] = pixels
+        finish = self._encoder.start(everything, feature)
+
+        def checked() -> np.ndarray:
+            out = finish()
+            if np.isfinite(out[places]).all():  # else the caller says which picture it is
+                self._check_images(out[heads], feature)
+            return out[places]
+
+        return checked
+
+    def _check_images(self, found: np.ndarray, feature: str) -> None:
+        def make() -> np.ndarray:
+            pixels = image.normalise(self.pixels[None], self._model.preprocessing)
+            taps: dict[str, jax.Array] = {}
+            params = _on_cpu({"visual": self._model.params["visual"]})
+            out = clip.apply_image(self._model.config, params, jnp.asarray(pixels), taps)
+            return np.asarray(out if feature == "proj" else taps["pre_proj"])[0]
+
+        self._check(found, self._expected(["image", PICTURE, feature], make), f"the picture {PICTURE}")
+
+    def check_text(self, lengths: np.ndarray) -> None:
+        """The first time, a text of one of these lengths (a program that is needed anyway) if there is one.
+
+        Raises:
+            InputError: a device computes something else.
+        """
+        if self._text_checked:
+            return
+        self._text_checked = True
+        known = tokenize(list(TEXTS), self._model.config.text.context_length, truncate=True)
+        fits = [row for row in known if -(-(row.argmax() + 1) // TEXT_LENGTHS) * TEXT_LENGTHS in lengths]
+        tokens = (fits or list(known))[0]
+
+        def make() -> np.ndarray:
+            params = _on_cpu(self._model.params)
+            return np.asarray(clip.apply_text(self._model.config, params, jnp.asarray(tokens[None])))[0]
+
+        found = self._encoder.texts(np.repeat(tokens[None], self._encoder.rows_per_step, axis=0))
+        self._check(found, self._expected(["text", tokens.tolist()], make), "a text")
+
+    def _expected(self, what: list[Any], make: Callable[[], np.ndarray]) -> np.ndarray:
+        config = hashlib.sha256(repr(self._model.config).encode()).hexdigest()
+        key = key_of(canary=what, weights=self._weights, config=config)
+        with jax.default_device(_cpu()), jax.default_matmul_precision("highest"):
+            return cached_array(self._folder, key, make)
+
+    def _check(self, found: np.ndarray, expected: np.ndarray, what: str) -> None:
+        where = f"model {self._model.name}, {what} that every run computes"
+        remedy = "no number was written; update or pin jax and the driver, or take the machine out of use"
+        if odd := [i for i, row in enumerate(found) if not np.array_equal(row, found[0])]:
+            raise InputError(f"{where}: local device {odd[0]} gives other features than device 0; {remedy}")
+        distance = float(np.linalg.norm(found[0] - expected) / np.linalg.norm(expected))
+        if not distance <= self._limit:  # NaN too
+            raise InputError(
+                f"{where}: the compiled model gives other features than its weights operation by operation (distance "
+                f"{distance:.2g} of their length, at most {self._limit:g}); {remedy}"
+            )
+
+
+def _cpu() -> jax.Device:
+    """A device that is not the one under test, where JAX_PLATFORMS leaves one."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
+
+
+def _on_cpu(params: clip.Params) -> clip.Params:
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float32), params)

@@ -1,0 +1,127 @@
+"""A finished run made again from its manifest, and whether it gives the same numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis.run import Run, read_run
+from clipjax.runs import config as configs
+from clipjax.runs import runner
+from clipjax.runs.folder import differences
+
+# What a manifest says about the circumstances: where these differ, other numbers have a reason.
+CIRCUMSTANCES = ("versions", "git_revision", "device", "mesh", "model", "design", "data", "counts")
+VALUES = ("value", "low", "high", "p", "p_adjusted", "k", "n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What differs between a run and the same run made again."""
+
+    records: int
+    pictures: int
+    circumstances: list[str]
+    numbers: list[str]
+
+    @property
+    def same(self) -> bool:
+        """Every record and every prediction is equal to the last bit."""
+        return not self.numbers
+
+
+def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool = False) -> Comparison:
+    """Runs what `path`'s manifest describes again and compares.
+
+    Args:
+        path: a finished run of `clipjax probe`.
+        overrides: `--config.key=value`, for what has moved (data.path, model).
+        out: where the second run is kept; None: a folder that goes away afterwards.
+        cached: take features from the cache; without, the towers compute everything again.
+
+    Raises:
+        InputError: `path` is not a finished run, or what it was made from is not to be found.
+    """
+    before = read_run(path)
+    config = configs.resume(dict(before.manifest["config"]), overrides, path / "manifest.json")
+    if not cached:
+        config.cache_dir = "none"
+    if out is not None:
+        return compare(before, _run(config, out))
+    with tempfile.TemporaryDirectory(prefix="clipjax-rerun-") as folder:
+        return compare(before, _run(config, Path(folder) / "run"))
+
+
+def _run(config: Any, out: Path) -> Run:
+    [(where, _)] = runner.run(config, out)
+    found = read_run(where)
+    _ = found.predictions  # read now: the folder may go
+    return found
+
+
+def compare(before: Run, after: Run) -> Comparison:
+    """Record by record and picture by picture; exact, since the same program on the same machine is."""
+    circumstances = [
+        line
+        for name in CIRCUMSTANCES
+        for line in differences({name: before.manifest.get(name)}, {name: after.manifest.get(name)})
+    ]
+    numbers = _records(before.records, after.records) + _predictions(before, after)
+    return Comparison(len(before.records), len(before.predictions["file"]), circumstances, numbers)
+
+
+def _records(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
+    def keyed(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        keys = [json.dumps({k: v for k, v in r.items() if k not in VALUES}, sort_keys=True) for r in records]
+        return {f"{key} #{keys[:i].count(key)}": r for i, (key, r) in enumerate(zip(keys, records, strict=True))}
+
+    a, b = keyed(before), keyed(after)
+    lines = [f"{key}: only in the first run" for key in a.keys() - b.keys()]
+    lines += [f"{key}: only in the second run" for key in b.keys() - a.keys()]
+    for key in a.keys() & b.keys():
+        lines += [f"{key}: {line}" for line in differences(a[key], b[key])]
+    return sorted(lines)
+
+
+def _predictions(before: Run, after: Run) -> list[str]:
+    a, b = before.predictions, after.predictions
+    if list(a) != list(b):
+        return [f"predictions.parquet: columns {list(a)} and {list(b)}"]
+    if not np.array_equal(a["file"], b["file"]):
+        gone, new = sorted(set(a["file"]) - set(b["file"])), sorted(set(b["file"]) - set(a["file"]))
+        return [f"predictions.parquet: other pictures: {len(gone)} gone, {len(new)} new ({(gone + new)[:3]})"]
+    lines = []
+    for name in a:
+        x, y = a[name], b[name]
+        if x.dtype.kind == "f" and y.dtype.kind == "f":
+            if x.shape != y.shape:
+                lines.append(f"predictions.parquet: {name} is {x.shape} and {y.shape}")
+            elif not np.array_equal(x, y, equal_nan=True):
+                other = ~((x == y) | (np.isnan(x) & np.isnan(y)))
+                rows = int(other.reshape(len(x), -1).any(1).sum())
+                lines.append(f"predictions.parquet: {name} of {rows} pictures, by up to {np.nanmax(abs(x - y)):.3g}")
+        elif not np.array_equal(x, y):
+            rows = np.flatnonzero(x != y)
+            first = f"{a['file'][rows[0]]}: {x[rows[0]]} != {y[rows[0]]}"
+            lines.append(f"predictions.parquet: {name} of {len(rows)} pictures, the first {first}")
+    return lines
+
+
+def describe(found: Comparison, most: int = 20) -> str:
+    """The comparison in lines: the verdict first, then what differs."""
+    if found.same:
+        head = f"Same: {found.records} records and the predictions for {found.pictures} pictures, to the last bit."
+    else:
+        head = f"Not the same: {len(found.numbers)} of {found.records} records and columns differ."
+    lines = [head, *found.numbers[:most]]
+    if len(found.numbers) > most:
+        lines.append(f"... and {len(found.numbers) - most} more")
+    if found.circumstances:
+        lines += ["Circumstances that differ:", *(f"  {line}" for line in found.circumstances)]
+    return "\n".join(lines)

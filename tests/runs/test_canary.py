@@ -1,0 +1,82 @@
+"""The canary: a program, a device or a memory that computes something else stops the run before a number is written."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from launch import argv
+
+from clipjax import encoder
+from clipjax.cli.main import main
+from clipjax.models import clip
+from clipjax.runs import canary
+from clipjax.testing import pictures, tiny_model
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    tiny_model(root / "tiny.safetensors")
+    pictures(root / "photos", {"cat": 20, "dog": 13})
+    return root
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
+
+
+def wrong(monkeypatch, **changed):
+    """The encoder's programs are built from another `clip` than the canary's reference."""
+    same = {k: v for k, v in vars(clip).items() if not k.startswith("__")}
+    monkeypatch.setattr(encoder, "clip", SimpleNamespace(**same | changed))
+
+
+def stops(world, tmp_path, capsys, *words):
+    assert main(argv(world, tmp_path / "run")) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("factor", [0.99, -1.0])
+def test_a_program_that_computes_something_else_stops_the_run(world, tmp_path, capsys, monkeypatch, factor):
+    wrong(monkeypatch, apply_image=lambda *a, **k: clip.apply_image(*a, **k) * factor)
+    stops(world, tmp_path, capsys, "chelsea.jpg", "operation by operation", "no number was written")
+
+
+def test_so_does_a_text_tower(world, tmp_path, capsys, monkeypatch):
+    wrong(monkeypatch, apply_text=lambda *a, **k: clip.apply_text(*a, **k)[:, ::-1])
+    stops(world, tmp_path, capsys, "a text that every run computes")
+
+
+def test_one_device_of_eight_that_is_a_bit_off_is_named(world, tmp_path, capsys, monkeypatch):
+    def apply_image(*args, **kwargs):
+        out = clip.apply_image(*args, **kwargs)
+        return out + (jax.lax.axis_index("data") == 5) * 1e-6 * abs(out).max()
+
+    wrong(monkeypatch, apply_image=apply_image)
+    stops(world, tmp_path, capsys, "local device 5 gives other features than device 0")
+
+
+def test_weights_that_changed_on_their_way_to_the_devices_stop_the_run(world, tmp_path, capsys, monkeypatch):
+    place = encoder.Encoder._on_devices
+
+    def flipped(self, flat):
+        name = next(k for k in flat if k.endswith("attn.in_proj_weight"))
+        return place(self, flat | {name: np.roll(flat[name], 1, axis=0)})
+
+    monkeypatch.setattr(encoder.Encoder, "_on_devices", flipped)
+    stops(world, tmp_path, capsys, "operation by operation")
+
+
+@pytest.mark.parametrize("more", [(), ("--config.batch_size=1",), ("--config.mapping=pmap",)])
+def test_the_reference_is_computed_once_per_weights_and_costs_no_picture(world, tmp_path, monkeypatch, more):
+    made = []
+    monkeypatch.setattr(canary, "_on_cpu", lambda params, real=canary._on_cpu: made.append(1) or real(params))
+    assert main([*argv(world, tmp_path / "a"), *more]) == 0
+    assert len(made) == 2  # a picture and a text
+    assert main([*argv(world, tmp_path / "b"), *more, "--config.data.limit=30", "--config.seed=1"]) == 0
+    assert main([*argv(world, tmp_path / "c"), *more, "--config.precision=bfloat16"]) == 0
+    assert len(made) == 2
