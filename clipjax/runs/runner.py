@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,14 @@ def run(config: ConfigDict, out: Path) -> list[tuple[Path, list[dict[str, Any]]]
             print(summary.records_table(records, published))
             print(f"\nWritten: {out}")
         return [(out, records)]
-    cells, finished_runs = [], []
+    cells, finished_runs, called = [], [], _folders(models)
     for model in models:
         for source in sources:
             one = config.copy_and_resolve_references()
             one.model, one.data.source = model, source
             if len(sources) > 1:  # data.path then holds one folder per data set
                 one.data.path = f"{config.data.path.rstrip('/')}/{source}"
-            path = out / _slug(f"{model}-{source}")
+            path = out / f"{called[model]}-{_plain(source)}"
             records, published = _run_one(one, path, speaks)
             finished_runs.append((path, records))
             cells.append(summary.Cell(model, source, records, published))
@@ -126,5 +127,12 @@ def _published(config: ConfigDict) -> dict[str, Any]:
     return {kind: known[kind][release.name] for kind in kinds if release.name in known.get(kind, {})}
 
 
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(text).name if c) or "run"
+def _folders(models: Sequence[str]) -> dict[str, str]:
+    """What each model's run is called: ViT-L-14, or a file's name; the whole path where two files share one."""
+    short = {m: catalog.get(m).name if catalog.find(m) else Path(m).name for m in models}
+    twice = {name for name in short.values() if list(short.values()).count(name) > 1}
+    return {m: _plain(m if name in twice else name) for m, name in short.items()}
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-.") or "run"

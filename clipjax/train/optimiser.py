@@ -53,7 +53,10 @@ class Options:
 def schedule(options: Options) -> optax.Schedule:
     """Linear warm-up from 0, then half a cosine down to `final`."""
     if not 0 <= options.warmup < options.steps:
-        raise InputError(f"warmup={options.warmup} updates of steps={options.steps}: it has to end before they do")
+        raise InputError(
+            f"warmup={options.warmup} updates of steps={options.steps}: it has to end before they do; lower "
+            "optimizer.warmup or raise steps"
+        )
     return optax.warmup_cosine_decay_schedule(
         0.0 if options.warmup else options.learning_rate, options.learning_rate, options.warmup, options.steps,
         options.final,
