@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from checkpoints_convert import huggingface, open_clip, openai, torchfile
+from clipjax import stored
 from clipjax.errors import InputError
 from clipjax.models import catalog, weights
 from clipjax.models import config as configs
@@ -141,7 +141,8 @@ def _read_safetensors(path: Path, activation: str | None, digest: Digest) -> Rea
     if any(name.startswith("vision_model.") for name in tensors):
         return Read(huggingface.read(path.parent, source), ())
     if "clipjax_config" in metadata:
-        return Read(_openai_names(tensors, configs.from_dict(json.loads(metadata["clipjax_config"])), path, source), ())
+        config = configs.from_dict(stored.parse(metadata["clipjax_config"], f"{path}: its configuration", dict))
+        return Read(_openai_names(tensors, config, path, source), ())
     return _read_openai_names(tensors, activation, path, source)
 
 

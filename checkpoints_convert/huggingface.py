@@ -19,7 +19,8 @@ import numpy as np
 
 from checkpoints_convert import rules, torchfile
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Rule
-from clipjax.errors import InputError
+from clipjax import stored
+from clipjax.errors import InputError, brief, some
 from clipjax.models import catalog, shapes, weights
 from clipjax.models.config import CLIP, ResNet, Text, ViT
 
@@ -74,6 +75,10 @@ VISION_DEFAULTS: dict[str, Any] = {
     "num_channels": 3, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
 }  # fmt: skip
 
+_TOWERS = dict.fromkeys(("text_config?", "vision_config?", "text_config_dict?", "vision_config_dict?"), (dict, None))
+_EDGE = (int, {"shortest_edge?": int, "height?": int, "width?": int})
+_PIXELS = {"size?": _EDGE, "crop_size?": _EDGE, "rescale_factor?": float, "image_mean?": list, "image_std?": list}
+
 # Known not to change what a trained model computes: training-time, bookkeeping, and the attributes that every
 # older config.json of transformers repeats for text generation.
 INERT = frozenset(
@@ -106,22 +111,16 @@ def read(folder: Path, source: Mapping[str, Any]) -> weights.Weights:
 def read_config(folder: Path) -> CLIP:
     """config.json (and preprocessor_config.json where it exists) -> our configuration."""
     where = folder / "config.json"
-    data = _read_json(where)
+    data = stored.read(where, _TOWERS)
     if data.get("model_type") != "clip":
-        raise InputError(f"{where}: model_type is {data.get('model_type')!r}, not 'clip'")
+        raise InputError(f"{where}: model_type is {brief(data.get('model_type'))!r}, not 'clip'")
     _refuse_unknown(data, {"text_config", "vision_config"}, where)
     text = TEXT_DEFAULTS | (data.get("text_config") or {}) | (data.get("text_config_dict") or {})
     vision = VISION_DEFAULTS | (data.get("vision_config") or {}) | (data.get("vision_config_dict") or {})
     _refuse_unknown(text, TEXT_DEFAULTS.keys(), where)
     _refuse_unknown(vision, VISION_DEFAULTS.keys(), where)
     if vision["num_channels"] != 3:
-        raise InputError(f"{where}: num_channels is {vision['num_channels']}; clipjax reads colour images (3)")
-    # 2 is transformers' old default: it then reads the highest id, as OpenAI does. The last id is the same rule.
-    if text["eos_token_id"] not in (2, text["vocab_size"] - 1):
-        raise InputError(
-            f"{where}: eos_token_id {text['eos_token_id']} is not the highest of {text['vocab_size']} ids; "
-            "clipjax reads a text at its highest id"
-        )
+        raise InputError(f"{where}: num_channels is {brief(vision['num_channels'])}; clipjax reads colour images (3)")
     mean, std = _pixel_statistics(folder, vision["image_size"])
     try:
         image_tower = ViT(
@@ -132,23 +131,32 @@ def read_config(folder: Path) -> CLIP:
             text["max_position_embeddings"], text["vocab_size"], text["hidden_size"], text["num_hidden_layers"],
             text["num_attention_heads"], text["intermediate_size"], text["hidden_act"], text["layer_norm_eps"],
         )  # fmt: skip
-        return CLIP(data.get("projection_dim", 512), image_tower, text_tower, mean, std, "clip-bpe")
+        config = CLIP(data.get("projection_dim", 512), image_tower, text_tower, mean, std, "clip-bpe")
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+    # 2 is transformers' old default: it then reads the highest id, as OpenAI does. The last id is the same rule.
+    if text["eos_token_id"] not in (2, text_tower.vocab_size - 1):
+        raise InputError(
+            f"{where}: eos_token_id {brief(text['eos_token_id'])} is not the highest of {text_tower.vocab_size} ids; "
+            "clipjax reads a text at its highest id"
+        )
+    return config
 
 
 def _pixel_statistics(folder: Path, image_size: int) -> tuple[Any, Any]:
     where = folder / "preprocessor_config.json"
     if not where.is_file():
         return catalog.OPENAI_MEAN, catalog.OPENAI_STD  # CLIPImageProcessor's own defaults
-    data = _read_json(where)
+    data = stored.read(where, _PIXELS)
     size, crop = data.get("size", 224), data.get("crop_size", 224)
     edge = size.get("shortest_edge", size) if isinstance(size, dict) else size
     square = [crop.get("height"), crop.get("width")] if isinstance(crop, dict) else [crop, crop]
     expected = {"do_resize": True, "do_center_crop": True, "do_normalize": True, "do_rescale": True, "resample": 3}
     for key, value in expected.items():
         if data.get(key, value) != value:
-            raise InputError(f"{where}: {key} is {data[key]!r}; clipjax prepares pixels as OpenAI does ({value!r})")
+            raise InputError(
+                f"{where}: {key} is {brief(repr(data[key]))}; clipjax prepares pixels as OpenAI does ({value!r})"
+            )
     if abs(data.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
         raise InputError(f"{where}: rescale_factor is {data['rescale_factor']}, not 1/255")
     if edge != image_size or square != [image_size, image_size]:
@@ -159,9 +167,9 @@ def _pixel_statistics(folder: Path, image_size: int) -> tuple[Any, Any]:
 def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(_read_json(index)["weight_map"].values()))
-        if odd := [s for s in shards if Path(s).name != s]:
-            raise InputError(f"{index}: names a file outside its folder: {odd[0]}")
+        shards = sorted(set(stored.read(index, {"weight_map": {str: str}})["weight_map"].values()))
+        if odd := [s for s in shards if Path(s).name != s or not s.endswith(".safetensors") or not s.isprintable()]:
+            raise InputError(f"{index}: names a file outside its folder, or no .safetensors: {brief(odd[0])}")
     elif (folder / "model.safetensors").is_file():
         shards = ["model.safetensors"]
     elif (folder / "pytorch_model.bin").is_file():
@@ -249,18 +257,7 @@ def _tokenizer_json(config: CLIP) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: holds {type(data).__name__}, not an object")
-    return data
-
-
 def _refuse_unknown(data: Mapping[str, Any], known: Any, where: Path) -> None:
     if unknown := sorted(set(data) - set(known) - INERT):
-        raise InputError(f"{where}: unknown attribute {', '.join(unknown)}; clipjax does not know what it would change")
+        names = some([brief(name) for name in unknown])
+        raise InputError(f"{where}: unknown attribute {names}; clipjax does not know what it would change")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from checkpoints_convert import openai
-from clipjax.errors import InputError
+from clipjax import stored
+from clipjax.errors import InputError, brief
 from clipjax.models import catalog, weights
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP, ResNet, Text, ViT
@@ -49,6 +50,9 @@ TEXT_FIXED: dict[str, tuple[Any, ...]] = {
     "block_type": (None, "default"), "qk_norm": (False,), "scaled_cosine_attn": (False,), "scale_heads": (False,),
     "scale_attn_inner": (False,), "scale_attn": (False,), "scale_fc": (False,), "hf_model_name": (None,),
 }  # fmt: skip
+_TOWER = {"width?": int, "head_width?": int, "mlp_ratio?": float}
+_SHAPE = {"model_cfg": {"embed_dim": int, "vision_cfg": _TOWER, "text_cfg": _TOWER}, "preprocess_cfg?": (dict, None)}
+
 # Training-time, or meaningful only beside an option that is refused above.
 INERT = frozenset(
     """patch_dropout attn_pooler_queries attn_pooler_heads output_tokens timm_model_pretrained timm_pool timm_proj
@@ -61,12 +65,9 @@ PREPROCESS_FIXED: dict[str, tuple[Any, ...]] = {
 
 def read_config(path: Path) -> CLIP:
     """open_clip_config.json -> our configuration; what clipjax does not build is refused by name."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        model, preprocess = dict(data["model_cfg"]), dict(data.get("preprocess_cfg") or {})
-        embed_dim, vision, text = model.pop("embed_dim"), dict(model.pop("vision_cfg")), dict(model.pop("text_cfg"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not an open_clip configuration ({error!r})") from error
+    data = stored.read(path, _SHAPE, "this is not an open_clip configuration")
+    model, preprocess = dict(data["model_cfg"]), dict(data.get("preprocess_cfg") or {})
+    embed_dim, vision, text = model.pop("embed_dim"), dict(model.pop("vision_cfg")), dict(model.pop("text_cfg"))
     activation = "quick_gelu" if model.pop("quick_gelu", False) else "gelu"
     _refuse(model, {"custom_text": (False,), "init_logit_scale": None, "init_logit_bias": (None,), "cast_dtype": None,
                     "nonscalar_logit_scale": (False,)}, path)  # fmt: skip
@@ -76,24 +77,26 @@ def read_config(path: Path) -> CLIP:
     _refuse({k: v for k, v in vision.items() if k not in VISION}, VISION_FIXED, path)
     _refuse({k: v for k, v in text.items() if k not in TEXT}, TEXT_FIXED, path)
     v, t = VISION | vision, TEXT | text
-    image_size = (
-        v["image_size"][0] if isinstance(v["image_size"], list) and len(set(v["image_size"])) == 1 else v["image_size"]
-    )
+    if odd := [r for r in (v["mlp_ratio"], t["mlp_ratio"]) if not 0 < r < 1000]:
+        raise InputError(f"{path}: mlp_ratio is {odd[0]}: a number between 0 and 1000")
+    image_size = v["image_size"]
+    if isinstance(image_size, list) and len(image_size) == 2 and image_size[0] == image_size[1]:
+        image_size = image_size[0]
     if size is not None and size not in (image_size, [image_size, image_size], [3, image_size, image_size]):
-        raise InputError(f"{path}: preprocess size {size} is not the model's image size {image_size}")
+        raise InputError(f"{path}: preprocess size {brief(size)} is not the model's image size {brief(image_size)}")
     try:
         text_tower = Text(
             t["context_length"], t["vocab_size"], t["width"], t["layers"], t["heads"],
             int(t["width"] * t["mlp_ratio"]), activation, 1e-5,
         )  # fmt: skip
-        return CLIP(embed_dim, _image_tower(v, image_size, activation), text_tower, tuple(mean), tuple(std), "clip-bpe")
+        return CLIP(embed_dim, _image_tower(v, image_size, activation), text_tower, mean, std, "clip-bpe")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: a size is not a whole number ({error})") from error
 
 
 def _image_tower(v: Mapping[str, Any], image_size: int, activation: str) -> ViT | ResNet:
+    if v["head_width"] < 1:
+        raise InputError(f"head_width is {v['head_width']}: a positive number")
     if isinstance(v["layers"], (list, tuple)):
         return ResNet(image_size, v["width"], tuple(v["layers"]), v["width"] * 32 // v["head_width"], 1e-5)
     return ViT(
@@ -144,7 +147,7 @@ def _refuse(found: Mapping[str, Any], allowed: Mapping[str, tuple[Any, ...] | No
         if name in INERT:
             continue
         if name not in allowed:
-            raise InputError(f"{path}: unknown attribute {name}; clipjax does not know what it would change")
+            raise InputError(f"{path}: unknown attribute {brief(name)}; clipjax does not know what it would change")
         choices = allowed[name]
         if choices is not None and value not in choices:
-            raise InputError(f"{path}: {name} = {value!r} is an architecture clipjax does not build")
+            raise InputError(f"{path}: {name} = {brief(repr(value))} is an architecture clipjax does not build")

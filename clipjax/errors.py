@@ -1,6 +1,7 @@
 """The one exception that means "the input is at fault, not the program", and how its lists are told."""
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class InputError(ValueError):
@@ -22,3 +23,18 @@ class Stopped(Exception):
 def some(names: Sequence[str], most: int = 6) -> str:
     """The first few of many names, for a message of one line: "a, b and 7 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def brief(value: Any, most: int = 60) -> str:
+    """Somebody else's value, fit for one line of a message: escaped, and cut where it is long."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (RecursionError, ValueError):  # nested without end; a whole number of thousands of digits
+        text = type(value).__name__
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: most + 1])
+    return text if len(text) <= most else text[:most] + "..."
+
+
+def one_line(error: object, most: int = 300) -> str:
+    """What a library says of an error, as one line of bounded length."""
+    return brief(" ".join(str(error).split()), most) or type(error).__name__

@@ -24,6 +24,7 @@ one or two levels of 255 apart in a quarter of their values, more where alpha is
 from Pillow 11.0 to 13.0. Whoever compares numbers to the last digit records the Pillow version with them.
 """
 
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -36,7 +37,7 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 
 # https://github.com/openai/CLIP/blob/main/clip/clip.py, _transform: the statistics of OpenAI's training set.
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -49,7 +50,23 @@ SUFFIXES = frozenset({
     ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
 })
 # fmt: on
-
+# What is opened, whatever the suffix. Not all that Pillow knows: for EPS it starts Ghostscript, which is a programming
+# language, and its other rare readers have seen little hostile input. TGA has no signature and comes last.
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "GIF",
+    "BMP",
+    "DIB",
+    "PPM",
+    "WEBP",
+    "TIFF",
+    "JPEG2000",
+    "ICO",
+    "QOI",
+    *(("AVIF",) if importlib.util.find_spec("PIL.AvifImagePlugin") else ()),  # Pillow 11.3
+    "TGA",
+)  # fmt: skip
 
 # Modes that Pillow resamples as they are; it premultiplies alpha around a whole resize, and 1 and P go by NEAREST.
 _SEPARABLE = ("L", "RGB")
@@ -116,7 +133,7 @@ def normalise(pixels: np.ndarray, spec: Preprocess) -> np.ndarray:
 
 
 def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
-    """Open and fully decode one picture, in its own mode; of an animation, the first frame.
+    """Open and fully decode one picture of FORMATS, in its own mode; of an animation, the first frame.
 
     EXIF orientation is not applied (OpenAI's code does not). Pillow's limit on decompression bombs stays in
     force. The file is closed on return when it was given by path; a stream stays the caller's. Raises
@@ -125,7 +142,7 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
     is_path = isinstance(source, str | os.PathLike)
     name = os.fspath(source) if is_path else getattr(source, "name", None) or "the given stream"
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=FORMATS) as image:
             image.load()
     except FileNotFoundError as error:
         raise InputError(f"{name}: no such file; check the path") from error
@@ -135,20 +152,19 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
         raise InputError(f"{name} cannot be read: permission denied; check its access rights") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"{name} is refused: {_one_line(error)} Shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you"
-            " trust the file"
+            f"{name} is refused: {one_line(error)} Shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file"
         ) from error
     except UnidentifiedImageError as error:
         if is_path and os.path.getsize(source) == 0:
             raise InputError(f"{name} is empty (0 bytes); fetch or copy it again") from error
         raise InputError(
-            f"{name} is not a picture that Pillow {PIL.__version__} can read, whatever its suffix; convert it"
-            " to PNG or JPEG"
+            f"{name} is not a picture that Pillow {PIL.__version__} can read as {', '.join(FORMATS)}, whatever its"
+            " suffix; convert it to PNG or JPEG"
         ) from error
     # Pillow's plugins leak struct.error, IndexError, zlib.error and others from a damaged file.
     except Exception as error:
         raise InputError(
-            f"{name} cannot be decoded ({_one_line(error)}): damaged or incomplete; fetch or copy it again"
+            f"{name} cannot be decoded ({one_line(error)}): damaged or incomplete; fetch or copy it again"
         ) from error
     return image
 
@@ -273,7 +289,7 @@ def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
         return image.convert("RGB")
     except (ValueError, ImportError) as error:
         raise InputError(
-            f"{label} has mode {mode}, which OpenAI's transform cannot turn into RGB ({_one_line(error)});"
+            f"{label} has mode {mode}, which OpenAI's transform cannot turn into RGB ({one_line(error)});"
             " convert it to LA or RGB first (image.convert)"
         ) from error
 
@@ -318,17 +334,13 @@ def _decode(image: Image.Image, label: str) -> None:
         image.load()
     except Exception as error:  # what open_image says about Pillow's plugins
         raise InputError(
-            f"{label} cannot be decoded ({_one_line(error)}): damaged or incomplete; fetch or copy it again"
+            f"{label} cannot be decoded ({one_line(error)}): damaged or incomplete; fetch or copy it again"
         ) from error
 
 
 def _label(image: Image.Image, index: int) -> str:
     filename = getattr(image, "filename", "")
     return f"picture {index} ({filename})" if filename else f"picture {index}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _usable_processors() -> int:

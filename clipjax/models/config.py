@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
-from clipjax.errors import InputError
+from clipjax import stored
+from clipjax.errors import InputError, brief, some
 
 ACTIVATIONS = ("quick_gelu", "gelu")
 TOKENIZERS = ("clip-bpe",)
+LARGEST, DEEPEST = 1 << 20, 1000  # of any size and of any number of layers: what a file claims is worked with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,7 @@ class ViT:
     eps: float
 
     def __post_init__(self):
+        _check_sizes(self, "image")
         _check_transformer(self, "image")
         if self.image_size % self.patch_size:
             raise InputError(f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}")
@@ -49,9 +53,10 @@ class ResNet:
     eps: float
 
     def __post_init__(self):
+        if not isinstance(self.layers, list | tuple) or len(self.layers) != 4:
+            raise InputError(f"a CLIP ResNet has four stages, not {brief(self.layers)}")
         object.__setattr__(self, "layers", tuple(self.layers))
-        if len(self.layers) != 4:
-            raise InputError(f"a CLIP ResNet has four stages, not {len(self.layers)}: {self.layers}")
+        _check_sizes(self, "image")
         if self.image_size % 32:
             raise InputError(f"image size {self.image_size} is not a multiple of 32, the stride of a ResNet")
         if (self.width * 32) % self.heads:
@@ -77,6 +82,7 @@ class Text:
     eps: float
 
     def __post_init__(self):
+        _check_sizes(self, "text")
         _check_transformer(self, "text")
 
 
@@ -92,17 +98,44 @@ class CLIP:
     tokenizer: str
 
     def __post_init__(self):
-        object.__setattr__(self, "mean", tuple(self.mean))
-        object.__setattr__(self, "std", tuple(self.std))
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_finite, values)):
+                raise InputError(f"{name} is {brief(values)}: three numbers (R, G, B)")
+            object.__setattr__(self, name, tuple(values))
+        if min(self.std) <= 0:
+            raise InputError(f"std is {self.std}: positive in every channel")
+        _check_sizes(self, "joint")
         if self.tokenizer not in TOKENIZERS:
-            raise InputError(f"unknown tokenizer {self.tokenizer!r}; clipjax has {', '.join(TOKENIZERS)}")
+            raise InputError(f"unknown tokenizer {brief(self.tokenizer)!r}; clipjax has {', '.join(TOKENIZERS)}")
+
+
+def _check_sizes(config: ViT | ResNet | Text | CLIP, tower: str) -> None:
+    """Every whole number is a size and every float an eps: positive, and small enough to work with."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name == "layers":
+            values, most = value if isinstance(value, tuple) else (value,), DEEPEST
+        elif field.type == "int":
+            values, most = (value,), LARGEST
+        elif field.type == "float":
+            if not _is_finite(value) or not 0 < value < 1:
+                raise InputError(f"{field.name} of the {tower} tower is {brief(value)}: a number between 0 and 1")
+            continue
+        else:
+            continue
+        if not all(isinstance(v, int) and not isinstance(v, bool) and 0 < v <= most for v in values):
+            raise InputError(f"{field.name} of the {tower} tower is {brief(value)}: a whole number from 1 to {most}")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def _check_transformer(config: ViT | Text, tower: str) -> None:
     if config.activation not in ACTIVATIONS:
-        raise InputError(
-            f"unknown activation {config.activation!r} in the {tower} tower; clipjax has {', '.join(ACTIVATIONS)}"
-        )
+        known = ", ".join(ACTIVATIONS)
+        raise InputError(f"unknown activation {brief(config.activation)!r} in the {tower} tower; clipjax has {known}")
     if config.width % config.heads:
         raise InputError(f"{config.heads} heads do not divide the {tower} tower's width {config.width}")
 
@@ -120,18 +153,19 @@ def to_dict(config: CLIP) -> dict[str, Any]:
 
 def from_dict(data: dict[str, Any]) -> CLIP:
     """Reads `to_dict`'s form. An unknown or missing field is refused by name, never guessed."""
+    stored.check(data, {"image?": dict, "text?": dict}, "the configuration")
     data = dict(data)
     image, text = dict(data.pop("image", {})), data.pop("text", {})
     kind = image.pop("kind", None)
-    if kind not in KINDS:
-        raise InputError(f"unknown kind of image tower {kind!r}; clipjax has {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"unknown kind of image tower {brief(kind)!r}; clipjax has {', '.join(KINDS)}")
     return _build(CLIP, data | {"image": _build(KINDS[kind], image), "text": _build(Text, text)})
 
 
 def _build(cls, data: dict[str, Any]):
     known = {f.name for f in dataclasses.fields(cls)}
     if unknown := sorted(data.keys() - known):
-        raise InputError(f"unknown attribute of {cls.__name__}: {', '.join(unknown)}")
+        raise InputError(f"unknown attribute of {cls.__name__}: {some([brief(u) for u in unknown])}")
     if missing := sorted(known - data.keys()):
         raise InputError(f"missing attribute of {cls.__name__}: {', '.join(missing)}")
     return cls(**data)

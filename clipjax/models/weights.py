@@ -24,7 +24,8 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from clipjax.errors import InputError
+from clipjax import stored
+from clipjax.errors import InputError, brief, one_line
 from clipjax.models import config as configs
 from clipjax.models import shapes
 from clipjax.models.config import CLIP
@@ -191,15 +192,16 @@ def load(path: str | os.PathLike) -> Weights:
             )
         if metadata.get("format_version") != FORMAT_VERSION:
             raise InputError(
-                f"{path}: format version {metadata.get('format_version')}; this clipjax reads version "
+                f"{path}: format version {brief(metadata.get('format_version'))}; this clipjax reads version "
                 f"{FORMAT_VERSION}: update clipjax"
             )
         flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    remedy = "convert the weights again"
+    if missing := [key for key in ("config", "source", "model") if key not in metadata]:
+        raise InputError(f"{path}: damaged header ({missing[0]!r} is missing); {remedy}")
+    name, source = metadata["model"], stored.parse(metadata["source"], f"{path}: its source", dict, remedy)
     try:
-        config = configs.from_dict(json.loads(metadata["config"]))
-        name, source = metadata["model"], json.loads(metadata["source"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: damaged header ({error!r}); convert the weights again") from error
+        config = configs.from_dict(stored.parse(metadata["config"], "its config", dict, remedy))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     shapes.check(config, flat, str(path))
@@ -213,7 +215,7 @@ class Tensors:
         self._file = file  # has checked the header: sizes, offsets, no holes
         with open(path, "rb") as raw:
             length = struct.unpack("<Q", raw.read(8))[0]
-            self._header = json.loads(raw.read(length))
+            self._header = stored.parse(raw.read(length), f"{path}: its header", {str: dict})
             self._begin = 8 + length
             self._mapped = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
         self._metadata = self._header.pop("__metadata__", None)
@@ -246,7 +248,7 @@ def open_tensors(path: str | os.PathLike) -> Iterator[Tensors]:
             yield Tensors(file, path)
     except safetensors.SafetensorError as error:
         raise InputError(
-            f"{path}: not a readable .safetensors file ({error}); it may be truncated: fetch it again"
+            f"{path}: not a readable .safetensors file ({one_line(error, 120)}); it may be truncated: fetch it again"
         ) from error
 
 
