@@ -35,7 +35,7 @@ WARM = 0.25  # of the time, which slopes leave out: programs are compiled and po
 NOUNS = "baker pilot nurse judge monk queen robot child elder sailor painter farmer thief hero singer cook".split()
 
 
-def probes(work: Path, until: float) -> None:
+def probes(work: Path, until: float, rest: float) -> None:
     """Rounds of verbs in this process until the clock says `until`."""
     from PIL import Image
 
@@ -66,6 +66,7 @@ def probes(work: Path, until: float) -> None:
             Image.new("RGB", (64, 64), (rng.randrange(256), 0, 0)).save(picture)
         shutil.rmtree(runs)
         rounds += 1
+        time.sleep(rest)
         log.write(f"{rounds}\n")
 
 
@@ -124,7 +125,7 @@ class Visitor(threading.Thread):
             time.sleep(self.pause)
 
 
-def soak(minutes: float, work: Path, pause: float) -> None:
+def soak(minutes: float, work: Path, pause: float, rest: float) -> None:
     """Starts both, watches, and writes what it saw."""
     from clipjax.cli.main import main
     from clipjax.demo import people
@@ -142,7 +143,9 @@ def soak(minutes: float, work: Path, pause: float) -> None:
             stdout=subprocess.PIPE, stderr=errors, text=True,
         )  # fmt: skip
         prober = subprocess.Popen(
-            [sys.executable, __file__, "--probes", f"--until={until}", f"--work={work}"], stdout=out, stderr=out
+            [sys.executable, __file__, "--probes", f"--until={until}", f"--rest={rest}", f"--work={work}"],
+            stdout=out,
+            stderr=out,
         )
         address = re.search(r"http://\S+", explorer.stdout.readline())[0]
         visitors = [Visitor(address, seed, until, pause) for seed in range(2)]
@@ -181,7 +184,8 @@ def slopes(samples: list[dict[str, Any]]) -> dict[str, Any]:
         for what in ("mb", "files", "threads"):
             y = np.array([s[who][what] for s in late])
             slope = np.polyfit([s["minute"] / 60 for s in late], y, 1)[0] if len(late) > 1 else 0.0
-            out[f"{who}_{what}"] = {"lowest": y.min(), "highest": y.max(), "last": y[-1], "an_hour": round(slope, 2)}
+            found = {"lowest": y.min(), "highest": y.max(), "last": y[-1], "an_hour": round(slope, 2)}
+            out[f"{who}_{what}"] = {name: float(value) for name, value in found.items()}
     return out
 
 
@@ -210,6 +214,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--work", type=Path, default=Path("soak"), help="a folder for data, caches and logs")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between a visitor's edits")
+    parser.add_argument("--rest", type=float, default=0.0, help="seconds between rounds of verbs")
     parser.add_argument("--render", action="store_true")
     parser.add_argument("--probes", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, default=0, help=argparse.SUPPRESS)
@@ -217,9 +222,9 @@ def main() -> None:
     if args.render:
         render()
     elif args.probes:
-        probes(args.work.resolve(), args.until)
+        probes(args.work.resolve(), args.until, args.rest)
     else:
-        soak(args.minutes, args.work.resolve(), args.pause)
+        soak(args.minutes, args.work.resolve(), args.pause, args.rest)
 
 
 if __name__ == "__main__":
