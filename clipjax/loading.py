@@ -45,10 +45,9 @@ def load(source: str | os.PathLike, *, activation: str | None = None, dtype: str
 def find_weights(source: str | os.PathLike, activation: str | None = None) -> weights.Weights:
     """The weights behind a name, path or hub address, as stored; notes about them go to stderr."""
     text = os.fspath(source)
-    if text == DEMO:
-        with resources.as_file(resources.files("clipjax") / "assets" / f"{DEMO}.safetensors") as path:
-            return weights.load(path)
     path = locate(text)
+    if text == DEMO:
+        return weights.load(path)
     if release := catalog.find(text):
         from clipjax import download
 
@@ -89,7 +88,7 @@ def convert(
         loaded = checkpoints_convert.cast(find_weights(text, activation), dtype)
         checkpoints_convert.write(Path(target), loaded, to)
         return loaded
-    return _told(checkpoints_convert.translate(_existing(text), Path(target), to, dtype, activation))
+    return _say_notes(checkpoints_convert.translate(_existing(text), Path(target), to, dtype, activation))
 
 
 def _existing(text: str) -> Path:
@@ -99,10 +98,11 @@ def _existing(text: str) -> Path:
 
 
 def _read(path: Path, activation: str | None, digest: Callable[[Path], str] = weights.sha256) -> weights.Weights:
-    return _told(checkpoints_convert.read(path, activation, digest))
+    return _say_notes(checkpoints_convert.read(path, activation, digest))
 
 
-def _told(found: checkpoints_convert.Read) -> weights.Weights:
+def _say_notes(found: checkpoints_convert.Read) -> weights.Weights:
+    """The weights, once what their reader should know about them has gone to stderr."""
     for note in found.notes:
         say(f"note: {note}")
     return found.weights

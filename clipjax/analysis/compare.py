@@ -130,10 +130,10 @@ def paired(
     groupings = [g for size in range(most + 1) for g in itertools.combinations(kept, size)]
     cells = [rates.cells(grouping, kept, n) for grouping in groupings]
     tallies = [_tally(asked_a[key], asked_b[key], found) for found in cells for key in asked_a]
-    told = paired_records(*np.concatenate(tallies, axis=1), level=level)
+    compared = paired_records(*np.concatenate(tallies, axis=1), level=level)
     heads = [(key, group) for found in cells for key in asked_a for group in found.groups]
     records = []
-    for (key, group), record in zip(heads, told, strict=True):
+    for (key, group), record in zip(heads, compared, strict=True):
         small = {"small": True} if record["n"] < min_n else {}
         records.append({"metric": "paired_difference", **dict([key]), "group": group} | record | small)
     p = np.array([r["p"] for r in records])
@@ -152,8 +152,8 @@ def _tally(a: np.ndarray, b: np.ndarray, found: rates.Cells) -> np.ndarray:
 
 def questions(run: Run) -> dict[tuple[str, str], np.ndarray]:
     """("set", "crime") -> bool [N]: what a run says yes or no to for every image."""
-    teller = {"rates": _sets, "labels": _labels, "attributes": _attributes}.get(run.probe, _right)
-    return teller(run)
+    asked = {"rates": _sets, "labels": _labels, "attributes": _attributes}.get(run.probe, _right)
+    return asked(run)
 
 
 def _sets(run: Run) -> dict[tuple[str, str], np.ndarray]:

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     if args.train and args.context and not 0 < args.context <= config.text.context_length:
         raise InputError(f"--context={args.context}: {name} reads 1 to {config.text.context_length} tokens")
     build, per = _builder(args, topology, config)
-    head = {"model": name, "step": "training step" if args.train else "evaluation step"}
+    head: dict[str, Any] = {"model": name, "step": "training step" if args.train else "evaluation step"}
     if topology.chip.kind == "gpu":
         record = head | report.estimate(topology, build(args.batch), args.precision)
     else:
@@ -66,15 +66,15 @@ def run(args: argparse.Namespace) -> None:
 
         def early(found: dict[str, Any]) -> None:
             if not args.json:
-                print(report.told(head | found, args.decode), flush=True)
+                print(report.as_text(head | found, args.decode), flush=True)
 
         record = head | report.plan(
             topology, build, args.batch, args.precision, searched=searched, per=per, note=say, early=early
         )
         if searched and not args.json:
-            print(f"  largest batch: {report.searched(record['largest'])}")
+            print(f"  largest batch: {report.largest_as_text(record['largest'])}")
             return
-    print(json.dumps(record, indent=2) if args.json else report.told(record, args.decode))
+    print(json.dumps(record, indent=2) if args.json else report.as_text(record, args.decode))
 
 
 def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any, int]:

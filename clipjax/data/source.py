@@ -86,13 +86,13 @@ class Source:
 
     def image(self, i: int) -> Image.Image:
         """The decoded picture of row `i`, in its own mode. Raises InputError naming the data set, row and file."""
-        return self._told(i, lambda file: _decode(self.read(int(i)), file))
+        return self._of_row(i, lambda file: _decode(self.read(int(i)), file))
 
     def crop(self, i: int, spec: Preprocess) -> np.ndarray:
         """What a model sees of row `i` before normalisation: uint8 [S, S, 3]. Errors as `image`."""
         self.check_size(spec)
         if self.size is not None:
-            return self._told(i, lambda file: cast(np.ndarray, self.read(int(i))))
+            return self._of_row(i, lambda file: cast(np.ndarray, self.read(int(i))))
         picture = self.image(i)
         try:
             return image.preprocess_uint8(picture, spec, threads=1)[0]
@@ -108,7 +108,7 @@ class Source:
                 f"{spec.image_size}: prepare the originals for it (clipjax prepare), or name the originals"
             )
 
-    def _told(self, i: int, make: Callable[[str], Any]) -> Any:
+    def _of_row(self, i: int, make: Callable[[str], Any]) -> Any:
         """What `make` makes of row `i`, or one line that says which row it failed on."""
         file = self.table["file"][i]
         try:

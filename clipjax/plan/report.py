@@ -1,4 +1,4 @@
-"""A plan: what one step needs per chip, how fast it could be at best, and how that is told."""
+"""A plan: what one step needs per chip, how fast it could be at best, and both in words."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _largest(topology, compile_at, build, known, first, available, per, dtype) -
     return out
 
 
-def told(record: dict[str, Any], decode: float = 0.0) -> str:
+def as_text(record: dict[str, Any], decode: float = 0.0) -> str:
     """The record for people. `decode`: images one core of a host decodes a second, 0 where nobody measured."""
     lines = [f"{record['model']}, {record['step']}, {record['precision']}, on {record['topology']}"]
     lines[0] += f" ({record['chips']} chips), {record['batch_per_chip']} images a chip"
@@ -162,7 +162,7 @@ def told(record: dict[str, Any], decode: float = 0.0) -> str:
     if "roofline_seconds" in record:
         rows += _time(record, decode)
     if "largest" in record:
-        rows.append(("largest batch", searched(record["largest"])))
+        rows.append(("largest batch", largest_as_text(record["largest"])))
     if "stablehlo_bytes" in record:
         rows.append(("CUDA", f"lowers to {_bytes(record['stablehlo_bytes'])} of StableHLO"))
         rows.append(("not known here", "activations and peak memory, collectives: XLA:GPU compiles only beside a GPU"))
@@ -191,8 +191,8 @@ def _work(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("FLOPs", f"{record['flops'] / 1e12:.3f} T a step; {by_hand} by hand (XLA / hand {record['flops_ratio']:.4f})"),
         ("bytes", f"{_bytes(record['memory_bytes'])} through memory ({_bytes(record['xla_bytes'])} by XLA's count)"),
     ]
-    told = [f"{c['count']} {c['kind']} ({_bytes(c['bytes'])})" for c in record["collectives"]]
-    return [*rows, ("collectives", ", ".join(told) or "none")]
+    kinds = [f"{c['count']} {c['kind']} ({_bytes(c['bytes'])})" for c in record["collectives"]]
+    return [*rows, ("collectives", ", ".join(kinds) or "none")]
 
 
 def _time(record: dict[str, Any], decode: float) -> list[tuple[str, str]]:
@@ -211,7 +211,7 @@ def _time(record: dict[str, Any], decode: float) -> list[tuple[str, str]]:
     return rows
 
 
-def searched(found: dict[str, Any]) -> str:
+def largest_as_text(found: dict[str, Any]) -> str:
     """What the search found, for people."""
     if not found["fits"]:
         return f"none fits; {found['fails']} does not"

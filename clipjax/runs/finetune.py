@@ -22,7 +22,7 @@ from clipjax.progress import say
 from clipjax.runs import finetune_config, runner, sources
 from clipjax.runs.config import digest, plain
 from clipjax.runs.folder import RunFolder, differences, environment, read_config
-from clipjax.train import feed, loop, step, writers
+from clipjax.train import augment, feed, loop, optimiser, step, writers
 from clipjax.train.checkpoints import Checkpoints
 from clipjax.train.export import final_weights
 
@@ -42,11 +42,8 @@ def run(config: ConfigDict, out: Path) -> Path:
             say(f"{out}: already complete, nothing to do")
         return result
     # Every check of the input comes before the model is loaded, and that before the folder is made.
-    recipe, options, views = (
-        finetune_config.recipe(config),
-        finetune_config.update(config),
-        finetune_config.views(config),
-    )
+    recipe, options = finetune_config.optimiser_options(config), finetune_config.step_options(config)
+    augmentation = finetune_config.augmentation(config)
     probes = finetune_config.probe_configs(config)
     task = sources.load(config)
     pairs = feed.pairs(task.source, task.classes, sources.templates_of(config.templates), config.data.id_column,
@@ -55,7 +52,7 @@ def run(config: ConfigDict, out: Path) -> Path:
     parallel.check_same(task.source.fingerprint, "data set")
     begin = _begin(config)
     mesh = _mesh(config)
-    data = _feed(config, begin, pairs, views)
+    data = _feed(config, begin, pairs, augmentation)
     folder = RunFolder(out, resolved, writes=speaks, holds=HOLDS)
     try:
         checkpoints = Checkpoints(out / CHECKPOINTS, config.checkpoints.keep, config.checkpoints.best)
@@ -72,20 +69,28 @@ def run(config: ConfigDict, out: Path) -> Path:
         data.close()
         folder.close()
     if speaks:
-        print(_told(out, config, writers.events(out / "log.jsonl")))
+        print(_summary(out, config, writers.events(out / "log.jsonl")))
     return result
 
 
-def _train(config, begin, pairs, mesh, data, folder, checkpoints, writer, state, probes, options, recipe) -> None:
+def _train(
+    config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, mesh: Mesh, data: feed.Feed, folder: RunFolder,
+    checkpoints: Checkpoints, writer: writers.Writer, state: loop.State, probes: dict[str, tuple[int, ConfigDict]],
+    options: step.Options, recipe: optimiser.Options,
+) -> None:  # fmt: skip
+    """From the first step to the files of a finished run; closes what the run writes through, whatever happens."""
     update = step.make(begin.config, options, recipe, state, mesh)
     profile = (config.profile.first, config.profile.steps)
     pace = loop.Options(config.steps, config.log_every, config.checkpoints.every, profile, config.data.max_skipped)
-    make = lambda state: final_weights(state, begin, pairs, config, _trained(config, begin, pairs))  # noqa: E731
-    hooks = [(every, _hook(name, probe, folder, make)) for name, (every, probe) in probes.items()]
+
+    def weights_of(state: loop.State) -> weights.Weights:
+        return final_weights(state, begin, pairs, config, _trained(config, begin, pairs))
+
+    hooks = [(every, _hook(name, probe, folder, weights_of)) for name, (every, probe) in probes.items()]
     try:
         run = loop.Loop(update, state, data, mesh, checkpoints, writer, pace, folder.path, hooks)
         state = run.run()
-        final = make(state)
+        final = weights_of(state)
         if folder.writes:
             weights.save(folder.path / RESULT, final)
             folder.write_json("manifest.json", _manifest(config, begin, pairs, mesh, folder))  # last: it is complete
@@ -133,7 +138,7 @@ def _begin(config: ConfigDict) -> weights.Weights:
     return weights.Weights(flat, found.config, found.name, found.source)
 
 
-def _feed(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, views: Any) -> feed.Feed:
+def _feed(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, augmentation: augment.Augment) -> feed.Feed:
     architecture = begin.config
     context = config.data.context or architecture.text.context_length
     if context > architecture.text.context_length:
@@ -147,7 +152,7 @@ def _feed(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, views: 
         say(f"note: {len(pairs.without)} rows have no caption and are left out: {some(pairs.without, 3)}")
     spec = Preprocess(architecture.image.image_size, architecture.mean, architecture.std)
     share = (jax.process_index(), jax.process_count())
-    return feed.Feed(pairs, config.batch_size, spec, context, views, config.seed, share, config.threads)
+    return feed.Feed(pairs, config.batch_size, spec, context, augmentation, config.seed, share, config.threads)
 
 
 def _writer(config: ConfigDict, folder: RunFolder, first: int) -> writers.Writer:
@@ -159,13 +164,15 @@ def _writer(config: ConfigDict, folder: RunFolder, first: int) -> writers.Writer
     return writers.Writer(folder.log, first, path / "tensorboard" if config.tensorboard else None, wandb)
 
 
-def _hook(name: str, probe: ConfigDict, folder: RunFolder, make: Callable) -> loop.Hook:
+def _hook(
+    name: str, probe: ConfigDict, folder: RunFolder, weights_of: Callable[[loop.State], weights.Weights]
+) -> loop.Hook:
     """Runs a probe of the engine on the weights of the moment, as `clipjax probe` would on their file."""
 
     def hook(number: int, state: Any) -> dict[str, float]:
         out = folder.path / "probes" / name / f"step-{number:08d}"
         file = folder.path / "probes" / f".{name}.tmp.safetensors"
-        now = make(state)
+        now = weights_of(state)
         if folder.writes:
             file.parent.mkdir(parents=True, exist_ok=True)
             weights.save(file, now)
@@ -196,7 +203,9 @@ def _trained(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs) -> d
     }
 
 
-def _manifest(config, begin, pairs, mesh, folder: RunFolder) -> dict[str, Any]:
+def _manifest(
+    config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, mesh: Mesh, folder: RunFolder
+) -> dict[str, Any]:
     events = [e for e in writers.events(folder.path / "log.jsonl") if e["stage"] == "train"]
     return {
         "command": "clipjax finetune",
@@ -217,7 +226,8 @@ def _manifest(config, begin, pairs, mesh, folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _told(out: Path, config: ConfigDict, events: Any) -> str:
+def _summary(out: Path, config: ConfigDict, events: Any) -> str:
+    """What a person reads at the end: how far the loss fell, and how to ask who is affected."""
     losses = [e["loss"] for e in events if e["stage"] == "train"]
     before = config.model or "BEFORE"
     return (

@@ -1,4 +1,4 @@
-"""The keys of a fine-tuning config, and what they become: recipes, augmentations, probes along the way."""
+"""The keys of a fine-tuning config, and what they become: options of optimiser and step, augmentation, probes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def finetune_config() -> ConfigDict:
     )
 
 
-def recipe(config: Any) -> optimiser.Options:
+def optimiser_options(config: Any) -> optimiser.Options:
     """config.optimizer as the optimiser's options."""
     given = dict(config.optimizer)
     multipliers = []
@@ -92,8 +92,8 @@ def recipe(config: Any) -> optimiser.Options:
     return optimiser.Options(steps=config.steps, freeze=freeze, multipliers=tuple(multipliers), **given)
 
 
-def update(config: Any) -> step.Options:
-    """What one update does."""
+def step_options(config: Any) -> step.Options:
+    """What one update does: loss, accumulation, precision."""
     if config.export.dtype not in DTYPES:
         raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
     if config.precision not in ("float32", "bfloat16"):
@@ -102,7 +102,7 @@ def update(config: Any) -> step.Options:
     return step.Options(dtype=config.precision, **{name: config[name] for name in names})
 
 
-def views(config: Any) -> augment.Augment:
+def augmentation(config: Any) -> augment.Augment:
     """config.augment, checked."""
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in config.augment.items()}
     return augment.Augment(**given)

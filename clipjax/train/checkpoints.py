@@ -40,7 +40,7 @@ class Checkpoints:
         if metric:
             best = policies.BestN(get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False)
             preserve = policies.AnyPreservationPolicy([preserve, best])
-        with _told(folder):
+        with _in_one_line(folder):
             self._orbax = ocp.training.Checkpointer(
                 str(folder.absolute()), save_decision_policy=always, preservation_policy=preserve
             )
@@ -64,7 +64,7 @@ class Checkpoints:
 
     def save(self, step: int, state: Any, data: dict[str, int], metrics: dict[str, float] | None = None) -> None:
         """Begins to write; returns as soon as the state may change again. Errors of the save before appear here."""
-        with _told(self.folder):
+        with _in_one_line(self.folder):
             self.wait()
             numbers: Any = {k: float(v) for k, v in (metrics or {}).items()}
             parts = {"state": state, "data": data}
@@ -72,24 +72,24 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when nothing is being written. Raises InputError where the disk did not take it."""
-        with _told(self.folder):
+        with _in_one_line(self.folder):
             self._orbax.wait()
 
     def restore(self, step: int, like: Any, shardings: Any) -> tuple[Any, dict[str, int]]:
         """(state, data) of that step; state is laid out as `shardings`, whatever devices it was saved from."""
         abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, shardings)
-        with _told(self.folder):
+        with _in_one_line(self.folder):
             found = self._orbax.load_checkpointables(step, {"state": abstract, "data": None})
             return found["state"], found["data"]
 
     def close(self) -> None:
         """Waits for what is being written."""
-        with _told(self.folder):
+        with _in_one_line(self.folder):
             self._orbax.close()
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _in_one_line(folder: Path) -> Iterator[None]:
     """A full disk, or a damaged checkpoint, in one line."""
     try:
         yield

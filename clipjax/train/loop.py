@@ -78,7 +78,7 @@ class Loop:
         self._lag = 0 if mesh.devices.flat[0].platform == "cpu" else 1
         self._last: dict[str, float] = {}
         self._best: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._said: set[str] = set()
 
     def run(self) -> State:
         """The state after the last step. Raises Stopped after a signal, InputError where numbers or data fail."""
@@ -87,10 +87,10 @@ class Loop:
         with _signals() as stop, progress:
             tally = _Tally(time.monotonic())
             while self.step < self.options.steps:
-                tally.add(self._one())
-                self._finite(self._lag)
+                tally.add(self._one_step())
+                self._check_finite(self._lag)
                 progress.update()
-                stopping = self._asked(stop)
+                stopping = self._should_stop(stop)
                 saving = stopping or self._due(self.options.save_every)
                 if saving or self._due(self.options.log_every):
                     tally = self._log(tally)
@@ -106,7 +106,7 @@ class Loop:
         self.checkpoints.wait()
         return self.state
 
-    def _one(self) -> Batch:
+    def _one_step(self) -> Batch:
         first, count = self.options.profile
         profiled = first <= self.step < first + count
         if profiled and self.step == first:
@@ -122,7 +122,7 @@ class Loop:
             jax.profiler.stop_trace()
         return batch
 
-    def _finite(self, lag: int) -> None:
+    def _check_finite(self, lag: int) -> None:
         """Looks at all but the last `lag` steps. A loss or gradient that is not finite ends the run, unsaved."""
         while len(self._pending) > lag:
             step, files, metrics = self._pending.popleft()
@@ -143,7 +143,7 @@ class Loop:
             )
 
     def _log(self, tally: _Tally) -> _Tally:
-        self._finite(0)
+        self._check_finite(0)
         seen = tally.batches * self.feed.local
         if len(tally.replaced) > max(1, self.options.max_replaced * seen):
             file, reason = tally.replaced[0]
@@ -152,8 +152,8 @@ class Loop:
                 f"mend them, or raise data.max_skipped (now {self.options.max_replaced:g})"
             )
         for file, reason in tally.replaced:
-            if file not in self._told:
-                self._told.add(file)
+            if file not in self._said:
+                self._said.add(file)
                 say(f"note: {file} is replaced by the next picture ({reason})")
         rate = seen * jax.process_count() / max(time.monotonic() - tally.began, 1e-9)
         numbers = self._last | {
@@ -165,20 +165,20 @@ class Loop:
         return _Tally(time.monotonic())
 
     def _probe(self, hooks: list[Hook]) -> None:
-        self._finite(0)
+        self._check_finite(0)
         for hook in hooks:
             found = dict(hook(self.step, self.state))
             self._best |= found
             self.writer.write("probe", self.step, found)
 
     def _save(self) -> None:
-        self._finite(0)
+        self._check_finite(0)
         self.checkpoints.save(self.step, self.state, self.feed.get_state(), self._last | self._best)
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.options.steps)
 
-    def _asked(self, stop: threading.Event) -> bool:
+    def _should_stop(self, stop: threading.Event) -> bool:
         """Whether to stop now. Several hosts stop at the same step: JAX's preemption service picks it."""
         if jax.process_count() > 1:
             return multihost_utils.reached_preemption_sync_point(self.step)

@@ -124,7 +124,7 @@ def test_a_step_that_is_compiled_here(monkeypatch):
     assert record["collectives"] == []
     assert record["images_per_second"] == pytest.approx(32 / record["roofline_seconds"])
     assert record["imagenet_seconds"] == pytest.approx(1563 * record["roofline_seconds"])  # 50,000 / 32, rounded up
-    text = report.told({"model": "tiny", "step": "evaluation step"} | record, decode=100.0)
+    text = report.as_text({"model": "tiny", "step": "evaluation step"} | record, decode=100.0)
     assert "collectives" in text
     assert f"{record['images_per_second_per_chip'] / 100:,.1f} cores a chip" in text
     json.dumps(record)
@@ -149,7 +149,7 @@ def test_an_update_that_is_compiled_here():
     kinds = {c["kind"] for c in record["collectives"]}
     assert {"collective-permute", "all-reduce", "all-gather"} <= kinds
     assert record["state_bytes"] > 1.9 * record["parameter_bytes"]  # two moments
-    assert "pairs/s" in report.told({"model": "tiny", "step": "training step"} | record)
+    assert "pairs/s" in report.as_text({"model": "tiny", "step": "training step"} | record)
 
 
 def test_what_does_not_fit_is_told(monkeypatch):
@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_told(monkeypatch):
     record = report.plan(chips.topology("v5e:2x2"), build, 8, "bfloat16")
     assert record["largest"]["fits"] == 0
     assert record["largest"]["fails"] == 1
-    text = report.told({"model": "tiny", "step": "evaluation step"} | record)
+    text = report.as_text({"model": "tiny", "step": "evaluation step"} | record)
     assert "does not fit" in text
     assert "none fits; 1 does not" in text
 

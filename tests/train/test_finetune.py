@@ -306,8 +306,8 @@ def test_every_shipped_config_loads_and_makes_its_recipe():
     for name in shipped:
         config = configs.load(name, [], "finetune")
         assert bool(config.model) != bool(config.architecture)
-        finetune_config.views(config)
-        options, recipe = finetune_config.update(config), finetune_config.recipe(config)
+        finetune_config.augmentation(config)
+        options, recipe = finetune_config.step_options(config), finetune_config.optimiser_options(config)
         assert recipe.steps == config.steps
         kind = "resnet" if name in ("rn50_frozen_bn", "emoji_from_scratch") else "vit"
         params = clip.init(tiny_config(kind), jax.random.key(0))

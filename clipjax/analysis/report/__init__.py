@@ -1,6 +1,6 @@
 """`clipjax report`: from run folders to tables, figures, one page and a model-card section.
 
-Each kind of run has a module of its name beside this one with `sections(runs)`; `metrics` tells the kinds without one.
+Each kind of run has a module of its name beside this one with `sections(runs)`; `metrics` serves the kinds without one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from clipjax.analysis.report import card, page
 from clipjax.analysis.report.section import Section
@@ -41,10 +42,8 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     kinds = list(dict.fromkeys(run.probe for run in runs))
     found: list[Section] = []
     for kind in kinds:
-        told = _teller(kind).sections([run for run in runs if run.probe == kind])
-        if len(kinds) > 1:
-            told = [_of_kind(section, kind) for section in told]
-        found += told
+        mine = _module_of(kind).sections([run for run in runs if run.probe == kind])
+        found += [_of_kind(section, kind) for section in mine] if len(kinds) > 1 else mine
     return found
 
 
@@ -54,7 +53,7 @@ def _of_kind(section: Section, kind: str) -> Section:
     return Section(f"{kind}: {section.title}", section.words, tables, drawings)
 
 
-def _teller(kind: str):
+def _module_of(kind: str) -> ModuleType:
     name = f"clipjax.analysis.report.{kind}"
     known = kind not in ("card", "page", "section", "metrics") and importlib.util.find_spec(name)
     return importlib.import_module(name if known else "clipjax.analysis.report.metrics")
