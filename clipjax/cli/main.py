@@ -14,7 +14,8 @@ from clipjax import compilation
 from clipjax.errors import Breach, InputError, Stopped
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
-WITHOUT_PROGRAMS = ("compare", "convert", "datasets", "models", "plan", "report")  # nothing here runs a model
+# Nothing in these runs a model.
+WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "models", "plan", "report")
 STOPPED = 128 + 15  # as if SIGTERM had ended the process, which is what schedulers look for
 
 
