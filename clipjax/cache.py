@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 from filelock import FileLock, Timeout
 
+from clipjax import stored
 from clipjax.errors import InputError
 from clipjax.models.weights import write_atomically
 
@@ -148,10 +149,15 @@ def _records(data: bytes, width: int):
         end = tail + extra
         if magic != MAGIC or record_width != width or end > len(data) or zlib.crc32(data[start:end]) != crc:
             return
+        try:
+            skipped = stored.parse(data[tail:end], "", [[int, str, str]])
+        except InputError:
+            return
         rows = np.frombuffer(data, "<i8", count, start)
+        if count and rows.min() < 0:
+            return
         values = np.frombuffer(data, "<f4", count * width, middle).reshape(count, width)
-        skipped = [tuple(s) for s in json.loads(data[tail:end])]
-        yield rows, values, skipped, end
+        yield rows, values, [tuple(s) for s in skipped], end
         at = end
 
 

@@ -283,7 +283,11 @@ def _read(path: Path, above: tuple[Path, ...]) -> Design:
 
     def parent(base: str) -> Design:
         beside = path.parent / f"{base}.yaml"
-        return _read(beside if beside.exists() else _find(base), (*above, path.resolve()))
+        try:
+            there = beside.exists()
+        except (OSError, ValueError):  # a name too long for a file, or with a NUL
+            there = False
+        return _read(beside if there else _find(base), (*above, path.resolve()))
 
     return _parsed(text, str(path), path.stem, parent)
 

@@ -37,7 +37,7 @@ def read(
         raise InputError(f"{path}: no such file; {remedy}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InputError(f"{path}: not readable as JSON ({reason}); {remedy}") from error
+        raise InputError(f"{path}: cannot be read ({reason}); {remedy}") from error
     return parse(text, str(path), shape, remedy)
 
 
@@ -47,7 +47,7 @@ def parse(text: str | bytes, where: str, shape: Any = Any, remedy: str = "fetch 
         found = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
         _check_depth(found)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not readable as JSON ({one_line(error, 120)}); {remedy}") from error
+        raise InputError(f"{where}: cannot be read: it is not JSON ({one_line(error, 120)}); {remedy}") from error
     try:
         check(found, shape)
     except InputError as error:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import numpy as np
 from clipjax.data import source, table
 from clipjax.data.info import Info, plain, prompts
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 
 
 def choose(split: str | None, known: Sequence[str], info: Info, default: str = "test") -> str:
@@ -106,18 +108,36 @@ def raw(path: Path) -> bytes:
 
 
 def mat(path: Path, *names: str) -> list[np.ndarray]:
-    """Variables of a MATLAB file (up to version 7), single dimensions squeezed. InputError names what is missing."""
-    from scipy import io as scipy_io
+    """Variables of a MATLAB file (up to version 7), single dimensions squeezed. InputError names what is missing.
 
+    scipy's reader is compiled, and a damaged file can crash it or make it take any amount of memory: it works in a
+    process of its own.
+    """
     data = raw(path)
-    try:
-        found = scipy_io.loadmat(io.BytesIO(data), squeeze_me=True)
-    except Exception as error:  # scipy raises many types on a damaged file, struct.error and zlib.error among them
-        raise InputError(f"{path} is no MATLAB file of version 4 to 7 ({error}); fetch or unpack it again") from error
+    limit = (4 << 30) + 16 * len(data)
+    done = subprocess.run([sys.executable, "-c", _LOADMAT, str(limit), *names], input=data, capture_output=True)
+    if done.returncode:
+        reason = one_line(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])
+        reason = reason if done.returncode > 0 else f"reading it ends with signal {-done.returncode}"
+        raise InputError(f"{path} is no MATLAB file of version 4 to 7 ({reason}); fetch or unpack it again")
+    found = pickle.loads(done.stdout)  # what the lines above wrote
     for name in names:
         if name not in found:
             raise InputError(f'{path} holds no variable "{name}"; is it the file of another data set?')
     return [np.atleast_1d(found[name]) for name in names]
+
+
+_LOADMAT = """
+import io, pickle, sys
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+except (ImportError, ValueError, OSError):
+    pass  # a system without such limits
+from scipy.io import loadmat
+found = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True, variable_names=sys.argv[2:])
+pickle.dump({name: found[name] for name in sys.argv[2:] if name in found}, sys.stdout.buffer, protocol=5)
+"""
 
 
 def labels(own: Sequence[str], key: str, where: str | os.PathLike) -> np.ndarray:

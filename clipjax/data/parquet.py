@@ -1,10 +1,11 @@
 """Parquet files with the pictures inside, as Hugging Face writes them: a struct of "bytes" and "path" per row."""
 
+import contextlib
 import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipjax import stored
 from clipjax.data import source, table
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 
 # Arrow reads a row group or nothing. Rows come nearly in order, so that two groups at a time are enough: the one
 # that is ending and the one that is beginning.
@@ -73,8 +75,7 @@ class _Groups:
         self.paths = False
         total = 0
         for number, part in enumerate(parts):
-            with part.open("rb") as file:
-                parquet = _open(part, file)
+            with _opened(part) as parquet:
                 table.find(part, [column, *named], parquet.schema_arrow.names)
                 self._check(part, parquet.schema_arrow.field(column).type)
                 for group in range(parquet.metadata.num_row_groups):
@@ -98,8 +99,7 @@ class _Groups:
         """The named columns over all files, and the class names that the first file notes."""
         tables, noted = [], {}
         for number, part in enumerate(self.parts):
-            with part.open("rb") as file:
-                parquet = _open(part, file)
+            with _opened(part) as parquet:
                 noted = noted if number else _class_names(parquet.schema_arrow)
                 tables.append(parquet.read(columns=list(named)))
         chunks = {key: pa.chunked_array([c for t in tables for c in t.column(key).chunks]) for key in named}
@@ -110,8 +110,8 @@ class _Groups:
         own: list[str] = []
         if self.paths:
             for part in self.parts:
-                with part.open("rb") as file:
-                    column = _open(part, file).read(columns=[f"{self.column}.path"]).column(self.column)
+                with _opened(part) as parquet:
+                    column = parquet.read(columns=[f"{self.column}.path"]).column(self.column)
                     own += [(row and row["path"]) or "" for row in column.to_pylist()]
             if all(own) and len(set(own)) == len(own):
                 return own
@@ -141,8 +141,8 @@ class _Groups:
                 if group in self._held:
                     return self._held[group]
             part, inside = self.places[group]
-            with self.parts[part].open("rb") as file:
-                read = _open(self.parts[part], file).read_row_group(inside, columns=[self.leaf], use_threads=False)
+            with _opened(self.parts[part]) as parquet:
+                read = parquet.read_row_group(inside, columns=[self.leaf], use_threads=False)
             column = read.column(self.column)
             if pa.types.is_struct(column.type):
                 column = pa.chunked_array([chunk.flatten()[0] for chunk in column.chunks])
@@ -170,17 +170,22 @@ def _parts(path: Path) -> list[Path]:
     return parts
 
 
-def _open(part: Path, file: Any) -> pq.ParquetFile:
+@contextlib.contextmanager
+def _opened(part: Path) -> Iterator[pq.ParquetFile]:
+    """The file for as long as it is read; whatever Arrow finds wrong with it meanwhile in one line."""
     try:
-        return pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{part} is no parquet file, or is cut off; fetch it again") from error
+        with part.open("rb") as file:
+            yield pq.ParquetFile(file)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise InputError(f"{part} is no parquet file, or is cut off ({one_line(error)}); fetch it again") from error
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """The class names that Hugging Face's `datasets` leaves in a file's metadata, by column."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {key: kind["names"] for key, kind in features.items() if kind.get("_type") == "ClassLabel"}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+        noted = {key: kind["names"] for key, kind in features.items() if kind.get("_type") == "ClassLabel"}
+        stored.check(noted, {str: [str]})
+        return noted
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return {}  # not written by `datasets`

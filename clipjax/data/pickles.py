@@ -1,29 +1,32 @@
 """CIFAR's pickles, read with an unpickler that knows numpy arrays and nothing else.
 
 A pickle is a program: an ordinary `pickle.load` of a downloaded file runs whatever its author wrote. CIFAR's files
-are Python 2 pickles of a dict of byte strings, lists and one array.
+are Python 2 pickles of a dict of byte strings, lists and one array. What keeps foreign names out does not bound the
+work, so the operations are looked through first.
 """
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipjax.data.annotations import raw
-from clipjax.errors import InputError
+from clipjax.errors import InputError, brief, one_line
 
 # Under the module names of numpy 1 (CIFAR's own) and 2.
 _ALLOWED = {
     (f"numpy.{core}.multiarray", "_reconstruct"): np._core.multiarray._reconstruct for core in ("core", "_core")
 } | {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}  # fmt: skip
+_TUPLES = 10_000  # one within the other overflow the C stack when they are hashed as a key
 
 
 class _Arrays(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise InputError(f"it names {module}.{name}, which CIFAR's files do not")
+            raise InputError(f"it names {brief(f'{module}.{name}')}, which CIFAR's files do not")
         return _ALLOWED[module, name]
 
 
@@ -34,14 +37,25 @@ def load(path: Path) -> dict[bytes, Any]:
     """
     data = raw(path)
     try:
+        _check_operations(data)
         found = _Arrays(io.BytesIO(data), encoding="bytes").load()
     except InputError as error:
         raise InputError(f"{path} is refused: {error}; fetch it again from the data set's own page") from error
     except Exception as error:  # a damaged pickle raises almost anything
-        raise InputError(f"{path} is no CIFAR batch ({error}); fetch or unpack it again") from error
+        raise InputError(f"{path} is no CIFAR batch ({one_line(error)}); fetch or unpack it again") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} is no CIFAR batch (it holds {type(found).__name__}); fetch or unpack it again")
     return found
+
+
+def _check_operations(data: bytes) -> None:
+    """Raises for a place in the memo far beyond the file's size (the memo is an array) and for endless tuples."""
+    tuples = 0
+    for operation, value, _ in pickletools.genops(data):
+        tuples += "TUPLE" in operation.name
+        far = "PUT" in operation.name and not 0 <= int(value) <= len(data)
+        if operation.proto > 3 or far or tuples > _TUPLES:
+            raise InputError(f"it uses {operation.name} as CIFAR's files do not")
 
 
 def entry(found: dict[bytes, Any], path: Path, key: str) -> Any:

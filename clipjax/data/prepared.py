@@ -23,16 +23,26 @@ import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipjax import stored
 from clipjax.data import source
 from clipjax.data.pipeline import batches
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, brief, one_line
 from clipjax.image import Preprocess
 
 FORMAT, VERSION = "clipjax-prepared", 1
 SHARD_ROWS = 1024  # 154 MB at 224 pixels; what a kill loses
 BATCH_ROWS = 64  # a divisor, so that no batch lies in two shards
 INFO, PLAN, TABLE = "info.json", "plan.json", "table.parquet"
+LARGEST_SIZE = 1 << 14  # pixels a side
+_SKIPPED = [[int, str, str]]
+_SHARD = {"sha256": str, "bytes": int, "skipped": _SKIPPED}
+_PLAN = {"format": str, "version": int, "name": str, "n": int, "image_size": int, "shard_rows": int, "data_set": str}
+_INFO = _PLAN | {
+    "classes": (None, [str]), "columns": {str: str}, "skipped": _SKIPPED, "table_sha256?": str,
+    "shards": {str: {"sha256": str, "bytes": int}},
+}  # fmt: skip
+REMEDY = "copy the folder again, or prepare it again"
 Place = Callable[[Path, Callable[[Path], Any]], None]  # writes a file whole or not at all
 
 
@@ -76,7 +86,7 @@ def write(
         "shard_rows": SHARD_ROWS,
     }
     if (out / INFO).exists():
-        info = _read_json(out / INFO)
+        info = stored.read(out / INFO, _INFO, REMEDY)
         _check_plan(out, info, plan)
         return info
     _claim(out, plan, place)
@@ -85,7 +95,8 @@ def write(
     rows = np.concatenate([np.zeros(0, np.int64), *(_rows_of(k, len(original)) for k in todo)])
     spec = Preprocess(image_size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     feed = batches(original, rows, spec, BATCH_ROWS, threads, np.uint8)
-    lost = sum(len(_read_json(out / f"{name}.json")["skipped"]) for k, name in enumerate(names) if k not in todo)
+    done = [name for k, name in enumerate(names) if k not in todo]
+    lost = sum(len(stored.read(out / f"{name}.json", _SHARD, REMEDY)["skipped"]) for name in done)
     progress(len(original) - len(rows), lost)
 
     def check(skipped: Sequence[tuple[int, str, str]]) -> None:
@@ -115,15 +126,12 @@ def load(path: str | os.PathLike) -> Prepared:
     if not (path / INFO).exists():
         hint = "unfinished: run clipjax prepare again" if (path / PLAN).exists() else "made by clipjax prepare --out"
         raise InputError(f"{path} holds no {INFO}; give a finished folder of prepared pictures ({hint})")
-    info = _read_json(path / INFO)
+    info = stored.read(path / INFO, dict, REMEDY)
     if (info.get("format"), info.get("version")) != (FORMAT, VERSION):
         raise InputError(f"{path / INFO} is not of {FORMAT} version {VERSION}; prepare the originals again")
-    for name, shard in info["shards"].items():
-        size = (path / name).stat().st_size if (path / name).exists() else None
-        if size != shard["bytes"]:
-            state = "is missing" if size is None else f"has {size} of {shard['bytes']} bytes"
-            raise InputError(f"{path / name} {state}; copy the folder again, or prepare it again")
-    table = _read_table(path / TABLE, info["columns"])
+    stored.check(info, _INFO, str(path / INFO))
+    _check_info(path, info)
+    table = _read_table(path / TABLE, info["columns"], info.get("table_sha256"))
     found = Source(
         name=info["name"],
         table=table,
@@ -133,6 +141,20 @@ def load(path: str | os.PathLike) -> Prepared:
         size=info["image_size"],
     )
     return Prepared(found, info["data_set"], info)
+
+
+def _check_info(path: Path, info: Mapping[str, Any]) -> None:
+    """Raises InputError where info.json contradicts itself or the shards."""
+    rows, shards = info["shard_rows"], info["shards"]
+    if not 0 < info["image_size"] <= LARGEST_SIZE or rows < 1 or -(-info["n"] // rows) != len(shards):
+        raise InputError(f"{path / INFO}: {len(shards)} shards of {rows} rows are not {info['n']} pictures; {REMEDY}")
+    for name, shard in shards.items():
+        if Path(name).name != name or "\0" in name:
+            raise InputError(f"{path / INFO} names {brief(name)!r}, which is no file of its folder; {REMEDY}")
+        size = (path / name).stat().st_size if (path / name).exists() else None
+        if size != shard["bytes"]:
+            state = "is missing" if size is None else f"has {size} of {shard['bytes']} bytes"
+            raise InputError(f"{path / name} {state}; {REMEDY}")
 
 
 class _Shards:
@@ -200,12 +222,13 @@ def _write_shard(
 def _finish(original: Source, out: Path, names: list[str], plan: dict, place: Place) -> dict[str, Any]:
     columns = {key: _to_arrow(values) for key, values in original.table.items()}
     place(out / TABLE, lambda temporary: pq.write_table(pa.table(columns), temporary, compression="zstd"))
-    shards = {name: _read_json(out / f"{name}.json") for name in names}
+    shards = {name: stored.read(out / f"{name}.json", _SHARD, REMEDY) for name in names}
     info = plan | {
         "classes": None if original.classes is None else list(original.classes),
         "columns": {key: str(values.dtype) for key, values in original.table.items()},
         "skipped": [row for shard in shards.values() for row in shard["skipped"]],
         "shards": {name: {k: s[k] for k in ("sha256", "bytes")} for name, s in shards.items()},
+        "table_sha256": hashlib.sha256((out / TABLE).read_bytes()).hexdigest(),
     }
     place(out / INFO, lambda temporary: temporary.write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n"))
     for name in (PLAN, *(f"{name}.json" for name in names)):
@@ -221,7 +244,7 @@ def _claim(out: Path, plan: dict[str, Any], place: Place) -> None:
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     if (out / PLAN).exists():
-        _check_plan(out, _read_json(out / PLAN), plan)
+        _check_plan(out, stored.read(out / PLAN, dict, REMEDY), plan)
         return
     if others := sorted(p.name for p in out.iterdir() if not p.name.endswith(".tmp")):
         raise InputError(f"{out}: is not empty ({others[0]}); choose another --out")
@@ -243,32 +266,29 @@ def _rows_of(shard: int, n: int) -> np.ndarray:
     return np.arange(shard * SHARD_ROWS, min((shard + 1) * SHARD_ROWS, n))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({' '.join(str(error).split())}); prepare the originals again"
-        ) from error
-
-
 def _to_arrow(values: np.ndarray) -> pa.Array:
     return pa.array(values.tolist() if values.ndim > 1 or values.dtype == object else values)
 
 
-def _read_table(path: Path, kinds: Mapping[str, str]) -> dict[str, Any]:
+def _read_table(path: Path, kinds: Mapping[str, str], sha256: str | None) -> dict[str, Any]:
     """The columns as `Source.table` had them: text stays text, numbers keep their width."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read ({reason}); copy the folder again, or prepare it again") from error
     out: dict[str, Any] = {}
-    for key, kind in kinds.items():
-        values = table.column(key).to_pylist()
-        if kind != "object":
-            out[key] = np.asarray(values, kind)
-        else:
-            rows = (tuple(v) if isinstance(v, list) else v for v in values)
-            out[key] = np.fromiter(rows, object, len(values))
+    try:
+        data = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise InputError(f"{path} has changed since it was written (its sha256 is another); {REMEDY}")
+        table = pq.read_table(pa.BufferReader(data))
+        for key, kind in kinds.items():
+            if np.dtype(kind).kind not in "biufO":
+                raise InputError(f"{path} has no columns of {brief(kind)}; {REMEDY}")
+            values = table.column(key).to_pylist()
+            if np.dtype(kind) != object:
+                out[key] = np.asarray(values, kind)
+            else:
+                rows = (tuple(v) if isinstance(v, list) else v for v in values)
+                out[key] = np.fromiter(rows, object, len(values))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read ({one_line(error)}); {REMEDY}") from error
     return out

@@ -20,7 +20,7 @@ from etils import epath
 from PIL import Image
 
 from clipjax import image
-from clipjax.errors import InputError
+from clipjax.errors import InputError, brief
 from clipjax.image import Preprocess
 
 Picture = bytes | os.PathLike | Image.Image | np.ndarray
@@ -268,11 +268,17 @@ def class_index(
     the first value that is missing or has no class, with its row and file.
     """
     array = np.asarray(values)
+    for row, value in enumerate(array.tolist() if array.dtype == object else ()):
+        if not isinstance(value, str | int | float | None):
+            kind = type(value).__name__
+            raise InputError(
+                f"{where}: row {row} has a {kind} for a label ({brief(repr(value))}); give a text or a number"
+            )
     empty = np.isnan(array) if array.dtype.kind == "f" else np.asarray([v in ("", None) for v in array.tolist()], bool)
     if empty.any():
         row = int(empty.argmax())
         raise InputError(f"{where}: row {row} ({files[row]}) has no label; give every picture one, or name no labels")
-    if array.dtype.kind == "f" and (array == array.round()).all():
+    if array.dtype.kind == "f" and (abs(array) < 2**53).all() and (array == array.round()).all():
         array = array.astype(np.int64)
     numbers = array.dtype.kind in "iu"
     if classes is None:
@@ -311,7 +317,7 @@ def check_ages(values: np.ndarray, where: str, files: Column) -> None:
     if values.dtype.kind in "iufb":
         return
     for value in dict.fromkeys(values.tolist()):
-        if _DATE.fullmatch(value.strip()):
+        if _DATE.fullmatch(str(value).strip()):
             row = values.tolist().index(value)
             raise InputError(
                 f'{where}: age "{value}" (row {row}, {files[row]}) is a range that a spreadsheet turned into a date'
@@ -336,6 +342,8 @@ def _check(name: str, table: Mapping[str, np.ndarray], classes: tuple[str, ...] 
     for key, values in table.items():
         if len(values) != len(files):
             raise InputError(f'{name}: column "{key}" has {len(values)} entries for {len(files)} files')
+    for key, values in table.items():
+        _check_text(key, values, name, files)
     if len(set(files)) != len(files):
         first: dict[str, int] = {}
         for row, file in enumerate(files):
@@ -353,6 +361,18 @@ def _check(name: str, table: Mapping[str, np.ndarray], classes: tuple[str, ...] 
     for key, values in table.items():
         if key.lower() == "age":
             check_ages(values, name, files)
+
+
+def _check_text(key: str, values: np.ndarray, where: str, files: Column) -> None:
+    """Raises InputError for a name that is no text in UTF-8: no table, no manifest and no log could hold it."""
+    if values.dtype != object:
+        return
+    texts = values.tolist() if key != "captions" else map("".join, values)
+    for row, text in enumerate(texts):
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise InputError(
+                f"{where}: row {row} ({brief(files[row])}) has in {key!r} what is no UTF-8: {brief(text)}; rename it"
+            )
 
 
 class _Named(io.BytesIO):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from clipjax.data import source
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, brief, one_line
 
 # Written so that nothing is lost: 007 and 00.5 are names, not numbers.
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -93,6 +93,7 @@ def _source(
     name: str, files: list[str], table: dict[str, Any], classes: Sequence[str] | None, root: Path, remedy: str
 ) -> Source:
     base = os.fspath(root)
+    _check_paths(name, files)
     stamps = source.stamp_files([os.path.join(base, file) for file in files])
     if not any(stamps):
         raise InputError(f"{name}: none of its {len(files)} files is there, the first is {root / files[0]}{remedy}")
@@ -111,6 +112,15 @@ def _source(
     )
 
 
+def _check_paths(name: str, files: Sequence[str]) -> None:
+    """Raises InputError for what no file can be called."""
+    for row, file in enumerate(files):
+        if "\0" in file or "://" in file or (not file.isascii() and any("\ud800" <= c <= "\udfff" for c in file)):
+            raise InputError(
+                f"{name}: row {row} names {brief(file)!r}, which is no path; paths are relative to images="
+            )
+
+
 def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
     reader = readers.get(path.suffix.lower())
@@ -120,8 +130,8 @@ def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: no such table; check the path")
     try:
         return reader(path, names)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        reason = one_line(error)
         raise InputError(f"{path} cannot be read as {path.suffix[1:]} in UTF-8 ({reason}); save it again") from error
 
 
@@ -129,7 +139,7 @@ def find(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
     """Raises InputError for the first of `names` that is not among the columns `there`, or is there twice."""
     for name in names:
         if name not in there:
-            listed = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
+            listed = ", ".join(map(brief, there[:12])) + (", ..." if len(there) > 12 else "")
             raise InputError(f'{path} has no column "{name}"{source.nearest(name, there)}; its columns: {listed}')
         if list(there).count(name) > 1:
             raise InputError(f'{path} has several columns called "{name}"; rename all but one')
@@ -219,8 +229,10 @@ def _json_lines(path: Path) -> Iterator[dict]:
                 continue
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}: row {row} is not JSON ({error.msg}); one object per line") from error
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"{path}: row {row} is not JSON ({one_line(error, 80)}); one object per line"
+                ) from error
             if not isinstance(record, dict):
                 raise InputError(f"{path}: row {row} is {type(record).__name__}, not an object; one object per line")
             yield record

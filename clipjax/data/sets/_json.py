@@ -1,20 +1,17 @@
 """Annotation files in JSON, read with one clear line where they are not what they should be."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from clipjax import stored
 from clipjax.data import annotations
 from clipjax.errors import InputError
 
 
 def read(path: Path, kind: type[dict] | type[list] = dict) -> Any:
     """A JSON file whose outermost value is of `kind`. InputError where it is missing, damaged or something else."""
-    try:
-        found = json.loads(annotations.text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON ({error.msg}, line {error.lineno}); unpack the data set again") from error
+    found = stored.parse(annotations.text(path), str(path), remedy="unpack the data set again")
     if not isinstance(found, kind):
         raise InputError(f"{path} holds a {type(found).__name__}, not a {kind.__name__}: is it another file?")
     return found
