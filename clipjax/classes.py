@@ -1,4 +1,4 @@
-"""Class names as people write them: in one line, or one a line in a file."""
+"""Class names, and other lists of texts, as people write them: in one line, or one a line in a file."""
 
 from __future__ import annotations
 
@@ -8,18 +8,27 @@ from clipjax.errors import InputError
 
 
 def read_classes(text: str) -> list[str]:
-    """`a,b,c`, or the lines of the file of that name (blank lines and surrounding spaces dropped)."""
+    """`a,b,c`, or the lines of the file of that name."""
+    if (lines := lines_of_file(text, "classes")) is not None:
+        return lines
+    if Path(text).suffix == ".txt" and "," not in text:
+        raise InputError(f"{text}: no such file of classes")
+    return [c.strip() for c in text.split(",")]
+
+
+def lines_of_file(text: str, what: str) -> list[str] | None:
+    """The lines of the file called `text`, without blank ones and surrounding spaces; None where there is no such file.
+
+    Raises InputError for a file that is no text in UTF-8; `what` says of what.
+    """
     path = Path(text)
     try:
-        is_file = path.is_file()
-    except OSError:  # a list too long to be a file name
-        is_file = False
-    if not is_file:
-        if path.suffix == ".txt" and "," not in text:
-            raise InputError(f"{text}: no such file of classes")
-        return [c.strip() for c in text.split(",")]
+        if not path.is_file():
+            return None
+    except (OSError, ValueError):  # too long to be a file name, or a zero in it
+        return None
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{text}: not readable as a text file of classes ({error})") from error
+        raise InputError(f"{text}: not readable as a text file of {what} ({error})") from error
     return [line.strip() for line in lines if line.strip()]

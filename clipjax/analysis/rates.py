@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from clipjax.analysis import comparisons
 from clipjax.analysis.intervals import interval
@@ -155,15 +156,19 @@ def cell_records(
     what: Record, k: np.ndarray, n: np.ndarray, groups: list[dict[str, str]], method: Method
 ) -> list[Record]:
     """k [G] of n [G] images of each group -> a rate record each; `what` says of what: {"set": "crime"}."""
+    head = {"metric": "rate"} | what
+    return [head | {"group": group} | found for group, found in zip(groups, numbers(k, n, method), strict=True)]
+
+
+def numbers(k: ArrayLike, n: ArrayLike, method: Method) -> list[Record]:
+    """k of n images [G], either may be one number -> each rate with counts and interval; no images have no rate."""
+    k, n = np.broadcast_arrays(np.atleast_1d(np.asarray(k)), np.atleast_1d(np.asarray(n)))
     low, high = interval(k, n, method.name, method.level, method.seed)
-    out = []
-    for g, group in enumerate(groups):
-        record = what | {"group": group} | _rate(int(k[g]), int(n[g]), float(low[g]), float(high[g]), method)
-        out.append({"metric": "rate"} | record)
-    return out
+    cells = zip(k.tolist(), n.tolist(), low.tolist(), high.tolist(), strict=True)
+    return [_number(k, n, low, high, method) for k, n, low, high in cells]
 
 
-def _rate(k: int, n: int, low: float, high: float, method: Method) -> Record:
+def _number(k: int, n: int, low: float, high: float, method: Method) -> Record:
     found = {
         "k": k, "n": n, "value": k / n if n else None, "low": low, "high": high, "level": method.level,
         "method": method.name,

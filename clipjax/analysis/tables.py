@@ -7,12 +7,14 @@ import dataclasses
 import html
 import io
 import os
+import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 Cell = str | int | float | None
+_MARKDOWN = re.compile(r"[\\|]")  # what ends a cell, and what would undo its escape
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"\dag{}", "–": "--", "≥": r"$\geq$",
@@ -32,15 +34,11 @@ class Table:
 
     def csv(self) -> str:
         """RFC 4180 with \\n."""
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([list(self.columns), *([text(c) for c in r] for r in self.rows)])
-        return out.getvalue()
+        return csv_text([self.columns, *self.rows])
 
     def markdown(self) -> str:
         """Title, table, note."""
-        escaped = [[text(c).replace("\\", "\\\\").replace("|", "\\|") for c in r] for r in [self.columns, *self.rows]]
-        marks = ["---" if left else "---:" for left in self._left()]
-        lines = [f"| {' | '.join(row)} |" for row in [escaped[0], marks, *escaped[1:]]]
+        lines = markdown_lines([self.columns, *self.rows], self._left())
         return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else []), ""])
 
     def latex(self) -> str:
@@ -77,6 +75,20 @@ class Table:
     def _left(self) -> list[bool]:
         """Columns of words are set to the left, columns of numbers to the right."""
         return [not all(_is_number(row[i]) for row in self.rows) or not self.rows for i in range(len(self.columns))]
+
+
+def csv_text(rows: Iterable[Iterable[Cell]]) -> str:
+    """Rows, the header first, as RFC 4180 with \\n: whatever a cell holds, it is read back as one."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([text(cell) for cell in row] for row in rows)
+    return out.getvalue()
+
+
+def markdown_lines(rows: Sequence[Sequence[Cell]], left: Sequence[bool] | None = None) -> list[str]:
+    """Rows, the header first, as the lines of a Markdown table; columns that are not `left` are set to the right."""
+    marks = ["---" if is_left else "---:" for is_left in left or [True] * len(rows[0])]
+    escaped = [[_MARKDOWN.sub(r"\\\g<0>", text(cell)).replace("\n", " ") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in [escaped[0], marks, *escaped[1:]]]
 
 
 def text(cell: Cell) -> str:

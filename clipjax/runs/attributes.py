@@ -32,7 +32,7 @@ CLASSIFIERS = ("zero-shot", "linear")
 class Task:
     """`designs[column]`: the classes of one attribute; `labels[column]` [N] index them. `train` only for linear."""
 
-    task: sources.Task
+    data: sources.Task
     designs: dict[str, Design]
     labels: dict[str, np.ndarray]
     columns: dict[str, np.ndarray]
@@ -42,30 +42,30 @@ class Task:
     @property
     def source(self) -> Source:
         """What predictions are about."""
-        return self.task.source
+        return self.data.source
 
 
 def load(config: Any) -> Task:
     """The pictures with their attributes, and for a linear probe a training part."""
     chosen = words(config.classifier)
-    if unknown := [c for c in chosen if c not in CLASSIFIERS] or not chosen:
-        raise InputError(f"classifier={config.classifier}: {unknown} is none of {', '.join(CLASSIFIERS)}")
+    if not chosen or not set(chosen) <= set(CLASSIFIERS):
+        raise InputError(f"classifier={config.classifier!r} is none of {', '.join(CLASSIFIERS)}")
     found = _pairs(config.attributes)
     if not found or not all(found.values()):
         raise InputError(f"attributes={config.attributes!r} is not COLUMN=DESIGN,... as race=fairface-race")
     asked = {column: design.load(name) for column, name in found.items()}
     _binary(config, asked)
     designs.method_of(config)
-    task = designs.source_of(config, config.data.split)
-    columns = designs.group_columns(config, task.source)
-    labels = {column: labels_of(task.source, column, d) for column, d in asked.items()}
+    data = designs.source_of(config, config.data.split)
+    columns = designs.group_columns(config, data.source)
+    labels = {column: labels_of(data.source, column, d) for column, d in asked.items()}
     train = designs.source_of(config, config.train_split) if "linear" in chosen else None
     if train is not None:
         for column, d in asked.items():
             labels_of(train.source, column, d)
-        if train.source.fingerprint == task.source.fingerprint:
-            raise InputError(f"{task.source.name}: training and test part are the same pictures; set train_split")
-    return Task(task, asked, labels, columns, rates.groupings(config.groups, list(columns)), train)
+        if train.source.fingerprint == data.source.fingerprint:
+            raise InputError(f"{data.source.name}: training and test part are the same pictures; set train_split")
+    return Task(data, asked, labels, columns, rates.groupings(config.groups, list(columns)), train)
 
 
 def labels_of(source: Source, column: str, asked: Design) -> np.ndarray:
@@ -101,7 +101,7 @@ def run(job: Job, task: Task) -> Result:
     rows = encoded.rows
     columns = {name: values[rows] for name, values in task.columns.items()}
     method, binary = designs.method_of(config), _binary(config, task.designs)
-    records, table = [], picture_columns(task.task, rows) | columns
+    records, table = [], picture_columns(task.data, rows) | columns
     for (column, classifier), prediction in predicted.items():
         asked, label = task.designs[column], task.labels[column][rows]
         head = {"attribute": column, "classifier": classifier}
@@ -149,10 +149,8 @@ def attribute_records(
     return [{"metric": record.pop("metric")} | record for record in out]
 
 
-def _rate(k: int, n: int, method: rates.Method) -> dict[str, Any]:
-    low, high = intervals.interval(k, n, method.name, method.level, method.seed)
-    found = {"k": int(k), "n": int(n), "value": float(k / n), "low": float(low), "high": float(high)}
-    return found | {"level": method.level, "method": method.name} | ({"small": True} if n < method.min_n else {})
+def _rate(k: int, n: int, method: rates.Method) -> rates.Record:
+    return rates.numbers(k, n, method)[0]  # cell by cell: a resampled interval depends on what is drawn beside it
 
 
 def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.Method) -> dict[str, Any]:
@@ -167,8 +165,8 @@ def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.M
     }  # fmt: skip
 
 
-def _linear(job: Job, task: Task):
-    """One logistic regression per attribute on the features before the projection (CLIP paper, A.3)."""
+def _linear(job: Job, task: Task) -> tuple[dict[tuple[str, str], np.ndarray], dict[str, Any]]:
+    """One logistic regression per attribute (CLIP paper, A.3): classes [N] of every attribute, and how it went."""
     assert task.train is not None
     config, mesh = job.config, parallel.data_mesh(jax.local_devices())
     train, test = job.image_features(task.train.source, config.feature), job.image_features(task.source, config.feature)
@@ -193,7 +191,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _binary(config: Any, asked: dict[str, Design]) -> dict[str, str]:
-    """{"race": "White"}"""
+    """The value of each attribute that is read against all others, {"race": "White"}, checked against its design."""
     found = _pairs(config.binary)
     for column, value in found.items():
         if column not in asked or value not in asked[column].attribute(column):

@@ -26,9 +26,9 @@ MOST_GROUPS = 50  # a column with more values is a name or a number, not a group
 
 @dataclasses.dataclass(frozen=True)
 class DesignTask:
-    """A source, the design it is asked with, and the columns [N] it is grouped by."""
+    """The pictures, the design they are asked with, and the columns [N] they are grouped by."""
 
-    task: sources.Task
+    data: sources.Task
     design: Design
     columns: dict[str, np.ndarray]
     grouped: list[tuple[str, ...]]
@@ -36,17 +36,17 @@ class DesignTask:
     @property
     def source(self) -> Source:
         """What the runner counts."""
-        return self.task.source
+        return self.data.source
 
 
 def load(config: Any, **options: Any) -> DesignTask:
     """Everything that can be refused is refused here, before the model is loaded."""
     chosen = of_config(config)
     method_of(config)
-    task = source_of(config, config.data.split)
-    columns = group_columns(config, task.source)
+    data = source_of(config, config.data.split)
+    columns = group_columns(config, data.source)
     grouped = rates.groupings(config.get("groups", ""), list(columns))
-    return DesignTask(task, chosen, columns, grouped, **options)
+    return DesignTask(data, chosen, columns, grouped, **options)
 
 
 def of_config(config: Any) -> Design:

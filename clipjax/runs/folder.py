@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 import clipjax
+from clipjax.analysis.tables import csv_text, markdown_lines
 from clipjax.errors import InputError
 from clipjax.models.weights import write_atomically
 
@@ -102,10 +103,8 @@ class RunFolder:
         self.write_json("metrics.json", {"records": list(records)})
         names = list(dict.fromkeys(key for record in records for key in record))
         rows = [[_cell(record.get(key)) for key in names] for record in records]
-        csv = [",".join(f'"{c}"' if "," in c else c for c in row) for row in [names, *rows]]
-        self.write_text("tables/metrics.csv", "\n".join(csv) + "\n")
-        lines = [f"| {' | '.join(row)} |" for row in [names, ["---"] * len(names), *rows]]
-        self.write_text("tables/metrics.md", "\n".join(lines) + "\n")
+        self.write_text("tables/metrics.csv", csv_text([names, *rows]))
+        self.write_text("tables/metrics.md", "\n".join(markdown_lines([names, *rows])) + "\n")
 
 
 def finished(path: Path, config: Mapping[str, Any]) -> list[dict[str, Any]] | None:

@@ -31,7 +31,7 @@ NOTICE = (
 class Task:
     """`order`: the people in a seeded order; the first `size` of them are that size's candidates."""
 
-    task: sources.Task
+    data: sources.Task
     sizes: tuple[int, ...]
     order: np.ndarray
     templates: tuple[str, ...]
@@ -39,20 +39,20 @@ class Task:
     @property
     def source(self) -> Source:
         """Pictures whose labels are names."""
-        return self.task.source
+        return self.data.source
 
 
 def load(config: Any) -> Task:
     """Labelled pictures and nested candidate lists."""
     say(NOTICE)
     designs.method_of(config)
-    task = designs.source_of(config, config.data.split)
-    if not task.classes or "label" not in task.source.table:
+    data = designs.source_of(config, config.data.split)
+    if not data.classes or "label" not in data.source.table:
         raise InputError(
-            f"{task.source.name} has no names: bring your own, with --config.data.options=names=FILE (celeba: identity,"
+            f"{data.source.name} has no names: bring your own, with --config.data.options=names=FILE (celeba: identity,"
             "name) or --config.data.label_column=COLUMN (csv)"
         )
-    people = len(task.classes)
+    people = len(data.classes)
     try:
         sizes = tuple(sorted({int(s) for s in words(config.sizes)}))
     except ValueError as error:
@@ -60,18 +60,18 @@ def load(config: Any) -> Task:
     if not sizes or sizes[0] < 2:
         raise InputError(f"sizes={config.sizes!r}: numbers of candidates from 2 on, for example 100,1000,2000")
     if sizes[0] > people:
-        raise InputError(f"{task.source.name} names {people} people, fewer than the smallest of sizes={config.sizes}")
+        raise InputError(f"{data.source.name} names {people} people, fewer than the smallest of sizes={config.sizes}")
     if too_large := [s for s in sizes if s > people]:
         say(f"{people} people are named: candidate lists of {', '.join(map(str, too_large))} are left out")
     order = np.random.default_rng(config.seed).permutation(people)
     templates = sources.templates_of(config.templates) or zeroshot.DEFAULT_TEMPLATES
-    return Task(task, tuple(s for s in sizes if s <= people), order, templates)
+    return Task(data, tuple(s for s in sizes if s <= people), order, templates)
 
 
 def run(job: Job, task: Task) -> Result:
     """Accuracy over the same pictures with ever more candidates, and over every candidate list's own pictures."""
     people = task.order[: task.sizes[-1]]
-    weights = job.class_weights([[task.task.classes[p]] for p in people], task.templates)
+    weights = job.class_weights([[task.data.classes[p]] for p in people], task.templates)
     encoded = job.image_features(task.source)
     place = np.full(len(task.order), -1, np.int64)
     place[people] = np.arange(len(people))

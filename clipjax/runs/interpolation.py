@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clipjax import loading
+from clipjax.analysis.tables import markdown_lines
 from clipjax.errors import InputError
 from clipjax.models import weights
 from clipjax.runs import config as configs
@@ -61,8 +62,6 @@ def _probed(plan: Any, file: Path, out: Path) -> dict[str, float]:
 
 def _table(columns: dict[float, dict[str, float]]) -> str:
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
-    lines = ["| | " + " | ".join(f"alpha {alpha:g}" for alpha in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name in names:
-        cells = (f"{c[name]:.4f}" if name in c else "" for c in columns.values())
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [["", *(f"alpha {alpha:g}" for alpha in columns)]]
+    rows += [[name, *(f"{c[name]:.4f}" if name in c else "" for c in columns.values())] for name in names]
+    return "\n".join(markdown_lines(rows))

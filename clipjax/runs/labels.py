@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from clipjax.analysis import association, rates
-from clipjax.analysis.intervals import interval
 from clipjax.errors import InputError
 from clipjax.probes import zeroshot
 from clipjax.progress import say
@@ -52,7 +51,7 @@ def load(config: Any) -> Task:
         raise InputError(
             f"contrast={config.contrast!r} needs two values, as {column}=F|M; there are {', '.join(there)}"
         )
-    return Task(base.task, base.design, base.columns, base.grouped, column, (sides[0], sides[1]), thresholds)
+    return Task(base.data, base.design, base.columns, base.grouped, column, (sides[0], sides[1]), thresholds)
 
 
 def run(job: Job, task: Task) -> Result:
@@ -61,7 +60,7 @@ def run(job: Job, task: Task) -> Result:
     encoded = job.image_features(task.source)
     probabilities = zeroshot.probabilities(encoded.values, weights, job.model.scale)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
-    table = picture_columns(task.task, encoded.rows) | columns
+    table = picture_columns(task.data, encoded.rows) | columns
     best = probabilities.argmax(1)
     table["prediction"] = np.array(task.design.names, object)[best]
     table["probability"] = probabilities[np.arange(len(best)), best]
@@ -91,14 +90,9 @@ def label_records(
     n = found.n
     out: list[dict[str, Any]] = []
     for s, group in enumerate(sides):
-        k = found.k[:, s]
-        low, high = interval(k, n[s], method.name, method.level, method.seed)
-        for c, name in enumerate(names):
-            out.append({
-                "metric": "label_rate", "label": name, "threshold": threshold, "group": {column: group},
-                "k": int(k[c]), "n": n[s], "value": float(k[c] / n[s]), "low": float(low[c]),
-                "high": float(high[c]), "level": method.level, "method": method.name,
-            } | ({"small": True} if n[s] < method.min_n else {}))  # fmt: skip
+        for name, numbers in zip(names, rates.numbers(found.k[:, s], n[s], method), strict=True):
+            head = {"metric": "label_rate", "label": name, "threshold": threshold, "group": {column: group}}
+            out.append(head | numbers)
     given = np.flatnonzero(found.k.sum(1) > 0)  # a label nobody got is no test
     families = (
         ("images", "chi_squared", False, found.image_chi2, found.image_p),

@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from clipjax import loading
-from clipjax.data import catalog as catalog_of_sets
+from clipjax.data import catalog as data_sets
 from clipjax.data import prepared
 from clipjax.errors import InputError
 from clipjax.models import catalog
@@ -24,7 +24,7 @@ def run(config: ConfigDict, out: Path) -> str:
         raise InputError(f"data.source={config.data.source}: prepare one data set at a time, each into its own --out")
     size = image_size(words(config.model))
     task = sources.load(config)
-    data_set = "" if names[0] in sources.KINDS else catalog_of_sets.find(names[0])
+    data_set = "" if names[0] in sources.KINDS else data_sets.find(names[0])
     with Progress("prepare", len(task.source), "images") as bar:
         info = prepared.write(
             task.source, size, out, write_atomically, data_set, config.data.max_skipped,
@@ -47,6 +47,6 @@ def image_size(models: tuple[str, ...]) -> int:
         config = release.config if release else loading.find_weights(name).config
         sizes[name] = config.image.image_size
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise InputError(f"config.model: these models take different image sizes ({told}); prepare for each alone")
+        each = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise InputError(f"config.model: these models take different image sizes ({each}); prepare for each alone")
     return sizes[models[0]]

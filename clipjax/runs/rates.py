@@ -6,9 +6,7 @@ FairFace; any table of pictures with group columns and any design work the same.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from clipjax import design
 from clipjax.analysis import rates
 from clipjax.analysis.design_sweep import sweep_designs
 from clipjax.analysis.intervals import interval
+from clipjax.analysis.tables import csv_text
 from clipjax.errors import InputError
 from clipjax.probes import zeroshot
 from clipjax.runs import designs, sources
@@ -41,7 +40,7 @@ def load(config: Any) -> Task:
     variants = design.variants(base.design, add, drop, templates, sweep.subsets) if (*add, *drop, *templates) else []
     if len(variants) > sweep.most:
         raise InputError(f"the sweep makes {len(variants)} designs, more than sweep.most={sweep.most}")
-    return Task(base.task, base.design, base.columns, base.grouped, variants)
+    return Task(base.data, base.design, base.columns, base.grouped, variants)
 
 
 def run(job: Job, task: Task) -> Result:
@@ -53,7 +52,7 @@ def run(job: Job, task: Task) -> Result:
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
     method = designs.method_of(job.config)
     records = rates.rate_records(best, task.design, columns, task.grouped, method)
-    table = picture_columns(task.task, encoded.rows) | columns
+    table = picture_columns(task.data, encoded.rows) | columns
     table["prediction"] = np.array(task.design.names, object)[best]
     table["probability"] = probabilities[np.arange(len(best)), best]
     table["probabilities"] = probabilities
@@ -85,14 +84,12 @@ def _swept(features, variants, weights, columns, method: rates.Method) -> list[d
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["design", "set", "column", "group", "k", "n", "value", "low", "high"])
+    lines = [["design", "set", "column", "group", "k", "n", "value", "low", "high"]]
     for row in rows:
         column, value = next(iter(row["group"].items()), ("", "everybody"))
         numbers = [f"{row[key]:.6g}" if row[key] is not None else "" for key in ("value", "low", "high")]
-        writer.writerow([row["design"], row["set"], column, value, row["k"], row["n"], *numbers])
-    return out.getvalue()
+        lines.append([row["design"], row["set"], column, value, row["k"], row["n"], *numbers])
+    return csv_text(lines)
 
 
 def _ranges(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clipjax.classes import read_classes
-from clipjax.data import catalog, folder, parquet, prepared, table, tfds, webdataset
+from clipjax.classes import lines_of_file, read_classes
+from clipjax.data import catalog as data_sets
+from clipjax.data import folder, parquet, prepared, table, tfds, webdataset
 from clipjax.data import info as infos
 from clipjax.data.source import Source, as_path
 from clipjax.errors import InputError
@@ -92,10 +92,10 @@ def _open(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
 
 def _named(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
     try:
-        key = catalog.find(data.source)
+        key = data_sets.find(data.source)
     except InputError as error:
         raise InputError(f"data.source: {error}; or one of {', '.join(KINDS)}") from error
-    load_set = catalog.module(key).load
+    load_set = data_sets.module(key).load
     found = load_set(data.path, split or None, **_options(key, load_set, words(data.options)))
     prompts, metric = _asked(key)
     return found, prompts, metric
@@ -103,7 +103,7 @@ def _named(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
 
 def _asked(key: str) -> tuple[infos.Prompts | None, str]:
     """Prompts and metric of a named data set."""
-    metric = catalog.info(key).metric
+    metric = data_sets.info(key).metric
     try:
         return infos.prompts(key), metric
     except InputError:
@@ -148,9 +148,8 @@ def _classes(config: Any, source: Source, prompts: infos.Prompts | None):
 
 def templates_of(value: Any) -> tuple[str, ...]:
     """One template, several separated by |, or the lines of a file."""
-    if isinstance(value, str) and "{}" not in value and Path(value).is_file():
-        return words(Path(value).read_text(encoding="utf-8"), "\n")
-    return words(value, "|")
+    listed = lines_of_file(value, "templates") if isinstance(value, str) and value and "{}" not in value else None
+    return words(value, "|") if listed is None else tuple(listed)
 
 
 def _check_labels(source: Source, classes: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clipjax.analysis.tables import csv_text, markdown_lines
 from clipjax.models.weights import write_atomically
 
 PROVENANCE = {
@@ -14,6 +15,9 @@ PROVENANCE = {
     "recalled": "recalled, not verified: no golden value",
     "derived": "derived",
 }
+# What a run's first page leaves out, where there are many numbers, and how many lines it has.
+DETAILS = ("rate_difference", "rate_ratio", "rate_range", "label_rate", "chi_squared", "fisher", "recall")
+OVERVIEW = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +60,8 @@ def cells_table(cells: Sequence[Cell]) -> str:
 def write(out: Path, cells: Sequence[Cell]) -> None:
     """summary.csv, summary.md and figures/summary.png and .svg."""
     rows = _grid(cells)
-    write_atomically(out / "summary.csv", lambda path: path.write_text("\n".join(",".join(r) for r in rows) + "\n"))
-    write_atomically(out / "summary.md", lambda path: path.write_text(_markdown(rows) + "\n"))
+    write_atomically(out / "summary.csv", lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
+    write_atomically(out / "summary.md", lambda path: path.write_text(_markdown(rows) + "\n", encoding="utf-8"))
     (out / "figures").mkdir(exist_ok=True)
     for kind in ("png", "svg"):
         write_atomically(out / "figures" / f"summary.{kind}", lambda path, kind=kind: _bars(path, kind, cells))
@@ -94,10 +98,6 @@ def _grid(cells: Sequence[Cell]) -> list[list[str]]:
     found = {(c.model, c.source): c.main for c in cells}
     head = ["model", *(f"{s} ({_name(found[models[0], s])})" for s in sources)]
     return [head, *([m, *(f"{100 * found[m, s]['value']:.2f}" for s in sources)] for m in models)]
-
-
-DETAILS = ("rate_difference", "rate_ratio", "rate_range", "label_rate", "chi_squared", "fisher", "recall")
-OVERVIEW = 60  # lines
 
 
 def _overview(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -146,5 +146,4 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+    return "\n".join(markdown_lines(rows))

@@ -20,7 +20,16 @@ from clipjax.analysis.tables import Table, latex, percent
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 
-HOSTILE = ["<script>alert(1)</script>", "$x_1$ & 100%", 'quote " and \\ slash', "日本 😀", "a|b", "=1+1", "x" * 90]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "$x_1$ & 100%",
+    'quote " and \\ slash',
+    "日本 😀",
+    "a|b",
+    "=1+1",
+    "x" * 90,
+    '"a", "b"',
+]
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +132,17 @@ def test_hostile_class_names_are_only_names(tmp_path):
     assert r"a\textbar{}b" in tex
     assert not list(path.glob("**/*<*"))
     assert main(["report", str(path)]) == 0  # again into the same folder
+
+
+def test_a_runs_own_tables_hold_hostile_names_too(tmp_path):
+    asked = design.of_classes([*HOSTILE, "two\nlines"], name="odd")
+    path = planted.write(tmp_path / "run", asked, {"g": np.array(["a", "b"] * 50, object)}, np.arange(100) % 9)
+    with open(path / "tables" / "metrics.csv", encoding="utf-8", newline="") as file:
+        found = [row["class"] for row in csv.DictReader(file)]
+    assert set(asked.names) == set(found)
+    lines = (path / "tables" / "metrics.md").read_text(encoding="utf-8").splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert len(lines) == len(found) + 2
 
 
 def test_paired_comparison_against_a_recount(pair, tmp_path, capsys):

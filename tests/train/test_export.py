@@ -68,7 +68,7 @@ def test_a_sweep_probes_every_model_on_the_way(two, tmp_path, capsys):
     given = [str(two / "a.safetensors"), str(two / "b.safetensors"), str(out), "--alpha=0,0.5,1", "--probe=zeroshot"]
     assert main(["interpolate", *given, f"--config.data.path={two / 'photos'}"]) == 0
     lines = (out / "sweep.md").read_text().splitlines()
-    assert lines[0] == "| | alpha 0 | alpha 0.5 | alpha 1 |"
+    assert lines[0] == "|  | alpha 0 | alpha 0.5 | alpha 1 |"
     row = next(line for line in lines if line.startswith("| top1 "))
     for alpha, cell in zip(("0", "0.5", "1"), row.split("|")[2:5], strict=True):
         records = json.loads((out / f"alpha-{alpha}" / "probe" / "metrics.json").read_text())["records"]
