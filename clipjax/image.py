@@ -253,7 +253,7 @@ def _batch(
         image = images[index]
         out[index] = finish(np.asarray(_resize_crop(image, size, _label(image, index))))
 
-    workers = min(threads or _usable_processors(), len(images))
+    workers = min(threads or usable_processors(), len(images))
     if workers <= 1:
         for index in range(len(images)):
             work(index)
@@ -343,8 +343,8 @@ def _label(image: Image.Image, index: int) -> str:
     return f"picture {index} ({filename})" if filename else f"picture {index}"
 
 
-def _usable_processors() -> int:
-    # A container is often given fewer processors than the machine has.
+def usable_processors() -> int:
+    """How many processors this process may use: a container is often given fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

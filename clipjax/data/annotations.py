@@ -197,18 +197,18 @@ def class_folders(root: Path) -> tuple[list[str], list[str]]:
     return files, own
 
 
-def prepared(info: Info, path: str | os.PathLike, split: str, part: tuple[float, float] = (0.0, 1.0)) -> Source | None:
+def from_tfds(info: Info, path: str | os.PathLike, split: str, part: tuple[float, float] = (0.0, 1.0)) -> Source | None:
     """The data set as prepared by TFDS, its labels put into the order of the stored prompts; None for other folders.
 
     `path` is a version folder (features.json and the records) or the `data_dir` above `info.tfds`; `split` is TFDS's
     own name, `part` the share of it, bounds rounded as TFDS rounds "train[60%:80%]".
     """
-    from clipjax.data.sets import _prepared
+    from clipjax.data.sets import _tfds
 
-    where = _prepared.folder(info, path)
+    where = _tfds.folder(info, path)
     if where is None:
         return None
-    found = _prepared.by_name(_prepared.load(info, where, split, "label"), prompts(info.key))
+    found = _tfds.by_name(_tfds.load(info, where, split, "label"), prompts(info.key))
     return found.select(slice(*(round(len(found) * bound) for bound in part)))
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -52,7 +51,7 @@ def batches(
     if len(rows) and (rows.min() < 0 or rows.max() >= len(source)):
         raise InputError(f"{source.name} has rows 0 to {len(source) - 1}; asked for {rows.min()} to {rows.max()}")
     source.check_size(spec)
-    return _batches(source, rows, spec, batch_size, threads or _usable_processors(), dtype)
+    return _batches(source, rows, spec, batch_size, threads or image.usable_processors(), dtype)
 
 
 def _batches(
@@ -101,10 +100,3 @@ def _collect(source: Source, rows: np.ndarray, results: Iterator[np.ndarray | st
             pixels[len(kept)] = result
             kept.append(row)
     return Batch(np.asarray(kept, np.int64), pixels[: len(kept)], skipped)
-
-
-def _usable_processors() -> int:
-    # A container is often given fewer processors than the machine has.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

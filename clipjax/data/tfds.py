@@ -5,7 +5,7 @@ Preparing needs TensorFlow for most image sets and is done once, in an environme
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +34,13 @@ def load(
     whole examples: learning the labels reads the split once, without decoding pictures.
     Raises InputError where the data set, split or key is not there, or is in a format that needs TensorFlow.
     """
-    import tensorflow_datasets as tfds
-
     folder = _version_folder(name, data_dir)
-    builder = tfds.builder_from_directory(folder)
+    builder, records = open_split(folder, split)
     features = builder.info.features
-    if split not in builder.info.splits:
-        there = ", ".join(sorted(builder.info.splits))
-        raise InputError(
-            f'{folder} has no split "{split}"{source.nearest(split, builder.info.splits)}; it has: {there}'
-        )
     for key in filter(None, (image_key, label_key, caption_key, *group_keys)):
         _feature(features, key, folder)
-    skip: dict[str, Any] = {
-        key: tfds.decode.SkipDecoding() for key, kind in features.items() if isinstance(kind, tfds.features.Image)
-    }
-    if image_key not in skip:
-        raise InputError(f'{folder}: "{image_key}" is no picture; pictures: {", ".join(sorted(skip)) or "none"}')
-    try:
-        records = builder.as_data_source(split=split, decoders=skip)
-    except NotImplementedError as error:
-        raise InputError(
-            f"{folder} is in a format that only TensorFlow reads; prepare it again with"
-            f" tfds build {name} --file_format=array_record"
-        ) from error
+    if image_key not in (pictures := _pictures(features)):
+        raise InputError(f'{folder}: "{image_key}" is no picture; pictures: {", ".join(pictures) or "none"}')
     kept = {
         "file": _name_key(features),
         "label": label_key,
@@ -90,14 +73,47 @@ def load(
     )
 
 
+def open_split(folder: Path, split: str) -> tuple[Any, Any]:
+    """TFDS's builder of a version folder and the split's examples by number, their pictures left encoded.
+
+    Raises InputError where the split is not there, or is in a format that needs TensorFlow.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    there = sorted(builder.info.splits)
+    if split not in there:
+        raise InputError(f'{folder} has no split "{split}"{source.nearest(split, there)}; it has: {", ".join(there)}')
+    skip: Any = {key: tfds.decode.SkipDecoding() for key in _pictures(builder.info.features)}
+    try:
+        return builder, builder.as_data_source(split=split, decoders=skip)
+    except NotImplementedError as error:
+        raise InputError(
+            f"{folder} is in a format that only TensorFlow reads; prepare it again with"
+            f" tfds build {builder.name} --file_format=array_record"
+        ) from error
+
+
+def newest(versions: Iterable[Path]) -> Path | None:
+    """The newest version folder (with features.json) among these, 1.10.0 after 1.9.0; None where none is one."""
+    found = [folder for folder in versions if (folder / "features.json").exists()]
+    return max(found, key=lambda f: [int(n) if n.isdigit() else -1 for n in f.name.split(".")], default=None)
+
+
+def _pictures(features: Any) -> list[str]:
+    """The names of the top-level features that are pictures, sorted."""
+    import tensorflow_datasets as tfds
+
+    return sorted(key for key, kind in features.items() if isinstance(kind, tfds.features.Image))
+
+
 def _version_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
     root = source.as_path(data_dir or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
     folder = root / name
     if (folder / "features.json").exists():
         return folder
-    found = [entry for entry in folder.iterdir() if (entry / "features.json").exists()] if folder.is_dir() else []
-    if found:
-        return max(found, key=lambda entry: [int(n) if n.isdigit() else -1 for n in entry.name.split(".")])
+    if found := newest(folder.iterdir() if folder.is_dir() else ()):
+        return found
     there = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
     raise InputError(
         f"{folder} holds no prepared data set{source.nearest(name, there)}; give its data_dir, or prepare it once with"

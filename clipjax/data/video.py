@@ -34,7 +34,7 @@ def load(
     Frames come as RGB. Frames are counted from the packets, without decoding. A clip that cannot be opened keeps one
     row, which fails when it is read. Raises InputError without PyAV, for no clips, or another protocol.
     """
-    _require_av()
+    require_av()
     if protocol not in PROTOCOLS:
         raise InputError(f'{name}: unknown protocol "{protocol}"; choose {" or ".join(PROTOCOLS)}')
     if not len(clips):
@@ -70,7 +70,8 @@ def _checked(columns: Mapping[str, Sequence], n: int, name: str) -> Mapping[str,
     return columns
 
 
-def _require_av() -> Any:
+def require_av() -> Any:
+    """PyAV, or InputError that says how to get it."""
     try:
         import av
     except ImportError as error:
@@ -79,7 +80,7 @@ def _require_av() -> Any:
 
 
 def _open(path: str) -> Any:
-    av = _require_av()
+    av = require_av()
     try:
         container = av.open(path if "://" not in path else source.as_path(path).open("rb"))
     except FileNotFoundError as error:
@@ -94,7 +95,7 @@ def _open(path: str) -> Any:
 
 def _count(path: str) -> int:
     """Number of frames, 0 where the clip cannot be opened: what its container says is often wrong, or nothing."""
-    av = _require_av()
+    av = require_av()
     try:
         with _open(path) as container:
             return sum(packet.size > 0 for packet in container.demux(video=0))
@@ -125,7 +126,7 @@ class _Clip:
             return self._forward(wanted, keep=True)
 
     def _forward(self, wanted: int, keep: bool) -> Image.Image:
-        av = _require_av()
+        av = require_av()
         if self._frames is None:
             self._frames, self._next = _decoded(self.path), 0
         try:

@@ -35,7 +35,7 @@ PER_CLASS = 30
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """Caltech-101 from its own folder or prepared by TFDS."""
     split = annotations.choose(split, SPLITS, INFO)
-    if split != "all" and (found := annotations.prepared(INFO, path, split)):
+    if split != "all" and (found := annotations.from_tfds(INFO, path, split)):
         return found
     root = annotations.home(path, INFO, "accordion", "101_ObjectCategories", "caltech-101/101_ObjectCategories")
     random = np.random.RandomState(1234)

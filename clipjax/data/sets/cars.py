@@ -31,7 +31,7 @@ SPLITS = {"train": "train", "test": "test"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """Stanford Cars from its own folder or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     root = annotations.home(path, INFO, "devkit/cars_meta.mat", "stanford_cars")
     name = "cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat"

@@ -8,7 +8,7 @@ import numpy as np
 
 from clipjax.data import annotations, table
 from clipjax.data.info import Info
-from clipjax.data.sets import _prepared
+from clipjax.data.sets import _tfds
 from clipjax.data.sets._people import NOTICE
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -46,7 +46,7 @@ _IMAGES = ("img_align_celeba", "img_celeba", "Img/img_align_celeba", "Img/img_ce
 def load(path: str | os.PathLike, split: str | None = None, names: str | os.PathLike | None = None) -> Source:
     """CelebA with one column per attribute and, where the file is there, "identity"; labelled only with `names`."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if where := _prepared.folder(INFO, path):
+    if where := _tfds.folder(INFO, path):
         found = _from_tfds(where, SPLITS[split])
     else:
         found = _from_files(path, split)
@@ -73,7 +73,7 @@ def with_names(found: Source, listing: Path) -> Source:
     position = {name: i for i, name in enumerate(classes)}
     chosen = found.select(kept)
     label = [position[name_of[int(number)]] for number in identity[kept]]
-    return _prepared.with_columns(chosen, classes, {"label": label})
+    return _tfds.with_columns(chosen, classes, {"label": label})
 
 
 def read_attributes(path: Path) -> tuple[list[str], dict[str, list[int]]]:
@@ -137,4 +137,4 @@ def _from_tfds(where: Path, split: str) -> Source:
             found["identity"] = int(example["identity"]["Identity_No"])
         return found
 
-    return _prepared.derived(INFO, where, split, derive)
+    return _tfds.derived(INFO, where, split, derive)

@@ -32,7 +32,7 @@ SPLITS = {"train": "train", "test": "test"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """CIFAR-10 from its pickles or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     root = annotations.home(path, INFO, "batches.meta", "cifar-10-batches-py")
     files = ["test_batch"] if split == "test" else [f"data_batch_{i}" for i in range(1, 6)]

@@ -28,7 +28,7 @@ SPLITS = {"train": "train", "test": "test"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """CIFAR-100 from its pickles or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     root = annotations.home(path, INFO, "meta", "cifar-100-python")
     return cifar10.read(INFO, [root / split], root / "meta", "fine_labels", "fine_label_names")

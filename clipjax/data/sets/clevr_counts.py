@@ -5,7 +5,7 @@ from typing import Any
 
 from clipjax.data import annotations
 from clipjax.data.info import Info, prompts
-from clipjax.data.sets import _json, _prepared
+from clipjax.data.sets import _json, _tfds
 from clipjax.data.source import Source
 
 INFO = Info(
@@ -32,12 +32,12 @@ SPLITS = {"train": "train", "val": "validation"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """CLEVR's scenes labelled by their number of objects, from its own folder or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO, default="val")
-    if where := _prepared.folder(INFO, path):
+    if where := _tfds.folder(INFO, path):
 
         def derive(example: dict[str, Any]) -> dict[str, int]:
             return {"label": annotations.labels([str(len(example["objects"]["size"]))], INFO.key, where).item()}
 
-        return _prepared.derived(INFO, where, SPLITS[split], derive, prompts(INFO.key).classes)
+        return _tfds.derived(INFO, where, SPLITS[split], derive, prompts(INFO.key).classes)
     listing = f"scenes/CLEVR_{split}_scenes.json"
     root = annotations.home(path, INFO, listing, "CLEVR_v1.0")
     scenes = _json.member(_json.read(root / listing), "scenes", root / listing)

@@ -31,7 +31,7 @@ def load(path: str | os.PathLike, split: str | None = None, partition: int = 1) 
     split = annotations.choose(split, tuple(SPLITS), INFO)
     if partition not in range(1, 11):
         raise InputError(f"DTD has partitions 1 to 10, not {partition}")
-    if partition == 1 and (found := annotations.prepared(INFO, path, SPLITS[split])):
+    if partition == 1 and (found := annotations.from_tfds(INFO, path, SPLITS[split])):
         return found
     root = annotations.home(path, INFO, f"labels/{split}{partition}.txt", "dtd")
     listing = root / "labels" / f"{split}{partition}.txt"

@@ -34,7 +34,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
 def read(info: Info, path: str | os.PathLike, split: str | None, *first: str) -> Source:
     """Class folders under VTAB's split; `first` are the places of the first class folder."""
     split = annotations.choose(split, tuple(annotations.VTAB), info)
-    if found := annotations.prepared(info, path, "train", annotations.VTAB[split]):
+    if found := annotations.from_tfds(info, path, "train", annotations.VTAB[split]):
         return found
     folders = [place.rpartition("/")[0] for place in first]
     root = annotations.home(path, info, first[-1].rpartition("/")[2], *[f for f in folders if f])

@@ -34,7 +34,7 @@ VARIABLES = {"train": "trnid", "val": "valid", "test": "tstid"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """Flowers 102 from its own folder or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     root = annotations.home(path, INFO, "setid.mat", "102flowers", "flowers-102")
     (numbers,) = annotations.mat(root / "imagelabels.mat", "labels")

@@ -29,7 +29,7 @@ SPLITS = {"train": "train", "test": "validation"}  # ours -> TFDS's name
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """Food-101 from its own folder or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     root = annotations.home(path, INFO, f"meta/{split}.txt", "food-101")
     listing = root / "meta" / f"{split}.txt"

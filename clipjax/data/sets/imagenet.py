@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipjax.data import annotations, source
 from clipjax.data.info import Info, prompts
-from clipjax.data.sets import _prepared
+from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -43,12 +43,12 @@ _DEVKIT = ("ILSVRC2012_devkit_t12/data", "devkit/data", "data")
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """ImageNet by WordNet folders, by the devkit's ground truth, by Kaggle's table, or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO, default="val")
-    if where := _prepared.folder(INFO, path):
-        return _prepared.by_name(_prepared.load(INFO, where, SPLITS[split], "label"), prompts(INFO.key))
+    if where := _tfds.folder(INFO, path):
+        return _tfds.by_name(_tfds.load(INFO, where, SPLITS[split], "label"), prompts(INFO.key))
     path = source.as_path(path)
     root = next((path / below for below in (split, f"ILSVRC/Data/CLS-LOC/{split}") if (path / below).is_dir()), path)
-    if has_wnid_folders(root):
-        return from_wnid_folders(INFO, root)
+    if _has_wnid_folders(root):
+        return _from_wnid_folders(INFO, root)
     if split == "val":
         files = sorted(entry.name for entry in _entries(root) if re.fullmatch(r"ILSVRC2012_val_\d+\.JPEG", entry.name))
         if files:
@@ -59,27 +59,31 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     )
 
 
-def has_wnid_folders(root: Path) -> bool:
-    """Whether `root` holds a folder called like n01440764."""
+def load_test_set(info: Info, path: str | os.PathLike, split: str, below: str) -> Source:
+    """A set of test pictures over ImageNet's classes, or some of them: ImageNet-A, -R, Sketch.
+
+    Folders named by WordNet id at `path` or in the folder `below` it, or prepared by TFDS.
+    """
+    if where := _tfds.folder(info, path):
+        return _tfds.by_name(_tfds.load(info, where, split, "label"), prompts(info.key))
+    path = source.as_path(path)
+    for root in (path, path / below):
+        if _has_wnid_folders(root):
+            return _from_wnid_folders(info, root)
+    raise InputError(
+        f"{path} does not hold {info.name}: no folder named by WordNet id (n01498041) in it or in {below}; "
+        f"`clipjax datasets {info.key}` shows the layout"
+    )
+
+
+def _has_wnid_folders(root: Path) -> bool:
     return any(_WNID.fullmatch(entry.name) and entry.is_dir() for entry in _entries(root))
 
 
-def from_wnid_folders(info: Info, root: Path) -> Source:
-    """Every picture below folders named by WordNet id, with the labels of `info`'s own subset of classes."""
+def _from_wnid_folders(info: Info, root: Path) -> Source:
+    """Every picture below folders named by WordNet id, with the labels of `info`'s own classes."""
     files, wnids = annotations.class_folders(root)
     return annotations.from_files(info, root, files, wnids, root)
-
-
-def find_wnid_folders(info: Info, path: str | os.PathLike, *below: str) -> Path:
-    """`path`, or the folder below it, that holds folders named by WordNet id. InputError where none does."""
-    path = source.as_path(path)
-    for root in (path, *(path / name for name in below)):
-        if has_wnid_folders(root):
-            return root
-    raise InputError(
-        f"{path} does not hold {info.name}: no folder named by WordNet id (n01498041) in it or in "
-        f"{', '.join(below)}; `clipjax datasets {info.key}` shows the layout"
-    )
 
 
 def _entries(root: Path) -> list[Path]:

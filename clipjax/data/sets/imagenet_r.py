@@ -3,8 +3,8 @@
 import os
 
 from clipjax.data import annotations
-from clipjax.data.info import Info, prompts
-from clipjax.data.sets import _prepared, imagenet
+from clipjax.data.info import Info
+from clipjax.data.sets import imagenet
 from clipjax.data.source import Source
 
 INFO = Info(
@@ -28,6 +28,4 @@ SPLITS = ("test",)
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """ImageNet-R from its folders named by WordNet id, or prepared by TFDS."""
     split = annotations.choose(split, SPLITS, INFO)
-    if where := _prepared.folder(INFO, path):
-        return _prepared.by_name(_prepared.load(INFO, where, split, "label"), prompts(INFO.key))
-    return imagenet.from_wnid_folders(INFO, imagenet.find_wnid_folders(INFO, path, "imagenet-r"))
+    return imagenet.load_test_set(INFO, path, split, "imagenet-r")

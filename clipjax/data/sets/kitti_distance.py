@@ -9,7 +9,7 @@ import numpy as np
 
 from clipjax.data import annotations
 from clipjax.data.info import Info, prompts
-from clipjax.data.sets import _prepared
+from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -42,7 +42,7 @@ VEHICLES = ("Car", "Van", "Truck")
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """KITTI's left pictures labelled by the distance of the closest vehicle, or the same prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if where := _prepared.folder(INFO, path):
+    if where := _tfds.folder(INFO, path):
         return _from_tfds(where, "+".join(SPLITS[split]))
     root = annotations.home(path, INFO, "training/label_2", "kitti", "object")
     mapping = annotations.home(root, INFO, "train_mapping.txt", "mapping", "devkit/mapping", "devkit_object/mapping")
@@ -95,11 +95,11 @@ def _objects(path: Path) -> list[tuple[str, float]]:
 
 
 def _from_tfds(where: Path, split: str) -> Source:
-    kinds = _prepared.feature_names(where, "objects", "type")
+    kinds = _tfds.feature_names(where, "objects", "type")
 
     def derive(example: dict[str, Any]) -> dict[str, int]:
         types, places = example["objects"]["type"], example["objects"]["location"]
         own = distance_class((kinds[kind], float(place[2])) for kind, place in zip(types, places, strict=True))
         return {"label": annotations.labels([own], INFO.key, where).item()}
 
-    return _prepared.derived(INFO, where, split, derive, prompts(INFO.key).classes)
+    return _tfds.derived(INFO, where, split, derive, prompts(INFO.key).classes)

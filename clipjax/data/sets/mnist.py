@@ -37,7 +37,7 @@ SPLITS = {"train": "train", "test": "test"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """MNIST from its idx files or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     stem = "train" if split == "train" else "t10k"
     images = idx(find(path, f"{stem}-images-idx3-ubyte"), 3)

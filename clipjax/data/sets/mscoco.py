@@ -6,7 +6,7 @@ from typing import Any
 
 from clipjax.data import annotations, table
 from clipjax.data.info import Info
-from clipjax.data.sets import _captions, _json, _prepared
+from clipjax.data.sets import _captions, _json, _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -38,7 +38,7 @@ _LISTINGS = ("dataset_coco.json", "annotations/dataset_coco.json")
 def load(path: str | os.PathLike, split: str | None = None, captions: int = 5) -> Source:
     """COCO's pictures with their first `captions` captions: by Karpathy's file, COCO's own, or prepared by TFDS."""
     split = annotations.choose(split, SPLITS, INFO)
-    if where := _prepared.folder(INFO, path):
+    if where := _tfds.folder(INFO, path):
         return _from_tfds(where, split, captions)
     root = annotations.home(path, INFO, "", "coco")
     if split[-4:].isdigit():
@@ -72,4 +72,4 @@ def _from_tfds(where: Path, split: str, captions: int) -> Source:
         texts = [" ".join(text.decode("utf-8").split()) for text in example["captions"]["text"]]
         return {"captions": _captions.first([texts], captions, ["a picture"], where)[0]}
 
-    return _prepared.derived(INFO, where, split, derive)
+    return _tfds.derived(INFO, where, split, derive)

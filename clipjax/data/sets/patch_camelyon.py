@@ -37,7 +37,7 @@ FILES = {"train": "train", "val": "valid", "test": "test"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """PatchCamelyon from its HDF5 files, patches read one by one, or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     stem = f"camelyonpatch_level_2_split_{FILES[split]}"
     root = annotations.home(path, INFO, f"{stem}_x.h5", "pcam")

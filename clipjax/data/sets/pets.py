@@ -29,7 +29,7 @@ SPLITS = {"trainval": "train", "test": "test"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """Oxford-IIIT Pet from its own folder or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     root = annotations.home(path, INFO, f"annotations/{split}.txt", "oxford-iiit-pet")
     listing = root / "annotations" / f"{split}.txt"

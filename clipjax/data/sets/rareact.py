@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from clipjax.data import annotations, source
+from clipjax.data import annotations, source, video
 from clipjax.data.info import Info
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -102,10 +102,7 @@ def read_table(listing: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
 
 def frame_at(clip: Path, second: float) -> Image.Image:
     """The frame shown at that time of a clip. InputError where the clip is missing, shorter, or damaged."""
-    try:
-        import av
-    except ImportError as error:
-        raise InputError('reading video needs PyAV; install it with pip install "clipjax[video]"') from error
+    av = video.require_av()
     try:
         with av.open(os.fspath(clip)) as container:
             stream = container.streams.video[0]

@@ -35,7 +35,7 @@ def load(path: str | os.PathLike, split: str | None = None, fold: int | None = N
     split = annotations.choose(split, tuple(SPLITS), INFO)
     if fold is not None and (split != "train" or fold not in range(10)):
         raise InputError(f'STL-10 has folds 0 to 9 of split "train", not fold {fold} of "{split}"')
-    if fold is None and (found := annotations.prepared(INFO, path, SPLITS[split])):
+    if fold is None and (found := annotations.from_tfds(INFO, path, SPLITS[split])):
         return found
     root = annotations.home(path, INFO, "class_names.txt", "stl10_binary")
     pixels = np.frombuffer(annotations.raw(root / f"{split}_X.bin"), np.uint8)

@@ -35,7 +35,7 @@ def load(path: str | os.PathLike, split: str | None = None, partition: int = 1) 
     if partition not in range(1, 11):
         raise InputError(f"SUN397 has partitions 1 to 10, not {partition}")
     info = dataclasses.replace(INFO, tfds=f"sun397/standard-part{partition}-120k")
-    if found := annotations.prepared(info, path, split):
+    if found := annotations.from_tfds(info, path, split):
         return found
     root = annotations.home(path, INFO, "a/abbey" if split == "all" else "a", "SUN397")
     if split == "all":

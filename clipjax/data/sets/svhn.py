@@ -31,7 +31,7 @@ SPLITS = {"train": "train", "test": "test", "extra": "extra"}
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """SVHN from its MATLAB files or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.prepared(INFO, path, SPLITS[split]):
+    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
         return found
     where = annotations.home(path, INFO, f"{split}_32x32.mat", "svhn") / f"{split}_32x32.mat"
     pixels, numbers = annotations.mat(where, "X", "y")

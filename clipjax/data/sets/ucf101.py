@@ -7,7 +7,7 @@ from typing import Any
 
 from clipjax.data import annotations, video
 from clipjax.data.info import Info, prompts
-from clipjax.data.sets import _prepared
+from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -40,7 +40,7 @@ _SPELLINGS = ("HandstandPushups", "HandStandPushups")
 def load(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
     """UCF101's clips by their middle frames or by all frames; "test" is the three test splits together."""
     split = annotations.choose(split, SPLITS, INFO)
-    if where := _prepared.folder(INFO, path):
+    if where := _tfds.folder(INFO, path):
         raise InputError(
             f"{where} is UCF101 as TFDS prepares it, frames encoded anew; give the folder with the clips, UCF-101/"
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from clipjax.data import annotations, table
 from clipjax.data.info import Info, prompts
-from clipjax.data.sets import _prepared
+from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -40,7 +40,7 @@ SPLITS = {"train": "train", "val": "validation", "test": "test", "trainval": "tr
 def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """VOC 2007 from its devkit or prepared by TFDS; `labels` and `difficult` are bool [N, 20]."""
     split = annotations.choose(split, tuple(SPLITS), INFO)
-    where = _prepared.folder(INFO, path)
+    where = _tfds.folder(INFO, path)
     if where is not None:
         return from_tfds(where, SPLITS[split])
     root = annotations.home(path, INFO, f"ImageSets/Main/{split}.txt", "VOC2007", "VOCdevkit/VOC2007")
@@ -53,13 +53,13 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
 
 def from_tfds(where: Path, split: str) -> Source:
     """The set as TFDS prepared it: lists of labels, with and without the difficult objects, by its class names."""
-    names = _prepared.feature_names(where, "labels")
+    names = _tfds.feature_names(where, "labels")
     rows = []
-    for example in _prepared.examples(where, split):
+    for example in _tfds.examples(where, split):
         clear = [names[i] for i in example["labels_no_difficult"]]
         every = [names[i] for i in example["labels"]]
         rows.append((annotations.labels(clear, INFO.key, where), annotations.labels(every, INFO.key, where)))
-    return _prepared.with_columns(_prepared.load(INFO, where, split), prompts(INFO.key).classes, flags(rows))
+    return _tfds.with_columns(_tfds.load(INFO, where, split), prompts(INFO.key).classes, flags(rows))
 
 
 def flags(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +27,9 @@ def folder(info: Info, path: str | os.PathLike) -> Path | None:
         return path
     if info.tfds is None:
         return None
-    for place in (path, path / info.tfds, path / info.tfds.split("/", 1)[-1]):
-        if not place.is_dir():
-            continue
-        versions = [entry for entry in place.iterdir() if (entry / "features.json").exists()]
-        if versions:
-            return max(versions, key=lambda entry: [int(n) if n.isdigit() else -1 for n in entry.name.split(".")])
-    return None
+    places = (path, path / info.tfds, path / info.tfds.split("/", 1)[-1])
+    found = (tfds.newest(place.iterdir()) for place in places if place.is_dir())
+    return next((folder for folder in found if folder is not None), None)
 
 
 def load(info: Info, where: Path, split: str, label_key: str | None = None, group_keys: Sequence[str] = ()) -> Source:
@@ -53,7 +49,7 @@ def derived(
 
     `split` may join several ("train+validation"). Files are called by the original file names where TFDS keeps them.
     """
-    parts = {name: _records(where, name) for name in split.split("+")}
+    parts = {name: tfds.open_split(where, name)[1] for name in split.split("+")}
     rows: list[Mapping[str, Any]] = []
     files: list[str] = []
     places: list[tuple[str, int]] = []
@@ -82,30 +78,9 @@ def derived(
 def examples(where: Path, split: str) -> Iterator[dict[str, Any]]:
     """Every example of a split in the order of `load`, pictures left encoded."""
     for name in split.split("+"):
-        records = _records(where, name)
+        _, records = tfds.open_split(where, name)
         for i in range(len(records)):
             yield records[i]
-
-
-def _records(where: Path, split: str) -> Any:
-    import tensorflow_datasets
-
-    builder = tensorflow_datasets.builder_from_directory(where)
-    there = list(builder.info.splits)
-    if split not in there:
-        raise InputError(f'{where} has no split "{split}"{source.nearest(split, there)}; it has: {", ".join(there)}')
-    skip = {
-        key: tensorflow_datasets.decode.SkipDecoding()
-        for key, kind in builder.info.features.items()
-        if isinstance(kind, tensorflow_datasets.features.Image)
-    }
-    try:
-        return builder.as_data_source(split=split, decoders=cast(Any, skip))
-    except NotImplementedError as error:
-        raise InputError(
-            f"{where} is in a format that only TensorFlow reads; prepare it again with tfds build "
-            "--file_format=array_record"
-        ) from error
 
 
 def _text(value: bytes | str) -> str:
