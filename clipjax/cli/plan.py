@@ -79,8 +79,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any, int]:
     """(images per chip -> the step, what a batch must be a multiple of)."""
-    from clipjax.plan import compile as compiling
-    from clipjax.plan import programs
+    from clipjax.plan import compiling, programs
 
     gpu = topology.chip.kind == "gpu"
     chips = topology.size if gpu else compiling.tpu_devices(topology)

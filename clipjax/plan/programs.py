@@ -58,7 +58,9 @@ def evaluation(
     products = counts.image_tower(config)
     flops = batch * counts.flops(products)
     moved = counts.moved(products, batch, 4, jnp.dtype(dtype).itemsize)
-    return Step(program, arguments, mesh.size, batch, held(arguments[0]), 0, held(arguments[1]), flops, flops, moved)
+    return Step(
+        program, arguments, mesh.size, batch, bytes_of(arguments[0]), 0, bytes_of(arguments[1]), flops, flops, moved
+    )
 
 
 def training(
@@ -82,16 +84,16 @@ def training(
     weights = {"params": state["params"], "fixed": state["fixed"]}
     flops, once, moved = _update_cost(config, given, batch, mesh.size, length)
     # The optimiser reads and writes parameters and moments, and reads the gradients.
-    moved += 2 * held(state) + held(state["params"])
-    parameters = held(weights)
+    moved += 2 * bytes_of(state) + bytes_of(state["params"])
+    parameters = bytes_of(weights)
     return Step(
         step.make(config, given, recipe, state, mesh), (state, examples), mesh.size, batch, parameters,
-        held(state) - parameters, held(examples), flops, once, moved,
+        bytes_of(state) - parameters, bytes_of(examples), flops, once, moved,
     )  # fmt: skip
 
 
 def options(loss: str, dtype: str, remat: str, parts: int, scan: bool) -> step.Options:
-    """`step.Options` from the command line's words."""
+    """`step.Options` from the command line's words: the command line itself does not import `clipjax.train`."""
     return step.Options(loss=loss, dtype=dtype, remat=remat, parts=parts, scan=scan)
 
 
@@ -114,7 +116,7 @@ def _training_mesh(chips: Chips, fsdp: int) -> AnyMesh:
     return _abstract((chips // fsdp, fsdp), ("data", "fsdp"))
 
 
-def held(tree: Any) -> int:
+def bytes_of(tree: Any) -> int:
     """Bytes of a tree of abstract arrays on one chip."""
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 

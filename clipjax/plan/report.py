@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from clipjax.plan import compile as compiling
-from clipjax.plan import hlo, search
+from clipjax.plan import compiling, hlo, search
 from clipjax.plan.chips import Chip, Topology
 from clipjax.plan.programs import Step
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from clipjax.plan.compile import Compiled, DoesNotFit
+from clipjax.plan.compiling import Compiled, DoesNotFit
 
 MOST = 65_536  # images per chip: beyond it no chip here gains anything
 

@@ -74,8 +74,7 @@ def cells() -> list[Cell]:
 
 def compute(cell: Cell) -> dict:
     from clipjax.models import catalog
-    from clipjax.plan import chips, programs, report
-    from clipjax.plan import compile as compiling
+    from clipjax.plan import chips, compiling, programs, report
 
     topology = chips.topology(cell.topology)
     if cell.kind in ("ring", "global"):
@@ -105,7 +104,7 @@ def loss_alone(form: str, topology) -> dict:
 
     from clipjax import parallel
     from clipjax.plan import hlo
-    from clipjax.plan.compile import tpu_devices
+    from clipjax.plan.compiling import tpu_devices
     from clipjax.train import losses
 
     mesh = parallel.data_mesh(tpu_devices(topology))

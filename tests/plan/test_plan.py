@@ -8,7 +8,7 @@ import pytest
 
 from clipjax.cli import main
 from clipjax.errors import InputError
-from clipjax.plan import chips, compile, hlo, programs, report, search
+from clipjax.plan import chips, compiling, hlo, programs, report, search
 from clipjax.testing import tiny_config
 
 V5E = chips.topology("v5e:2x2").chip
@@ -61,7 +61,7 @@ def test_a_wrong_topology_gets_one_line(text, line):
 
 
 def compiled(peak):
-    return compile.Compiled(0, 0, peak, 0, peak, 0.0, 0.0, 0, [], 0.0)
+    return compiling.Compiled(0, 0, peak, 0, peak, 0.0, 0.0, 0, [], 0.0)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 63, 64, 1000, 12_345, 10**9])
@@ -74,7 +74,7 @@ def test_the_search_ends_between_neighbours(limit, overhead, per):
     def compile_at(batch):
         asked.append(batch)
         if batch > limit:
-            raise compile.DoesNotFit("Ran out of memory")
+            raise compiling.DoesNotFit("Ran out of memory")
         return compiled(overhead + batch * 100 + batch**2 // 50)
 
     found = search.largest(compile_at, 64, 10**6, per)
@@ -90,7 +90,7 @@ def test_the_search_ends_between_neighbours(limit, overhead, per):
 def test_linear_memory_takes_few_compilations():
     def compile_at(batch):
         if 10 * 2**20 + batch * 2**20 > 2**34:
-            raise compile.DoesNotFit("RESOURCE_EXHAUSTED: temporaries (17G) exceeds available HBM (15.75G)")
+            raise compiling.DoesNotFit("RESOURCE_EXHAUSTED: temporaries (17G) exceeds available HBM (15.75G)")
         return compiled(10 * 2**20 + batch * 2**20)
 
     found = search.largest(compile_at, 64, 2**35)  # twice what there is, until the compiler says so
@@ -107,9 +107,9 @@ def test_the_grid_has_eight_sizes_a_doubling():
 
 def test_a_refusal_says_what_there_was():
     line = "RESOURCE_EXHAUSTED: the total memory required (32.09G) exceeds available HBM (15.75G)."
-    assert compile.DoesNotFit(line).available == int(15.75 * 2**30)
-    assert compile.DoesNotFit("Used 17.00G of 15.75G hbm.").available == int(15.75 * 2**30)
-    assert compile.DoesNotFit("Ran out").available == 0
+    assert compiling.DoesNotFit(line).available == int(15.75 * 2**30)
+    assert compiling.DoesNotFit("Used 17.00G of 15.75G hbm.").available == int(15.75 * 2**30)
+    assert compiling.DoesNotFit("Ran out").available == 0
 
 
 def test_a_step_that_is_compiled_here(monkeypatch):
@@ -154,9 +154,9 @@ def test_an_update_that_is_compiled_here():
 
 def test_what_does_not_fit_is_told(monkeypatch):
     def refuse(_):
-        raise compile.DoesNotFit("RESOURCE_EXHAUSTED: exceeds available HBM (15.75G)")
+        raise compiling.DoesNotFit("RESOURCE_EXHAUSTED: exceeds available HBM (15.75G)")
 
-    monkeypatch.setattr(compile, "compiled", refuse)
+    monkeypatch.setattr(compiling, "compiled", refuse)
     build = lambda n: programs.evaluation(tiny_config(), jax.devices()[:4], n)  # noqa: E731
     record = report.plan(chips.topology("v5e:2x2"), build, 8, "bfloat16")
     assert record["largest"]["fits"] == 0
@@ -193,7 +193,7 @@ def test_a_wrong_word_gets_one_line(capsys, arguments, line):
 
 
 def test_without_the_compiler_one_line_says_what_to_install(capsys, monkeypatch):
-    monkeypatch.setattr(compile.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
     status, _, err = run(capsys, "--model=RN50", "--topology=v5e:4x4")
     assert status == 1
     assert err == "clipjax plan: compiling for v5e:4x4 needs the TPU compiler: pip install 'clipjax[tpu]'\n"
@@ -234,7 +234,7 @@ def lowers(config, loss):
         step = programs.evaluation(config, 4, 2)
     else:
         step = programs.training(config, 4, 2, programs.options(loss, "bfloat16", "none", 1, False), fsdp=2)
-    text = compile.lower_for_cuda(step)
+    text = compiling.lower_for_cuda(step)
     assert "stablehlo.dot_general" in text
     assert ("collective_permute" in text) == bool(loss and "ring" in loss)
 

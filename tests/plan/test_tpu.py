@@ -43,9 +43,9 @@ def test_a_wrong_shape_is_refused_before_compiling():
 def test_every_chip_is_known_to_the_compiler_and_quietly():
     code = (
         "import os; os.environ['JAX_PLATFORMS'] = 'cpu'\n"
-        "from clipjax.plan import chips, compile\n"
+        "from clipjax.plan import chips, compiling\n"
         "for t in ('v4:2x2x4', 'v5e:1x1', 'v5e:16x16', 'v5p:2x2x4', 'v6e:4x4'):\n"
-        "    print(len(compile.tpu_devices(chips.topology(t))))"
+        "    print(len(compiling.tpu_devices(chips.topology(t))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["16", "1", "256", "16", "16"], done.stderr
@@ -57,9 +57,9 @@ def test_the_largest_batch_lies_between_two_that_were_compiled():
         "import os; os.environ['JAX_PLATFORMS'] = 'cpu'\n"
         "import json\n"
         "from clipjax.models import catalog\n"
-        "from clipjax.plan import chips, compile, programs, report\n"
+        "from clipjax.plan import chips, compiling, programs, report\n"
         "config = catalog.openai(512, catalog.vit(224, 16, 768, 1), catalog.text(64, layers=1))\n"
-        "t = chips.topology('v5e:2x2'); d = compile.tpu_devices(t)\n"
+        "t = chips.topology('v5e:2x2'); d = compiling.tpu_devices(t)\n"
         "print(json.dumps(report.plan(t, lambda n: programs.evaluation(config, d, n), 64, 'bfloat16')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
