@@ -25,6 +25,7 @@ import functools
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -182,8 +183,11 @@ def load(text: str) -> Design:
         return platform_labels(Path(text.removeprefix("schwemmer:")))
     if Path(text).suffix in (".yaml", ".yml"):
         return _read(Path(text), ())
-    base, *added = text.split("+")
-    design = _read(_find(base.strip()), ())
+    if own := re.fullmatch(r"(.+\.ya?ml)\+(.+)", text):  # a folder's name may hold a + too
+        design, added = _read(Path(own[1]), ()), own[2].split("+")
+    else:
+        base, *added = text.split("+")
+        design = _read(_find(base.strip()), ())
     return design.add(a.strip() for a in added) if added else design
 
 

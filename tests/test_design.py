@@ -172,3 +172,12 @@ def test_platform_labels(tmp_path):
     path.write_text("name\tgender\nA\tB\n")
     with pytest.raises(InputError, match="no column 'wiki_img_labels'"):
         design.load(f"schwemmer:{path}")
+
+
+def test_one_class_more_needs_no_file_of_its_own(tmp_path):
+    (tmp_path / "a+b").mkdir()
+    path = tmp_path / "a+b" / "mine.yaml"
+    path.write_text("name: mine\nclasses: [cat, dog]\n")
+    assert design.load(f"{path}+fish+ox").names == ("cat", "dog", "fish", "ox")
+    assert design.load(str(path)).names == ("cat", "dog")
+    assert design.load("people-roles+child").names[-1] == "child"
