@@ -31,9 +31,10 @@ import clipjax  # noqa: E402
 from clipjax import image  # noqa: E402
 from clipjax.data import folder, pipeline, prepared  # noqa: E402
 from clipjax.data.source import Source  # noqa: E402
+from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD  # noqa: E402
 from clipjax.models.weights import write_atomically  # noqa: E402
 
-SPEC = image.Preprocess(224, image.OPENAI_MEAN, image.OPENAI_STD)
+SPEC = image.Preprocess(224, OPENAI_MEAN, OPENAI_STD)
 BATCH = 64
 SIZES = (((500, 375), 128), ((1280, 960), 32), ((2304, 1728), 12))
 
@@ -85,7 +86,7 @@ def peer(files: list[Path], workers: int) -> Callable[[], None]:
     from torch.utils.data import DataLoader
 
     torch.set_num_threads(1)  # what its workers have; in the process itself two would wait for each other
-    transform = image_transform(224, is_train=False, mean=image.OPENAI_MEAN, std=image.OPENAI_STD)
+    transform = image_transform(224, is_train=False, mean=OPENAI_MEAN, std=OPENAI_STD)
     loader = DataLoader(Files(files, transform), BATCH, num_workers=workers, persistent_workers=workers > 0)
 
     def call() -> None:

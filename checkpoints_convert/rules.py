@@ -40,6 +40,7 @@ class Rule:
 
     @property
     def parts(self) -> tuple[str, ...]:
+        """`theirs`, always as a tuple."""
         return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
 
 

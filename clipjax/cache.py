@@ -39,7 +39,10 @@ def key_of(**parts: Any) -> str:
 
 @dataclasses.dataclass
 class Features:
-    """What the cache holds for one key: `values[i]` is the feature of row `rows[i]`; `skipped` rows have none."""
+    """What the cache holds for one key: `values[i]` is the feature of row `rows[i]`; `skipped` rows have none.
+
+    rows: int64 [M], sorted; values: float32 [M, E].
+    """
 
     rows: np.ndarray
     values: np.ndarray

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 
 TEMPLATE = "a photo of a {}."
 KEYS = ("name", "note", "extends", "templates", "classes", "add", "drop")
@@ -305,7 +305,7 @@ def _parsed(text: str, where: str, stem: str, parent: Callable[[str], Design]) -
     try:
         found = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date that is none
-        raise InputError(f"{where}: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(f"{where}: {one_line(error)}") from error
     return _of_mapping(found, where, stem, parent)
 
 

@@ -39,10 +39,6 @@ from PIL import Image, UnidentifiedImageError
 
 from clipjax.errors import InputError, one_line
 
-# https://github.com/openai/CLIP/blob/main/clip/clip.py, _transform: the statistics of OpenAI's training set.
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-
 # A constant, not Pillow's registry: that one also claims .pdf, .mpg and .hdf, and loads every plugin.
 # fmt: off
 SUFFIXES = frozenset({

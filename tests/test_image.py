@@ -16,8 +16,6 @@ from PIL import Image
 
 from clipjax.errors import InputError
 from clipjax.image import (
-    OPENAI_MEAN,
-    OPENAI_STD,
     Preprocess,
     find_images,
     normalise,
@@ -25,6 +23,7 @@ from clipjax.image import (
     preprocess,
     preprocess_uint8,
 )
+from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD
 
 with np.load(GOLDEN) as _golden:
     ANSWERS = dict(_golden)

@@ -85,14 +85,14 @@ def adjust(p: ArrayLike, method: str = "benjamini-hochberg") -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Gendered:
-    """One row per label: how often each of two groups got it, and the tests. All arrays are [L].
+    """One row per label: how often each of two groups got it, and the tests. All arrays are [L], `k` is [L, 2].
 
     `image_chi2`, `image_p`: images with the label against images without, uncorrected. `token_chi2`, `token_p`: the
     label's tokens against all other tokens of the group, Yates-corrected (quanteda's keyness). `fisher_p` is at image
     level. `more` is 0 or 1: the group whose rate is higher (-1 where equal).
     """
 
-    k: np.ndarray  # [L, 2]
+    k: np.ndarray
     n: tuple[int, int]
     tokens: tuple[int, int]
     image_chi2: np.ndarray

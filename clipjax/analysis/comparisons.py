@@ -7,6 +7,7 @@ inversion stops with an error where a count is zero or small, which is where suc
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import chi2
 
-from clipjax.analysis.intervals import check_level, wilson
+from clipjax.analysis.intervals import check_counts, check_level, wilson
 from clipjax.errors import InputError
 
 DIFFERENCES = ("newcombe", "miettinen-nurminen")
@@ -49,7 +50,7 @@ def difference(
         low = value - np.hypot(k1 / n1 - low1, high2 - k2 / n2)
         high = value + np.hypot(high1 - k1 / n1, k2 / n2 - low2)
     else:
-        inside = lambda d: _score_difference(k1, n1, k2, n2, d) <= chi2.ppf(level, 1)  # noqa: E731
+        inside = functools.partial(_inside, _score_difference, (k1, n1, k2, n2), level)
         low, high = _edge(inside, value, -np.ones_like(value)), _edge(inside, value, np.ones_like(value))
     low, high = np.maximum(low, -1), np.minimum(high, 1)
     return _comparison(empty, value, low, high, -1.0, 1.0, method, level)
@@ -66,13 +67,18 @@ def ratio(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, level: flo
     p1, p2 = k1 / n1, k2 / n2
     unknown = empty | ((k1 == 0) & (k2 == 0))
     share = np.where(unknown, 0.5, p1 / np.where(p1 + p2 > 0, p1 + p2, 1))
-    inside = lambda s: _score_ratio(k1, n1, k2, n2, s) <= chi2.ppf(level, 1)  # noqa: E731
+    inside = functools.partial(_inside, _score_ratio, (k1, n1, k2, n2), level)
     bounds = [_edge(inside, share, np.full_like(share, end)) for end in (0.0, 1.0)]
     with np.errstate(divide="ignore"):
         low, high = (np.where(s >= 1, np.inf, s / (1 - np.where(s >= 1, 0.5, s))) for s in bounds)
     low, high = np.where(k1 == 0, 0.0, low), np.where(k2 == 0, np.inf, high)
     value = np.where(k2 > 0, p1 / np.where(k2 > 0, p2, 1), np.nan)
     return _comparison(unknown, value, low, high, 0.0, np.inf, "miettinen-nurminen", level)
+
+
+def _inside(score: Callable, counts: tuple[np.ndarray, ...], level: float, hypothesis: np.ndarray) -> np.ndarray:
+    """Whether the interval of `level` holds the hypothesis: its chi-squared is not above the quantile."""
+    return score(*counts, hypothesis) <= chi2.ppf(level, 1)
 
 
 def _score_difference(k1, n1, k2, n2, d):
@@ -123,11 +129,7 @@ def _counts(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike):
     """float64 counts of one shape; empty sides get n = 1 and are marked."""
     arrays = np.broadcast_arrays(*(np.asarray(x) for x in (k1, n1, k2, n2)))
     for k, n in (arrays[:2], arrays[2:]):
-        bad = ~((k == np.floor(k)) & (n == np.floor(n)) & (k >= 0) & (k <= n))
-        if bad.any():
-            raise InputError(
-                f"k={k[bad][0]} of n={n[bad][0]} is not a count of successes; counts are whole and 0 <= k <= n"
-            )
+        check_counts(k, n)
     k1, n1, k2, n2 = (x.astype(np.float64) for x in arrays)
     return k1, np.maximum(n1, 1), k2, np.maximum(n2, 1), (n1 == 0) | (n2 == 0)
 

@@ -90,7 +90,7 @@ def rates_by_group(groups: Sequence[str], series: Sequence[Series], quantity: st
             _text(axes, 1.01, at, s.counts[g], transform=axes.get_yaxis_transform(), fontsize=7.5, color=colour)
     _rows(axes, groups)
     axes.set_xlim(0, min(100.0, most * 1.05 + 0.5))
-    _text_label(axes, f"{quantity}, percent of the group's images")
+    _x_label(axes, f"{quantity}, percent of the group's images")
     _grid(axes, "x")
     if len(series) > 1:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, ncols=1, fontsize=8)
@@ -118,7 +118,7 @@ def mirrored_bars(
         axes.set_xlim(-most * 1.08, most * 1.08)
         axes.xaxis.set_major_formatter(lambda v, _: f"{abs(v):g}")
         _rows(axes, labels)
-        _text_label(axes, "percent of images with the label")
+        _x_label(axes, "percent of images with the label")
         _title(axes, title)
         _grid(axes, "x")
         alt.append(
@@ -147,7 +147,7 @@ def threshold_curves(
             axes.axvline(at, color=GREY, lw=1, ls=":" if at != 1.0 else "-")
             _text(axes, at, 1.01, text, transform=axes.get_xaxis_transform(), fontsize=8, rotation=30, color=GREY)
     axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
-    _text_label(axes, f"threshold times K ({classes} labels): 1 is what a uniform answer gives each label")
+    _x_label(axes, f"threshold times K ({classes} labels): 1 is what a uniform answer gives each label")
     _plain(axes.set_ylabel(quantity))
     _grid(axes, "both")
     axes.legend(frameon=False)
@@ -207,7 +207,7 @@ def flips(moves: Sequence[tuple[str, str, int]], n: int, most: int = 20) -> Draw
         _text(axes, value, y, f" {value}", fontsize=8)
     _rows(axes, names, 60)
     axes.set_xlim(0, max(values or [1]) * 1.12)
-    _text_label(axes, f"images whose answer changed, of {n}")
+    _x_label(axes, f"images whose answer changed, of {n}")
     _grid(axes, "x")
     words = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
     return Drawing(figure, f"Images that moved from a class of A to a class of B, of {n}. " + "; ".join(words) + ".")
@@ -225,7 +225,7 @@ def sweep_strip(
         axes.scatter([100 * base[g]], [g], marker="D", s=36, color=COLOURS[1], edgecolors="black", lw=0.6, zorder=3)
     _rows(axes, groups)
     axes.set_xlim(left=0)
-    _text_label(axes, f"{quantity}, percent (diamond: the design itself)")
+    _x_label(axes, f"{quantity}, percent (diamond: the design itself)")
     _grid(axes, "x")
     words = [
         f"{g}: {100 * min(v):.1f} to {100 * max(v):.1f}, itself {100 * b:.1f}"
@@ -284,7 +284,7 @@ def _text(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
     )
 
 
-def _text_label(axes: Any, text: str) -> None:
+def _x_label(axes: Any, text: str) -> None:
     _plain(axes.set_xlabel(text))
 
 

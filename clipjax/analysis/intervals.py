@@ -78,12 +78,17 @@ def _counts(k: ArrayLike, n: ArrayLike, level: float) -> tuple[np.ndarray, np.nd
     """float64 counts of one shape, checked, and the probability of one tail."""
     k, n = np.broadcast_arrays(np.asarray(k), np.asarray(n))
     level = check_level(level)
+    check_counts(k, n)
+    return k.astype(np.float64), n.astype(np.float64), (1 - level) / 2
+
+
+def check_counts(k: np.ndarray, n: np.ndarray) -> None:
+    """InputError, naming the first, where k of n of one shape are not whole numbers with 0 <= k <= n."""
     bad = ~((k == np.floor(k)) & (n == np.floor(n)) & (k >= 0) & (k <= n))
     if bad.any():
         raise InputError(
             f"k={k[bad][0]} of n={n[bad][0]} is not a count of successes; counts are whole and 0 <= k <= n"
         )
-    return k.astype(np.float64), n.astype(np.float64), (1 - level) / 2
 
 
 def bootstrap(

@@ -55,7 +55,10 @@ CAVEATS = {
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-    """One published number and ours. `verdict` is inside, outside or not comparable; the reason says why not."""
+    """One published number and ours. `verdict` is inside, outside or not comparable; `reason` says why not.
+
+    `caveat` is what else a reader has to know of this number.
+    """
 
     id: str
     where: str
@@ -66,7 +69,6 @@ class PaperRow:
     verdict: str
     reason: str
     caveat: str
-    provenance: str
 
 
 @functools.cache
@@ -163,8 +165,8 @@ def _label(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
     rates = [r for r in run.records if r["metric"] == "label_rate" and all(r.get(k) == v for k, v in key.items())]
     if len(rates) != 2:
         return None
-    tests = [r for r in run.records if r["metric"] == "chi_squared" and r["denominator"] == "images" and r["threshold"] == number["threshold"]]  # fmt: skip  # noqa: E501
-    mine = next((r for r in tests if r["label"] == number["label"]), None)
+    key |= {"metric": "chi_squared", "denominator": "images"}
+    mine = next((r for r in run.records if all(r.get(k) == v for k, v in key.items())), None)
     p = mine["p_benjamini_hochberg"] if mine else 1.0
     women = {"F", "Female", "female", "woman", "women"}
     sides = {("women" if next(iter(r["group"].values())) in women else "men"): r for r in rates}
@@ -186,8 +188,7 @@ def _label(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
         ours,
         verdict,
         ", ".join(reasons),
-        "",
-        number["provenance"],
+        number.get("caveat", ""),
     )
 
 
@@ -205,7 +206,7 @@ def _row(number: Mapping[str, Any], what: str, k: int, n: int, reasons: list[str
     verdict = "not comparable" if reasons else "inside" if fits else "outside"
     return PaperRow(
         number["id"], f"{number['source']}, {number['where']}", what, number["printed"], value, ours, verdict,
-        ", ".join(reasons), number.get("caveat", ""), number["provenance"],
+        ", ".join(reasons), number.get("caveat", ""),
     )  # fmt: skip
 
 

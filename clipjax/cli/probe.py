@@ -1,8 +1,8 @@
 """Run a probe: clipjax probe CONFIG[:arg] [--config.key=value]... --out=RUN
 
 CONFIG is a config file or a shipped name (zeroshot, linear, fewshot, retrieval; fairface, fairface_attributes,
-congress, celeba, rates). The same command again goes on
-where it stopped; features are cached, so a second probe over the same pictures never runs the image tower.
+congress, celeba, rates). The same command again goes on where it stopped; features are cached, so a second probe over
+the same pictures never runs the image tower.
 
     clipjax probe zeroshot --config.data.path=photos/ --config.classes="a cat,a dog" --out=runs/photos
 
@@ -46,7 +46,6 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     from clipjax.runs import config, runner
 
     conditions = [gate.parse(text) for text in args.fail_if]
-
     resolved = config.load(args.config, overrides)
     parallel.start_hosts(args.coordinator, args.processes, args.process)
     finished = runner.run(resolved, Path(args.out))

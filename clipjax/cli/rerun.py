@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-TAKES_OVERRIDES = True
+TAKES_OVERRIDES = True  # --config.key=value stands over the manifest's
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

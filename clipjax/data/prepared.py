@@ -73,18 +73,7 @@ def write(
     """
     if original.size is not None:
         raise InputError(f"{original.name} is prepared already (for {original.size} pixels); name the originals")
-    plan = {
-        "format": FORMAT,
-        "version": VERSION,
-        "name": original.name,
-        "data_set": data_set,
-        "original": original.fingerprint,
-        "n": len(original),
-        "image_size": image_size,
-        "transform": "shortest side, bicubic, centre crop, RGB: OpenAI's, before normalisation",
-        "pillow": PIL.__version__,
-        "shard_rows": SHARD_ROWS,
-    }
+    plan = _plan(original, image_size, data_set)
     if (out / INFO).exists():
         info = stored.read(out / INFO, _INFO, REMEDY)
         _check_plan(out, info, plan)
@@ -188,6 +177,22 @@ class _Shards:
         # No read-ahead: rows are asked for one by one, by many threads, and on a host of several with gaps.
         options = "readahead_buffer_size:0,max_parallelism:0"
         return array_record_module.ArrayRecordReader(os.fspath(self.path / self.names[shard]), options)
+
+
+def _plan(original: Source, image_size: int, data_set: str) -> dict[str, Any]:
+    """What decides the bytes: a folder is only gone on with where all of it is the same."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": original.name,
+        "data_set": data_set,
+        "original": original.fingerprint,
+        "n": len(original),
+        "image_size": image_size,
+        "transform": "shortest side, bicubic, centre crop, RGB: OpenAI's, before normalisation",
+        "pillow": PIL.__version__,
+        "shard_rows": SHARD_ROWS,
+    }
 
 
 def _write_shard(

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 from clipjax.plan import hlo
 from clipjax.plan.chips import Topology
 from clipjax.plan.programs import Step
@@ -66,7 +66,7 @@ def tpu_devices(topology: Topology) -> list[Any]:
     try:
         found = topologies.get_topology_desc(platform="tpu", topology_name=str(topology), **given).devices
     except jax.errors.JaxRuntimeError as error:
-        raise InputError(f"topology {topology}: the TPU compiler refuses it ({_line(error)})") from error
+        raise InputError(f"topology {topology}: the TPU compiler refuses it ({one_line(error)})") from error
     if len(found) != topology.size:
         raise InputError(f"topology {topology}: the TPU compiler has {len(found)} devices for {topology.size} chips")
     return list(found)
@@ -79,7 +79,7 @@ def compiled(step: Step) -> Compiled:
         program = step.program.lower(*step.arguments).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error) and "hbm" in str(error).lower():
-            raise DoesNotFit(_line(error)) from error
+            raise DoesNotFit(one_line(error)) from error
         raise
     seconds = time.perf_counter() - begin
     memory: Any = program.memory_analysis()
@@ -97,7 +97,3 @@ def lower_for_cuda(step: Step) -> str:
     from jax import export
 
     return export.export(step.program, platforms=["cuda"])(*step.arguments).mlir_module()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

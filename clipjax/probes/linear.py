@@ -34,7 +34,7 @@ from clipjax.errors import InputError
 from clipjax.probes import _lbfgs, metrics
 
 TOLERANCE = 1e-9  # estimated relative distance to the optimum at which a fit is done; the true one is ten times that
-SEARCH = 1e-7  # the same for the fits that only rank values of C; what a sweep returns is fitted to TOLERANCE
+SWEEP_TOLERANCE = 1e-7  # for the fits that only rank values of C; what a sweep returns is fitted to TOLERANCE
 BLOCK = 1 << 18  # logits of one block on one device: 1 MiB in float32, which with its rows stays in a cache
 DECADES, PER_DECADE = 6, 8  # the sweep goes from 1e-6 to 1e6
 TINY = 1e-12  # curvature of the bias, where there is none (a class without examples)
@@ -132,7 +132,8 @@ def sweep(
         start = None
         if near:
             start = np.mean([fits[j].weights for j in near], axis=0), np.mean([fits[j].bias for j in near], axis=0)
-        fits[i] = found = problem.solve(10.0 ** (i / PER_DECADE), max_iter, rows=train, initial=start, tolerance=SEARCH)
+        C = 10.0 ** (i / PER_DECADE)
+        fits[i] = found = problem.solve(C, max_iter, rows=train, initial=start, tolerance=SWEEP_TOLERANCE)
         how = {"C": found.C, "iterations": found.iterations, "converged": found.converged}
         records.append(metric(scores(held_features, found.weights, found.bias), held_labels) | how)
 

@@ -18,7 +18,7 @@ from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 import clipjax
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 
 
 def probe_config(probe: str) -> ConfigDict:
@@ -122,7 +122,7 @@ def _parsed(label: str, define: Callable[..., Any], words: Sequence[str]) -> Con
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{label}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{label}: {one_line(error, 1000)}") from error
     finally:
         sys.argv = before
     if rest:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 
 # Orbax tells every failure twice: as an exception, which is told in one line here, and as pages of its threads.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -96,8 +96,7 @@ def _in_one_line(folder: Path) -> Iterator[None]:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{folder}: a checkpoint cannot be written or read ({reason}); earlier ones are whole: make room, then "
-            "run the same command again"
+            f"{folder}: a checkpoint cannot be written or read ({one_line(error)}); earlier ones are whole: make room, "
+            "then run the same command again"
         ) from error

@@ -17,7 +17,7 @@ import optax
 from clipjax.errors import InputError, some
 from clipjax.models import clip
 
-# Statistics that OpenAI's ResNets have learned; fine-tuning uses them and leaves them as they are (train/README).
+# Statistics that OpenAI's ResNets have learned; fine-tuning uses them and leaves them as they are.
 STATISTICS = r"running_(mean|var)$"
 # Decay only what multiplies: gains, biases, embeddings of a position or class and scalars keep their size, as in
 # OpenAI's training ("all weights that are not gains or biases", CLIP paper section 2.5).

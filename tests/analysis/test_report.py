@@ -56,6 +56,9 @@ def test_a_report_holds_what_it_promises(pair, tmp_path, capsys):
     for name in ("rates_by_race", "rates_by_age_race", "disparities_by_race", "design", "paper"):
         for suffix in ("csv", "md", "tex"):
             assert (tmp_path / "tables" / f"{name}.{suffix}").stat().st_size > 50
+    with open(tmp_path / "tables" / "paper.csv", encoding="utf-8", newline="") as file:
+        said = {row["of the published number"] for row in csv.DictReader(file)}
+    assert "people aged 0-20 are taken as FairFace's 0-2, 3-9 and 10-19" in said
     for path in (tmp_path / "figures").glob("*.png"):
         with Image.open(path) as picture:
             assert min(picture.size) > 150

@@ -559,7 +559,9 @@ def test_damaged_pickles_never_raise_anything_else(file, tmp_path):
 )
 def test_random_programs_only_build_data(program):
     with contextlib.suppress(InputError):
-        torchfile_pickle.loads(pickled(b"".join(program)))
+        found = torchfile_pickle.loads(pickled(b"".join(program)))
+        assert type(found).__module__ in ("builtins", torchfile_pickle.__name__)
+        assert not callable(found)
 
 
 # Writing.

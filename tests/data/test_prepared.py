@@ -12,10 +12,11 @@ from clipjax import image
 from clipjax.data import arrays, folder, pipeline, prepared
 from clipjax.data.source import Source
 from clipjax.errors import InputError
+from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD
 from clipjax.models.weights import write_atomically
 from clipjax.testing import pictures
 
-SPEC = image.Preprocess(16, image.OPENAI_MEAN, image.OPENAI_STD)
+SPEC = image.Preprocess(16, OPENAI_MEAN, OPENAI_STD)
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_a_picture_that_cannot_be_read_stays_one(photos, tmp_path, small_shards)
 def test_another_image_size_is_refused_before_anything_is_read(photos, tmp_path):
     write(photos, tmp_path / "out")
     ready = prepared.load(tmp_path / "out").source
-    other = image.Preprocess(32, image.OPENAI_MEAN, image.OPENAI_STD)
+    other = image.Preprocess(32, OPENAI_MEAN, OPENAI_STD)
     told = refusal(pipeline.batches, ready, [0], other, 4)
     assert "16 pixels" in told
     assert "32" in told
@@ -171,7 +172,7 @@ def test_a_damaged_record_is_a_skipped_picture(tmp_path):
     # Pictures as large as a block of the format, so that damage in one spares the others.
     rng = np.random.default_rng(0)
     original = arrays.load("noise", rng.integers(0, 256, (4, 160, 160, 3), np.uint8), {})
-    spec = image.Preprocess(160, image.OPENAI_MEAN, image.OPENAI_STD)
+    spec = image.Preprocess(160, OPENAI_MEAN, OPENAI_STD)
     prepared.write(original, 160, tmp_path / "out", write_atomically)
     shard = next((tmp_path / "out").glob("*.array_record"))
     data = bytearray(shard.read_bytes())

@@ -15,7 +15,8 @@ from golden.make_preprocess import KINDS, picture
 from PIL import Image
 
 from clipjax.errors import InputError
-from clipjax.image import OPENAI_MEAN, OPENAI_STD, Preprocess, find_images, open_image, preprocess
+from clipjax.image import Preprocess, find_images, open_image, preprocess
+from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD
 
 pytestmark = [pytest.mark.peers]
 

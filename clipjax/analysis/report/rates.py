@@ -91,7 +91,12 @@ def _groups(runs: Sequence[Run], key: tuple[str, ...]) -> list[tuple[str, ...]]:
         for r in run.records
         if r["metric"] == "rate" and tuple(r["group"]) == key
     )
-    return sorted(found, key=lambda values: [(AGES.index(v) if v in AGES else -1, v) for v in values])
+    return sorted(found, key=lambda values: [_place(value) for value in values])
+
+
+def _place(value: str) -> tuple[int, str]:
+    """Where a group stands: ages in their order, everything else by its name."""
+    return (AGES.index(value) if value in AGES else -1, value)
 
 
 def _table(runs: Sequence[Run], key: tuple[str, ...]) -> Table:
@@ -118,7 +123,7 @@ def _drawing(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) ->
 
 def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) -> figures.Drawing | None:
     found = _lookup(runs[0], key, kind, name)
-    axes = [sorted({g[i] for g in found}, key=lambda v: (AGES.index(v) if v in AGES else -1, v)) for i in (0, 1)]
+    axes = [sorted({group[i] for group in found}, key=_place) for i in (0, 1)]
     if not found or len(axes[0]) > 30 or len(axes[1]) > 30:
         return None
     values = np.full((len(axes[0]), len(axes[1])), np.nan)
@@ -166,7 +171,7 @@ def _answers(runs: Sequence[Run]) -> Section | None:
             if not 1 < len(found.groups) <= 40:
                 continue
             tally = counting.counts(run.answers, found, len(run.design.classes))
-            order = sorted(range(len(found.groups)), key=lambda g: _groups_key(found.groups[g][column]))
+            order = sorted(range(len(found.groups)), key=lambda g: _place(found.groups[g][column]))
             used = np.flatnonzero(tally.sum(0) > 0)
             used = np.sort(used[np.argsort(-tally.sum(0)[used], kind="stable")][:30])
             share = (tally / tally.sum(1, keepdims=True))[order][:, used]
@@ -177,10 +182,6 @@ def _answers(runs: Sequence[Run]) -> Section | None:
             name = f"answers_by_{slug(column)}" + (f"_{i + 1}" if len(runs) > 1 else "")
             drawings[name] = (drawing, f"Answers by {column} (images in brackets), {names[i]}.")
     return Section("Which class they are given", [], [], drawings) if drawings else None
-
-
-def _groups_key(value: str) -> tuple[int, str]:
-    return (AGES.index(value) if value in AGES else -1, value)
 
 
 def _sweep(run: Run) -> Section | None:
@@ -213,7 +214,7 @@ def _sweep(run: Run) -> Section | None:
     for column in dict.fromkeys(row["column"] for row in swept if row["column"]):
         for name in dict.fromkeys(row["set"] for row in swept):
             mine = [row for row in swept if row["column"] == column and row["set"] == name and row["value"]]
-            groups = sorted(dict.fromkeys(row["group"] for row in mine), key=_groups_key)
+            groups = sorted(dict.fromkeys(row["group"] for row in mine), key=_place)
             values = [[float(r["value"]) for r in mine if r["group"] == g] for g in groups]
             base = [next(float(r["value"]) for r in mine if r["group"] == g and r["design"] == first) for g in groups]
             drawing = figures.sweep_strip(groups, values, base, f"Rate of {name}")

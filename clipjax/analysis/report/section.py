@@ -46,10 +46,11 @@ def beside_paper(runs: Sequence[Run]) -> Section | None:
                 f"{percent(ours['value'])} [{percent(ours['low'])}, {percent(ours['high'])}] {ours['k']}/{ours['n']}"
             )
             verdict = f"{row.verdict}: {row.reason}" if row.reason else row.verdict
-            rows.append([row.where, row.what, row.printed, text, verdict, *([name] if len(runs) > 1 else [])])
+            mine = [row.where, row.what, row.printed, text, verdict, row.caveat]
+            rows.append([*mine, *([name] if len(runs) > 1 else [])])
     if not rows:
         return None
-    columns = ["source", "what", "published", "ours, percent [95% interval] k/n", "verdict"]
+    columns = ["source", "what", "published", "ours, percent [95% interval] k/n", "verdict", "of the published number"]
     table = Table(
         "paper", "Published numbers beside this run's", [*columns, *(["run"] if len(runs) > 1 else [])], rows,
         "inside: the published number, within its rounding, lies in our interval (Clopper-Pearson, 95%).",
