@@ -12,8 +12,8 @@ _HOME = {
     "jeffreys": "clipjax.analysis.intervals",
     "interval": "clipjax.analysis.intervals",
     # two rates
-    "difference": "clipjax.analysis.comparisons",
-    "ratio": "clipjax.analysis.comparisons",
+    "difference": "clipjax.analysis.two_rates",
+    "ratio": "clipjax.analysis.two_rates",
     # tests
     "chi_squared": "clipjax.analysis.association",
     "fisher": "clipjax.analysis.association",
@@ -39,10 +39,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from clipjax.analysis.association import adjust, chi_squared, fisher
-    from clipjax.analysis.comparisons import difference, ratio
     from clipjax.analysis.design_sweep import sweep
     from clipjax.analysis.intervals import clopper_pearson, interval, jeffreys, wilson
     from clipjax.analysis.paired import mcnemar
+    from clipjax.analysis.two_rates import difference, ratio
 
 
 def __getattr__(name: str) -> Any:

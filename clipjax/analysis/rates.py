@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clipjax.analysis import comparisons
+from clipjax.analysis import two_rates
 from clipjax.analysis.intervals import interval
 from clipjax.design import Design
 from clipjax.errors import InputError
@@ -184,8 +184,8 @@ def against_rest(tally: np.ndarray, groups: list[dict[str, str]], design: Design
         k = tally[:, design.members(name)].sum(1)
         pairs = (k, n, k.sum() - k, n.sum() - n)
         both = {
-            "rate_difference": comparisons.difference(*pairs, level=method.level),
-            "rate_ratio": comparisons.ratio(*pairs, level=method.level),
+            "rate_difference": two_rates.difference(*pairs, level=method.level),
+            "rate_ratio": two_rates.ratio(*pairs, level=method.level),
         }
         for metric, found in both.items():
             for g, group in enumerate(groups):

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from clipjax.analysis import difference, ratio
-from clipjax.analysis.comparisons import _score_difference, _score_ratio
+from clipjax.analysis.two_rates import _score_difference, _score_ratio
 from clipjax.errors import InputError
 
 
