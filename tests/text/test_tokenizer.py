@@ -14,7 +14,7 @@ from pathlib import Path
 import ftfy
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clipjax.errors import InputError
@@ -29,7 +29,6 @@ PRINTABLE_ASCII = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))
 PITFALLS = st.lists(
     st.sampled_from(["<|endoftext|>", "<|STARTOFTEXT|>", "<|", "|>", "&lt;", "&amp;", "'s", "ſ", "\u0345", " ", "a"])
 ).map("".join)
-unhurried = settings(deadline=None)  # the first call loads the vocabulary and ftfy
 ANY_TEXT = st.text() | PRINTABLE_ASCII | PITFALLS
 
 
@@ -63,7 +62,6 @@ def test_one_text_gives_one_row_and_no_texts_give_none():
     assert tokenize(["a", ""], context_length=3).tolist() == [[START, 320, END], [START, END, 0]]
 
 
-@unhurried
 @given(st.lists(ANY_TEXT, max_size=4), st.integers(2, 24))
 def test_rows_hold_the_ids_between_start_and_end(texts, length):
     ids, lengths = tokenize_with_lengths(texts, length)
@@ -76,20 +74,17 @@ def test_rows_hold_the_ids_between_start_and_end(texts, length):
     np.testing.assert_array_equal(tokenize(texts, length, truncate=True), ids)
 
 
-@unhurried
 @given(st.lists(st.from_regex(r"[a-z]{1,12}", fullmatch=True), max_size=8))
 def test_words_come_back(words):
     assert decode(encode(" ".join(words))) == "".join(word + " " for word in words)
 
 
-@unhurried
 @given(PRINTABLE_ASCII)
 def test_decoded_ascii_has_the_same_ids(text):
     ids = encode(text)
     assert encode(decode(ids)) == ids
 
 
-@unhurried
 @given(ANY_TEXT)
 def test_only_white_space_and_u0345_are_lost(text):
     mended = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
@@ -97,7 +92,6 @@ def test_only_white_space_and_u0345_are_lost(text):
     assert decode(encode(text)).replace(" ", "") == expected
 
 
-@unhurried
 @given(PRINTABLE_ASCII.filter(lambda text: "&" not in text))
 def test_the_short_cut_for_ascii_changes_nothing(text):
     assert implementation._pieces(text) == implementation._pieces(text + " é")[:-1]
@@ -118,7 +112,6 @@ def _merge_as_openai_describes_it(word: bytes) -> list[int]:
     return [ids[symbol] for symbol in symbols]
 
 
-@unhurried
 @given(st.text("aehinostr!-", min_size=1, max_size=40))
 def test_merges_are_those_of_the_plain_loop(word):
     assert implementation._merge(word.encode()) == _merge_as_openai_describes_it(word.encode())
@@ -140,7 +133,6 @@ def test_a_word_of_100_000_letters_and_a_megabyte_of_marks_come_through():
     assert len(encode("\u0301\u0316" * 500_000)) == 2_000_000
 
 
-@unhurried
 @given(st.lists(st.sampled_from("a é \u0301 \u0316 \u0344 \u0f73 \u0f71 \u093c \u20dd \u034f".split(" ")), max_size=30))
 def test_ordering_marks_first_changes_nothing(characters):
     text = "".join(characters)
@@ -181,7 +173,6 @@ def test_special_tokens_as_text_are_ordinary_words():
     assert encode(CUT_SHORT, special_tokens="text") == expected
 
 
-@unhurried
 @given(ANY_TEXT)
 def test_as_text_only_special_tokens_differ(text):
     plain = encode(text, special_tokens="text")
