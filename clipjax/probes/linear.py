@@ -125,14 +125,7 @@ def sweep(
     records: list[metrics.Record] = []
 
     def visit(i: int) -> None:
-        near = sorted(fits, key=lambda j: (abs(j - i), j))[:2]
-        if sum(near) != 2 * i:  # not one on either side, equally far
-            near = near[:1]
-        # Solutions move smoothly with log C: half the way between two is far nearer than either.
-        start = None
-        if near:
-            start = np.mean([fits[j].weights for j in near], axis=0), np.mean([fits[j].bias for j in near], axis=0)
-        C = 10.0 ** (i / PER_DECADE)
+        C, start = 10.0 ** (i / PER_DECADE), _warm_start(fits, i)
         fits[i] = found = problem.solve(C, max_iter, rows=train, initial=start, tolerance=SWEEP_TOLERANCE)
         how = {"C": found.C, "iterations": found.iterations, "converged": found.converged}
         records.append(metric(scores(held_features, found.weights, found.bias), held_labels) | how)
@@ -153,6 +146,19 @@ def sweep(
     refit = problem.solve(fits[chosen].C, max_iter, initial=fits[chosen][:2])
     path = [(r["C"], r["value"]) for r in records]
     return Sweep(refit.C, refit.weights, refit.bias, path, records, refit, held)
+
+
+def _warm_start(fits: dict[int, Fit], i: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Weights and bias to begin step `i` of a sweep from: the nearest fit's, or the mean of one on either side.
+
+    Solutions move smoothly with log C: half the way between two is far nearer than either.
+    """
+    near = sorted(fits, key=lambda j: (abs(j - i), j))[:2]
+    if not near:
+        return None
+    if sum(near) != 2 * i:  # not one on either side, equally far
+        near = near[:1]
+    return np.mean([fits[j].weights for j in near], axis=0), np.mean([fits[j].bias for j in near], axis=0)
 
 
 def hold_out(labels: np.ndarray, fraction: float = 0.2, seed: int = 0) -> np.ndarray:
