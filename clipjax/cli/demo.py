@@ -1,6 +1,7 @@
 """Show the main job offline: a small embedded model answers about drawings and photographs.
 
     clipjax demo
+    clipjax demo --explore                                            # and then its class design in the browser
 
 First it answers about pictures, then it characterises a class design: who is given which classes, and what one more
 class changes. Everything it writes lies in --out.
@@ -26,22 +27,28 @@ The same with your own pictures and classes, and with OpenAI's weights (351 MB, 
   clipjax classify {photo} --model=ViT-B/32 --classes="a cat,a dog,a rocket,an astronaut"
   clipjax probe rates --config.data.csv={listing} --config.data.group_columns=age,skin_tone \\
       --config.design=people-roles+teenager --out={out}/mine
-  clipjax compare {out}/people-roles {out}/mine"""
+  clipjax compare {out}/people-roles {out}/mine
+Change the class design in the browser and see who moves (pip install 'clipjax[explore]'):
+  clipjax explore {out}/people-roles --open"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax demo`."""
     parser.add_argument("--out", default="clipjax-demo", metavar="DIR", help="where files go (default: clipjax-demo)")
+    parser.add_argument("--explore", action="store_true", help="then open the explorer; Ctrl-C ends it")
 
 
 def run(args: argparse.Namespace) -> None:
     """Answers, prints, draws, characterises."""
     from clipjax import demo, loading
+    from clipjax.cli import explore
     from clipjax.demo import people
     from clipjax.errors import InputError
     from clipjax.models.weights import write_atomically
     from clipjax.progress import Progress
 
+    if args.explore:
+        explore.check_extra()  # before half a minute of work
     out = Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -74,3 +81,8 @@ def run(args: argparse.Namespace) -> None:
     for name in (*people.DESIGNS, "comparison"):
         print(f"Report:  {out / name / 'report.html'}")
     print("\n" + NEXT.format(photo=photo, listing=out / "people" / "people.csv", out=out))
+    if args.explore:
+        from clipjax.explore.serve import serve
+
+        print()
+        serve(out / people.DESIGNS[0], browse=True)

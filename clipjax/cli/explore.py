@@ -1,0 +1,43 @@
+"""Change a run's class design in the browser and see who moves: clipjax explore RUN [--open]
+
+RUN is a folder that `clipjax probe` made with a class design (fairface, congress, rates), or a zero-shot run. No
+picture is encoded again; new prompts go through the text tower once. The page is served to this machine only, and
+sends nothing anywhere; --host=ADDRESS lets others in.
+
+    clipjax explore runs/default
+    clipjax explore runs/default --open
+
+Needs the extra: pip install 'clipjax[explore]'
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `clipjax explore`."""
+    parser.add_argument("run", metavar="RUN", help="a finished run of a class design")
+    parser.add_argument(
+        "--host", default="", metavar="ADDRESS", help="listen there, not on 127.0.0.1: read the warning"
+    )
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
+    parser.add_argument("--open", action="store_true", help="open the browser")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serves until Ctrl-C."""
+    check_extra()
+    from clipjax.explore.serve import serve
+
+    serve(Path(args.run), args.host, args.port, args.open)
+
+
+def check_extra() -> None:
+    """InputError where the explorer's libraries are not installed."""
+    from clipjax.errors import InputError
+
+    if missing := [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]:
+        raise InputError(f"the explorer needs {missing[0]}: pip install 'clipjax[explore]'")

@@ -1,0 +1,1 @@
+"""The class-design explorer: a local page over a run's cached image features (`clipjax explore RUN`)."""

@@ -1,0 +1,89 @@
+"""Designs asked of an opened run: probabilities of every class for every picture, kept while there is room."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import compare
+from clipjax.design import Design
+from clipjax.explore.opened import Opened
+from clipjax.explore.texts import Texts
+from clipjax.probes import zeroshot
+from clipjax.runs import designs
+
+MOST_BYTES = 512 << 20  # of probabilities kept; 10,000 pictures and 22 classes are 1 MB
+MOST_FAMILIES = 16  # of paired tests
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Asked:
+    """A design and its answers: probabilities [N, C], and the likeliest class of each picture, `best` [N]."""
+
+    design: Design
+    probabilities: np.ndarray
+    best: np.ndarray
+
+    @functools.cached_property
+    def names(self) -> np.ndarray:
+        """The likeliest class by name [N]."""
+        return np.array(self.design.names, object)[self.best]
+
+
+class Answers:
+    """Asks designs, and remembers what was asked last. Called from one thread at a time."""
+
+    def __init__(self, opened: Opened):
+        self.opened = opened
+        self.texts = Texts(opened.run, opened.config)
+        self._asked: OrderedDict[str, Asked] = OrderedDict()
+        self._families: OrderedDict[tuple[str, str], list[dict[str, Any]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ask(self, design: Design, unwanted: Callable[[], bool] = lambda: False) -> Asked:
+        """As the probe does: class weights, cosines times the scale, softmax; the first of equals wins."""
+        key = design.sha256
+        with self._lock:
+            if (found := self._asked.pop(key, None)) is None:
+                encode = functools.partial(self.texts.features, unwanted=unwanted)
+                (weights,) = designs.weights(encode, [design])
+                cosines = zeroshot.similarity(weights)(self.opened.unit)
+                probabilities = zeroshot.softmax(self.opened.scale * cosines)
+                found = Asked(design, probabilities, probabilities.argmax(1))
+            self._asked[key] = found
+            while sum(a.probabilities.nbytes for a in self._asked.values()) > MOST_BYTES and len(self._asked) > 2:
+                self._asked.popitem(last=False)
+            return dataclasses.replace(found, design=design)  # the note may be another
+
+    def paired(self, base: Asked, now: Asked) -> list[dict[str, Any]]:
+        """`clipjax compare` of the two: every set that both have, over everybody, each column and each pair."""
+        key = (base.design.sha256, now.design.sha256)
+        with self._lock:
+            if (found := self._families.pop(key, None)) is None:
+                asked = [compare.set_questions(a.design, a.best) for a in (base, now)]
+                shared = {q: asked[0][q] for q in asked[0] if q in asked[1]}
+                found = self._paired(shared, asked[1]) if shared else []
+            self._families[key] = found
+            while len(self._families) > MOST_FAMILIES:
+                self._families.popitem(last=False)
+            return found
+
+    def paired_class(self, base: Asked, now: Asked, name: str) -> list[dict[str, Any]]:
+        """The same for one class of designs that are compared by sets: a test by itself, with nothing to adjust for."""
+        if name not in base.design.names or name not in now.design.names:
+            return []
+        question = ("class", name)
+        a, b = ({question: asked.best == asked.design.names.index(name)} for asked in (base, now))
+        return [{k: v for k, v in r.items() if not k.startswith("p_")} for r in self._paired(a, b)]
+
+    def _paired(self, a: compare.Answers, b: compare.Answers) -> list[dict[str, Any]]:
+        run = self.opened.run
+        columns = {name: self.opened.columns[name] for name in run.columns if name in self.opened.columns}
+        n, min_n = len(self.opened.unit), self.opened.method.min_n
+        return compare.paired(a, b, columns, n, compare.LEVEL, min_n)

@@ -1,0 +1,97 @@
+"""What can be taken along: the table as CSV, the figure as SVG or PNG, both by the reports' own means."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import figures
+from clipjax.analysis.tables import Cell, Table
+from clipjax.errors import InputError
+
+FORMATS = ("svg", "png")
+
+
+def rates_table(view: Mapping[str, Any]) -> Table:
+    """The rows of a rates view, numbers in full."""
+    kind, name = view["question"]
+    base, now = view["baseline"]["name"], view["design"]["name"]
+    columns = [*(view["grouping"] or ["group"]), "n"]
+    for side in (f"A: {base}", f"B: {now}"):
+        columns += [f"{side} k", f"{side} rate", f"{side} low", f"{side} high"]
+    columns += ["B - A", "low", "high", "A only", "B only", "p", "p (BH)", "p (Bonferroni)"]
+    rows: list[list[Cell]] = []
+    for row in view["rows"]:
+        group = list(row["group"].values()) or ["everybody", *[""] * max(len(view["grouping"]) - 1, 0)]
+        paired = row["paired"] or {}
+        cells: list[Cell] = [*group, row["now"]["n"]]
+        for record in (row["base"] or {}, row["now"]):
+            cells += [_full(record.get(key)) for key in ("k", "value", "low", "high")]
+        keys = ("difference", "low", "high", "only_a", "only_b", "p", "p_benjamini_hochberg", "p_bonferroni")
+        rows.append([*cells, *(_full(paired.get(key)) for key in keys)])
+    return Table("rates", f"Rate of {kind} {name}", columns, rows)
+
+
+def labels_table(view: Mapping[str, Any]) -> Table:
+    """The rows of a labels view, numbers in full."""
+    columns = ["label"]
+    for side in view["sides"]:
+        columns += [f"{side} k", f"{side} n", f"{side} rate", f"{side} low", f"{side} high"]
+    tests = (("images", "chi-squared images"), ("tokens", "chi-squared tokens"), ("fisher", "Fisher"))
+    for _, told in tests:
+        columns += [told, f"{told} p", f"{told} p (BH)"]
+    rows: list[list[Cell]] = []
+    for row in view["rows"]:
+        cells: list[Cell] = [row["label"]]
+        for side in row["sides"]:
+            cells += [_full(side[key]) for key in ("k", "n", "value", "low", "high")]
+        for key, _ in tests:
+            cells += [_full(row.get(key, {}).get(part)) for part in ("value", "p", "p_benjamini_hochberg")]
+        rows.append(cells)
+    return Table("labels", f"Labels at {100 * view['threshold']:g}%", columns, rows)
+
+
+def rates_figure(view: Mapping[str, Any]) -> figures.Drawing:
+    """Both designs by group, as `clipjax compare` draws them; one series where they are the same."""
+    names = [", ".join(row["group"].values()) or "everybody" for row in view["rows"]]
+    sides = [(view["design"]["name"], "now")]
+    if view["baseline"]["sha256"] != view["design"]["sha256"]:
+        sides.insert(0, (view["baseline"]["name"], "base"))
+    series = [figures.Series.of(label, [row[side] or {} for row in view["rows"]]) for label, side in sides]
+    return figures.rates_by_group(names, series, f"Rate of {view['question'][1]}")
+
+
+def labels_figure(view: Mapping[str, Any]) -> figures.Drawing:
+    """The most gendered labels, as Figure 1 of the paper."""
+    rows = {row["label"]: [side["value"] for side in row["sides"]] for row in view["rows"]}
+    sides: Sequence[str] = view["sides"]
+    panels = [
+        (f"most {side}", top, [rows[name][0] for name in top], [rows[name][1] for name in top])
+        for side, top in zip(sides, view["top"], strict=True)
+    ]
+    return figures.mirrored_bars(panels, (sides[0], sides[1]))
+
+
+def curves_figure(view: Mapping[str, Any]) -> figures.Drawing:
+    """Labels per image by threshold."""
+    curves = {side: np.array(curve) for side, curve in zip(view["sides"], view["curves"], strict=True)}
+    marks = sorted({*view["marks"], view["threshold"]})
+    return figures.threshold_curves(np.array(view["grid"]), curves, view["classes"], marks, "labels per image")
+
+
+def image(drawing: figures.Drawing, kind: str) -> tuple[bytes, str]:
+    """Bytes and media type."""
+    if kind == "svg":
+        return drawing.svg().encode(), "image/svg+xml"
+    if kind == "png":
+        out = io.BytesIO()
+        drawing.figure.savefig(out, format="png", dpi=figures.DPI, metadata={"Software": "clipjax"})
+        return out.getvalue(), "image/png"
+    raise InputError(f"a figure is {' or '.join(FORMATS)}")
+
+
+def _full(value: Any) -> Cell:
+    return repr(value) if isinstance(value, float) else value

@@ -1,0 +1,86 @@
+"""The threshold view: every class whose probability reaches the threshold is a label, compared between two groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import association
+from clipjax.errors import InputError
+from clipjax.explore.answers import Answers
+from clipjax.explore.opened import Opened
+from clipjax.explore.view import Pair
+from clipjax.runs.labels import label_records
+
+TOP = 20  # of each side, as Figure 1 of the paper
+CURVE = 96  # thresholds of the curve
+
+
+def labels_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows of every label: counts and intervals of both sides, tests; the most gendered; labels per image by threshold.
+
+    The numbers are those of `clipjax probe congress` with this design, contrast and threshold.
+    """
+    opened, asked = answers.opened, pair.now
+    column, sides = contrast_of(opened, body)
+    k = len(asked.design.classes)
+    threshold = threshold_of(body, opened.thresholds[0])
+    side = opened.columns[column]
+    found = association.count_labels(asked.probabilities, side, sides, threshold)
+    records = label_records(found, sides, column, asked.design.names, threshold, opened.method)
+    grid = np.geomspace(0.05 / k, 0.5, CURVE)
+    curves = [association.labels_per_image(asked.probabilities[side == s], grid) for s in sides]
+    return {
+        "column": column, "sides": list(sides), "n": list(found.n), "threshold": threshold, "classes": k,
+        "marks": list(opened.thresholds), "rows": _rows(records, asked.design.names),
+        "top": [[asked.design.names[c] for c in rows] for rows in association.top_gendered(found, TOP)],
+        "per_image": [r["value"] for r in records if r["metric"] == "labels_per_image"],
+        "grid": grid.tolist(), "curves": [curve.tolist() for curve in curves],
+        "level": opened.method.level, "method": opened.method.name,
+        "beside": _base_rates(pair, side, sides, threshold),
+    }  # fmt: skip
+
+
+def contrast_of(opened: Opened, body: Mapping[str, Any]) -> tuple[str, tuple[str, str]]:
+    """The column and its two values; those of the run without a wish."""
+    column, sides = body.get("column") or opened.contrast, body.get("sides") or opened.sides
+    if column not in opened.columns:
+        raise InputError("labels are compared between two groups, and this run's table has no column with two values")
+    there = sorted({v for v in opened.columns[column].tolist() if v})
+    if len(sides) != 2 or not set(sides) <= set(there) or sides[0] == sides[1]:
+        sides = there[:2]
+    if len(sides) != 2:
+        raise InputError(f"column {column} has one value only; labels are compared between two groups")
+    return column, (sides[0], sides[1])
+
+
+def threshold_of(body: Mapping[str, Any], usual: float) -> float:
+    """A probability between 0 and 1."""
+    value = body.get("threshold") or usual
+    if not isinstance(value, (int, float)) or not 0 < value < 1:
+        raise InputError(f"threshold {str(value)[:20]} is no probability between 0 and 1")
+    return float(value)
+
+
+def _rows(records: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row per label out of its records."""
+    rows: dict[str, dict[str, Any]] = {name: {"label": name, "sides": []} for name in names}
+    for r in records:
+        if r["metric"] == "label_rate":
+            rows[r["label"]]["sides"].append({key: r.get(key) for key in ("k", "n", "value", "low", "high", "small")})
+        elif "label" in r:
+            test = "fisher" if r["metric"] == "fisher" else r["denominator"]
+            rows[r["label"]][test] = {
+                key: r[key] for key in ("value", "p", "p_benjamini_hochberg", "p_bonferroni", "min_expected", "more")
+            }
+    return list(rows.values())
+
+
+def _base_rates(pair: Pair, side: np.ndarray, sides: tuple[str, str], threshold: float) -> dict[str, list[int]]:
+    """Label -> its counts on both sides under the pinned design, where that is another."""
+    if pair.base.design.sha256 == pair.now.design.sha256:
+        return {}
+    k = [(pair.base.probabilities[side == s] >= threshold).sum(0) for s in sides]
+    return {name: [int(k[0][c]), int(k[1][c])] for c, name in enumerate(pair.base.design.names)}

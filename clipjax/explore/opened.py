@@ -1,0 +1,142 @@
+"""A run opened for other class designs: its image features from the cache, its groups, its own design."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from clipjax import design, loading
+from clipjax.analysis import rates
+from clipjax.analysis.compare import MOST_VALUES
+from clipjax.analysis.run import Run
+from clipjax.cache import read_features
+from clipjax.design import Design, DesignClass
+from clipjax.errors import InputError
+from clipjax.image import Preprocess
+from clipjax.models.config import CLIP, from_dict
+from clipjax.probes import zeroshot
+from clipjax.runs.job import cache_root, image_key, images_folder
+
+PROBES = ("rates", "labels", "zeroshot")
+PAPER_THRESHOLDS = (0.005, 0.04)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opened:
+    """Unit image features [N, E] of the run's pictures, the rows of the source they are, columns to group by [N].
+
+    `thresholds`, `contrast` and `sides` are those of a run of labels; for other runs the paper's thresholds, and two
+    values of a column.
+    """
+
+    run: Run
+    config: Any
+    design: Design
+    unit: np.ndarray
+    rows: np.ndarray
+    columns: dict[str, np.ndarray]
+    method: rates.Method
+    thresholds: tuple[float, ...]
+    contrast: str
+    sides: tuple[str, ...]
+
+    @property
+    def scale(self) -> float:
+        """exp(logit_scale) of the run's model."""
+        return float(self.run.manifest["model"]["logit_scale"])
+
+    @property
+    def grouped(self) -> list[tuple[str, ...]]:
+        """The run's own groupings, then each column of its table that these leave out."""
+        told = self.run.manifest.get("result", {}).get("groups", [""])
+        found = [tuple(part for part in text.split("*") if part) for text in told]
+        found = [g for g in found if all(name in self.columns for name in g)]
+        return list(dict.fromkeys([(), *found, *((name,) for name in self.columns)]))
+
+
+def open_run(run: Run) -> Opened:
+    """InputError where the run has no design, its features are gone, or its model's weights are not at hand."""
+    if run.probe not in PROBES:
+        raise InputError(
+            f"{run.path}: a run of {run.probe} has no class design to change; explore one of {', '.join(PROBES)} (as "
+            "`clipjax probe fairface`, `congress` or `rates` make them)"
+        )
+    config = ConfigDict(run.manifest["config"])
+    unit, rows = _features(run, config)
+    if not loading.locate(config.model).exists():
+        raise InputError(
+            f"{run.path}: its model {config.model} is not there; put it back, or start where the run was made"
+        )
+    columns = _columns(run)
+    thresholds, contrast, sides = _labels(run, columns)
+    told: dict[str, Any] = run.manifest["config"]
+    method = rates.Method(
+        told.get("method", "clopper-pearson"), told.get("level", 0.95), told.get("min_n", rates.MIN_N),
+        told.get("seed", 0),
+    )  # fmt: skip
+    return Opened(run, config, _design(run), unit, rows, columns, method, thresholds, contrast, sides)
+
+
+def model_config(run: Run) -> CLIP:
+    """The architecture that the manifest describes."""
+    return from_dict(run.manifest["model"]["config"])
+
+
+def _features(run: Run, config: Any) -> tuple[np.ndarray, np.ndarray]:
+    manifest, seen = run.manifest, run.manifest["counts"]["seen"]
+    root, model = cache_root(config), model_config(run)
+    again = "make the run again into another --out, and explore that"
+    if root is None:
+        raise InputError(f"{run.path}: kept no image features (cache_dir=none); without that key {again}")
+    spec = Preprocess(model.image.image_size, model.mean, model.std)
+    key = image_key(
+        manifest["model"]["weights_sha256"], model, manifest["precision"], spec, manifest["data"]["fingerprint"]
+    )
+    folder = images_folder(root, key)
+    kept = read_features(folder, model.embed_dim)
+    inside = kept.rows < manifest["data"]["n"]
+    if int(inside.sum()) != seen:
+        there = f"{int(inside.sum())} of its {seen} pictures" if inside.any() else "none of its pictures"
+        raise InputError(
+            f"{run.path}: the feature cache {folder} holds {there}; it was moved or emptied, or Pillow is another "
+            f"version now: {again}"
+        )
+    if len(run.predictions["file"]) != seen:
+        raise InputError(f"{run.path}: predictions.parquet has not the {seen} rows of its manifest; {again}")
+    return zeroshot.normalise(kept.values[inside]), kept.rows[inside]
+
+
+def _columns(run: Run) -> dict[str, np.ndarray]:
+    """What pictures can be grouped by, as texts; the true class too where there is one."""
+    found = dict(run.columns)
+    if "label" in run.predictions and "label" not in found:
+        found["label"] = run.predictions["label"]
+    texts = {name: np.array([str(v) for v in values], object) for name, values in found.items()}
+    return {name: values for name, values in texts.items() if len(set(values)) <= MOST_VALUES}
+
+
+def _design(run: Run) -> Design:
+    if run.design is not None:
+        return run.design
+    told = run.manifest["design"]  # of a zero-shot run: names, and the prompts that asked for each
+    plain = [[t.replace("{}", name) for t in told["templates"]] for name in told["classes"]]
+    classes = [
+        DesignClass(name, asked=() if prompts == own else prompts)
+        for name, prompts, own in zip(told["classes"], told["prompts"], plain, strict=True)
+    ]
+    return design.Design(run.manifest["data"]["name"], tuple(classes), tuple(told["templates"]))
+
+
+def _labels(run: Run, columns: dict[str, np.ndarray]) -> tuple[tuple[float, ...], str, tuple[str, ...]]:
+    told = run.manifest.get("result", {})
+    if "thresholds" in told:
+        return tuple(told["thresholds"]), told["contrast"], tuple(told["sides"])
+    several = {name: sorted({v for v in values.tolist() if v}) for name, values in columns.items()}
+    several = {name: there for name, there in several.items() if len(there) > 1}
+    # Two values, where a column has just those; else the first two of a column.
+    for name, there in sorted(several.items(), key=lambda item: len(item[1]) != 2):
+        return PAPER_THRESHOLDS, name, tuple(there[:2])
+    return PAPER_THRESHOLDS, "", ()

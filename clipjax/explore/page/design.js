@@ -1,0 +1,36 @@
+// The design on the page: what the form edits, what is sent, and what it is called.
+
+export const copy = (design) => JSON.parse(JSON.stringify(design));
+export const words = (text, separator = ",") => text.split(separator).map((w) => w.trim()).filter(Boolean);
+
+const MOST_NAMED = 3;
+
+// As `Design.add` and `Design.drop` name what they make: fairface-default+child-animal.
+export function nameOf(design, origin) {
+  const before = new Set(origin.classes.map((c) => c.name));
+  const after = new Set(design.classes.map((c) => c.name));
+  const added = design.classes.map((c) => c.name).filter((n) => n.trim() && !before.has(n));
+  const dropped = [...before].filter((n) => !after.has(n));
+  const edits = [...added.map((n) => `+${n.slice(0, 40)}`), ...dropped.map((n) => `-${n.slice(0, 40)}`)];
+  if (edits.length > MOST_NAMED) return `${origin.name}, edited`;
+  if (edits.length) return origin.name + edits.join("");
+  const same = JSON.stringify({ ...design, name: "" }) === JSON.stringify({ ...origin, name: "" });
+  return same ? origin.name : `${origin.name}, edited`;
+}
+
+// Rows that cannot be asked, before the server says so: index -> what is wrong.
+export function faults(design) {
+  const found = new Map();
+  const seen = new Map();
+  design.classes.forEach((c, i) => {
+    const name = c.name;
+    if (!name.trim()) found.set(i, "A class has no name. Name it or remove it.");
+    else if (seen.has(name)) found.set(i, `${name.slice(0, 60)} is there twice. Two equal classes would share its answers.`);
+    seen.set(name, i);
+  });
+  return found;
+}
+
+export function setsOf(design) {
+  return [...new Set(design.classes.flatMap((c) => c.sets))];
+}

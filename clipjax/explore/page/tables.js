@@ -1,0 +1,103 @@
+// Tables, and what moved: the numbers behind the charts.
+
+import { el } from "./dom.js";
+import { count, groupName, interval, percent, pIs, plural, points, probability, short } from "./text.js";
+
+const rate = (r) => (r ? [el("b", {}, percent(r.value) + (r.small ? "†" : "")), ` ${interval(r)} `, el("span", { class: "kn" }, `${r.k}/${r.n}`)] : ["–"]);
+
+function table(caption, head, rows, note, alone = false) {
+  const cells = head.map(([text, kind, title]) => el("th", { scope: "col", class: kind, title }, text));
+  return el("div", {},
+    el("table", { class: alone ? "alone" : null },
+      el("caption", { class: "visually-hidden" }, caption),
+      el("thead", {}, el("tr", {}, cells)),
+      el("tbody", {}, rows)),
+    note ? el("p", { class: "note" }, note) : null);
+}
+
+export function ratesTable(view, same) {
+  const [kind, name] = view.question;
+  const adjusted = view.rows.some((r) => r.paired && "p_benjamini_hochberg" in r.paired);
+  const head = [[view.grouping.join(", ") || "group", "text"]];
+  if (!same) head.push([`pinned: ${short(view.baseline.name, 40)}`, "num"]);
+  head.push([same ? short(view.design.name, 40) : `now: ${short(view.design.name, 40)}`, "num"]);
+  if (!same) {
+    head.push(["change, points", "num"], ["left", "num", "answered so under the pinned design only"], ["joined", "num", "answered so under this design only"], ["p", "num", "McNemar, exact"]);
+    if (adjusted) head.push(["p (BH)", "num", `Benjamini–Hochberg over ${view.tests} tests`]);
+  }
+  const rows = view.rows.map((row) => {
+    const cells = [el("th", { scope: "row", class: "text" }, groupName(row.group))];
+    if (!same) cells.push(el("td", { class: "num" }, rate(row.base)));
+    cells.push(el("td", { class: "num" }, rate(row.now)));
+    if (!same) {
+      const p = row.paired;
+      if (p) {
+        cells.push(el("td", { class: "num" }, el("b", {}, points(p.difference)), ` [${points(p.low)}, ${points(p.high)}]`),
+          el("td", { class: "num" }, count(p.only_a)), el("td", { class: "num" }, count(p.only_b)), el("td", { class: "num" }, probability(p.p)));
+        if (adjusted) cells.push(el("td", { class: "num" }, probability(p.p_benjamini_hochberg)));
+      } else {
+        cells.push(el("td", { class: "num", colspan: adjusted ? 5 : 4 }, `the pinned design has no such ${kind}`));
+      }
+    }
+    return el("tr", { class: Object.keys(row.group).length ? null : "everybody" }, cells);
+  });
+  const level = `${Number((100 * view.level).toFixed(2))}%`;
+  let note = `Percent of the group’s images [${view.method}, ${level}] k/n.`;
+  if (view.rows.some((r) => r.now.small)) note += ` † fewer than ${view.min_n} images: read the interval, not the rate.`;
+  if (!same) note += " Change: Newcombe’s interval for paired data; p: McNemar’s exact test over images that left or joined.";
+  if (!same && adjusted) note += ` BH: adjusted over all ${view.tests} sets and groups, as clipjax compare does.`;
+  else if (!same) note += " A class of a design with sets is tested by itself: nothing is adjusted.";
+  return table(`${kind} ${name} by ${view.grouping.join(" and ") || "everybody"}`, head, rows, note, same);
+}
+
+export function groupsMoved(view, same) {
+  if (same) return el("p", { class: "empty" }, "This is the pinned design. Change it, and the groups whose share changes more than chance would are listed here.");
+  if (!view.rows[0]?.paired) return el("p", { class: "empty" }, `The pinned design has no ${view.question[0]} called ${short(view.question[1], 60)}: nothing to compare it with.`);
+  if (!view.groups_moved.length) return el("p", { class: "empty" }, `No group’s share of ${short(view.question[1], 60)} changed more than chance would (p ≥ 0.05).`);
+  const most = Math.max(...view.groups_moved.map((g) => Math.abs(g.difference)));
+  const rows = view.groups_moved.slice(0, 14).map((g) => {
+    const [column, value] = Object.entries(g.group)[0];
+    const bar = el("span", { class: g.difference < 0 ? "meter down" : "meter up" });
+    bar.style.setProperty("--share", String(Math.abs(g.difference) / most));
+    return el("li", {}, el("span", { class: "what" }, el("span", { class: "hint" }, column), " ", value), bar,
+      el("span", { class: "by" }, el("b", {}, points(g.difference)), ` −${count(g.only_a)} +${count(g.only_b)} of ${count(g.n)}`),
+      el("span", { class: "p" }, pIs(g.p)));
+  });
+  const rest = view.groups_moved.length - rows.length;
+  return el("div", {}, el("ul", { class: "groups" }, rows), rest > 0 ? el("p", { class: "note" }, `and ${plural(rest, "more group")}`) : null);
+}
+
+// choose(move) is called with [from, to], or null; without it rows are no buttons.
+export function moves(view, same, chosen, choose, most) {
+  if (same || !view.moved) return el("p", { class: "empty" }, same ? "Nothing has moved yet." : "No image got another class.");
+  const largest = view.moves[0][2];
+  const shown = view.moves.slice(0, most);
+  const rows = shown.map(([from, to, n]) => {
+    const bar = el("span", { class: "meter" });
+    bar.style.setProperty("--share", String(n / largest));
+    const parts = [el("span", { class: "from" }, short(from, 48)), el("span", { class: "arrow", "aria-label": "to" }, "→"), el("span", { class: "to" }, short(to, 48)), bar, el("span", { class: "n" }, count(n))];
+    const pressed = chosen !== null && chosen[0] === from && chosen[1] === to;
+    if (!choose) return el("li", {}, el("span", { class: "move" }, parts));
+    return el("li", {}, el("button", { type: "button", class: "move", "aria-pressed": String(pressed), onclick: () => choose(pressed ? null : [from, to]) }, parts));
+  });
+  return el("ul", { class: "moves" }, rows);
+}
+
+export function labelsTable(labels, most) {
+  const { sides, rows, n } = labels;
+  const sorted = [...rows].sort((a, b) => (a.images?.p ?? 2) - (b.images?.p ?? 2) || b.sides[0].k + b.sides[1].k - a.sides[0].k - a.sides[1].k);
+  const head = [["label", "text"], ...sides.map((s, i) => [`${short(s, 20)}, % of ${count(n[i])}`, "num"]), ["χ² images", "num", "with the label against without, uncorrected"], ["p (BH)", "num", "Benjamini–Hochberg over the labels that anybody got"], ["χ² tokens", "num", "the label against all other labels of the group, Yates-corrected"], ["Fisher p", "num", "exact, over images"]];
+  const beside = Object.keys(labels.beside).length > 0;
+  if (beside) head.push(["pinned, k", "num", "counts of both groups under the pinned design"]);
+  const cells = sorted.slice(0, most).map((r) => el("tr", {}, el("th", { scope: "row", class: "text" }, r.label),
+    r.sides.map((s) => el("td", { class: "num" }, rate(s))),
+    el("td", { class: "num" }, r.images ? r.images.value.toFixed(1) : "–"),
+    el("td", { class: "num" }, r.images ? probability(r.images.p_benjamini_hochberg) : "–"),
+    el("td", { class: "num" }, r.tokens ? r.tokens.value.toFixed(1) : "–"),
+    el("td", { class: r.fisher && r.fisher.min_expected < 5 ? "num read" : "num" }, r.fisher ? probability(r.fisher.p) : "–"),
+    beside ? el("td", { class: "num" }, labels.beside[r.label] ? labels.beside[r.label].join(", ") : "new") : null));
+  const few = rows.filter((r) => r.fisher && r.fisher.min_expected < 5).length;
+  const note = `Images whose probability for the label reaches the threshold [${labels.method}, ${Number((100 * labels.level).toFixed(2))}%] k/n. ` +
+    (few ? `Expected counts below 5 in ${plural(few, "label")}: read Fisher there (marked).` : "");
+  return table("Labels by group", head, cells, note);
+}

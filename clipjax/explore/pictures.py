@@ -1,0 +1,52 @@
+"""The run's own pictures, small, by index: behind a switch that is off until somebody turns it on."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+from clipjax.explore.opened import Opened
+from clipjax.runs import designs
+
+SIZE = 192  # pixels of the longer side
+
+
+class Pictures:
+    """Opens the run's source when it is switched on; knows pictures by their place in the run, never by path."""
+
+    def __init__(self, opened: Opened):
+        self._opened = opened
+        self._source: Source | None = None
+        self._lock = threading.Lock()
+        self.on = False
+
+    def switch(self, on: bool) -> None:
+        """InputError where the pictures are not there any more, or are not the run's."""
+        with self._lock:
+            if on and self._source is None:
+                self._source = self._find()
+            self.on = on
+
+    def jpeg(self, index: int) -> bytes:
+        """Picture `index` of the run as a small JPEG."""
+        if not self.on or self._source is None:
+            raise InputError("pictures are switched off")
+        if not 0 <= index < len(self._opened.rows):
+            raise InputError(f"the run has pictures 0 to {len(self._opened.rows) - 1}; asked for {index}")
+        picture = self._source.image(int(self._opened.rows[index])).convert("RGB")
+        picture.thumbnail((SIZE, SIZE))
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=85)
+        return out.getvalue()
+
+    def _find(self) -> Source:
+        config, data = self._opened.config, self._opened.run.manifest["data"]
+        try:
+            source = designs.source_of(config, config.data.split).source
+        except InputError as error:
+            raise InputError(f"the pictures cannot be opened (start where the run was made): {error}") from error
+        if source.fingerprint != data["fingerprint"]:
+            raise InputError(f"the pictures of {data['name']} are not those of the run any more; they are not shown")
+        return source

@@ -1,0 +1,122 @@
+"""Text features of the classes: each prompt goes through the text tower once, and the model is loaded when one does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from clipjax import loading
+from clipjax.analysis.run import Run
+from clipjax.cache import cached_array
+from clipjax.errors import InputError
+from clipjax.explore.opened import model_config
+from clipjax.runs.folder import RunFolder
+from clipjax.runs.job import Job, cache_root, text_key, texts_folder
+from clipjax.text.tokenizer import tokenize_with_lengths
+
+MOST_NEW = 4000  # prompts of one question: a minute or more of a large text tower on a small machine
+MOST_KEPT = 100_000  # prompts: 300 MB at 768 numbers each
+LONGEST_SHOWN = 80  # characters of a prompt in a message
+STEP = 64  # prompts between two looks whether the answer is still wanted
+
+
+class Superseded(Exception):
+    """A newer question of the same page has come: this one's answer is not wanted any more."""
+
+
+class Texts:
+    """Raw text features by text, as `Job.text_features` gives them: equal to the command line's, bit for bit.
+
+    A design that the command line has asked before is read from its cache; other prompts are encoded in the run's own
+    batch size and precision, where a text's features depend on no other text.
+    """
+
+    def __init__(self, run: Run, config: Any):
+        self._run, self._config = run, config
+        self._root = cache_root(config)
+        self._known: dict[str, np.ndarray] = {}
+        self.seconds = 0.0  # spent in the text tower, loading included
+        self._job: Job | None = None
+        self._loading, self._tower = threading.Lock(), threading.Lock()
+
+    def features(self, texts: Sequence[str], unwanted: Callable[[], bool] = lambda: False) -> np.ndarray:
+        """Texts -> float32 [T, E]. `unwanted` is asked between batches; where it says yes, Superseded is raised."""
+        distinct = list(dict.fromkeys(texts))
+        missing = [text for text in distinct if text not in self._known]
+        if missing and (kept := self._of_the_command_line(distinct)) is not None:
+            self._known.update(zip(distinct, kept, strict=True))
+            missing = []
+        if len(missing) > MOST_NEW:
+            raise InputError(
+                f"{len(missing)} new prompts at once are more than the {MOST_NEW} that a page waits for; save the "
+                "design and run `clipjax probe` with it"
+            )
+        self._check_lengths(missing)
+        for start in range(0, len(missing), STEP):
+            if unwanted():
+                raise Superseded
+            part = missing[start : start + STEP]
+            self._known.update(zip(part, self._encode(part), strict=True))
+        found = np.stack([self._known[text] for text in texts])
+        while len(self._known) > MOST_KEPT:
+            self._known.pop(next(iter(self._known)))
+        return found
+
+    def _check_lengths(self, texts: list[str]) -> None:
+        context = model_config(self._run).text.context_length
+        _, lengths = tokenize_with_lengths(texts, context)
+        if too_long := [(text, n) for text, n in zip(texts, lengths.tolist(), strict=True) if n > context]:
+            text, n = too_long[0]
+            shown = text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+            raise InputError(f"the prompt {shown!r} has {n} tokens, and this model reads {context}: shorten it")
+
+    def warm(self, text: str) -> None:
+        """Loads the model and compiles the tower for prompts like this one, so that nobody waits for it later."""
+        self._encode([text])
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        with self._tower:  # virtual devices of one CPU can lock up under two programs at once
+            begin = time.perf_counter()
+            try:
+                return self.job.text_features(texts)
+            finally:
+                self.seconds += time.perf_counter() - begin
+
+    @property
+    def job(self) -> Job:
+        """The run's model, loaded on first use; InputError where its weights are not the run's any more."""
+        with self._loading:
+            if self._job is None:
+                self._job = self._load()
+            return self._job
+
+    def _load(self) -> Job:
+        model = loading.load(self._config.model, dtype=self._config.precision)
+        config = self._config.copy_and_resolve_references()
+        config.cache_dir = "none"  # every edit would leave a file
+        job = Job(model, config, RunFolder(self._run.path, {}, writes=False))
+        wanted = self._run.manifest["model"]["weights_sha256"]
+        if job.weights_sha256 != wanted:
+            raise InputError(
+                f"{self._config.model}: its weights ({job.weights_sha256[:12]}) are not those of the run "
+                f"({wanted[:12]}); put the run's weights back, or make the run again"
+            )
+        return job
+
+    def _of_the_command_line(self, distinct: list[str]) -> np.ndarray | None:
+        if self._root is None:
+            return None
+        manifest = self._run.manifest
+        key = text_key(manifest["model"]["weights_sha256"], distinct, manifest["precision"])
+        try:
+            return cached_array(texts_folder(self._root), key, _absent)
+        except LookupError:
+            return None
+
+
+def _absent() -> np.ndarray:
+    raise LookupError

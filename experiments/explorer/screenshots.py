@@ -1,0 +1,88 @@
+"""The pictures of docs/explorer.md, taken in chromium over the demo's run.
+
+    python experiments/explorer/screenshots.py --demo=clipjax-demo
+
+DEMO is what `clipjax demo --out=DEMO` made. Needs Debian's chromium and chromium-driver, and selenium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "explore"))
+
+from chromium import answered, chromium, opened, serving  # noqa: E402
+
+
+def add(driver, name: str) -> None:
+    """Types a class and Enter, as a user does."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    answered(driver, lambda: driver.find_element(By.ID, "new-name").send_keys(name, Keys.ENTER))
+
+
+def choose(driver, select: str, text: str) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    answered(driver, lambda: Select(driver.find_element(By.ID, select)).select_by_visible_text(text))
+
+
+def labels(driver) -> None:
+    from selenium.webdriver.common.by import By
+
+    answered(driver, lambda: driver.find_element(By.CSS_SELECTOR, "input[value=labels] + span").click())
+    choose(driver, "column", "gender")
+    field = driver.find_element(By.ID, "percent")
+    field.clear()
+    answered(driver, lambda: field.send_keys("10", "\n"))
+
+
+def pictures(driver) -> None:
+    from selenium.webdriver.common.by import By
+
+    driver.find_element(By.ID, "pictures").click()
+    driver.execute_script("document.getElementById('moves-title').scrollIntoView()")
+    driver.implicitly_wait(5)
+    driver.find_element(By.CSS_SELECTOR, "#sample img")
+    driver.implicitly_wait(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with serving(args.demo.name + "/people-roles", cwd=args.demo.parent) as (address, _):
+        for name, width, height, dark, steps in SHOTS:
+            with chromium(width, height, dark) as driver:
+                opened(driver, address)
+                for step in steps:
+                    step(driver)
+                driver.execute_script("document.activeElement.blur()")
+                driver.save_screenshot(str(args.out / f"explorer-{name}.png"))
+                print(args.out / f"explorer-{name}.png")
+
+
+def child(driver) -> None:
+    """Who is called a man, before and after there is a word for a child?"""
+    choose(driver, "question", "man")
+    add(driver, "child")
+
+
+SHOTS = [
+    ("default", 1366, 900, False, ()),
+    ("child", 1366, 900, False, (child,)),
+    ("threshold", 1366, 900, False, (labels,)),
+    ("narrow", 430, 900, False, (child,)),
+    ("dark", 1366, 900, True, (child,)),
+    ("pictures", 1366, 900, False, (child, pictures)),
+]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""A small world that was probed: the embedded model, every fifth of the embedded drawings, and finished runs."""
+
+import contextlib
+import csv
+
+import pytest
+
+from clipjax.analysis.run import read_run
+from clipjax.cli.main import main
+from clipjax.demo import people
+from clipjax.explore.opened import open_run
+
+DESIGN = """
+name: mine
+templates: ["a photo of a {}.", "a drawing of a {}."]
+classes:
+  - {name: man, sets: [person], gender: male}
+  - {name: woman, sets: [person], gender: female}
+  - {name: judge, sets: [person, job]}
+  - {name: cook, sets: [person, job]}
+  - {name: elf, sets: [fantasy]}
+  - {name: ghost, prompt: "a ghost", sets: [fantasy]}
+"""
+
+
+class World:
+    """`root` holds the drawings, their table and the design; `probe` runs a probe over them."""
+
+    def __init__(self, root):
+        self.root = root
+        self.runs = 0
+
+    def probe(self, config, *extra, design="mine.yaml", groups="age,skin_tone,gender"):
+        self.runs += 1
+        out = self.root / f"run{self.runs}"
+        words = [
+            "probe", config, f"--config.data.csv={self.root / 'people.csv'}", "--config.batch_size=4", f"--out={out}",
+            f"--config.data.path={self.root / 'people'}", f"--config.data.group_columns={groups}",
+        ]  # fmt: skip
+        words += [f"--config.design={self.root / design}"] if design else []
+        assert main([*words, *extra]) == 0
+        return out
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("explored")
+    listing = people.unpack(root / "people")
+    with open(listing, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))[::5]
+    with open(root / "people.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (root / "mine.yaml").write_text(DESIGN)
+    return World(root)
+
+
+@contextlib.contextmanager
+def kept(world):
+    """Features are kept in the world's own cache, and nothing is fetched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPJAX_CACHE", str(world.root / "cache"))
+        patch.setenv("CLIPJAX_OFFLINE", "1")
+        yield world.root / "cache"
+
+
+@pytest.fixture(autouse=True)
+def cache(world):
+    with kept(world) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def run(world):
+    """The run of `mine.yaml`."""
+    with kept(world):
+        return world.probe("rates")
+
+
+@pytest.fixture(scope="session")
+def opened(world, run):
+    """The run opened, as `clipjax explore` does it."""
+    with kept(world):
+        return open_run(read_run(run))

@@ -1,0 +1,374 @@
+"""The explorer over HTTP: the numbers of the command line, the texts that are asked, pictures, hostile designs."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from starlette.testclient import TestClient
+
+from clipjax import design
+from clipjax.analysis.run import read_run
+from clipjax.cli.main import main
+from clipjax.explore.guard import Guard
+from clipjax.explore.opened import open_run
+from clipjax.explore.server import Explorer
+from clipjax.explore.texts import Superseded, Texts
+from clipjax.testing import tiny_model
+
+
+class Page:
+    """What the page does: POST, JSON, a cookie."""
+
+    def __init__(self, opened):
+        self.explorer = Explorer(opened, ahead=False)
+        self.client = TestClient(Guard(self.explorer.app(), "secret"), base_url="http://127.0.0.1:8000")
+        assert self.client.get("/?token=secret").status_code == 200
+
+    def ask(self, api, status=200, **body):
+        """The answer to the page's JSON, which its browser writes in ASCII."""
+        headers = {"content-type": "application/json"}
+        answer = self.client.post(f"/api/{api}", content=json.dumps(body), headers=headers)
+        assert answer.status_code == status, answer.text
+        return answer.json() if answer.headers["content-type"] == "application/json" else answer.content
+
+    def refused(self, api, **body):
+        """The one line of a refusal."""
+        line = self.ask(api, 400, **body)["error"]
+        assert "\n" not in line
+        assert 10 < len(line) <= 400
+        return line
+
+
+@pytest.fixture(scope="session")
+def shared(opened):
+    """One page for the tests that only ask."""
+    return Page(opened)
+
+
+@pytest.fixture
+def page(shared):
+    shared.ask("pictures", on=False)
+    return shared
+
+
+@pytest.fixture
+def fresh(opened):
+    return Page(opened)
+
+
+@pytest.fixture
+def mine(page):
+    """The run's own design, as the page holds it."""
+    return page.ask("start")["design"]
+
+
+def with_child(found):
+    return found | {"name": "mine+child", "classes": [*found["classes"], {"name": "child", "sets": ["person"]}]}
+
+
+def records_of(run, metric="rate"):
+    return [r for r in json.loads((run / "metrics.json").read_text())["records"] if r["metric"] == metric]
+
+
+def same_rates(view, records, kind, name, grouping):
+    """Every row is the command line's record to the last bit."""
+    wanted = {frozenset(r["group"].items()): r for r in records if r.get(kind) == name and set(r["group"]) == grouping}
+    rows = {frozenset(r["group"].items()): r["now"] for r in view["rows"] if set(r["group"]) == grouping}
+    assert rows == wanted
+    assert wanted
+    return len(rows)
+
+
+def test_the_runs_own_design_has_the_runs_own_numbers(page, run):
+    told = page.ask("start")
+    assert told["differ"] == 0
+    assert told["images"] == 58
+    assert [tuple(g) for g in told["groupings"]][:4] == [(), ("age",), ("skin_tone",), ("gender",)]
+    seen = 0
+    for grouping in told["groupings"]:
+        for kind, name in (("set", "person"), ("set", "job"), ("set", "fantasy"), ("class", "elf")):
+            if kind == "class" and len(grouping) > 1:
+                continue  # the probe does not cross single classes
+            view = page.ask("rates", design=told["design"], question=[kind, name], grouping=grouping)
+            assert view["moved"] == 0
+            seen += same_rates(view, records_of(run), kind, name, set(grouping))
+    assert seen > 60
+
+
+def test_an_edited_design_has_the_numbers_of_probe_and_compare(page, mine, world, run, tmp_path):
+    edited = with_child(mine)
+    edited["templates"].append("art of a {}.")
+    edited["classes"][4] |= {"name": "crow", "prompts": ["a crow", "one black bird"], "sets": ["fantasy", "bird"]}
+    saved = page.ask("save", design=edited)
+    assert saved["file"] == "mine_child.yaml"
+    (world.root / "edited.yaml").write_text(saved["text"])
+    again = world.probe("rates", design="edited.yaml")
+    for name, grouping in (("person", ["age"]), ("fantasy", ["skin_tone", "gender"]), ("bird", [])):
+        view = page.ask("rates", design=edited, question=["set", name], grouping=grouping)
+        same_rates(view, records_of(again), "set", name, set(grouping))
+    assert main(["compare", str(run), str(again), f"--out={tmp_path / 'compared'}"]) == 0
+    wanted = json.loads((tmp_path / "compared" / "compare.json").read_text())["records"]
+    answers = page.explorer.answers
+    base = answers.ask(answers.opened.design)
+    assert answers.paired(base, answers.ask(design.load(str(world.root / "edited.yaml")))) == wanted
+    view = page.ask("rates", design=edited, question=["set", "fantasy"], grouping=["skin_tone"])
+    told = [r["paired"] for r in view["rows"]]
+    assert told == [r for r in wanted if r["set"] == "fantasy" and set(r["group"]) <= {"skin_tone"}]
+    flips = (tmp_path / "compared" / "flips.csv").read_text().splitlines()
+    assert view["moved"] == len(flips) - 1 > 0
+    assert sum(n for *_, n in view["moves"]) == view["moved"]
+
+
+def test_a_pinned_design_is_the_baseline(page, mine):
+    child = with_child(mine)
+    fewer = child | {"name": "fewer", "classes": child["classes"][1:]}
+    there = page.ask("rates", design=fewer, baseline=child, question=["set", "person"], grouping=["gender"])
+    back = page.ask("rates", design=child, baseline=fewer, question=["set", "person"], grouping=["gender"])
+    assert there["baseline"]["name"] == "mine+child"
+    for a, b in zip(there["rows"], back["rows"], strict=True):
+        assert a["paired"]["difference"] == -b["paired"]["difference"]
+        assert (a["paired"]["only_a"], a["paired"]["p"]) == (b["paired"]["only_b"], b["paired"]["p"])
+        assert a["now"] == b["base"]
+
+
+def test_one_class_of_a_design_with_sets_is_tested_without_adjustment(page, mine):
+    view = page.ask("rates", design=with_child(mine), question=["class", "man"], grouping=["gender"])
+    assert all("p" in r["paired"] and "p_benjamini_hochberg" not in r["paired"] for r in view["rows"])
+    new = page.ask("rates", design=with_child(mine), question=["class", "child"], grouping=["gender"])
+    assert all(r["paired"] is None and r["base"] is None for r in new["rows"])
+    gone = page.ask("rates", design=with_child(mine), question=["set", "no such"], grouping=["no such"])
+    assert gone["question"] == ["set", "job"]  # what was asked for is not there: the first set that is not people
+    assert gone["grouping"] == ["age"]
+
+
+def test_labels_are_those_of_the_probe(world):
+    run = world.probe(
+        "congress:csv", "--config.thresholds=0.1,0.3", "--config.contrast=gender=female|male", groups="gender,age"
+    )
+    page = Page(open_run(read_run(run)))
+    told = page.ask("start")
+    assert (told["kind"], told["contrast"]) == ("labels", {"column": "gender", "sides": ["female", "male"]})
+    for threshold in (0.1, 0.3):
+        view = page.ask("labels", design=told["design"], threshold=threshold)["labels"]
+        records = json.loads((run / "metrics.json").read_text())["records"]
+        mine = [r for r in records if r.get("threshold") == threshold]
+        for row in view["rows"]:
+            wanted = [r for r in mine if r["metric"] == "label_rate" and r["label"] == row["label"]]
+            got = [(s["k"], s["n"], s["value"], s["low"], s["high"]) for s in row["sides"]]
+            assert got == [(r["k"], r["n"], r["value"], r["low"], r["high"]) for r in wanted]
+            for test, name in (("chi_squared", "images"), ("chi_squared", "tokens"), ("fisher", "fisher")):
+                there = [
+                    r for r in mine if r["metric"] == test and r["label"] == row["label"]
+                    and (test == "fisher" or r["denominator"] == name)
+                ]  # fmt: skip
+                assert [r["p_benjamini_hochberg"] for r in there] == (
+                    [row[name]["p_benjamini_hochberg"]] if name in row else []
+                )
+        assert view["per_image"] == [r["value"] for r in mine if r["metric"] == "labels_per_image"]
+    csv = page.ask("table", design=told["design"], view="labels")
+    assert csv["text"].splitlines()[0].startswith("label,female k,female n,female rate")
+    assert "no probability" in page.refused("labels", design=told["design"], threshold=7)
+
+
+def test_a_zero_shot_run_can_be_explored(world):
+    run = world.probe("zeroshot:csv", "--config.data.label_column=gender", design="", groups="age")
+    page = Page(open_run(read_run(run)))
+    told = page.ask("start")
+    assert told["differ"] == 0
+    assert [c["name"] for c in told["design"]["classes"]] == ["female", "male", "neutral"]
+    assert "label" in told["columns"]
+    view = page.ask("rates", design=told["design"], question=["class", "male"], grouping=["label"])
+    found = pq.read_table(run / "predictions.parquet").to_pydict()
+    called = [p == "male" for p, truth in zip(found["prediction"], found["label"], strict=True) if truth == "female"]
+    women = next(r["now"] for r in view["rows"] if r["group"] == {"label": "female"})
+    assert (women["k"], women["n"]) == (sum(called), len(called))
+
+
+def test_only_new_prompts_go_through_the_tower(fresh, mine, monkeypatch):
+    asked = []
+    encode = Texts._encode
+    monkeypatch.setattr(Texts, "_encode", lambda self, texts: asked.append(list(texts)) or encode(self, texts))
+    fresh.ask("rates", design=mine)
+    assert asked == []  # the run's own are in the command line's cache
+    assert fresh.explorer.answers.texts._job is None  # so that nobody has waited for the model
+    fresh.ask("rates", design=with_child(mine))
+    fresh.ask("rates", design=with_child(mine) | {"name": "another name"})
+    assert asked == [["a photo of a child.", "a drawing of a child."]]
+
+
+def test_an_older_question_is_dropped(fresh, mine, monkeypatch):
+    fresh.ask("rates", design=mine, page="a", turn=5)
+    assert fresh.ask("rates", 409, design=mine, page="a", turn=4) == {"superseded": True}
+    fresh.ask("rates", design=mine, page="b", turn=1)
+    texts = fresh.explorer.answers.texts
+    monkeypatch.setattr("clipjax.explore.texts.STEP", 1)
+    waits = iter([False, False, True])
+    with pytest.raises(Superseded):
+        texts.features(["one", "two", "three"], lambda: next(waits))
+    assert sorted(set(texts._known) & {"one", "two", "three"}) == ["one", "two"]
+    fresh.explorer.close()
+    fresh.ask("rates", 409, design=mine)
+
+
+def test_pictures_are_off_until_they_are_switched_on(page, mine, run, world):
+    design_now = with_child(mine) | {"classes": with_child(mine)["classes"][3:]}
+    assert "switched off" in page.client.get("/pictures/0").json()["error"]
+    assert "switched off" in page.refused("sample", design=design_now)
+    assert page.ask("pictures", on=True) == {"on": True}
+    found = page.ask("sample", design=design_now)
+    assert found["of"] > 0
+    one = found["pictures"][0]
+    table = pq.read_table(run / "predictions.parquet").to_pydict()
+    assert (table["file"][one["index"]], table["prediction"][one["index"]]) == (one["file"], one["from"])
+    picture = page.client.get(f"/pictures/{one['index']}")
+    assert picture.headers["content-type"] == "image/jpeg"
+    assert picture.content[:2] == b"\xff\xd8"
+    for path in (
+        "/pictures/60",
+        "/pictures/-1",
+        "/pictures/people.csv",
+        "/pictures/%2e%2e%2fpeople.csv",
+        "/page/../form.py",
+    ):
+        assert page.client.get(path).status_code in (400, 404), path
+    move = [one["from"], one["to"]]
+    assert all([p["from"], p["to"]] == move for p in page.ask("sample", design=design_now, move=move)["pictures"])
+    group = page.ask("sample", design=design_now, group={"gender": "female"})
+    assert {table["gender"][p["index"]] for p in group["pictures"]} == {"female"}
+    assert "no column" in page.refused("sample", design=design_now, group={"no": "F"})
+    page.ask("pictures", on=False)
+    assert page.client.get(f"/pictures/{one['index']}").status_code == 400
+
+
+def test_pictures_that_have_changed_are_not_shown(world, cache, tmp_path):
+    shutil.copytree(world.root / "people", tmp_path / "people")
+    run = world.probe("rates", f"--config.data.path={tmp_path / 'people'}")
+    page = Page(open_run(read_run(run)))
+    first = tmp_path / "people" / read_run(run).predictions["file"][0]
+    first.write_bytes(first.read_bytes() + b"more")
+    assert "not those of the run any more" in page.refused("pictures", on=True)
+    shutil.rmtree(tmp_path / "people")
+    assert "cannot be opened" in page.refused("pictures", on=True)
+
+
+def test_what_is_taken_along(page, mine, tmp_path):
+    child = with_child(mine)
+    table = page.ask("table", design=child, question=["set", "fantasy"], grouping=["age"])
+    lines = table["text"].splitlines()
+    view = page.ask("rates", design=child, question=["set", "fantasy"], grouping=["age"])
+    assert len(lines) == 1 + len(view["rows"])
+    assert repr(view["rows"][1]["now"]["low"]) in lines[2]
+    svg = page.ask("figure", design=child, format="svg")
+    assert svg.startswith(b"<?xml")
+    assert page.ask("figure", design=child, format="png").startswith(b"\x89PNG")
+    for which in ("labels", "curves"):
+        assert b"<svg" in page.ask("figure", design=child, view="labels", figure=which)
+    assert "svg or png" in page.refused("figure", design=child, format="exe")
+
+
+def test_designs_come_and_go_as_yaml(page, mine):
+    for name in design.shipped():
+        found = page.ask("shipped", name=name)["design"]
+        text = page.ask("save", design=found)["text"]
+        assert design.parse(text) == design.load(name)
+        assert page.ask("load", text=text, file="x.yaml")["design"] == found
+    extended = page.ask("load", text="extends: fairface-default\nadd: [child]", file="mine.yaml")["design"]
+    assert extended["name"] == "mine"
+    assert extended["classes"][-1]["name"] == "child"
+    assert "there is no shipped design" in page.refused("shipped", name="../../etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{", "bad.yaml: "),
+        ("- a\n- b", "a class design is a mapping"),
+        ("classes: [a, a]", "comes twice"),
+        ("classes: []", "has no classes"),
+        ("classes: [{name: a, prompt: b, texts: [c]}]", "keep one"),
+        ("classes: [a]\ntemplates: [none]", "needs exactly one {}"),
+        ("clases: [a]", "did you mean classes"),
+        ("extends: ../secrets\nadd: [a]", "unknown class design"),
+        ("a: &a [x]\nb: [*a, *a]", "aliases"),
+        ("name: !!python/object/apply:os.system [ls]\nclasses: [a]", "python/object"),
+        ("[" * 5000, "bad.yaml"),
+        ("name: 2026-99-99\nclasses: [a]", "bad.yaml"),
+        ("classes: [" + "x" * 10_000 + "]", "10,000 characters"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_is_one_line(page, text, line):
+    assert line in page.refused("load", text=text, file="bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("edit", "line"),
+    [
+        ({"name": ""}, "class 7 has no name"),
+        ({"name": "  "}, "class 7 has no name"),
+        ({"name": "man"}, "'man' comes twice"),
+        ({"name": "x" * 10_000}, "10,000 characters"),
+        ({"name": "x " * 300}, "307 tokens"),
+        ({"name": "a", "prompts": ["{} it"]}, "as it stands"),
+        ({"name": "a", "prompts": [" "]}, "empty"),
+        ({"name": "a", "sets": "person"}, "is no text"),
+        ({"name": "a", "attributes": ["b"]}, "no mapping"),
+        ({"name": 7}, "is no text"),
+        ({"name": "\ud800"}, "half a character"),
+        ("a", "is no class"),
+    ],
+)  # fmt: skip
+def test_a_class_that_cannot_be_asked_is_one_line(page, mine, edit, line):
+    assert line in page.refused("rates", design=mine | {"classes": [*mine["classes"], edit]})
+
+
+def test_a_design_that_cannot_be_asked_is_one_line(page, mine):
+    for body in ({}, {"design": None}, {"design": {"classes": 3}}, {"design": mine, "baseline": [1]}):
+        assert "no class design" in page.refused("rates", **body)
+    assert "has no classes" in page.refused("rates", design=mine | {"classes": []})
+    assert "no template left" in page.refused("rates", design=mine | {"templates": []})
+    assert "needs exactly one {}" in page.refused("rates", design=mine | {"templates": ["a photo"]})
+    many = [{"name": f"class {i}"} for i in range(5001)]
+    assert "5001 classes" in page.refused("rates", design=mine | {"classes": many})
+    assert "new prompts at once" in page.refused("rates", design=mine | {"classes": many[:3000]})
+    for content in (b"no json", b"[1]", b"[" * 100_000):
+        answer = page.client.post("/api/rates", content=content, headers={"content-type": "application/json"})
+        assert (answer.status_code, "no JSON object" in answer.text) == (400, True)
+
+
+def test_a_class_called_script_is_a_class(page, mine):
+    name = "<script>alert(1)</script>"
+    found = with_child(mine)
+    found["classes"][-1]["name"] = name
+    view = page.ask("rates", design=found, question=["class", name])
+    assert view["design"]["classes"][-1] == name
+    assert name not in page.ask("figure", design=found, question=["class", name]).decode()
+
+
+def test_the_model_has_to_be_the_runs(mine, run, tmp_path):
+    page = Page(open_run(read_run(run)))
+    page.explorer.answers.texts._config.model = str(tiny_model(tmp_path / "other.safetensors"))
+    page.ask("rates", design=mine)
+    assert "are not those of the run" in page.refused("rates", design=with_child(mine))
+    page.explorer.answers.texts._config.model = "emoji-clip"
+    page.ask("rates", design=with_child(mine))
+
+
+def test_answers_of_another_device_are_told(run, tmp_path):
+    there = tmp_path / "run"
+    shutil.copytree(run, there)
+    table = pq.read_table(there / "predictions.parquet")
+    names = np.array(table["prediction"].to_pylist(), object)
+    names[:3] = [next(n for n in ("man", "elf") if n != names[i]) for i in range(3)]
+    pq.write_table(table.set_column(table.column_names.index("prediction"), "prediction", [names.tolist()]),
+                   there / "predictions.parquet")  # fmt: skip
+    assert Page(open_run(read_run(there))).ask("start")["differ"] == 3
+
+
+def test_a_defect_is_one_line_too(fresh, mine, monkeypatch, capsys):
+    monkeypatch.setattr(fresh.explorer, "rates", lambda *a: 1 / 0)
+    fresh.client = TestClient(Guard(fresh.explorer.app(), "secret"), base_url="http://127.0.0.1:8000")
+    fresh.client.get("/?token=secret")
+    assert "a defect of clipjax (ZeroDivisionError)" in fresh.ask("rates", 500, design=mine)["error"]
+    assert "Traceback" in capsys.readouterr().err
