@@ -21,7 +21,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import difflib
-import functools
 import hashlib
 import itertools
 import json
@@ -33,7 +32,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from clipjax.errors import InputError, one_line
+from clipjax.errors import InputError, brief, one_line
 
 TEMPLATE = "a photo of a {}."
 KEYS = ("name", "note", "extends", "templates", "classes", "add", "drop")
@@ -115,7 +114,11 @@ class Design:
 
     def yaml(self) -> str:
         """The design as a file that `load` reads back to an equal design."""
-        dump = functools.partial(yaml.safe_dump, allow_unicode=True, sort_keys=False, width=float("inf"))
+
+        def dump(value: Any, **style: Any) -> str:
+            plain = json.dumps(value, ensure_ascii=False).isprintable()  # else PyYAML reads U+0085 back as a space
+            return yaml.safe_dump(value, allow_unicode=plain, sort_keys=False, width=float("inf"), **style)
+
         head = {"name": self.name} | ({"note": self.note} if self.note else {}) | {"templates": list(self.templates)}
         # One class a line; PyYAML would end a text that stands alone with "...", so each is dumped as a list of one.
         classes = [f"  - {dump([_dumped(c)], default_flow_style=True)[1:-2]}\n" for c in self.classes]
@@ -263,8 +266,8 @@ def _find(name: str) -> Path:
     if name in shipped():
         return shipped()[name]
     raise InputError(
-        f"unknown class design {name!r}{_nearest(name, shipped())}; shipped ones are {', '.join(shipped())}, and your "
-        "own is a path that ends in .yaml"
+        f"unknown class design {brief(name)!r}{_nearest(name, shipped())}; shipped: {', '.join(shipped())}, and "
+        "your own is a path that ends in .yaml"
     )
 
 
@@ -304,7 +307,7 @@ def _parsed(text: str, where: str, stem: str, parent: Callable[[str], Design]) -
     """`parent` finds what a design extends; every message says where."""
     try:
         found = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date that is none
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError) as error:  # a date that is none, among others
         raise InputError(f"{where}: {one_line(error)}") from error
     return _of_mapping(found, where, stem, parent)
 
@@ -353,7 +356,7 @@ def _class(entry: Any, where: str) -> DesignClass:
         return DesignClass(entry)
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise InputError(
-            f"{where} is {entry!r}: a class is a text or a mapping with `name` (quote yes, no and numbers)"
+            f"{where} is {brief(repr(entry))}: a class is a text or a mapping with `name` (quote yes, no and numbers)"
         )
     own = ("name", "texts", "prompt", "prompts", "sets")
     rest = {key: value for key, value in entry.items() if key not in own}
@@ -382,7 +385,9 @@ def _texts(value: Any, where: str) -> list[str]:
         return []
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(v, str) for v in listed):
-        raise InputError(f"`{where}` is {value!r}: give a text or a list of texts (quote yes, no and numbers)")
+        raise InputError(
+            f"`{where}` is {brief(repr(value))}: give a text or a list of texts (quote yes, no and numbers)"
+        )
     return listed
 
 
@@ -392,9 +397,11 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases: nine lines of them can stand for a billion classes."""
+    """YAML without aliases, nine lines of which can stand for a billion classes, and without tags."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError(f"aliases (*name) are not read, line {self.peek_event().start_mark.line + 1}")
+        if getattr(self.peek_event(), "tag", None):
+            raise yaml.YAMLError(f"tags (!name) are not read, line {self.peek_event().start_mark.line + 1}")
         return super().compose_node(parent, index)

@@ -3,21 +3,30 @@
 from collections.abc import Sequence
 from typing import Any
 
+LONGEST = 2000  # characters of a message: two screens of paths, and no file's megabyte
+
 
 class InputError(ValueError):
     """Bad input: the message is one line that names the file or value and the remedy.
 
     The command line prints the message alone and exits with status 1; any other exception is a defect of
-    clipjax and keeps its traceback.
+    clipjax and keeps its traceback. What a file says of itself may be in it: control characters are escaped, and an
+    endless message is cut.
     """
+
+    def __init__(self, message: object = ""):
+        super().__init__(brief(str(message), LONGEST))
 
 
 class Breach(Exception):
     """A condition of `--fail-if` held: the run is complete, and the answer is no. One line per breach."""
 
 
-class Stopped(Exception):
-    """A signal ended a long run early, after everything was saved: the same command goes on. Exit status 143."""
+class Stopped(BaseException):
+    """A signal ended a command early, after everything was saved: the same command goes on. Exit status 143.
+
+    As KeyboardInterrupt no Exception, or whoever reads a picture at that moment would call it damaged.
+    """
 
 
 def some(names: Sequence[str], most: int = 6) -> str:

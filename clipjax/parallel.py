@@ -26,15 +26,19 @@ FSDP_RULES: tuple[tuple[str, int], ...] = (
 )
 
 
-def start_hosts(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+def start_hosts(
+    coordinator: str | None = None, processes: int | None = None, process: int | None = None, saves: bool = False
+) -> None:
     """Joins the other hosts of this run, before any device is touched; alone, does nothing.
 
     Cloud TPU pods, Slurm and Kubernetes jobs of several tasks are recognised by what they set in the environment
-    and need no arguments; elsewhere all three are given ("host:port", count, index).
+    and need no arguments; elsewhere all three are given ("host:port", count, index). `saves` leaves SIGTERM to JAX's
+    preemption service, for a loop that asks it at which step all hosts save; without, SIGTERM ends the process.
     """
     given = [x is not None for x in (coordinator, processes, process)]
     if any(given) and not all(given):
         raise InputError("--coordinator, --processes and --process go together: give all three or none")
+    jax.config.update("jax_enable_preemption_service", saves)
     if all(given):
         jax.distributed.initialize(coordinator, processes, process)
     elif several_hosts(os.environ):

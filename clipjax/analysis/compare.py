@@ -16,7 +16,7 @@ import numpy as np
 from clipjax.analysis import rates
 from clipjax.analysis.association import adjust
 from clipjax.analysis.paired import paired_records
-from clipjax.analysis.run import Run
+from clipjax.analysis.run import Run, reading
 from clipjax.design import Design
 from clipjax.errors import InputError
 
@@ -33,6 +33,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
 LEVEL = 0.95
+MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
 MOST_VALUES = 50  # of a column that is grouped by
 Record = dict[str, Any]
 Answers = Mapping[tuple[str, str], np.ndarray]  # ("set", "crime") -> bool [N]
@@ -99,6 +100,11 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
 
     p-values are McNemar's, exact; adjusted over all sets and groups of the comparison.
     """
+    with reading([a, b]):
+        return _compare(a, b, vary, level)
+
+
+def _compare(a: Run, b: Run, vary: Sequence[str], level: float) -> Compared:
     check(a, b, vary)
     asked_a, asked_b = questions(a), questions(b)
     shared = [key for key in asked_a if key in asked_b]
@@ -106,9 +112,8 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
         raise InputError(f"{a.path} and {b.path} share no set of classes: {_names(asked_a)} against {_names(asked_b)}")
     columns = {name: values for name, values in a.columns.items() if name in b.columns}
     min_n = int(a.manifest["config"].get("min_n", rates.MIN_N))
-    records = paired(
-        {key: asked_a[key] for key in shared}, asked_b, columns, len(a.predictions["file"]), level=level, min_n=min_n
-    )
+    cells = family(columns, len(a.predictions["file"]), len(shared))
+    records = paired({key: asked_a[key] for key in shared}, asked_b, cells, level, min_n)
     flipped = np.zeros(0, np.int64)
     if "prediction" in a.predictions and "prediction" in b.predictions:
         flipped = np.flatnonzero(a.predictions["prediction"].astype(str) != b.predictions["prediction"].astype(str))
@@ -117,18 +122,22 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     )
 
 
-def paired(
-    asked_a: Answers, asked_b: Answers, columns: Mapping[str, np.ndarray], n: int, level: float, min_n: int
-) -> list[Record]:
-    """A record per question of `asked_a` over everybody, each column and each pair of columns [N] of n images.
+def family(columns: Mapping[str, np.ndarray], n: int, questions: int) -> list[rates.Cells]:
+    """The groups of n images that so many questions are asked over: everybody, each column and each pair of columns.
 
-    One family of tests: every record has its p-value adjusted for all of them. Columns of more than MOST_VALUES values
-    are names or numbers, and left out.
+    Columns of more than MOST_VALUES values are names or numbers, and left out.
     """
     kept = {name: values for name, values in columns.items() if len(set(values)) <= MOST_VALUES}
-    most = 1 if len(asked_a) > 20 else 2  # hundreds of labels are not crossed
+    most = 1 if questions > MOST_CROSSED else 2
     groupings = [g for size in range(most + 1) for g in itertools.combinations(kept, size)]
-    cells = [rates.cells(grouping, kept, n) for grouping in groupings]
+    return [rates.cells(grouping, kept, n) for grouping in groupings]
+
+
+def paired(asked_a: Answers, asked_b: Answers, cells: Sequence[rates.Cells], level: float, min_n: int) -> list[Record]:
+    """A record per question of `asked_a` and group: both rates, their paired difference, McNemar's test.
+
+    One family of tests: every record has its p-value adjusted for all of them.
+    """
     tallies = [_tally(asked_a[key], asked_b[key], found) for found in cells for key in asked_a]
     compared = paired_records(*np.concatenate(tallies, axis=1), level=level)
     heads = [(key, group) for found in cells for key in asked_a for group in found.groups]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import json
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipjax import stored
 from clipjax.design import Design
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
+
+SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
+REMEDY = "run the probe again"
+
+_NUMBER = (float, None)
+_RECORD = {
+    "metric": str, "value": _NUMBER, "low?": _NUMBER, "high?": _NUMBER, "level?": float, "method?": str, "n": int,
+    "k?": int, "group?": {str: str}, "set?": str, "class?": str, "label?": str, "attribute?": str, "small?": bool,
+}  # fmt: skip
+_MANIFEST = {
+    "config": {"probe": str, "data?": dict, "min_n?": int},
+    "model": {"name": str, "weights_sha256?": str, "config?": dict},
+    "data": {"name": str, "fingerprint?": str, "n?": int},
+    "counts": {"seen": int, "skipped?": int},
+    "design": {"name?": str, "sha256?": str},
+    "result?": dict,
+    "precision?": str,
+}
+_CLASS = {
+    "name": str, "texts": [str], "prompts": [str], "sets": [str], "attributes?": {str: str}, "asked?": [str],
+}  # fmt: skip
+_DESIGN = {"name": str, "note?": str, "templates": [str], "classes": [_CLASS]}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,8 +59,14 @@ class Run:
     def design(self) -> Design | None:
         """The class design, where the probe has one."""
         found = self.manifest["design"]
-        known = found.get("classes") and isinstance(found["classes"][0], dict)
-        return Design.from_manifest(found) if known else None
+        classes = found.get("classes")
+        if not isinstance(classes, list) or not classes or not isinstance(classes[0], dict):
+            return None
+        try:
+            stored.check(found, _DESIGN, "its design")
+            return Design.from_manifest(found)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}; {REMEDY}") from error
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
@@ -43,9 +74,12 @@ class Run:
         path = self.path / "predictions.parquet"
         try:
             table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"{path}: cannot be read ({error}); run the probe again") from error
-        return {name: _array(table[name]) for name in table.column_names}
+            found = {name: _array(table[name]) for name in table.column_names}
+            if "file" not in found:
+                raise ValueError("it has no column 'file'")
+        except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+            raise InputError(f"{path}: cannot be read ({one_line(error)}); {REMEDY}") from error
+        return found
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -66,7 +100,7 @@ class Run:
             return np.array([place[name] for name in self.predictions["prediction"]], np.int64)
         except KeyError as error:
             raise InputError(
-                f"{self.path}: prediction {error} is no class of its own design; run the probe again"
+                f"{self.path}: prediction {one_line(error, 80)} is no class of its own design; {REMEDY}"
             ) from error
 
     @property
@@ -75,6 +109,14 @@ class Run:
         design = self.manifest["design"].get("name")
         model = self.manifest["model"]["name"]
         return f"{model}, {design}" if design else model
+
+    def verify(self) -> None:
+        """InputError where a file of the run is no longer what the run wrote."""
+        if found := changed(self.path):
+            raise InputError(
+                f"{self.path}: {found[0]} is not what the run wrote ({SUMS} has another sha256); {REMEDY}, or remove "
+                f"{SUMS} to take it as it is"
+            )
 
 
 def read_run(path: str | Path) -> Run:
@@ -86,24 +128,49 @@ def read_run(path: str | Path) -> Run:
         inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
         hint = f"it holds the runs {', '.join(inside[:4])}" if inside else "the same probe command again finishes it"
         raise InputError(f"{path}: holds no finished run (no manifest.json); {hint}")
+    manifest = stored.read(path / "manifest.json", _MANIFEST, REMEDY)
+    return Run(path, manifest, stored.read(path / "metrics.json", {"records": [_RECORD]}, REMEDY)["records"])
+
+
+def changed(path: Path) -> list[str]:
+    """Files of a run that are missing or not what was written; none for a run without SHA256SUMS."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        records = json.loads((path / "metrics.json").read_text(encoding="utf-8"))["records"]
-        return _checked(Run(path, manifest, records))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        lines = (path / SUMS).read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        match = re.fullmatch(r"([0-9a-f]{64})  ([\w.]+)", line)
+        if not match:
+            return [SUMS]
+        try:
+            with open(path / match[2], "rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == match[1]
+        except OSError:
+            same = False
+        found += [] if same else [match[2]]
+    return found
+
+
+@contextlib.contextmanager
+def reading(runs: Sequence[Run]) -> Iterator[None]:
+    """Runs whose numbers are not those of their kind, from another version or another hand, in one line."""
+    for run in runs:
+        run.verify()
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        where = f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else "?"
+        names = " and ".join(str(run.path) for run in runs)
         raise InputError(
-            f"{path}: its manifest.json or metrics.json is damaged ({error!r}); run the probe again"
+            f"{names}: not what this version writes for {runs[0].probe} ({type(error).__name__} at {where}: "
+            f"{one_line(error, 80)}); {REMEDY}, and report it if that does not help"
         ) from error
-
-
-def _checked(run: Run) -> Run:
-    for key in ("config", "model", "design", "data", "counts"):
-        if key not in run.manifest:
-            raise InputError(f"{run.path}: its manifest.json has no {key!r}; run the probe again")
-    _ = run.probe, run.label
-    return run
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:

@@ -34,5 +34,5 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     from clipjax.runs import config, finetune
 
     resolved = config.load(args.config, overrides, "finetune")
-    parallel.start_hosts(args.coordinator, args.processes, args.process)
+    parallel.start_hosts(args.coordinator, args.processes, args.process, saves=True)
     finetune.run(resolved, Path(args.out))

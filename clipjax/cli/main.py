@@ -6,6 +6,7 @@ import argparse
 import difflib
 import importlib
 import pkgutil
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(parser)
     if own_process and verb not in WITHOUT_PROGRAMS:  # called from Python, JAX's settings are the caller's
         compilation.keep_programs()
+    if own_process:
+        signal.signal(signal.SIGTERM, _stop)
     try:
         if getattr(module, "TAKES_OVERRIDES", False):
             module.run(*parser.parse_known_args(argv[1:]))
@@ -70,6 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"clipjax {verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
         return 130
     return DONE
+
+
+def _stop(number: int, frame: object) -> None:
+    """SIGTERM ends a command as Ctrl-C does: temporary files go, locks are given back. A second one ends it at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Stopped("stopped; nothing half-written is left behind, and the same command goes on or begins again")
 
 
 def _overview() -> str:

@@ -53,7 +53,7 @@ def _check_operations(data: bytes) -> None:
     tuples = 0
     for operation, value, _ in pickletools.genops(data):
         tuples += "TUPLE" in operation.name
-        far = "PUT" in operation.name and not 0 <= int(value) <= len(data)
+        far = "PUT" in operation.name and not 0 <= int(value or 0) <= len(data)
         if operation.proto > 3 or far or tuples > _TUPLES:
             raise InputError(f"it uses {operation.name} as CIFAR's files do not")
 

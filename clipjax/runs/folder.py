@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 import clipjax
+from clipjax import stored
+from clipjax.analysis.run import SUMS, changed
 from clipjax.analysis.tables import csv_text, markdown_lines
 from clipjax.errors import InputError
 from clipjax.models.weights import write_atomically
+from clipjax.progress import say
 
 FINAL = ("manifest.json", "metrics.json", "predictions.parquet")
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow", "safetensors", "regex", "ftfy")
@@ -28,13 +32,14 @@ class RunFolder:
     """RUN, held by one process at a time; on several hosts only process 0 opens it for writing.
 
     `config.json` is written first and says what the folder is for; `manifest.json` is written last and says that
-    everything is there. A finished run with another config is refused, with the difference. `holds` names what else
-    may lie in the folder.
+    everything is there, and SHA256SUMS just before it says what that is. A finished run with another config is
+    refused, with the difference. `holds` names what else may lie in the folder.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], writes: bool = True, holds: Sequence[str] = ()):
         self.path, self.config, self.writes, self.holds = path, dict(config), writes, tuple(holds)
         self._lock = None
+        self._sums: dict[str, str] = {}
         if not writes:
             return
         try:
@@ -63,7 +68,7 @@ class RunFolder:
                 )
             (self.path / "manifest.json").unlink()  # this very run, with files missing: not finished after all
         known = (
-            "config.json", ".lock", "log.jsonl", "predictions.parquet", "metrics.json", "tables",
+            "config.json", SUMS, ".lock", "log.jsonl", "predictions.parquet", "metrics.json", "tables",
             "figures", "report.html", "model_card.md",  # what `clipjax report` adds
             *self.holds,
         )  # fmt: skip
@@ -89,14 +94,31 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         """Makes folders on the way."""
         if self.writes:
-            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+            self._sums[name] = hashlib.sha256(text.encode()).hexdigest()
+            if name == "manifest.json":
+                sums = {name: self._sums[name] for name in sorted((*FINAL, "config.json")) if name in self._sums}
+                self._put(SUMS, lambda path: path.write_text("".join(f"{sums[name]}  {name}\n" for name in sums)))
+            self._put(name, lambda path: path.write_text(text, encoding="utf-8"))
 
     def write_table(self, name: str, columns: Mapping[str, Any]) -> None:
         """A parquet table, one row per picture; equal columns give equal bytes."""
         if self.writes:
             table = pa.table({k: _arrow(v) for k, v in columns.items()})
-            write_atomically(self.path / name, lambda path: pq.write_table(table, path, compression="zstd"))
+
+            def write(path: Path) -> None:
+                pq.write_table(table, path, compression="zstd")
+                with open(path, "rb") as file:
+                    self._sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+
+            self._put(name, write)
+
+    def _put(self, name: str, write: Callable[[Path], Any]) -> None:
+        path = self.path / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
+        write_atomically(path, write)
 
     def write_records(self, records: Sequence[Mapping[str, Any]]) -> None:
         """metrics.json: one tidy record per number, and the same as tables/metrics.csv and .md."""
@@ -108,18 +130,18 @@ class RunFolder:
 
 
 def finished(path: Path, config: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The records of a finished run of this very config, or None."""
+    """The records of a finished run of this very config, or None: also where its files are not what it wrote."""
     if not all((path / name).exists() for name in FINAL) or read_config(path) != dict(config):
         return None
-    return json.loads((path / "metrics.json").read_text(encoding="utf-8"))["records"]
+    if damaged := changed(path):
+        say(f"{path}: {damaged[0]} is not what the run wrote; it is made again")
+        return None
+    return stored.read(path / "metrics.json", {"records": [dict]}, "remove the folder")["records"]
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The config a run folder was made for."""
-    try:
-        return json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: its config.json is damaged ({error}); remove the folder") from error
+    return stored.read(path / "config.json", dict, "remove the folder")
 
 
 def _arrow(values: Any) -> pa.Array:

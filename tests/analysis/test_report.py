@@ -191,7 +191,11 @@ def test_runs_that_are_not_comparable_are_refused_by_field(pair, tmp_path, capsy
         node = node[part]
     node[field[-1]] = value
     (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
-    assert main(["compare", str(pair[0] / "a"), str(tmp_path / "b"), f"--out={tmp_path / 'out'}"]) == 1
+    refused = ["compare", str(pair[0] / "a"), str(tmp_path / "b"), f"--out={tmp_path / 'out'}"]
+    assert main(refused) == 1
+    assert "manifest.json is not what the run wrote" in capsys.readouterr().err
+    (tmp_path / "b" / "SHA256SUMS").unlink()
+    assert main(refused) == 1
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -202,6 +206,7 @@ def test_models_are_compared_when_asked(pair, tmp_path, capsys):
     manifest = json.loads((tmp_path / "other" / "manifest.json").read_text())
     manifest["model"] |= {"weights_sha256": "c" * 64, "name": "tuned"}
     (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "other" / "SHA256SUMS").unlink()
     assert main(["compare", str(root / "a"), str(tmp_path / "other"), "--vary=weights", f"--out={tmp_path / '1'}"]) == 0
     assert main(["compare", str(root / "b"), str(tmp_path / "other"), "--vary=weights", f"--out={tmp_path / '2'}"]) == 1
     assert "--vary=weights,design lets the design differ" in capsys.readouterr().err
@@ -223,7 +228,7 @@ def test_folders_that_are_no_runs(pair, tmp_path, capsys):
     assert main(["report", str(tmp_path / "hurt")]) == 1
     assert "run the probe again" in capsys.readouterr().err
     (tmp_path / "hurt" / "metrics.json").write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="metrics.json: cannot be read"):
         read_run(tmp_path / "hurt")
     assert main(["report", str(pair[0] / "a"), str(pair[0] / "a")]) == 1
     assert "named twice" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from clipjax.analysis.report import card, page
 from clipjax.analysis.report.section import Section
-from clipjax.analysis.run import Run
+from clipjax.analysis.run import Run, reading
 from clipjax.analysis.tables import Table, write_text
 
 
@@ -23,7 +23,9 @@ def write(runs: Sequence[Run], out: Path) -> list[Section]:
 
     Runs of one kind are put side by side. The same runs give the same bytes.
     """
-    found = sections(runs)
+    with reading(runs):
+        found = sections(runs)
+        texts = {"model_card.md": card.text(runs, found), "report.html": page.html(runs, found)}
     taken: set[str] = set()
     for section in found:
         for table in section.tables:
@@ -32,8 +34,8 @@ def write(runs: Sequence[Run], out: Path) -> list[Section]:
             assert name not in taken, name
             taken.add(name)
             drawing.save(out / "figures", name)
-    write_text(out / "model_card.md", card.text(runs, found))
-    write_text(out / "report.html", page.html(runs, found))
+    for name, text in texts.items():
+        write_text(out / name, text)
     return found
 
 
