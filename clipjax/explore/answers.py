@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.analysis import compare
+from clipjax.analysis import compare, rates
 from clipjax.design import Design
 from clipjax.explore.opened import Opened
 from clipjax.explore.texts import Texts
@@ -43,6 +43,7 @@ class Answers:
         self.opened = opened
         self.texts = Texts(opened.run, opened.config)
         self._asked: OrderedDict[str, Asked] = OrderedDict()
+        self._cells: dict[bool, list[rates.Cells]] = {}
         self._families: OrderedDict[tuple[str, str], list[dict[str, Any]]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -83,7 +84,9 @@ class Answers:
         return [{k: v for k, v in r.items() if not k.startswith("p_")} for r in self._paired(a, b)]
 
     def _paired(self, a: compare.Answers, b: compare.Answers) -> list[dict[str, Any]]:
-        run = self.opened.run
-        columns = {name: self.opened.columns[name] for name in run.columns if name in self.opened.columns}
-        n, min_n = len(self.opened.unit), self.opened.method.min_n
-        return compare.paired(a, b, columns, n, compare.LEVEL, min_n)
+        many = len(a) > compare.MOST_CROSSED
+        if many not in self._cells:
+            run = self.opened.run
+            columns = {name: self.opened.columns[name] for name in run.columns if name in self.opened.columns}
+            self._cells[many] = compare.family(columns, len(self.opened.unit), len(a))
+        return compare.paired(a, b, self._cells[many], compare.LEVEL, self.opened.method.min_n)

@@ -42,6 +42,13 @@ class Opened:
     thresholds: tuple[float, ...]
     contrast: str
     sides: tuple[str, ...]
+    _cells: dict[tuple[str, ...], rates.Cells] = dataclasses.field(default_factory=dict)
+
+    def cells(self, grouping: tuple[str, ...]) -> rates.Cells:
+        """The groups of one grouping; sorted out once."""
+        if grouping not in self._cells:
+            self._cells[grouping] = rates.cells(grouping, self.columns, len(self.unit))
+        return self._cells[grouping]
 
     @property
     def scale(self) -> float:

@@ -137,7 +137,7 @@ def _rates(
     design = asked.design
     if name not in (design.sets if kind == "set" else design.names):
         return {}
-    found = rates.cells(grouping, opened.columns, len(asked.best))
+    found = opened.cells(grouping)
     tally = rates.counts(asked.best, found, len(design.classes))
     k = tally[:, design.members(name)].sum(1) if kind == "set" else tally[:, design.names.index(name)]
     records = rates.cell_records({kind: name}, k, tally.sum(1), found.groups, opened.method)
