@@ -34,7 +34,6 @@ FIELDS: dict[str, tuple[str, ...]] = {
 SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
 LEVEL = 0.95
 MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
-MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
 MOST_VALUES = 50  # of a column that is grouped by
 Record = dict[str, Any]
 Answers = Mapping[tuple[str, str], np.ndarray]  # ("set", "crime") -> bool [N]
@@ -121,17 +120,6 @@ def _compare(a: Run, b: Run, vary: Sequence[str], level: float) -> Compared:
     return Compared(
         a, b, records, flipped, [k[1] for k in asked_a if k not in asked_b], [k[1] for k in asked_b if k not in asked_a]
     )
-
-
-def family(columns: Mapping[str, np.ndarray], n: int, questions: int) -> list[rates.Cells]:
-    """The groups of n images that so many questions are asked over: everybody, each column and each pair of columns.
-
-    Columns of more than MOST_VALUES values are names or numbers, and left out.
-    """
-    kept = {name: values for name, values in columns.items() if len(set(values)) <= MOST_VALUES}
-    most = 1 if questions > MOST_CROSSED else 2
-    groupings = [g for size in range(most + 1) for g in itertools.combinations(kept, size)]
-    return [rates.cells(grouping, kept, n) for grouping in groupings]
 
 
 def family(columns: Mapping[str, np.ndarray], n: int, questions: int) -> list[rates.Cells]:
