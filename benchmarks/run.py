@@ -121,8 +121,8 @@ def section(title: str, parts: list[dict[str, Any]]) -> list[str]:
     for found in parts:
         machine = found["machine"]
         lines.append(
-            f"- `{found.get('command', title)}`, {machine['date']}, {machine['processor']}, {machine['threads']} threads, "
-            f"Python {machine['python']}; {machine.get('busy_before', 0):.0%} busy before."
+            f"- `{found.get('command', title)}`, {machine['date']}, {machine['processor']}, "
+            f"{machine['threads']} threads, Python {machine['python']}; {machine.get('busy_before', 0):.0%} busy before."
         )
     lines += ["", "| case | clipjax | fastest peer | ratio | bar | |", "|---|---|---|---|---|---|"]
     rows = [row for found in parts for row in found["rows"]]
