@@ -22,6 +22,7 @@ import json
 import os
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ document.getElementById("slider").addEventListener("input", start, true);
 new MutationObserver(() => requestAnimationFrame(() => {
   const channel = new MessageChannel();  // after the frame has been drawn
   channel.port1.onmessage = () => {
-    const entry = performance.getEntriesByType("resource").filter((e) => e.name.includes("/api/")).at(-1);
+    const entry = performance.getEntriesByType("resource").filter((e) => /api.(rates|labels)$/.test(e.name)).at(-1);
     const server = Object.fromEntries(entry.serverTiming.map((t) => [t.name, t.duration]));
     window.timed.push({ total: performance.now() - begin, ...server });
     performance.clearResourceTimings();
@@ -135,6 +136,7 @@ def measure(run: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
     from chromium import answered, chromium, opened, serving
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
 
     def edit(driver, field: str, text: str) -> None:
         place = driver.find_element(By.CSS_SELECTOR, f"#classes li:last-child .{field}")
@@ -142,6 +144,7 @@ def measure(run: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
         answered(driver, lambda: place.send_keys(text, Keys.ENTER))
 
     def taken(driver, of: int) -> list[dict[str, float]]:
+        WebDriverWait(driver, 10).until(lambda d: d.execute_script("return window.timed.length") >= of)
         found = driver.execute_script("return window.timed.splice(0)")
         assert len(found) == of, (len(found), of)
         return found
@@ -166,6 +169,7 @@ def measure(run: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
             if not driver.find_element(By.ID, "view-labels").is_displayed():
                 answered(driver, driver.find_element(By.CSS_SELECTOR, "input[value=labels] + span").click)
             slider = driver.find_element(By.ID, "slider")
+            time.sleep(1)
             driver.execute_script("window.timed.length = 0")
             for _ in range(rounds):
                 answered(driver, functools.partial(slider.send_keys, Keys.ARROW_LEFT))

@@ -12,10 +12,12 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.special import gammaln
 
 from clipjax.errors import InputError
 
 METHODS = ("benjamini-hochberg", "bonferroni")
+TIED = 1e-7
 
 
 def chi_squared(table: ArrayLike, correction: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -55,12 +57,30 @@ def fisher(table: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     table = _tables(table)
     flat = table.reshape(-1, 2, 2)
     distinct, place = np.unique(flat, axis=0, return_inverse=True)
-    p = np.array([stats.fisher_exact(t.astype(np.int64)).pvalue for t in distinct])
+    p = _fisher_p(distinct.astype(np.int64))
     cross = flat[:, 0, 0] * flat[:, 1, 1], flat[:, 0, 1] * flat[:, 1, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         odds = cross[0] / cross[1]
     shape = table.shape[:-2]
     return odds.reshape(shape)[()], p[place.ravel()].reshape(shape)[()]
+
+
+def _fisher_p(tables: np.ndarray) -> np.ndarray:
+    """int [T, 2, 2] -> of all tables with the same margins, the chance of those that are no likelier [T].
+
+    Chances that differ by less than TIED are equal, as in R. scipy's function does one table in milliseconds, and a
+    list of labels has hundreds, at every threshold.
+    """
+    factorial = gammaln(np.arange(tables.sum((-2, -1)).max(initial=0) + 1) + 1.0)  # logarithms
+    out = []
+    for (a, b), (c, d) in tables.tolist():
+        row, column, rest = a + b, a + c, d - a
+        low = max(0, -rest)
+        x = np.arange(low, min(row, column) + 1)
+        log = -(factorial[x] + factorial[row - x] + factorial[column - x] + factorial[rest + x])
+        chance = np.exp(log - log.max())
+        out.append(chance[chance <= chance[a - low] * (1 + TIED)].sum() / chance.sum())
+    return np.minimum(np.array(out, np.float64), 1.0)
 
 
 def min_expected(table: ArrayLike) -> np.ndarray:

@@ -94,6 +94,16 @@ def test_fisher_by_enumeration(table):
     assert fisher(table)[1] == pytest.approx(float(wanted), rel=1e-9)
 
 
+def test_fisher_is_scipys():
+    rng = np.random.default_rng(0)
+    tables = np.concatenate([rng.integers(0, most, (60, 2, 2)) for most in (4, 30, 400, 6000)])
+    wanted = [stats.fisher_exact(t).pvalue for t in tables]
+    assert fisher(tables)[1] == pytest.approx(wanted, rel=1e-7, abs=1e-300)
+    assert fisher([[0, 0], [0, 0]])[1] == 1
+    assert fisher(np.zeros((0, 2, 2), int))[1].shape == (0,)
+
+
+
 def test_chi_squared_against_permutations():
     """The p-value is near the share of all relabelings of 12 images with a statistic as large."""
     from itertools import combinations
