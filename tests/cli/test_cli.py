@@ -187,14 +187,14 @@ def test_embed_stops_at_a_broken_picture_and_keeps_the_old_output(capsys, here):
     assert Path("f.npz").read_text() == "precious"
 
 
-def test_demo_writes_what_it_says(capsys, here):
-    assert main(["demo", "--out=shown"]) == 0
-    out = capsys.readouterr().out
+def test_demo_writes_what_it_says(demo_run):
+    folder, status, out, _ = demo_run
+    assert status == 0
     assert "first answer right" in out
-    answers = json.loads(Path("shown/answers.json").read_text())["answers"]
+    answers = json.loads((folder / "clipjax-demo" / "answers.json").read_text())["answers"]
     assert len(answers) == 30
     right = sum(max(a["probabilities"], key=a["probabilities"].get) == a["truth"] for a in answers[:24])
     assert f"first answer right: {right} of 24" in out
     assert right >= 12  # far beyond chance (1 of 24): the embedded weights are the trained ones
-    with Image.open("shown/demo.png") as picture:
+    with Image.open(folder / "clipjax-demo" / "demo.png") as picture:
         assert picture.width > 800

@@ -21,9 +21,9 @@ def shared_cache(tmp_path_factory):
 
 
 @pytest.fixture
-def shell():
+def shell(demo_run):
     """A bash with `clipjax` on its PATH."""
-    made = Shell()
+    made = Shell(demo_run)
     yield made
     made.close()
 

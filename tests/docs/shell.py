@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from clipjax.cli import main as cli
@@ -50,13 +50,15 @@ else exec {python} "$@"; fi""",
     "tfds": "true",
 }
 
-DEMO: dict[tuple[str, ...], tuple[tuple[int, str, str], Path]] = {}
-
 
 class Shell:
-    """Runs bash scripts in a folder. `cli_only` parses and resolves `clipjax` commands instead of running them."""
+    """Runs bash scripts in a folder. `cli_only` parses and resolves `clipjax` commands instead of running them.
 
-    def __init__(self):
+    `demo` is the one run of `clipjax demo` that all tests share: its folder, status, stdout, stderr.
+    """
+
+    def __init__(self, demo: tuple[Path, int, str, str]):
+        self._demo = demo
         self._folder = tempfile.TemporaryDirectory(prefix="clipjax-sh-")  # a socket's path has to be short
         programs = Path(self._folder.name)
         self._write(programs / "clipjax", CLIENT.format(python=sys.executable))
@@ -104,20 +106,12 @@ class Shell:
         link.settimeout(None)
         with link:
             argv, folder, variables = json.loads(link.makefile("rb").readline())
-            answer = _demo_once(argv, folder, lambda: _run(argv, folder, variables, cli_only))
+            if argv == ["demo"]:
+                shutil.copytree(self._demo[0] / "clipjax-demo", Path(folder) / "clipjax-demo", dirs_exist_ok=True)
+                answer = self._demo[1:]
+            else:
+                answer = _run(argv, folder, variables, cli_only)
             link.sendall(json.dumps(answer).encode())
-
-
-def _demo_once(argv: Sequence[str], folder: str, run: Callable[[], tuple[int, str, str]]) -> tuple[int, str, str]:
-    """Several pages begin with the demo: it runs once, and the next page finds the same files and lines."""
-    place, key = Path(folder) / "clipjax-demo", tuple(argv)
-    if key != ("demo",):
-        return run()
-    if key not in DEMO:
-        DEMO[key] = (run(), place)
-    elif not place.exists():
-        shutil.copytree(DEMO[key][1], place)
-    return DEMO[key][0]
 
 
 def _run(argv: Sequence[str], folder: str, variables: dict[str, str], cli_only: bool) -> tuple[int, str, str]:
