@@ -103,7 +103,8 @@ class _Groups:
                 noted = noted if number else _class_names(parquet.schema_arrow)
                 tables.append(parquet.read(columns=list(named)))
         chunks = {key: pa.chunked_array([c for t in tables for c in t.column(key).chunks]) for key in named}
-        return {key: table.arrow_column(chunk) for key, chunk in chunks.items()}, noted
+        with _in_one_line(self.parts[0].parent):
+            return {key: table.arrow_column(chunk) for key, chunk in chunks.items()}, noted
 
     def names(self) -> list[str]:
         """A name for every picture: its own path where all have one and no two the same."""
@@ -172,11 +173,19 @@ def _parts(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _opened(part: Path) -> Iterator[pq.ParquetFile]:
-    """The file for as long as it is read; whatever Arrow finds wrong with it meanwhile in one line."""
+    """The file for as long as it is read."""
+    with _in_one_line(part), part.open("rb") as file:
+        yield pq.ParquetFile(file)
+
+
+@contextlib.contextmanager
+def _in_one_line(part: Path) -> Iterator[None]:
+    """Whatever Arrow finds wrong with a file, which is many types of exceptions."""
     try:
-        with part.open("rb") as file:
-            yield pq.ParquetFile(file)
-    except (pa.ArrowException, OSError, KeyError) as error:
+        yield
+    except (pa.ArrowException, OSError, LookupError, ArithmeticError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{part} is no parquet file, or is cut off ({one_line(error)}); fetch it again") from error
 
 

@@ -130,7 +130,9 @@ def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: no such table; check the path")
     try:
         return reader(path, names)
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+    except (pa.ArrowException, ValueError, ArithmeticError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
         reason = one_line(error)
         raise InputError(f"{path} cannot be read as {path.suffix[1:]} in UTF-8 ({reason}); save it again") from error
 

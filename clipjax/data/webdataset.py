@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 from clipjax import image
 from clipjax.data import source
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 
 _LARGEST_TEXT = 1 << 20  # bytes of a label or caption file: whatever is larger is none
 
@@ -119,8 +119,12 @@ def _index(shard: Path, number: int, label_key: str | None, caption_key: str | N
     wanted = {key for key in (label_key, caption_key) if key is not None}
     sample: _Sample | None = None
     try:
-        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with shard.open("rb") as file, tarfile.open(fileobj=cast(IO[bytes], _Bounded(file)), mode="r:") as tar:
+            before = -1
             while (member := tar.next()) is not None:
+                if tar.offset <= before:
+                    raise tarfile.ReadError("a member of negative size")
+                before = tar.offset
                 tar.members = []  # pyrefly: ignore[missing-attribute]  tarfile keeps every header otherwise, and a shard may have a million
                 if not member.isreg() or member.issparse():
                     continue
@@ -138,15 +142,27 @@ def _index(shard: Path, number: int, label_key: str | None, caption_key: str | N
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("no end of archive")
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ArithmeticError, ValueError) as error:
         raise InputError(
-            f"{shard} is no plain tar, or is cut off ({error}); fetch it again, or unpack a .tar.gz to .tar: compressed"
-            " shards have no random access"
+            f"{shard} is no plain tar, or is cut off ({one_line(error)}); fetch it again, or unpack a .tar.gz to .tar:"
+            " compressed shards have no random access"
         ) from error
     except OSError as error:
         raise InputError(f"{shard} cannot be read ({error.strerror}); check its access rights") from error
     if sample is not None:
         yield sample
+
+
+class _Bounded:
+    """A shard as tarfile reads it: long names and extended headers come in one piece, as long as they claim to be."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _LARGEST_TEXT:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._file.read(size)
 
 
 def _add(sample: _Sample, member: tarfile.TarInfo, suffix: str, wanted: set[str], tar: tarfile.TarFile) -> None:

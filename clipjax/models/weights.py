@@ -44,6 +44,7 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _RANKS = {dtype: i for i, dtype in enumerate(DTYPES.values())}
 _TILE = 64  # elements a side: both sides of a transposition stay in the first cache
 _SCRATCH = 1 << 20  # bytes
+_MOST_AXES = 32  # numpy itself stops at 64
 _WRITERS = 4  # more would only wait for the disk
 
 
@@ -212,6 +213,7 @@ class Tensors:
     """The tensors of an open .safetensors, as read-only views of the mapped file; they outlive the `with` block."""
 
     def __init__(self, file: Any, path: str | os.PathLike):
+        self._path = path
         self._file = file  # has checked the header: sizes, offsets, no holes
         with open(path, "rb") as raw:
             length = struct.unpack("<Q", raw.read(8))[0]
@@ -231,6 +233,10 @@ class Tensors:
     def get_tensor(self, name: str) -> np.ndarray:
         """One tensor as stored; the pages are read when its numbers are."""
         entry = self._header[name]
+        if len(entry["shape"]) > _MOST_AXES:
+            raise InputError(
+                f"{self._path}: tensor {brief(name)} has {len(entry['shape'])} axes: no weights of a model"
+            )
         dtype, (begin, end) = DTYPES.get(entry["dtype"]), entry["data_offsets"]
         if dtype is None or begin == end or (self._begin + begin) % dtype.itemsize:
             return self._file.get_tensor(name)

@@ -67,7 +67,8 @@ def main() -> None:
             print("  !!", finding["kind"], finding["where"], flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(results, indent=1) + "\n")
-    (HERE / "results" / "table.md").write_text(table())
+    if path.parent == HERE / "results":
+        (path.parent / "table.md").write_text(table())
 
 
 def watched(name: str, args: argparse.Namespace) -> dict:

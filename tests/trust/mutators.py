@@ -220,12 +220,14 @@ def some_safetensors(draw: Random, data: bytes, others: Sequence[bytes] = ()) ->
         return some_bytes(draw, data, others)
     if kind == 1:
         text = some_json(draw, header)
-    elif kind == 2 and "__metadata__" in found:  # the configuration inside the metadata
+    elif kind == 2 and found.get("__metadata__"):  # the configuration inside the metadata
         key = draw.choice([*found["__metadata__"]])
         found["__metadata__"][key] = some_json(draw, str(found["__metadata__"][key]).encode()).decode(
             "utf-8", "replace"
         )
         text = dumped(found).encode("utf-8", "surrogatepass")
+    elif not found:
+        return some_bytes(draw, data, others)
     else:
         name = draw.choice([*found])
         found[name] = damaged_value(draw, found[name])
