@@ -122,7 +122,8 @@ def section(title: str, parts: list[dict[str, Any]]) -> list[str]:
         machine = found["machine"]
         lines.append(
             f"- `{found.get('command', title)}`, {machine['date']}, {machine['processor']}, "
-            f"{machine['threads']} threads, Python {machine['python']}; {machine.get('busy_before', 0):.0%} busy before."
+            f"{machine['threads']} threads, Python {machine['python']}; "
+            f"{machine.get('busy_before', 0):.0%} busy before."
         )
     lines += ["", "| case | clipjax | fastest peer | ratio | bar | |", "|---|---|---|---|---|---|"]
     rows = [row for found in parts for row in found["rows"]]

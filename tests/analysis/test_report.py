@@ -228,7 +228,7 @@ def test_folders_that_are_no_runs(pair, tmp_path, capsys):
     assert main(["report", str(tmp_path / "hurt")]) == 1
     assert "run the probe again" in capsys.readouterr().err
     (tmp_path / "hurt" / "metrics.json").write_text("{")
-    with pytest.raises(InputError, match="metrics.json: cannot be read"):
+    with pytest.raises(InputError, match=r"metrics\.json: cannot be read"):
         read_run(tmp_path / "hurt")
     assert main(["report", str(pair[0] / "a"), str(pair[0] / "a")]) == 1
     assert "named twice" in capsys.readouterr().err
