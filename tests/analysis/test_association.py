@@ -103,7 +103,6 @@ def test_fisher_is_scipys():
     assert fisher(np.zeros((0, 2, 2), int))[1].shape == (0,)
 
 
-
 def test_chi_squared_against_permutations():
     """The p-value is near the share of all relabelings of 12 images with a statistic as large."""
     from itertools import combinations
