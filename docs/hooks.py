@@ -11,6 +11,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -98,6 +99,17 @@ def _docstring(source: str) -> str:
 
 MARKS: dict[str, Callable[[str], str]] = {"verbs": verbs, "configs": configs, "designs": designs, "source": source}
 MARK = re.compile(r"^<!-- (verbs|configs|designs|source) ?([\w.]*) -->$", re.MULTILINE)
+
+
+def on_config(found: Any) -> Any:
+    """A page that is named in the navigation and not yet written is left out of it."""
+
+    def written(entry: Any) -> bool:
+        page = next(iter(entry.values())) if isinstance(entry, dict) else entry
+        return not isinstance(page, str) or (Path(found.docs_dir) / page).is_file()
+
+    found.nav = [entry for entry in found.nav if written(entry)]
+    return found
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
