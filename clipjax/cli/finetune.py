@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 
 TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is the config's
+STOPS_TOGETHER = True  # a signal to one host stops all of them at the same step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import pkgutil
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import clipjax
 from clipjax import compilation
@@ -52,11 +54,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         compilation.keep_programs()
     if own_process:
         signal.signal(signal.SIGTERM, _stop)
+    status = _run(verb, module, parser, argv[1:])
+    together = status == STOPPED and getattr(module, "STOPS_TOGETHER", False)
+    if own_process and status != DONE and not together and _is_one_of_several():
+        # At its end JAX waits for the other hosts, who may be waiting for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     try:
         if getattr(module, "TAKES_OVERRIDES", False):
-            module.run(*parser.parse_known_args(argv[1:]))
+            module.run(*parser.parse_known_args(words))
         else:
-            module.run(parser.parse_args(argv[1:]))
+            module.run(parser.parse_args(words))
     except InputError as error:
         print(f"clipjax {verb}: {error}", file=sys.stderr)
         return FAILED
@@ -73,6 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"clipjax {verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
         return 130
     return DONE
+
+
+def _is_one_of_several() -> bool:
+    """Whether this process has joined others."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def _stop(number: int, frame: object) -> None:

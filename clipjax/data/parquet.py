@@ -125,9 +125,10 @@ class _Groups:
     def read(self, i: int) -> bytes:
         """The bytes of one picture."""
         group = int(np.searchsorted(self.starts, i, side="right")) - 1
-        value = self._group(group)[i - self.starts[group]].as_py()
+        part, _ = self.places[group]
+        with _in_one_line(self.parts[part]):
+            value = self._group(group)[i - self.starts[group]].as_py()
         if not value:
-            part, _ = self.places[group]
             raise InputError(f"{self.parts[part].name} row {i} has no bytes in column {self.column}")
         return value
 

@@ -182,6 +182,7 @@ def campaign(args: argparse.Namespace) -> None:
 def guided(args: argparse.Namespace, end: float) -> None:
     """The same, libFuzzer keeping what reaches new lines of clipjax and checkpoints_convert."""
     import atheris
+    from mutators import some_bytes
 
     with atheris.instrument_imports(include=["clipjax", "checkpoints_convert"]):
         one = Campaign(args)
@@ -193,8 +194,12 @@ def guided(args: argparse.Namespace, end: float) -> None:
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         draw = random.Random(seed)
         data = data if len(data) > 2 else draw.choice(one.seeds)
-        made = atheris.Mutate(data, most) if draw.random() < 0.2 else one.target.mutate(draw, data, one.seeds)
-        return made[:most]
+        if draw.random() < 0.2:
+            return atheris.Mutate(data, most)
+        try:
+            return one.target.mutate(draw, data, one.seeds)[:most]
+        except Exception:  # an input that libFuzzer made fits no mutator; raised here it would hang the process
+            return some_bytes(draw, data)[:most]
 
     def attempt(data: bytes) -> None:
         one.try_one(data)

@@ -171,6 +171,8 @@ def some_zip(inner: Mutator) -> Mutator:
             with zipfile.ZipFile(io.BytesIO(data)) as file:
                 entries = [(info.filename, file.read(info)) for info in file.infolist()]
         except Exception:
+            entries = []
+        if not entries:
             return some_bytes(draw, data, others)
         at = draw.randrange(len(entries))
         pickles = [i for i, (name, _) in enumerate(entries) if name.endswith(".pkl")]
@@ -335,8 +337,9 @@ def one_of(**inner: Mutator) -> Mutator:
         files = unpacked(data)
         if not files:
             return data
-        for _ in range(draw.choice((1, 1, 1, 2))):
-            name = draw.choice([n for n in files if n.replace(".", "_") in inner])
+        names = [n for n in files if n.replace(".", "_") in inner]
+        for _ in range(draw.choice((1, 1, 1, 2)) if names else 0):
+            name = draw.choice(names)
             files[name] = inner[name.replace(".", "_")](draw, files[name], ())
         return packed(**files)
 
