@@ -54,6 +54,7 @@ def test_a_source_archive_holds_what_a_build_needs():
     files = listed(SdistBuilder(str(ROOT)))
     assert {"pyproject.toml", "README.md", "LICENSE", "NOTICE", "mkdocs.yml"} <= files
     assert tracked("clipjax") | tracked("configs") | tracked("docs") <= files
+    assert not [file for file in files if file.startswith(".") and file != ".gitignore"]
 
 
 def test_one_version():
