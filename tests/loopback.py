@@ -96,9 +96,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for key, value in self._extra:
             self.send_header(key, value)
         self.end_headers()
+        self.server.sent += len(content)  # before the client, who looks at it, has the last byte
         self.wfile.write(content)
         self.wfile.flush()
-        self.server.sent += len(content)
 
     def log_message(self, *args):
         pass

@@ -88,7 +88,8 @@ class Explorer:
             with contextlib.suppress(InputError):
                 self.answers.texts.warm(self.opened.design.prompts()[0][0])
 
-        threading.Thread(target=load, name="model", daemon=True).start()
+        # Waited for at the end: the interpreter's end inside XLA would be an abort.
+        threading.Thread(target=load, name="model").start()
 
     def start(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
         """What the page needs to know about the run, its own design, and the shipped ones."""

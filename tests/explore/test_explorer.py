@@ -292,7 +292,7 @@ def test_designs_come_and_go_as_yaml(page, mine):
         ("clases: [a]", "did you mean classes"),
         ("extends: ../secrets\nadd: [a]", "unknown class design"),
         ("a: &a [x]\nb: [*a, *a]", "aliases"),
-        ("name: !!python/object/apply:os.system [ls]\nclasses: [a]", "python/object"),
+        ("name: !!python/object/apply:os.system [ls]\nclasses: [a]", "tags (!name) are not read"),
         ("[" * 5000, "bad.yaml"),
         ("name: 2026-99-99\nclasses: [a]", "bad.yaml"),
         ("classes: [" + "x" * 10_000 + "]", "10,000 characters"),
