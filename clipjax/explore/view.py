@@ -41,7 +41,7 @@ def ask(answers: Answers, body: Mapping[str, Any], unwanted: Callable[[], bool] 
 def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
     """Rows of everybody and of each group: {"group", "now", "base", "paired"}; moves; groups that moved."""
     opened = answers.opened
-    question = question_of(pair.now.design, body.get("question"))
+    question = question_of(pair.now, body.get("question"))
     grouping = grouping_of(opened, body.get("grouping"))
     paired = answers.paired(pair.base, pair.now)
     mine = [r for r in paired if r.get(question[0]) == question[1]]
@@ -107,17 +107,17 @@ def sample(opened: Opened, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any
     return {"of": len(rows), "pictures": shown}
 
 
-def question_of(design: Design, wanted: Any) -> Question:
-    """The set or class that was asked for, where the design has it; else the smallest of its first sets, or a class.
-
-    The first set of a design is usually who people are; what else they are called is the question.
+def question_of(asked: Asked, wanted: Any) -> Question:
+    """The set or class that was asked for, where the design has it; else the first set but the largest; else the
+    commonest answer. The largest set of a design is usually who people are; what else they are called is the question.
     """
+    design = asked.design
     if isinstance(wanted, list) and len(wanted) == 2:
         kind, name = wanted
         if (kind == "set" and name in design.sets) or (kind == "class" and name in design.names):
             return kind, name
     if not design.sets:
-        return "class", design.names[0]
+        return "class", design.names[int(np.bincount(asked.best).argmax())]
     largest = max(design.sets, key=lambda name: len(design.sets[name]))
     return "set", next((name for name in design.sets if name != largest), largest)
 

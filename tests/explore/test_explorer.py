@@ -1,11 +1,14 @@
 """The explorer over HTTP: the numbers of the command line, the texts that are asked, pictures, hostile designs."""
 
+import csv
+import io
 import json
 import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from clipjax import design
@@ -240,6 +243,27 @@ def test_pictures_are_off_until_they_are_switched_on(page, mine, run, world):
     assert "no column" in page.refused("sample", design=design_now, group={"no": "F"})
     page.ask("pictures", on=False)
     assert page.client.get(f"/pictures/{one['index']}").status_code == 400
+
+
+def test_a_run_with_an_unreadable_picture(world, tmp_path):
+    """Rows of the cache are rows of the source; predictions and pictures skip what could not be read."""
+    shutil.copytree(world.root / "people", tmp_path / "people")
+    with open(world.root / "people.csv", newline="", encoding="utf-8") as file:
+        names = [row["file"] for row in csv.DictReader(file)]
+    (tmp_path / "people" / names[2]).write_bytes(b"no picture")
+    run = world.probe("rates", f"--config.data.path={tmp_path / 'people'}", "--config.data.max_skipped=0.1")
+    page = Page(open_run(read_run(run)))
+    told = page.ask("start")
+    assert (told["images"], told["skipped"], told["differ"]) == (57, 1, 0)
+    view = page.ask("rates", design=told["design"], question=["set", "fantasy"], grouping=["age"])
+    same_rates(view, records_of(run), "set", "fantasy", {"age"})
+    page.ask("pictures", on=True)
+    shown = np.array(Image.open(io.BytesIO(page.client.get("/pictures/2").content)), float)
+    there = {name: tmp_path / "people" / name for i, name in enumerate(names) if i != 2}
+    apart = {
+        name: np.abs(shown - np.array(Image.open(path).convert("RGB"), float)).mean() for name, path in there.items()
+    }
+    assert min(apart, key=lambda name: apart[name]) == names[3]  # the one that moved up
 
 
 def test_pictures_that_have_changed_are_not_shown(world, cache, tmp_path):

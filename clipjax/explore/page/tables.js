@@ -19,8 +19,8 @@ export function ratesTable(view, same) {
   const [kind, name] = view.question;
   const adjusted = view.rows.some((r) => r.paired && "p_benjamini_hochberg" in r.paired);
   const head = [[view.grouping.join(", ") || "group", "text"]];
-  if (!same) head.push([`pinned: ${short(view.baseline.name, 40)}`, "num"]);
-  head.push([same ? short(view.design.name, 40) : `now: ${short(view.design.name, 40)}`, "num"]);
+  if (!same) head.push(["pinned, %", "num", view.baseline.name]);
+  head.push([same ? "%" : "now, %", "num", view.design.name]);
   if (!same) {
     head.push(["change, points", "num"], ["left", "num", "answered so under the pinned design only"], ["joined", "num", "answered so under this design only"], ["p", "num", "McNemar, exact"]);
     if (adjusted) head.push(["p (BH)", "num", `Benjamini–Hochberg over ${view.tests} tests`]);

@@ -1,0 +1,55 @@
+// Which images got another class: from which to which, and, once switched on, some of the pictures.
+
+import { json } from "./api.js";
+import { byId, el } from "./dom.js";
+import { attempt } from "./say.js";
+import { page, request, same, state } from "./state.js";
+import * as tables from "./tables.js";
+import { count, percent, plural, short } from "./text.js";
+
+const FEW = 10;
+
+let all = false;
+
+export function drawMoves() {
+  const { told } = page;
+  if (state.move && !told.moves.some(([a, b]) => a === state.move[0] && b === state.move[1])) state.move = null;
+  const choose = byId("pictures").checked ? (move) => {
+    state.move = move;
+    drawMoves();
+    drawSample();
+  } : null;
+  const box = [tables.moves(told, same(), state.move, choose, all ? told.moves.length : FEW)];
+  if (!same() && told.moves.length > FEW) box.push(el("button", { type: "button", class: "quiet more", onclick: () => {
+    all = !all;
+    drawMoves();
+  } }, all ? "Show fewer" : `Show all ${count(told.moves.length)} moves`));
+  byId("moves").replaceChildren(...box);
+}
+
+export function drawSample() {
+  const box = byId("sample");
+  if (!byId("pictures").checked) return box.replaceChildren();
+  return attempt(async () => {
+    const found = await json("sample", { ...request(), move: state.move }, "sample");
+    const what = state.move ? ` from ${short(state.move[0], 40)} to ${short(state.move[1], 40)}` : "";
+    const line = found.of ? `${count(found.pictures.length)} of ${plural(found.of, "image")} that moved${what}, drawn at random; the percentage is the new class’s probability.` : "No image moved.";
+    box.replaceChildren(el("p", { class: "note" }, line), el("div", { class: "tiles" }, found.pictures.map(tile)));
+  });
+}
+
+function tile(p) {
+  return el("figure", {},
+    el("img", { src: `/pictures/${p.index}`, alt: p.file, loading: "lazy" }),
+    el("figcaption", {}, el("span", { class: "hint" }, short(p.from, 40)), " → ", short(p.to, 40), el("span", { class: "hint" }, ` ${percent(p.probability, 0)}%`)));
+}
+
+export function listen() {
+  byId("pictures").addEventListener("change", async () => {
+    const on = byId("pictures").checked;
+    const well = await attempt(() => json("pictures", { on }));
+    byId("pictures").checked = on && well;
+    drawMoves();
+    drawSample();
+  });
+}
