@@ -210,6 +210,8 @@ def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> N
         (temporary / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         temporary.chmod(0o755)
         os.replace(temporary, folder)  # onto nothing, or onto the empty folder
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -13,11 +13,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from clipjax import cpu, parallel
+from clipjax import cpu, gpu, parallel
 from clipjax.errors import InputError
 from clipjax.models import clip
 from clipjax.models.config import CLIP, ViT
-from clipjax.models.layers import blocks_apart
+from clipjax.models.layers import blocks_apart, for_cudnn
 
 DTYPES = ("float32", "bfloat16")
 FEATURES = ("proj", "pre_proj")  # after and before the projection into the joint embedding
@@ -172,7 +172,7 @@ class Encoder:
             taps: dict[str, jax.Array] = {}
             if pixels.dtype == jnp.uint8:
                 pixels = (pixels.astype(jnp.float32) / 255 - mean) / std  # torchvision's operations, in its order
-            with blocks_apart(self._on_cpu):
+            with blocks_apart(self._on_cpu), for_cudnn(gpu.has_cudnn(self.mesh, dtype)):
                 out = clip.apply_image(config, params, pixels.astype(dtype), taps)
             return (out if feature == "proj" else taps["pre_proj"]).astype(jnp.float32)
 

@@ -22,6 +22,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from clipjax.errors import InputError
 
 Taps = dict[str, jax.Array] | None  # filled with named intermediate results where a caller asks for them
+CUDNN_HEADS = range(8, 129, 8)  # widths of a head that cuDNN's attention takes on every GPU it runs on
 Position = int | jax.Array  # of the row that is read: the same in every picture, or one each [B]
 
 
@@ -96,6 +97,28 @@ def blocks_apart(apart: bool) -> Iterator[None]:
         _APART.reset(token)
 
 
+_CUDNN = contextvars.ContextVar("cudnn", default=False)
+
+
+@contextlib.contextmanager
+def for_cudnn(wanted: bool) -> Iterator[None]:
+    """While a tower is traced inside: whether it is written for cuDNN's kernels (bfloat16; see `clipjax.gpu`).
+
+    Equal within bfloat16's rounding. Attention without a mask is one kernel, whose scores [B, H, N, N] never reach the
+    memory; BatchNorm lies in the weights of the convolution before it, which then adds, and does the ReLU, on its way.
+    """
+    token = _CUDNN.set(wanted)
+    try:
+        yield
+    finally:
+        _CUDNN.reset(token)
+
+
+def is_for_cudnn() -> bool:
+    """Whether `for_cudnn` says so."""
+    return _CUDNN.get()
+
+
 def apart(block: nnx.Module) -> Callable[[jax.Array], jax.Array]:
     """The block, behind a call that the compiler may not inline where `blocks_apart` says so."""
     if not _APART.get():
@@ -157,8 +180,10 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> 
     The mask is [Q, X], or [B, Q, X] where rows differ.
 
     An einsum rather than `jax.nn.dot_product_attention`: that one is slower on CPU and fails there in
-    float16 under jit.
+    float16 under jit. For cuDNN it is that, where all positions ask: of one query nothing is to be kept on the chip.
     """
+    if is_for_cudnn() and mask is None and q.shape[1] > 1 and q.shape[-1] in CUDNN_HEADS:
+        return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
     scores = jnp.einsum("BQHK,BXHK->BHQX", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
     if mask is not None:
         scores = jnp.where(mask[..., None, :, :], scores, -jnp.inf)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from clipjax.models import config
-from clipjax.models.layers import Linear, Taps, apart, attend, normal, rematerialised, tap
+from clipjax.models.layers import Linear, Taps, apart, attend, is_for_cudnn, normal, rematerialised, tap
 
 
 class Conv(nnx.Module):
@@ -25,10 +25,15 @@ class Conv(nnx.Module):
         w = self.weight[...].astype(x.dtype)
         if w.shape[0] == self.stride == 1:
             return jnp.matmul(x, w[0, 0])
-        p = (w.shape[0] - 1) // 2
-        return jax.lax.conv_general_dilated(
-            x, w, (self.stride, self.stride), [(p, p), (p, p)], dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        return convolution(x, w, self.stride)
+
+
+def convolution(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
+    """x [B, H, W, D] by w [k, k, D, E], padding (k - 1) / 2 -> [B, H / stride, W / stride, E]."""
+    p = (w.shape[0] - 1) // 2
+    return jax.lax.conv_general_dilated(
+        x, w, (stride, stride), [(p, p), (p, p)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 class BatchNorm(nnx.Module):
@@ -41,11 +46,27 @@ class BatchNorm(nnx.Module):
         self.running_var = nnx.BatchStat(jnp.ones((width,), jnp.float32))
         self.eps = eps
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def affine(self) -> tuple[jax.Array, jax.Array]:
+        """What is left of it with stored statistics: scale and shift [D], float32."""
         var, mean = self.running_var[...].astype(jnp.float32), self.running_mean[...].astype(jnp.float32)
         scale = self.weight[...].astype(jnp.float32) * jax.lax.rsqrt(var + self.eps)
-        shift = self.bias[...].astype(jnp.float32) - mean * scale
+        return scale, self.bias[...].astype(jnp.float32) - mean * scale
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale, shift = self.affine()
         return (x.astype(jnp.float32) * scale + shift).astype(x.dtype)
+
+
+def normalised(conv: Conv, bn: BatchNorm, x: jax.Array) -> jax.Array:
+    """bn(conv(x)); for cuDNN as one convolution and a sum, which XLA gives to one kernel together with the ReLU behind.
+
+    As matrix products 1 x 1 convolutions would not get that.
+    """
+    if not is_for_cudnn():
+        return bn(conv(x))
+    scale, shift = bn.affine()
+    w = (conv.weight[...].astype(jnp.float32) * scale).astype(x.dtype)
+    return convolution(x, w, conv.stride) + shift.astype(x.dtype)
 
 
 def average_pool(x: jax.Array, size: int) -> jax.Array:
@@ -78,12 +99,14 @@ class Bottleneck(nnx.Module):
         self.has_downsample = stride > 1 or d_in != d_out
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = jax.nn.relu(self.bn1(self.conv1(x)))
-        y = jax.nn.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(average_pool(y, self.stride)))
+        y = jax.nn.relu(normalised(self.conv1, self.bn1, x))
+        y = jax.nn.relu(normalised(self.conv2, self.bn2, y))
+        y = normalised(self.conv3, self.bn3, average_pool(y, self.stride))
         if self.has_downsample:
             conv, bn = self.downsample
-            x = bn(conv(average_pool(x, self.stride)))
+            assert isinstance(conv, Conv)  # a list does not say what is in it
+            assert isinstance(bn, BatchNorm)
+            x = normalised(conv, bn, average_pool(x, self.stride))
         return jax.nn.relu(x + y)
 
 
@@ -129,9 +152,9 @@ class ModifiedResNet(nnx.Module):
 
     def __call__(self, pixels: jax.Array, taps: Taps = None, remat: str = "none", scan: bool = False) -> jax.Array:
         # Its blocks differ in shape and stride: `scan` is for transformers and does nothing here.
-        x = jax.nn.relu(self.bn1(self.conv1(pixels)))
-        x = jax.nn.relu(self.bn2(self.conv2(x)))
-        x = jax.nn.relu(self.bn3(self.conv3(x)))
+        x = jax.nn.relu(normalised(self.conv1, self.bn1, pixels))
+        x = jax.nn.relu(normalised(self.conv2, self.bn2, x))
+        x = jax.nn.relu(normalised(self.conv3, self.bn3, x))
         x = tap(taps, "stem", average_pool(x, 2))
         for name in ("layer1", "layer2", "layer3", "layer4"):
             for i, block in enumerate(getattr(self, name)):

@@ -40,14 +40,15 @@ _CUBE = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8",
 # others, its page was not at hand), November 2026. The v5e and v6e pages exist with 819 and 1,640 and with 800 and
 # 1,600 GB/s. At JAX's default precision the matrix units take float32 operands in one bfloat16 pass, so float32 has no
 # other peak there.
-# GPUs: the H100 SXM5, the A100 80GB SXM and the L4 as NVIDIA publishes them, by secondary pages, dense (half of what
-# is printed "with sparsity"); JAX's default precision for float32 products there is TF32.
+# GPUs: the H100 and H200 SXM5, the A100 80GB SXM and the L4 as NVIDIA publishes them, by secondary pages, dense (half
+# of what is printed "with sparsity"); JAX's default precision for float32 products there is TF32.
 CHIPS = (
     Chip("v4", "tpu", 275, 275, 32, 1228, 300, 3, _CUBE, 4096, (2, 2, 1), "megacore"),
     Chip("v5e", "tpu", 197, 197, 16, 819, 400, 2, _FLAT, 256, (2, 2)),
     Chip("v5p", "tpu", 459, 459, 95, 2765, 1200, 3, _CUBE, 8960, (2, 2, 1)),
     Chip("v6e", "tpu", 918, 918, 32, 1640, 800, 2, _FLAT, 256, (2, 2)),
     Chip("h100", "gpu", 989.4, 494.7, 80, 3350, 0, 1, ("1", "2", "4", "8"), 16384),
+    Chip("h200", "gpu", 989.4, 494.7, 141, 4800, 0, 1, ("1", "2", "4", "8"), 16384),
     Chip("a100", "gpu", 312, 156, 80, 2039, 0, 1, ("1", "2", "4", "8", "16"), 16384),
     Chip("l4", "gpu", 121, 60, 24, 300, 0, 1, ("1", "2", "4", "8"), 16384),
 )

@@ -5,7 +5,8 @@
 Features: six photographs and twelve prompts, random weights at OpenAI's scales with every constant parameter moved off
 its start (a ResNet's blocks would otherwise be the identity). Answers: the embedded demo model on 290 drawings of
 people under two class designs; a full-size random ViT-B/32 on the same, where nothing separates the classes and every
-near tie shows. Writes results/results.json and results/table.md.
+near tie shows. Runs on whatever device JAX finds; float32 is computed with matmul precision "highest", bfloat16 with
+the default. Writes results/results.json (by device; goes on with the models that are missing) and results/table.md.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 
 import clipjax
@@ -56,9 +58,10 @@ def random_weights(config: Any) -> Any:
 def both(config: Any, params: Any, pixels: np.ndarray, tokens: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(image features, text features) by compute dtype."""
     found = {}
-    for dtype in ("float32", "bfloat16"):
-        encoder = Encoder(config, params, dtype=dtype, batch_size=8)
-        found[dtype] = encoder.images(pixels), encoder.texts(tokens)
+    for dtype, precision in (("float32", "highest"), ("bfloat16", None)):
+        with jax.default_matmul_precision(precision):
+            encoder = Encoder(config, params, dtype=dtype, batch_size=8)
+            found[dtype] = encoder.images(pixels), encoder.texts(tokens)
     return found
 
 
@@ -107,47 +110,75 @@ def main() -> None:
     """All of it; features as they come."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(catalog.names()))
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of results.json and table.md")
+    parser.add_argument("--parts", default="features,answers")
     args = parser.parse_args()
-    kept = HERE / "results" / "results.json"
-    results: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "jax": jax.__version__, "features": [], "answers": []}
-    if kept.exists():  # goes on with the models that are missing
-        results = json.loads(kept.read_text())
+    for name in args.models.split(",") if "features" in args.parts else ():
+        if not any(r["model"] == name for r in kept(args.results)["features"]):
+            keep(args.results, "features", [features(name)])
+    if "answers" in args.parts and not kept(args.results)["answers"]:
+        keep(args.results, "answers", all_answers())
+
+
+def all_answers() -> list[dict[str, Any]]:
+    """Both designs for the demo model, the first for random weights."""
     demo, config = clipjax.load("emoji-clip"), catalog.get("ViT-B/32").config
     with tempfile.TemporaryDirectory() as folder:
         listing = people.unpack(Path(folder))
         with open(listing, encoding="utf-8", newline="") as file:
             drawings = [image.open_image(listing.parent / row["file"]) for row in csv.DictReader(file)]
-        for name in people.DESIGNS if not results["answers"] else ():
-            results["answers"].append(answers("emoji-clip", demo.params, demo.config, drawings, name))
-        if len(results["answers"]) == len(people.DESIGNS):
-            weights = random_weights(config)
-            results["answers"].append(answers("random ViT-B/32", weights, config, drawings, people.DESIGNS[0]))
-    print(results["answers"], flush=True)
-    for name in args.models.split(","):
-        if any(r["model"] == name for r in results["features"]):
-            continue
-        results["features"].append(features(name))
-        print(results["features"][-1], flush=True)
-        kept.write_text(json.dumps(results, indent=1, default=float) + "\n")
-    (HERE / "results" / "table.md").write_text(table(results))
+    found = [answers("emoji-clip", demo.params, demo.config, drawings, name) for name in people.DESIGNS]
+    return [*found, answers("random ViT-B/32", random_weights(config), config, drawings, people.DESIGNS[0])]
 
 
-def table(results: dict[str, Any]) -> str:
-    """For README."""
-    lines = ["| model | image cosine, lowest (median) | text cosine, lowest (median) | largest change of a cosine |",
-             "|---|---|---|---|"]  # fmt: skip
-    for r in results["features"]:
-        lines.append(
-            f"| {r['model']} | {r['image_min']:.5f} ({r['image_median']:.5f}) | {r['text_min']:.5f} "
-            f"({r['text_median']:.5f}) | {r['largest_change_of_a_cosine']:.4f} |"
-        )
-    lines += ["", "| model, design | pictures x classes | other first answer | largest change of a probability |",
-              "|---|---|---|---|"]  # fmt: skip
-    for r in results["answers"]:
-        lines.append(
-            f"| {r['model']}, {r['design']} | {r['pictures']} x {r['classes']} | {r['flips']} | "
-            f"{r['largest_change_of_a_probability']:.4f} |"
-        )
+def device() -> str:
+    """Where this process computes."""
+    return "CPU" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
+
+
+def kept(results: Path) -> dict[str, Any]:
+    """What this device has done."""
+    path = results / "results.json"
+    everything = json.loads(path.read_text()) if path.exists() else {}
+    return everything.get(device(), {"features": [], "answers": []})
+
+
+def keep(results: Path, part: str, rows: list[dict[str, Any]]) -> None:
+    """Adds rows to this device's; several processes may do so at once."""
+    print(rows, flush=True)
+    path = results / "results.json"
+    results.mkdir(parents=True, exist_ok=True)
+    with FileLock(results / ".lock"):
+        everything = json.loads(path.read_text()) if path.exists() else {}
+        mine = everything.setdefault(device(), {"features": [], "answers": []})
+        mine |= {"date": time.strftime("%Y-%m-%d"), "jax": jax.__version__, "float32_matmul_precision": "highest"}
+        mine[part] += rows
+        order = catalog.names()
+        mine["features"].sort(key=lambda r: order.index(r["model"]))
+        path.write_text(json.dumps(everything, indent=1, default=float) + "\n")
+        (results / "table.md").write_text(table(everything))
+
+
+def table(everything: dict[str, Any]) -> str:
+    """For README: both tables, device after device."""
+    lines = ["| model | device | image cosine, lowest (median) | text cosine, lowest (median) | largest change |",
+             "|---|---|---|---|---|"]  # fmt: skip
+    for name in catalog.names():
+        for where, results in everything.items():
+            for r in results["features"]:
+                if r["model"] == name:
+                    lines.append(
+                        f"| {name} | {where} | {r['image_min']:.5f} ({r['image_median']:.5f}) | {r['text_min']:.5f} "
+                        f"({r['text_median']:.5f}) | {r['largest_change_of_a_cosine']:.4f} |"
+                    )
+    lines += ["", "| model, design | device | pictures x classes | other first answer | largest change |",
+              "|---|---|---|---|---|"]  # fmt: skip
+    for where, results in everything.items():
+        for r in results["answers"]:
+            lines.append(
+                f"| {r['model']}, {r['design']} | {where} | {r['pictures']} x {r['classes']} | {r['flips']} | "
+                f"{r['largest_change_of_a_probability']:.4f} |"
+            )
     return "\n".join(lines) + "\n"
 
 

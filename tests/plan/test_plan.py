@@ -31,7 +31,15 @@ def test_float32_has_its_own_peak_on_a_gpu():
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("v5e:4x4", 16), ("V5E:16x16", 256), ("v5p:2x2x4", 16), ("v6e:1x1", 1), ("v4:2x2x1", 4), ("h100:8", 8)],
+    [
+        ("v5e:4x4", 16),
+        ("V5E:16x16", 256),
+        ("v5p:2x2x4", 16),
+        ("v6e:1x1", 1),
+        ("v4:2x2x1", 4),
+        ("h100:8", 8),
+        ("h200:1", 1),
+    ],
 )
 def test_topologies(text, size):
     found = chips.topology(text)
