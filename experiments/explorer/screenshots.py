@@ -8,8 +8,11 @@ DEMO is what `clipjax demo --out=DEMO` made. Needs Debian's chromium and chromiu
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "explore"))
@@ -44,12 +47,14 @@ def labels(driver) -> None:
 
 def pictures(driver) -> None:
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
 
     driver.find_element(By.ID, "pictures").click()
     driver.execute_script("document.getElementById('moves-title').scrollIntoView()")
-    driver.implicitly_wait(5)
-    driver.find_element(By.CSS_SELECTOR, "#sample img")
-    driver.implicitly_wait(0)
+    loaded = (
+        "const all = [...document.querySelectorAll('#sample img')]; return all.length && all.every((i) => i.complete)"
+    )
+    WebDriverWait(driver, 60, 0.1).until(lambda d: d.execute_script(loaded))
 
 
 def main() -> None:
@@ -65,8 +70,10 @@ def main() -> None:
                 for step in steps:
                     step(driver)
                 driver.execute_script("document.activeElement.blur()")
-                driver.save_screenshot(str(args.out / f"explorer-{name}.png"))
-                print(args.out / f"explorer-{name}.png")
+                target = args.out / f"explorer-{name}.png"
+                shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+                shot.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+                print(target)
 
 
 def child(driver) -> None:
@@ -79,7 +86,7 @@ SHOTS = [
     ("default", 1366, 900, False, ()),
     ("child", 1366, 900, False, (child,)),
     ("threshold", 1366, 900, False, (labels,)),
-    ("narrow", 430, 900, False, (child,)),
+    ("narrow", 430, 1500, False, (child,)),
     ("dark", 1366, 900, True, (child,)),
     ("pictures", 1366, 900, False, (child, pictures)),
 ]
