@@ -5,9 +5,9 @@
     clipjax plan --model=RN50x64 --topology=h100:8
 
 TPUs (v4, v5e, v5p, v6e) need the extra `clipjax[tpu]` and no TPU: the real step is compiled by the real compiler.
-For NVIDIA's h100, h200, a100 and l4 (`h100:8` is eight of them) nothing is compiled: the step is lowered for CUDA, and time
-comes from operations and bytes counted by hand. All figures are per chip and step; times are lower bounds at published
-peaks, not measurements.
+For NVIDIA's h100, h200, a100 and l4 (`h100:8` is eight of them) nothing is compiled: the step is lowered for CUDA, and
+time comes from operations and bytes counted by hand. All figures are per chip and step; times are lower bounds at
+published peaks, not measurements.
 """
 
 from __future__ import annotations
