@@ -84,8 +84,9 @@ class FeatureCache:
         payload = rows.astype("<i8").tobytes() + values.astype("<f4").tobytes() + extra
         header = HEADER.pack(MAGIC, len(rows), self.width, len(extra), zlib.crc32(payload))
         try:
-            self._file.write(header + payload)
-            self._file.flush()
+            rest = memoryview(header + payload)
+            while rest:  # unbuffered: a full disk takes what it can, and closing the file has nothing left to write
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise InputError(
@@ -119,7 +120,7 @@ class FeatureCache:
             if good < len(data):
                 with open(path, "r+b") as file:
                     file.truncate(good)
-            self._lock, self._file = lock, open(path, "ab")  # noqa: SIM115 (open until close())
+            self._lock, self._file = lock, open(path, "ab", buffering=0)  # noqa: SIM115 (until close())
             return
         raise InputError(f"{folder}: ten thousand writers; remove the .lock files of those that are gone")
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 
 # Parameters that are cut over the devices where one chip cannot hold them all: the first matching path decides,
 # the number is the axis to cut. What matches nothing is replicated (norms, biases: next to nothing).
@@ -166,11 +166,21 @@ def _allgather(rows: np.ndarray) -> np.ndarray:
 
     try:
         return np.asarray(multihost_utils.process_allgather(rows, tiled=True))
-    except jax.errors.JaxRuntimeError as error:
-        raise InputError(
-            "another host of this run has stopped or cannot be reached; its own last line says why. Start all hosts "
-            f"again: the run goes on where it stopped ({' '.join(str(error).split())[:200]})"
-        ) from error
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # a ValueError where it fails as it is dispatched
+        if not (message := host_lost(error)):
+            raise
+        raise InputError(message) from error
+
+
+def host_lost(error: Exception) -> str:
+    """What to say where a collective failed because a host is gone; nothing for any other error."""
+    signs = ("Gloo", "UNAVAILABLE", "ABORTED", "Connection closed", "Connection reset", "coordination", "Socket closed")
+    if jax.process_count() == 1 or not any(sign in str(error) for sign in signs):
+        return ""
+    return (
+        "another host of this run has stopped or cannot be reached; its own last line says why. Start all hosts again: "
+        f"the run goes on where it stopped ({one_line(error, 200)})"
+    )
 
 
 def check_same(value: Any, what: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import os
 import pkgutil
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +22,9 @@ from clipjax.errors import Breach, InputError, Stopped
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
 # Nothing in these runs a model.
 WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "models", "plan", "report")
+GRACE = 5.0  # seconds
+# A full disk, a missing right, a disk that fails: neither the input nor the program is at fault.
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE)
 STOPPED = 128 + 15  # as if SIGTERM had ended the process, which is what schedulers look for
 
 
@@ -54,13 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         compilation.keep_programs()
     if own_process:
         signal.signal(signal.SIGTERM, _stop)
-    status = _run(verb, module, parser, argv[1:])
-    together = status == STOPPED and getattr(module, "STOPS_TOGETHER", False)
-    if own_process and status != DONE and not together and _is_one_of_several():
-        # At its end JAX waits for the other hosts, who may be waiting for this one.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    try:
+        status = _run(verb, module, parser, argv[1:])
+    except Exception as error:
+        if not own_process or not _is_one_of_several():
+            raise
+        message = importlib.import_module("clipjax.parallel").host_lost(error)
+        print(f"clipjax {verb}: {message}" if message else traceback.format_exc(), file=sys.stderr)
+        status = FAILED
+    if own_process and status != DONE and _is_one_of_several():
+        _leave(status, together=status == STOPPED and getattr(module, "STOPS_TOGETHER", False))
     return status
 
 
@@ -82,10 +91,31 @@ def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequenc
     except BrokenPipeError:  # the reader of stdout (head, less) has seen enough
         sys.stderr.close()
         return DONE
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"clipjax {verb}: {where}{error.strerror}; mend that, and give the same command again", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print(f"clipjax {verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
         return 130
     return DONE
+
+
+def _leave(status: int, together: bool) -> None:
+    """Ends one host of several: at an ordinary end JAX waits for the others, who may be waiting for this one.
+
+    Where all stop together the ordinary end is right. The first host is the one that JAX's service runs on, and the
+    others are aborted when it goes: whoever has found the same fault has a moment to say so.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if together:
+        return
+    if status != STOPPED and sys.modules["jax"].process_index() == 0:
+        time.sleep(GRACE)
+    os._exit(status)
 
 
 def _is_one_of_several() -> bool:

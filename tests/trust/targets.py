@@ -549,18 +549,19 @@ def _array(folder: Path, data: bytes) -> None:
     cached_array(folder, "k", lambda: np.zeros((2, 3)))
 
 
-def _run(folder: Path, probe: str) -> dict[str, bytes]:
-    """A small finished run, through the folder that `clipjax probe` writes."""
+def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: int = 2) -> dict[str, bytes]:
+    """A small finished run of a class design in folder/run, through the folder that `clipjax probe` writes."""
     from clipjax import design
     from clipjax.analysis import rates
     from clipjax.runs.folder import RunFolder
 
-    asked = design.load("people-roles")
+    asked = design.load(name)
     answers = np.arange(40) % len(asked.names)
     columns = {
         "age": np.array(["3-9", "10-19"] * 20, object),
         "race": np.array(["Black"] * 15 + ["White"] * 25, object),
     }
+    columns = {key: columns[key] for key in ("age", "race")[:groups]}
     names = np.array(asked.names, object)
     table = {
         "file": np.array([f"{i}.jpg" for i in range(40)], object), **columns, "label": names[::-1][answers],
@@ -613,7 +614,7 @@ def _good_runs() -> dict[str, dict[str, bytes]]:
     out = {}
     for probe in ("rates", "zeroshot"):
         with tempfile.TemporaryDirectory() as folder:
-            out[probe] = _run(Path(folder), probe)
+            out[probe] = finished_run(Path(folder), probe)
     return out
 
 
