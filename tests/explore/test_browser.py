@@ -285,6 +285,7 @@ def test_pictures_stay_where_they_are_until_the_switch(driver):
     WebDriverWait(driver, 30, 0.1).until(lambda d: d.execute_script(loaded) > 6)
     paths = {urlsplit(url).path for url in requested(driver)}
     assert len([p for p in paths if re.fullmatch(r"/pictures/\d+", p)]) > 6
+    driver.execute_script("document.getElementById('moves-title').scrollIntoView()")  # from below the page's head
     move = driver.find_element(By.CSS_SELECTOR, "#moves button.move")
     kind = [move.find_element(By.CLASS_NAME, c).text for c in ("from", "to")]
     move.click()
