@@ -4,6 +4,8 @@ import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clipjax import design
 from clipjax.errors import InputError
@@ -181,3 +183,42 @@ def test_one_class_more_needs_no_file_of_its_own(tmp_path):
     assert design.load(f"{path}+fish+ox").names == ("cat", "dog", "fish", "ox")
     assert design.load(str(path)).names == ("cat", "dog")
     assert design.load("people-roles+child").names[-1] == "child"
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)
+made = st.tuples(
+    words, st.lists(words, max_size=2), st.lists(words, max_size=2), st.dictionaries(words, words, max_size=1)
+)
+
+
+@given(st.lists(made, min_size=1, max_size=4, unique_by=lambda c: c[0]), words, words)
+def test_a_design_that_is_written_is_read_back(classes, name, note):
+    own = ("name", "texts", "prompt", "prompts", "sets")
+    told = tuple(
+        design.DesignClass(n, sets=sets, asked=[a.replace("{}", "") or "x" for a in asked], attributes=attributes)
+        for n, sets, asked, attributes in classes
+        if not set(attributes) & set(own)
+    )
+    if told:
+        wanted = design.Design(name, told, ("a photo of a {}.", "{}"), note.strip())
+        assert design.parse(wanted.yaml()) == wanted
+
+
+ODD = """yes null 3 1e3 -a a:b a,b #a ' " {a} [a] *a &a !a é 😀 ... --- 2026-01-01 <script> ~ | > % @ `""".split()
+
+
+@pytest.mark.parametrize(
+    "name", [*ODD, "- a", "a: b", "a #b", " a ", "a\nb", "\ta", "\x00", "a\x85b", "a\u2028b", "\ufeff"]
+)
+def test_odd_names_are_texts_in_a_file(name):
+    wanted = design.of_classes([name], name=name)
+    assert design.parse(wanted.yaml()) == wanted
+
+
+def test_a_text_extends_shipped_designs_only(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("classes: [a]")
+    monkeypatch.chdir(tmp_path)
+    assert design.parse("extends: people-roles\nadd: [child]", "x.yaml").name == "x"
+    for base in ("mine", "./mine", str(tmp_path / "mine")):
+        with pytest.raises(InputError, match="unknown class design"):
+            design.parse(f"extends: {base}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clipjax.analysis import mcnemar
-from clipjax.analysis.paired import paired_difference, paired_rates
+from clipjax.analysis.paired import paired_difference, paired_rates, paired_records
 from clipjax.errors import InputError
 
 
@@ -73,3 +73,23 @@ def test_paired_rates_counts():
     assert found["p"] == 1
     with pytest.raises(InputError, match="image by image"):
         paired_rates(a, b[:3])
+
+
+def test_cells_at_once_are_cells_one_by_one():
+    tally = np.random.default_rng(0).integers(0, 40, (4, 60))
+    tally[:, 0] = 0  # no images
+    many = paired_records(*tally)
+    assert many == [paired_records(*tally[:, [g]])[0] for g in range(60)]
+    for g, record in enumerate(many):
+        both, only_a, only_b, neither = tally[:, g]
+        a = np.repeat([1, 1, 0, 0], [both, only_a, only_b, neither])
+        b = np.repeat([1, 0, 1, 0], [both, only_a, only_b, neither])
+        assert paired_rates(a, b) == record
+    assert (many[0]["value_a"], many[0]["low"], many[0]["high"], many[0]["p"]) == (None, -1, 1, 1)
+
+
+def test_a_million_images_have_an_interval():
+    """Four margins of half a million each: their product is beyond 64 bits."""
+    (found,) = paired_records(400_000, 100_000, 101_000, 399_000)
+    assert found["low"] < found["difference"] == 0.001 < found["high"]
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.sqrt(201_000) / 1e6, rel=0.01)
