@@ -56,30 +56,35 @@ def world(tmp_path_factory):
     return World(root)
 
 
-@contextlib.contextmanager
-def kept(world):
-    """Features are kept in the world's own cache, and nothing is fetched."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIPJAX_CACHE", str(world.root / "cache"))
-        patch.setenv("CLIPJAX_OFFLINE", "1")
-        yield world.root / "cache"
+@pytest.fixture(scope="session")
+def in_cache(world):
+    """A context in which features are kept in the world's own cache, and nothing is fetched."""
+
+    @contextlib.contextmanager
+    def kept():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CLIPJAX_CACHE", str(world.root / "cache"))
+            patch.setenv("CLIPJAX_OFFLINE", "1")
+            yield world.root / "cache"
+
+    return kept
 
 
 @pytest.fixture(autouse=True)
-def cache(world):
-    with kept(world) as folder:
+def cache(in_cache):
+    with in_cache() as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
-def run(world):
+def run(world, in_cache):
     """The run of `mine.yaml`."""
-    with kept(world):
+    with in_cache():
         return world.probe("rates")
 
 
 @pytest.fixture(scope="session")
-def opened(world, run):
+def opened(run, in_cache):
     """The run opened, as `clipjax explore` does it."""
-    with kept(world):
+    with in_cache():
         return open_run(read_run(run))

@@ -45,9 +45,10 @@ class Page:
 
 
 @pytest.fixture(scope="session")
-def shared(opened):
+def shared(in_cache, opened):
     """One page for the tests that only ask."""
-    return Page(opened)
+    with in_cache():
+        return Page(opened)
 
 
 @pytest.fixture
