@@ -77,6 +77,7 @@ def write(
     if (out / INFO).exists():
         info = stored.read(out / INFO, _INFO, REMEDY)
         _check_plan(out, info, plan)
+        _tidy(out)
         return info
     _claim(out, plan, place)
     names = _shard_names(len(original))
@@ -236,11 +237,14 @@ def _finish(original: Source, out: Path, names: list[str], plan: dict, place: Pl
         "table_sha256": hashlib.sha256((out / TABLE).read_bytes()).hexdigest(),
     }
     place(out / INFO, lambda temporary: temporary.write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n"))
-    for name in (PLAN, *(f"{name}.json" for name in names)):
-        (out / name).unlink(missing_ok=True)
-    for left in out.glob(".pixels-*.tmp"):  # by calls that were killed
-        left.unlink(missing_ok=True)
+    _tidy(out)
     return info
+
+
+def _tidy(out: Path) -> None:
+    """Removes what only an unfinished folder needs, and what calls that were killed left behind."""
+    for left in (out / PLAN, *out.glob("pixels-*.array_record.json"), *out.glob(".*.tmp")):
+        left.unlink(missing_ok=True)
 
 
 def _claim(out: Path, plan: dict[str, Any], place: Place) -> None:

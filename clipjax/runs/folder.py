@@ -74,6 +74,8 @@ class RunFolder:
         )  # fmt: skip
         if others := sorted(p.name for p in self.path.iterdir() if p.name not in known and not p.name.endswith(".tmp")):
             raise InputError(f"{self.path}: is not empty and not a run ({others[0]}); choose another --out")
+        for left in (*self.path.glob(".*.tmp"), *self.path.glob("tables/.*.tmp")):  # by processes that were killed
+            left.unlink(missing_ok=True)
         self.write_json("config.json", self.config)
 
     @property

@@ -14,7 +14,7 @@ from clipjax.data import catalog as data_sets
 from clipjax.data import folder, parquet, prepared, table, tfds, webdataset
 from clipjax.data import info as infos
 from clipjax.data.source import Source, as_path
-from clipjax.errors import InputError
+from clipjax.errors import InputError, one_line
 from clipjax.probes import zeroshot
 from clipjax.runs.config import words
 
@@ -96,7 +96,16 @@ def _named(data: Any, split: str) -> tuple[Source, infos.Prompts | None, str]:
     except InputError as error:
         raise InputError(f"data.source: {error}; or one of {', '.join(KINDS)}") from error
     load_set = data_sets.module(key).load
-    found = load_set(data.path, split or None, **_options(key, load_set, words(data.options)))
+    options = _options(key, load_set, words(data.options))
+    try:
+        found = load_set(data.path, split or None, **options)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{data.path}: not {key} as its readers know it ({type(error).__name__}: {one_line(error, 120)}); `clipjax "
+            f"datasets {key}` shows the layout"
+        ) from error
     prompts, metric = _asked(key)
     return found, prompts, metric
 

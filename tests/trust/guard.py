@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from targets import Target
+from target import Target
 
 from clipjax.errors import InputError
 

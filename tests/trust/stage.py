@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import targets
+import run_files
 from crash import Crashes, End
 
 from clipjax.testing import pictures, tiny_model
@@ -118,7 +118,7 @@ class Stage:
         (root / "ft.py").write_text(FINETUNE.format(root=root))
         for name, design in (("a", "people-roles"), ("b", "people-roles-child")):
             (root / name).mkdir()
-            targets.finished_run(root / name, "rates", design, groups=1)
+            run_files.finished_run(root / name, "rates", design, groups=1)
 
     def run(self, scene: Scene, out: Path, kind: str = "", at: int = 1, **more: Any) -> End:
         """The scene's command into `out`."""

@@ -13,17 +13,21 @@ from random import Random
 import guard
 import mutators
 import numpy as np
+import picture_files
 import pytest
 import targets
+import weights_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from targets import refusal
+from target import Target, refusal
 
 from clipjax import design, image, stored
+from clipjax.cli.main import main
 from clipjax.data import annotations, folder, parquet, pickles, table
 from clipjax.errors import InputError, brief, one_line
 from clipjax.models import config as configs
+from clipjax.models import weights
 
 INPUTS = {"run_folder": 4, "matlab": 3}  # half a second each; all others 60
 quickly = settings(max_examples=100, deadline=None, derandomize=True)
@@ -44,7 +48,7 @@ def test_damaged_input_is_read_or_refused_in_one_line(name, tmp_path):
 
 
 def _attempt(act):
-    return targets.Target("x", list, act)
+    return Target("x", list, act)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ def test_foreign_values_are_shown_on_one_short_line(value):
 
 
 def _config(**changes):
-    good = configs.to_dict(targets._tiny().config)
+    good = configs.to_dict(weights_files.tiny().config)
     for path, value in changes.items():
         *above, last = path.split("__")
         place = good
@@ -169,7 +173,7 @@ def test_impossible_configurations_are_refused_by_field(changes, part):
         configs.from_dict(_config(**changes))
     assert part in str(caught.value)
     assert len(str(caught.value)) < 300
-    assert configs.from_dict(_config()) == targets._tiny().config
+    assert configs.from_dict(_config()) == weights_files.tiny().config
 
 
 # Pictures and tables
@@ -243,7 +247,7 @@ def test_a_label_that_is_a_list_is_refused(tmp_path):
 
 
 def test_class_names_in_a_parquet_file_may_be_anything(tmp_path):
-    for data in targets._pictures_seeds():
+    for data in picture_files.pictures_seeds():
         (tmp_path / "x.parquet").write_bytes(data)
         refusal(parquet.load, tmp_path / "x.parquet")
 
@@ -268,7 +272,7 @@ def test_pickles_that_would_take_memory_or_the_process_are_refused(data, tmp_pat
 
 def test_a_matlab_file_that_crashes_its_reader_is_one_line(tmp_path, monkeypatch):
     path = tmp_path / "x.mat"
-    for data in targets._mat_seeds():
+    for data in picture_files.mat_seeds():
         path.write_bytes(data)
         x, y = annotations.mat(path, "X", "y")
         assert (x.shape, y.tolist()) == ((4, 4, 3, 2), [1, 2])
@@ -345,7 +349,7 @@ def test_mutators_give_the_same_inputs_for_the_same_seed(name):
 def test_damaged_zips_still_have_a_right_sum():
     """Else every input would end at the door, and nothing behind it would be tested."""
     mutate = mutators.some_zip(mutators.some_bytes)
-    seed, inside = targets._torch_seeds()[2], 0
+    seed, inside = weights_files.torch_seeds()[2], 0
     for i in range(40):
         try:
             with zipfile.ZipFile(__import__("io").BytesIO(mutate(Random(i), seed, [seed]))) as file:
@@ -356,4 +360,20 @@ def test_damaged_zips_still_have_a_right_sum():
 
 
 def test_the_arrays_behind_a_checkpoint_are_there():
-    assert all(np.isfinite(np.asarray(array, np.float32)).all() for array in targets._tiny().flat.values())
+    assert all(np.isfinite(np.asarray(array, np.float32)).all() for array in weights_files.tiny().flat.values())
+
+
+def test_a_named_data_set_with_other_annotations_is_one_line(tmp_path, capsys):
+    """Forty readers, each of which trusts what its own data set's files hold."""
+    root = tmp_path / "cifar-10-batches-py"
+    root.mkdir()
+    for name in ("batches.meta", "test_batch"):
+        (root / name).write_bytes(picture_files.python2_pickle({b"label_names": 3, b"data": [[1]], b"labels": None}))
+    tiny = tmp_path / "tiny.safetensors"
+    weights.save(tiny, weights_files.tiny())
+    words = ["probe", "zeroshot:cifar10", f"--config.data.path={tmp_path}", f"--config.model={tiny}"]
+    assert main([*words, f"--out={tmp_path / 'run'}"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("clipjax probe: ")
+    assert "not cifar10 as its readers know it" in err
+    assert err.count("\n") == 1
