@@ -23,8 +23,11 @@ DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
 # Nothing in these runs a model.
 WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "models", "plan", "report")
 GRACE = 5.0  # seconds
-# A full disk, a missing right, a disk that fails: neither the input nor the program is at fault.
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE)
+# A full disk, a missing right, a disk that fails, a name that no file can have: the program is not at fault.
+MACHINE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
 STOPPED = 128 + 15  # as if SIGTERM had ended the process, which is what schedulers look for
 
 

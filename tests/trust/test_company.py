@@ -246,3 +246,12 @@ def test_a_real_small_disk(world, tmp_path, size):
         assert "Traceback" not in end.stderr
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_names_that_no_file_can_have_are_one_line(world, tmp_path, capsys):
+    long = "x" * 300
+    for words in (["report", long], ["convert", long, "x.pt"], argv(world, tmp_path / long)):
+        assert main(words) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"clipjax {words[0]}: "), err
+        assert err.count("\n") == 1
