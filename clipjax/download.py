@@ -307,7 +307,7 @@ def _stamped(path: Path, state: os.stat_result) -> str | None:
     try:
         stamp = json.loads(_beside(path, ".stamp").read_text())
         return stamp["sha256"] if stamp["size"] == state.st_size and stamp["mtime_ns"] == state.st_mtime_ns else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

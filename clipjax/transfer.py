@@ -67,7 +67,7 @@ class Partial:
         try:
             origin = json.loads(self._origin.read_text())
             return origin["validator"] if origin["url"] == url else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def restart(self, url: str, validator: str) -> None:

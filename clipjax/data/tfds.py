@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from clipjax import stored
 from clipjax.data import source
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, brief, one_line
 
 _CHUNK = 64  # records read at a time while the table is made: their pictures come along
 
@@ -80,11 +81,16 @@ def open_split(folder: Path, split: str) -> tuple[Any, Any]:
     """
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
-    there = sorted(builder.info.splits)
+    _check_classes(folder)
+    try:
+        builder = tfds.builder_from_directory(folder)
+        there = sorted(builder.info.splits)
+        pictures = _pictures(builder.info.features)
+    except Exception as error:  # of a damaged features.json or dataset_info.json TFDS raises almost anything
+        raise InputError(f"{folder} is no data set that TFDS prepared ({one_line(error)}); prepare it again") from error
     if split not in there:
         raise InputError(f'{folder} has no split "{split}"{source.nearest(split, there)}; it has: {", ".join(there)}')
-    skip: Any = {key: tfds.decode.SkipDecoding() for key in _pictures(builder.info.features)}
+    skip: Any = {key: tfds.decode.SkipDecoding() for key in pictures}
     try:
         return builder, builder.as_data_source(split=split, decoders=skip)
     except NotImplementedError as error:
@@ -92,6 +98,19 @@ def open_split(folder: Path, split: str) -> tuple[Any, Any]:
             f"{folder} is in a format that only TensorFlow reads; prepare it again with"
             f" tfds build {builder.name} --file_format=array_record"
         ) from error
+
+
+def _check_classes(folder: Path) -> None:
+    """Raises InputError where features.json names a class that is not TFDS's own: its module would be imported."""
+    level = [stored.read(folder / "features.json", dict, "prepare the data set again")]
+    while level:
+        for value in level:
+            for key in ("pythonClassName", "python_class_name", "type"):  # as written now, and by earlier versions
+                name = value.get(key)
+                if isinstance(name, str) and "." in name and not name.startswith("tensorflow_datasets."):
+                    raise InputError(f"{folder / 'features.json'} asks for {brief(name)}, which is not TFDS's own")
+        inside = (x for value in level for x in value.values())
+        level = [y for x in inside for y in (x if isinstance(x, list) else [x]) if isinstance(y, dict)]
 
 
 def newest(versions: Iterable[Path]) -> Path | None:

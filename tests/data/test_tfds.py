@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -158,6 +159,32 @@ def test_what_is_not_there(data_dir, arguments, words):
 def test_a_nested_feature_that_is_not_there(data_dir):
     with pytest.raises(InputError, match='no feature "attributes/male"; nearest: "Male"'):
         prepared.load("insects", data_dir, "test", group_keys=["attributes/male"])
+
+
+@pytest.mark.parametrize("file", ["features.json", "dataset_info.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"type": 3}', "[" * 5000])
+def test_a_damaged_description_is_one_line(data_dir, tmp_path, file, content):
+    target = shutil.copytree(data_dir / "insects/1.0.0", tmp_path / "insects/1.0.0")
+    (target / file).write_text(content)
+    with pytest.raises(InputError, match=r"no data set that TFDS prepared|features\.json: ") as caught:
+        prepared.load("insects", tmp_path, "test")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["top", "inside"])
+def test_a_description_imports_no_module(data_dir, tmp_path, monkeypatch, place):
+    """TFDS imports the module of any class that features.json names: of a file that came with the data, say."""
+    target = shutil.copytree(data_dir / "insects/1.0.0", tmp_path / "insects/1.0.0")
+    (tmp_path / "insects" / "evil.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    described = json.loads((target / "features.json").read_text())
+    node = described if place == "top" else next(iter(described["featuresDict"]["features"].values()))
+    node["pythonClassName"] = "insects.evil.Feature"
+    (target / "features.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=r"asks for insects\.evil\.Feature, which is not TFDS's own"):
+        prepared.load("insects", tmp_path, "test")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_format_that_needs_tensorflow_says_so(data_dir, tmp_path):
