@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from clipjax import stored
 from clipjax.design import Design
-from clipjax.errors import InputError, one_line
+from clipjax.errors import InputError, brief, one_line
 
 SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
 REMEDY = "run the probe again"
@@ -129,6 +129,8 @@ def read_run(path: str | Path) -> Run:
         hint = f"it holds the runs {', '.join(inside[:4])}" if inside else "the same probe command again finishes it"
         raise InputError(f"{path}: holds no finished run (no manifest.json); {hint}")
     manifest = stored.read(path / "manifest.json", _MANIFEST, REMEDY)
+    if not re.fullmatch(r"[a-z]\w*", manifest["config"]["probe"], re.ASCII):  # a part of a module's name
+        raise InputError(f"{path}: there is no probe {brief(manifest['config']['probe'])!r}; {REMEDY}")
     return Run(path, manifest, stored.read(path / "metrics.json", {"records": [_RECORD]}, REMEDY)["records"])
 
 

@@ -122,7 +122,7 @@ def _index(shard: Path, number: int, label_key: str | None, caption_key: str | N
         with shard.open("rb") as file, tarfile.open(fileobj=cast(IO[bytes], _Bounded(file)), mode="r:") as tar:
             before = -1
             while (member := tar.next()) is not None:
-                if tar.offset <= before:
+                if member.size < 0 or tar.offset <= before:
                     raise tarfile.ReadError("a member of negative size")
                 before = tar.offset
                 tar.members = []  # pyrefly: ignore[missing-attribute]  tarfile keeps every header otherwise, and a shard may have a million

@@ -6,6 +6,7 @@
 import json
 import pickle
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from random import Random
@@ -15,6 +16,7 @@ import mutators
 import numpy as np
 import picture_files
 import pytest
+import run_files
 import targets
 import weights_files
 from hypothesis import given, settings
@@ -23,8 +25,10 @@ from PIL import Image
 from target import Target, refusal
 
 from clipjax import design, image, stored
+from clipjax.analysis import report
+from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
-from clipjax.data import annotations, folder, parquet, pickles, table
+from clipjax.data import annotations, folder, parquet, pickles, table, webdataset
 from clipjax.errors import InputError, brief, one_line
 from clipjax.models import config as configs
 from clipjax.models import weights
@@ -239,6 +243,35 @@ def test_any_text_of_a_csv_comes_back_as_written(tmp_path_factory, rows):
         assert found.table["y"].tolist() == ["t" + b for _, b in rows]
 
 
+@pytest.mark.parametrize(
+    ("kind", "size", "part"),
+    [
+        (b"x", b"77777777777\0", "a header of"),
+        (b"L", b"\x80" + b"\x7f" * 11, "a header of"),
+        (b"0", b"\xff" * 12, "negative"),
+    ],
+)
+def test_what_a_tar_says_of_its_size_is_not_taken_from_memory(tmp_path, kind, size, part):
+    """An extended header or a long name is read in one piece: of eight gigabytes, if that is what it says."""
+    shard = bytearray(mutators.tar_of(a_jpg=picture_files.picture("jpeg"), b_txt=b"one"))
+    shard[124:136], shard[156:157], shard[148:156] = size, kind, b" " * 8
+    shard[148:156] = b"%06o\0 " % sum(shard[:512])
+    (tmp_path / "x.tar").write_bytes(shard)
+    tracemalloc.start()
+    try:
+        assert part in refusal(webdataset.load, tmp_path / "x.tar")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_tensor_of_seventy_axes_is_no_weight(tmp_path):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1] * 70, "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(InputError, match="70 axes"), weights.open_tensors(tmp_path / "x.safetensors") as file:
+        file.get_tensor("w")
+
+
 def test_a_label_that_is_a_list_is_refused(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "t.jsonl").write_text('{"file": "a.png", "label": ["cat"]}\n')
@@ -361,6 +394,19 @@ def test_damaged_zips_still_have_a_right_sum():
 
 def test_the_arrays_behind_a_checkpoint_are_there():
     assert all(np.isfinite(np.asarray(array, np.float32)).all() for array in weights_files.tiny().flat.values())
+
+
+@pytest.mark.parametrize("probe", ["rates.x", "a.b", "", ".", "__init__", "rates/../x", "os", "card", "page"])
+def test_a_run_of_no_probe_is_read_as_numbers_or_refused(tmp_path, probe):
+    """The name of a probe is the name of a module; what a manifest says must not lead anywhere else."""
+    files = run_files.finished_run(tmp_path, "zeroshot")
+    manifest = json.loads(files["manifest.json"])
+    manifest["config"]["probe"] = probe
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    if probe in ("os", "card", "page"):
+        assert report.sections([read_run(tmp_path / "run")])[0].title == "Numbers"
+    else:
+        assert "there is no probe" in refusal(read_run, tmp_path / "run")
 
 
 def test_a_named_data_set_with_other_annotations_is_one_line(tmp_path, capsys):
