@@ -22,6 +22,7 @@ from clipjax.runs.job import cache_root, image_key, images_folder
 
 PROBES = ("rates", "labels", "zeroshot")
 PAPER_THRESHOLDS = (0.005, 0.04)
+MOST_GROUPINGS = 64  # kept sorted out: 8 bytes an image each
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class Opened:
     def cells(self, grouping: tuple[str, ...]) -> rates.Cells:
         """The groups of one grouping; sorted out once."""
         if grouping not in self._cells:
+            if len(self._cells) >= MOST_GROUPINGS:
+                self._cells.clear()
             self._cells[grouping] = rates.cells(grouping, self.columns, len(self.unit))
         return self._cells[grouping]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import signal
 import socket
 import threading
 import webbrowser
@@ -42,7 +41,6 @@ def serve(run: Path, host: str = "", port: int = 0, browse: bool = False) -> Non
     print(f"Exploring {run}: {address}\nCtrl-C ends.", flush=True)
     if browse:
         threading.Timer(0.5, webbrowser.open, [address]).start()
-    before = signal.getsignal(signal.SIGTERM)
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
@@ -50,7 +48,6 @@ def serve(run: Path, host: str = "", port: int = 0, browse: bool = False) -> Non
     finally:
         explorer.close()
         listening.close()
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Server(uvicorn.Server):

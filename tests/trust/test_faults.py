@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from stage import SCENES, Stage
+from scenes import SCENES, Stage
 
 KINDS = ("kill", "term", "full", "denied")
 

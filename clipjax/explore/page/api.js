@@ -34,7 +34,7 @@ async function answer(response) {
   throw new Refused(line || `The explorer answered ${response.status}.`);
 }
 
-export async function ask(name, body = {}, lane = null) {
+async function ask(name, body = {}, lane = null) {
   let signal;
   const sent = { ...body };
   if (lane) {

@@ -7,7 +7,7 @@ const pen = document.createElement("canvas").getContext("2d");
 const MARGIN = 10; // between a label and its row
 
 // Pixels of a text in the chart's letters.
-export function widthOf(text, weight = 400) {
+function widthOf(text, weight = 400) {
   pen.font = `${weight} 13px ${getComputedStyle(document.body).fontFamily}`;
   return pen.measureText(text).width;
 }
@@ -25,7 +25,7 @@ function fitted(text, width, weight = 400) {
 }
 
 // Round steps that make at most `most` lines from 0 to `end`.
-export function ticks(end, most) {
+function ticks(end, most) {
   for (const step of [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5]) {
     if (end / step <= most) {
       return Array.from({ length: Math.floor(end / step + 1e-9) + 1 }, (_, i) => i * step);
