@@ -88,7 +88,7 @@ def make(work: Path) -> Path:
     job = Job(loading.load(resolved.model), resolved, RunFolder(run, {}, writes=False))
     (classes,) = designs.weights(job.text_features, [design.load(DESIGN)])
     spec = job.model.preprocessing
-    key = image_key(job.weights_sha256, job.model.config, "float32", spec, source.fingerprint)
+    key = image_key(job.weights_sha256, job.model.config, "float32", job.arithmetic, spec, source.fingerprint)
     root = cache_root(resolved)
     assert root is not None
     with FeatureCache(images_folder(root, key), 768, key) as cache:

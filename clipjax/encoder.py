@@ -26,6 +26,20 @@ PLACEMENTS = ("replicated", "fsdp")
 TEXT_LENGTHS = 8  # texts are cut to a multiple of this: at most context_length / 8 programs are compiled
 
 
+def arithmetic(mesh: Mesh, dtype: str) -> str:
+    """What, beside the compute dtype, decides a feature's digits: the kind of device, JAX's products, cuDNN's kernels.
+
+    Float32 products are TF32 on an NVIDIA card and bfloat16 passes on a TPU unless `jax_default_matmul_precision`
+    says otherwise: 1e-3 of the largest number (experiments/gpu), so features of one are never taken for another's.
+    """
+    parts = [mesh.devices.flat[0].device_kind]
+    if products := jax.config.jax_default_matmul_precision:  # pyrefly: ignore[missing-attribute]
+        parts.append(f"{products} products")
+    if gpu.has_cudnn(mesh, dtype):
+        parts.append("cuDNN")
+    return ", ".join(parts)
+
+
 class Encoder:
     """Both towers of one model on a mesh.
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType
 
 from clipjax import gpu, parallel
-from clipjax.encoder import Encoder
+from clipjax.encoder import Encoder, arithmetic
 from clipjax.models import catalog, clip, layers
 
 CONFIG = catalog.openai(32, catalog.vit(32, 8, 128, 3), catalog.text(64, layers=2, context_length=16, vocab_size=96))
@@ -19,7 +19,8 @@ CALL = "__cudnn$fmhaSoftmax"
 
 def mesh_of(platform="gpu", version="PJRT C API\ncuda 13000", capability="9.0"):
     client = SimpleNamespace(platform_version=version)
-    device = SimpleNamespace(platform=platform, client=client, compute_capability=capability)
+    kind = "NVIDIA H200" if "cuda" in version else "another"
+    device = SimpleNamespace(platform=platform, client=client, compute_capability=capability, device_kind=kind)
     return SimpleNamespace(devices=np.array([device], object))
 
 
@@ -41,6 +42,19 @@ def test_the_choice(mesh, dtype, fused):
 
 def test_a_cpu_has_none():
     assert not gpu.has_cudnn(parallel.data_mesh(jax.devices("cpu")), "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "products", "told"),
+    [
+        ("float32", None, "NVIDIA H200"),
+        ("float32", "highest", "NVIDIA H200, highest products"),
+        ("bfloat16", None, "NVIDIA H200, cuDNN"),
+    ],
+)
+def test_cached_features_are_told_apart_by(dtype, products, told):
+    with jax.default_matmul_precision(products):
+        assert arithmetic(mesh_of(), dtype) == told
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ _MANIFEST = {
     "design": {"name?": str, "sha256?": str},
     "result?": dict,
     "precision?": str,
+    "arithmetic?": str,
 }
 _CLASS = {
     "name": str, "texts": [str], "prompts": [str], "sets": [str], "attributes?": {str: str}, "asked?": [str],

@@ -103,8 +103,9 @@ def _features(run: Run, config: Any) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{run.path}: kept no image features (cache_dir=none); without that key {again}")
     spec = Preprocess(model.image.image_size, model.mean, model.std)
     key = image_key(
-        manifest["model"]["weights_sha256"], model, manifest["precision"], spec, manifest["data"]["fingerprint"]
-    )
+        manifest["model"]["weights_sha256"], model, manifest["precision"], manifest.get("arithmetic", ""), spec,
+        manifest["data"]["fingerprint"],
+    )  # fmt: skip
     folder = images_folder(root, key)
     kept = read_features(folder, model.embed_dim)
     inside = kept.rows < manifest["data"]["n"]

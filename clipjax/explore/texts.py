@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from clipjax import loading
+from clipjax import loading, parallel
 from clipjax.analysis.run import Run
 from clipjax.cache import cached_array
+from clipjax.encoder import arithmetic
 from clipjax.errors import InputError
 from clipjax.explore.opened import model_config
 from clipjax.runs.folder import RunFolder
@@ -32,7 +33,8 @@ class Texts:
     """Raw text features by text, as `Job.text_features` gives them: equal to the command line's, bit for bit.
 
     A design that the command line has asked before is read from its cache; other prompts are encoded in the run's own
-    batch size and precision, where a text's features depend on no other text.
+    batch size and precision, where a text's features depend on no other text. Where the run was made on another kind of
+    device, all are encoded here: designs are compared on one.
     """
 
     def __init__(self, run: Run, config: Any):
@@ -108,10 +110,11 @@ class Texts:
         return job
 
     def _of_the_command_line(self, distinct: list[str]) -> np.ndarray | None:
-        if self._root is None:
-            return None
         manifest = self._run.manifest
-        key = text_key(manifest["model"]["weights_sha256"], distinct, manifest["precision"])
+        here = arithmetic(parallel.data_mesh(), manifest["precision"])
+        if self._root is None or manifest.get("arithmetic") != here:  # else two designs' texts came from two devices
+            return None
+        key = text_key(manifest["model"]["weights_sha256"], distinct, manifest["precision"], here)
         try:
             return cached_array(texts_folder(self._root), key, _absent)
         except LookupError:

@@ -18,7 +18,7 @@ from clipjax import download, parallel
 from clipjax.cache import FeatureCache, Skipped, cached_array, key_of
 from clipjax.data.pipeline import Batch, batches
 from clipjax.data.source import Source
-from clipjax.encoder import TEXT_LENGTHS, Encoder
+from clipjax.encoder import TEXT_LENGTHS, Encoder, arithmetic
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 from clipjax.model import Model
@@ -47,14 +47,16 @@ def cache_root(config: Any) -> Path | None:
 
 
 def image_key(
-    weights_sha256: str, config: CLIP, precision: str, spec: Preprocess, fingerprint: str, feature: str = "proj"
-) -> dict[str, Any]:
-    """Everything that a picture's features depend on."""
+    weights_sha256: str, config: CLIP, precision: str, arithmetic: str, spec: Preprocess, fingerprint: str,
+    feature: str = "proj",
+) -> dict[str, Any]:  # fmt: skip
+    """Everything that a picture's features depend on; `arithmetic` as in `encoder.arithmetic`."""
     return {
         "weights": weights_sha256,
         "config": hashlib.sha256(repr(config).encode()).hexdigest(),
         "feature": feature,
         "precision": precision,
+        "arithmetic": arithmetic,
         "preprocess": [spec.image_size, list(spec.mean), list(spec.std)],
         "pillow": PIL.__version__,  # its releases resample some pictures differently
         "data": fingerprint,
@@ -66,9 +68,11 @@ def images_folder(cache: Path, key: dict[str, Any]) -> Path:
     return cache / "images" / key_of(**key)[:32]
 
 
-def text_key(weights_sha256: str, texts: Sequence[str], precision: str, truncate: bool = False) -> str:
-    """Everything that the features of these texts, in this order, depend on."""
-    return key_of(weights=weights_sha256, texts=list(texts), precision=precision, truncate=truncate)
+def text_key(weights_sha256: str, texts: Sequence[str], precision: str, arithmetic: str, truncate: bool = False) -> str:
+    """As `image_key`, for the features of these texts in this order."""
+    return key_of(
+        weights=weights_sha256, texts=list(texts), precision=precision, arithmetic=arithmetic, truncate=truncate
+    )
 
 
 def texts_folder(cache: Path) -> Path:
@@ -96,6 +100,11 @@ class Job:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
+    @property
+    def arithmetic(self) -> str:
+        """What this run's devices make of the compute dtype: part of every cached feature's key."""
+        return arithmetic(self.encoder.mesh, self.config.precision)
+
     @functools.cached_property
     def canary(self) -> Canary:
         """Stops the run where the compiled model is not what its weights say."""
@@ -115,8 +124,8 @@ class Job:
         whatever they find.
         """
         key = image_key(
-            self.weights_sha256, self.model.config, self.config.precision, self.model.preprocessing, source.fingerprint,
-            feature,
+            self.weights_sha256, self.model.config, self.config.precision, self.arithmetic, self.model.preprocessing,
+            source.fingerprint, feature,
         )  # fmt: skip
         width = self.encoder.width(feature)
         folder = images_folder(self.cache, key) if self.cache else None
@@ -215,7 +224,7 @@ class Job:
         distinct = list(dict.fromkeys(texts))
         index = {text: i for i, text in enumerate(distinct)}
         tokens = tokenize(distinct, self.model.config.text.context_length, truncate=truncate)
-        key = text_key(self.weights_sha256, distinct, self.config.precision, truncate)
+        key = text_key(self.weights_sha256, distinct, self.config.precision, self.arithmetic, truncate)
         folder = self._texts_folder
         features = self._agreed(cached_array(folder, key, lambda: self._encode_texts(tokens)))
         return features[[index[text] for text in texts]]

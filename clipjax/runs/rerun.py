@@ -17,7 +17,7 @@ from clipjax.runs import runner
 from clipjax.runs.folder import differences
 
 # What a manifest says about the circumstances: where these differ, other numbers have a reason.
-CIRCUMSTANCES = ("versions", "git_revision", "device", "mesh", "model", "design", "data", "counts")
+CIRCUMSTANCES = ("versions", "git_revision", "device", "arithmetic", "mesh", "model", "design", "data", "counts")
 VALUES = ("value", "low", "high", "p", "p_adjusted", "k", "n")
 
 

@@ -99,6 +99,7 @@ def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> dict[s
         "config": plain(config),
         **environment(job.encoder.mesh),
         "precision": config.precision,
+        "arithmetic": job.arithmetic,
         "model": {
             "name": model.name,
             "weights_sha256": job.weights_sha256,

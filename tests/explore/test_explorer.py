@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -200,6 +201,17 @@ def test_only_new_prompts_go_through_the_tower(fresh, mine, monkeypatch):
     fresh.ask("rates", design=with_child(mine))
     fresh.ask("rates", design=with_child(mine) | {"name": "another name"})
     assert asked == [["a photo of a child.", "a drawing of a child."]]
+
+
+def test_texts_of_another_device_are_not_mixed_with_those_encoded_here(world, mine, monkeypatch):
+    with jax.default_matmul_precision("highest"):  # to a CPU the same; to the cache what a GPU's run is to a laptop
+        made = Page(open_run(read_run(world.probe("rates"))))
+    asked = []
+    encode = Texts._encode
+    monkeypatch.setattr(Texts, "_encode", lambda self, texts: asked.append(list(texts)) or encode(self, texts))
+    made.ask("rates", design=mine)
+    texts = [text for part in asked for text in part]
+    assert sorted(texts) == sorted({text for prompts in made.explorer.opened.design.prompts() for text in prompts})
 
 
 def test_an_older_question_is_dropped(fresh, mine, monkeypatch):

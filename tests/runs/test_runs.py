@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -74,6 +75,18 @@ def test_the_cache_notices_another_picture_and_another_model(world, tmp_path):
     other = tiny_model(tmp_path / "other.safetensors", seed=1)
     assert main([*argv(world, tmp_path / "3"), *where, f"--config.model={other}"]) == 0
     assert encoded(tmp_path / "3") == 10
+
+
+def test_features_of_another_arithmetic_are_never_taken_from_the_cache(world, tmp_path):
+    """What a TPU's or GPU's default is to a CPU's float32; the precision of products is the part that is had here."""
+    assert main(argv(world, tmp_path / "1")) == 0
+    with jax.default_matmul_precision("highest"):
+        assert main(argv(world, tmp_path / "2")) == 0
+        assert main(argv(world, tmp_path / "3")) == 0
+    assert [encoded(tmp_path / name) for name in "123"] == [63, 63, 0]
+    told = [json.loads((tmp_path / name / "manifest.json").read_text())["arithmetic"] for name in "123"]
+    assert told == ["cpu", "cpu, highest products", "cpu, highest products"]
+    assert len(list((tmp_path / "cache" / "features" / "texts").glob("*.npz"))) == 2
 
 
 def test_the_same_command_again_does_nothing_and_another_config_is_refused(world, tmp_path, capsys):
