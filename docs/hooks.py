@@ -101,17 +101,6 @@ MARKS: dict[str, Callable[[str], str]] = {"verbs": verbs, "configs": configs, "d
 MARK = re.compile(r"^<!-- (verbs|configs|designs|source) ?([\w.]*) -->$", re.MULTILINE)
 
 
-def on_config(found: Any) -> Any:
-    """A page that is named in the navigation and not yet written is left out of it."""
-
-    def written(entry: Any) -> bool:
-        page = next(iter(entry.values())) if isinstance(entry, dict) else entry
-        return not isinstance(page, str) or (Path(found.docs_dir) / page).is_file()
-
-    found.nav = [entry for entry in found.nav if written(entry)]
-    return found
-
-
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replaces the marks of a page."""
     return MARK.sub(lambda match: MARKS[match[1]](match[2]), markdown)
