@@ -32,7 +32,6 @@ from clipjax import image  # noqa: E402
 from clipjax.data import folder, pipeline, prepared  # noqa: E402
 from clipjax.data.source import Source  # noqa: E402
 from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD  # noqa: E402
-from clipjax.models.weights import write_atomically  # noqa: E402
 
 SPEC = image.Preprocess(224, OPENAI_MEAN, OPENAI_STD)
 BATCH = 64
@@ -129,7 +128,7 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
 
 def prepared_rows(args: argparse.Namespace, source: Source, scratch: Path, n: int) -> Iterator[side_by_side.Row]:
     """Prepared pictures: how they read does not depend on what they were; rows are repeated for a steady time."""
-    prepared.write(source, SPEC.image_size, scratch / "prepared", write_atomically)
+    prepared.write(source, SPEC.image_size, scratch / "prepared")
     ready = prepared.load(scratch / "prepared").source
     rows = np.arange(n) % len(ready)
     for threads in (1, 2):

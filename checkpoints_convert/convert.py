@@ -14,6 +14,7 @@ import numpy as np
 from checkpoints_convert import huggingface, open_clip, openai, torchfile
 from clipjax import stored
 from clipjax.errors import InputError
+from clipjax.files import sha256
 from clipjax.models import catalog, weights
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP, ViT
@@ -36,7 +37,7 @@ class Read:
     notes: tuple[str, ...]
 
 
-def read(path: str | Path, activation: str | None = None, digest: Digest = weights.sha256) -> Read:
+def read(path: str | Path, activation: str | None = None, digest: Digest = sha256) -> Read:
     """A checkpoint of any known format -> native weights, without torch and without executing anything.
 
     `activation` ("quick_gelu" or "gelu") is for files that carry no configuration; it may not contradict one.
@@ -64,7 +65,7 @@ def translate(
         pending: dict[Path, Future[str]] = {}
 
         def later(path: Path) -> str:
-            pending[path] = pool.submit(weights.sha256, path)
+            pending[path] = pool.submit(sha256, path)
             return "0" * 64
 
         first = read(source, activation, later)

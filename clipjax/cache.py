@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from clipjax import stored
 from clipjax.errors import InputError
-from clipjax.models.weights import write_atomically
+from clipjax.files import write_atomically
 
 MAGIC = b"CJF1"
 HEADER = struct.Struct("<4sIIII")  # magic, rows, width, bytes of JSON, crc32 of what follows

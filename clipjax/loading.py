@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import checkpoints_convert
 from clipjax.errors import InputError
+from clipjax.files import sha256
 from clipjax.models import catalog, weights
 from clipjax.progress import say
 
@@ -97,7 +98,7 @@ def _existing(text: str) -> Path:
     return Path(text)
 
 
-def _read(path: Path, activation: str | None, digest: Callable[[Path], str] = weights.sha256) -> weights.Weights:
+def _read(path: Path, activation: str | None, digest: Callable[[Path], str] = sha256) -> weights.Weights:
     return _say_notes(checkpoints_convert.read(path, activation, digest))
 
 

@@ -11,10 +11,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("clipjax", "checkpoints_convert")
 # A room (longest matching prefix) -> what it may import of ours, and of the libraries that are fenced in. "clipjax"
 # is the package itself (its version and folder), not what lies in it.
-EVERYONE = {"clipjax.errors", "clipjax.stored"}
+EVERYONE = {"clipjax.errors", "clipjax.files", "clipjax.stored"}
 ARROWS: dict[str, set[str]] = {
     "clipjax": set(),
     "clipjax.errors": set(),
+    "clipjax.files": set(),
     "clipjax.stored": set(),
     "clipjax.progress": set(),
     "clipjax.models": {"clipjax.models", "jax", "flax"},
@@ -88,10 +89,12 @@ ARROWS: dict[str, set[str]] = {
         "clipjax.cache",
         "clipjax.data",
         "clipjax.design",
+        "clipjax.encoder",
         "clipjax.explore",
         "clipjax.image",
         "clipjax.loading",
         "clipjax.models",
+        "clipjax.parallel",
         "clipjax.probes",
         "clipjax.progress",
         "clipjax.runs",

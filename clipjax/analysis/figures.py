@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.analysis.tables import write_atomically
+from clipjax.files import write_atomically, write_text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
@@ -39,7 +39,8 @@ class Drawing:
     def save(self, folder: Path, name: str) -> None:
         """folder/name.png and folder/name.svg, whole or not at all."""
         svg = self.svg()
-        write_atomically(folder / f"{name}.svg", lambda path: path.write_text(svg, encoding="utf-8"))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / f"{name}.svg", svg)
         options = {"format": "png", "dpi": DPI, "metadata": {"Software": "clipjax"}}
         with _style():
             write_atomically(folder / f"{name}.png", lambda path: self.figure.savefig(path, **options))

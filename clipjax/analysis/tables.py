@@ -6,12 +6,12 @@ import csv
 import dataclasses
 import html
 import io
-import os
 import re
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from clipjax.files import write_text
 
 Cell = str | int | float | None
 _MARKDOWN = re.compile(r"[\\|]")  # what ends a cell, and what would undo its escape
@@ -69,6 +69,7 @@ class Table:
 
     def write(self, folder: Path) -> None:
         """folder/name.csv, .md and .tex."""
+        folder.mkdir(parents=True, exist_ok=True)
         for suffix, content in (("csv", self.csv()), ("md", self.markdown()), ("tex", self.latex())):
             write_text(folder / f"{self.name}.{suffix}", content)
 
@@ -119,22 +120,3 @@ def _is_number(cell: Cell) -> bool:
     if cell is None or isinstance(cell, (int, float)):
         return True
     return not cell or cell[0] in "-0123456789."
-
-
-def write_text(path: Path, content: str) -> None:
-    """The whole file or none of it; makes folders on the way."""
-    write_atomically(path, lambda partial: partial.write_text(content, encoding="utf-8"))
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """`write(partial)` beside the target, then a rename. (Models have their own: the analysis does not import them.)"""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        write(partial)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

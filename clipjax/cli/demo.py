@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from clipjax.cli import explore
     from clipjax.demo import people
     from clipjax.errors import InputError
-    from clipjax.models.weights import write_atomically
+    from clipjax.files import write_atomically, write_text
     from clipjax.progress import Progress
 
     if args.explore:
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     print("\n\n".join(demo.table(*section) for section in sections))
     print(f"\n{ABOUT}\n")
     text = json.dumps({"model": model.name, "answers": answers}, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(out / "answers.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(out / "answers.json", text)
     write_atomically(out / "demo.png", lambda path: demo.draw(path, sections))
     photo = out / "cat.jpg"
     cat = pictures_of[1].images[pictures_of[1].truth.index("cat")]

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
 
     from clipjax import image, loading, text
     from clipjax.errors import InputError
-    from clipjax.models import weights
+    from clipjax.files import write_atomically
     from clipjax.progress import Progress
 
     if not args.images and not args.texts:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         with open(path, "wb") as file:  # an open file: numpy would add .npz to the temporary name
             np.savez(file, **arrays)
 
-    weights.write_atomically(args.out, save)
+    write_atomically(args.out, save)
     shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items())
     print(f"{args.out}: {shapes} from {model.name}")
 

@@ -28,6 +28,7 @@ from clipjax.data import source
 from clipjax.data.pipeline import batches
 from clipjax.data.source import Source
 from clipjax.errors import InputError, brief, one_line
+from clipjax.files import write_atomically, write_text
 from clipjax.image import Preprocess
 
 FORMAT, VERSION = "clipjax-prepared", 1
@@ -43,7 +44,6 @@ _INFO = _PLAN | {
     "shards": {str: {"sha256": str, "bytes": int}},
 }  # fmt: skip
 REMEDY = "copy the folder again, or prepare it again"
-Place = Callable[[Path, Callable[[Path], Any]], None]  # writes a file whole or not at all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,6 @@ def write(
     original: Source,
     image_size: int,
     out: Path,
-    place: Place,
     data_set: str = "",
     max_skipped: float = 0.01,
     threads: int | None = None,
@@ -67,9 +66,8 @@ def write(
 ) -> dict[str, Any]:
     """Writes `original` for models of `image_size` pixels into the folder `out`; returns what info.json says.
 
-    A killed call goes on at the first unfinished shard; a finished folder is left as it is. `place` puts one file
-    whole or not at all (`models.weights.write_atomically`). Raises InputError where the folder holds something
-    else, or more than the share `max_skipped` of the pictures cannot be read.
+    A killed call goes on at the first unfinished shard; a finished folder is left as it is. Raises InputError where
+    the folder holds something else, or more than the share `max_skipped` of the pictures cannot be read.
     """
     if original.size is not None:
         raise InputError(f"{original.name} is prepared already (for {original.size} pixels); name the originals")
@@ -79,7 +77,7 @@ def write(
         _check_plan(out, info, plan)
         _tidy(out)
         return info
-    _claim(out, plan, place)
+    _claim(out, plan)
     names = _shard_names(len(original))
     todo = [k for k, name in enumerate(names) if not (out / f"{name}.json").exists()]
     rows = np.concatenate([np.zeros(0, np.int64), *(_rows_of(k, len(original)) for k in todo)])
@@ -100,8 +98,8 @@ def write(
 
     check([])
     for k in todo:
-        _write_shard(out / names[k], _rows_of(k, len(original)), feed, place, progress, check)
-    return _finish(original, out, names, plan, place)
+        _write_shard(out / names[k], _rows_of(k, len(original)), feed, progress, check)
+    return _finish(original, out, names, plan)
 
 
 def load(path: str | os.PathLike) -> Prepared:
@@ -196,9 +194,7 @@ def _plan(original: Source, image_size: int, data_set: str) -> dict[str, Any]:
     }
 
 
-def _write_shard(
-    path: Path, rows: np.ndarray, feed: Any, place: Place, progress: Callable[[int, int], Any], check: Callable
-) -> None:
+def _write_shard(path: Path, rows: np.ndarray, feed: Any, progress: Callable[[int, int], Any], check: Callable) -> None:
     from array_record.python import array_record_module
 
     digest, skipped = hashlib.sha256(), []
@@ -220,14 +216,14 @@ def _write_shard(
             check(batch.skipped)
         writer.close()
 
-    place(path, write_records)
+    write_atomically(path, write_records)
     about = {"sha256": digest.hexdigest(), "bytes": path.stat().st_size, "skipped": skipped}
-    place(path.with_name(f"{path.name}.json"), lambda temporary: temporary.write_text(json.dumps(about)))
+    write_text(path.with_name(f"{path.name}.json"), json.dumps(about))
 
 
-def _finish(original: Source, out: Path, names: list[str], plan: dict, place: Place) -> dict[str, Any]:
+def _finish(original: Source, out: Path, names: list[str], plan: dict) -> dict[str, Any]:
     columns = {key: _to_arrow(values) for key, values in original.table.items()}
-    place(out / TABLE, lambda temporary: pq.write_table(pa.table(columns), temporary, compression="zstd"))
+    write_atomically(out / TABLE, lambda temporary: pq.write_table(pa.table(columns), temporary, compression="zstd"))
     shards = {name: stored.read(out / f"{name}.json", _SHARD, REMEDY) for name in names}
     info = plan | {
         "classes": None if original.classes is None else list(original.classes),
@@ -236,7 +232,7 @@ def _finish(original: Source, out: Path, names: list[str], plan: dict, place: Pl
         "shards": {name: {k: s[k] for k in ("sha256", "bytes")} for name, s in shards.items()},
         "table_sha256": hashlib.sha256((out / TABLE).read_bytes()).hexdigest(),
     }
-    place(out / INFO, lambda temporary: temporary.write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n"))
+    write_text(out / INFO, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
     _tidy(out)
     return info
 
@@ -247,7 +243,7 @@ def _tidy(out: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _claim(out: Path, plan: dict[str, Any], place: Place) -> None:
+def _claim(out: Path, plan: dict[str, Any]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -257,7 +253,7 @@ def _claim(out: Path, plan: dict[str, Any], place: Place) -> None:
         return
     if others := sorted(p.name for p in out.iterdir() if not p.name.endswith(".tmp")):
         raise InputError(f"{out}: is not empty ({others[0]}); choose another --out")
-    place(out / PLAN, lambda temporary: temporary.write_text(json.dumps(plan, indent=1, ensure_ascii=False) + "\n"))
+    write_text(out / PLAN, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
 
 
 def _check_plan(out: Path, there: Mapping[str, Any], plan: Mapping[str, Any]) -> None:

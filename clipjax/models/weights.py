@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +24,7 @@ import safetensors
 
 from clipjax import stored
 from clipjax.errors import InputError, brief, one_line
+from clipjax.files import write_atomically
 from clipjax.models import config as configs
 from clipjax.models import shapes
 from clipjax.models.config import CLIP
@@ -256,34 +255,3 @@ def open_tensors(path: str | os.PathLike) -> Iterator[Tensors]:
         raise InputError(
             f"{path}: not a readable .safetensors file ({one_line(error, 120)}); it may be truncated: fetch it again"
         ) from error
-
-
-def sha256(path: str | os.PathLike) -> str:
-    """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:
-    """Calls `write(temporary)` in the target's folder, then renames: the target appears whole or not at all."""
-    path = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise InputError(f"{path}: cannot write there ({error.strerror})") from error
-    os.close(handle)
-    try:
-        write(Path(name))
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp's 0600 would hide the file from the user's group
-        os.replace(name, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from clipjax import loading, parallel
 from clipjax.errors import InputError, some
+from clipjax.files import sha256
 from clipjax.image import Preprocess
 from clipjax.models import clip, weights
 from clipjax.models import config as architectures
@@ -222,7 +223,7 @@ def _manifest(
             "replaced_files": sorted({f for e in events for f in e["replaced_files"]}),
         },
         "last": {k: events[-1][k] for k in ("loss", "gradient_norm", "logit_scale")},
-        "weights": {"file": RESULT, "sha256": weights.sha256(folder.path / RESULT)},
+        "weights": {"file": RESULT, "sha256": sha256(folder.path / RESULT)},
     }
 
 

@@ -21,7 +21,7 @@ from clipjax import stored
 from clipjax.analysis.run import SUMS, changed
 from clipjax.analysis.tables import csv_text, markdown_lines
 from clipjax.errors import InputError
-from clipjax.models.weights import write_atomically
+from clipjax.files import write_atomically
 from clipjax.progress import say
 
 FINAL = ("manifest.json", "metrics.json", "predictions.parquet")

@@ -11,6 +11,7 @@ from typing import Any
 from clipjax import loading
 from clipjax.analysis.tables import markdown_lines
 from clipjax.errors import InputError
+from clipjax.files import write_text
 from clipjax.models import weights
 from clipjax.runs import config as configs
 from clipjax.runs import runner
@@ -47,7 +48,7 @@ def run(
     if plan is None:
         return f"{out}: {len(alphas)} models between {a.name} and {b.name}"
     table = _table(columns)
-    weights.write_atomically(out / "sweep.md", lambda path: path.write_text(table + "\n", encoding="utf-8"))
+    write_text(out / "sweep.md", table + "\n")
     return f"{table}\n\nWritten: {out / 'sweep.md'}; all of it: clipjax report {out}/alpha-*/probe"
 
 

@@ -11,7 +11,6 @@ from clipjax.data import catalog as data_sets
 from clipjax.data import prepared
 from clipjax.errors import InputError
 from clipjax.models import catalog
-from clipjax.models.weights import write_atomically
 from clipjax.progress import Progress
 from clipjax.runs import sources
 from clipjax.runs.config import words
@@ -27,7 +26,7 @@ def run(config: ConfigDict, out: Path) -> str:
     data_set = "" if names[0] in sources.KINDS else data_sets.find(names[0])
     with Progress("prepare", len(task.source), "images") as bar:
         info = prepared.write(
-            task.source, size, out, write_atomically, data_set, config.data.max_skipped,
+            task.source, size, out, data_set, config.data.max_skipped,
             progress=lambda n, lost: bar.update(n, skipped=lost),
         )  # fmt: skip
     total = sum(shard["bytes"] for shard in info["shards"].values())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipjax.analysis.tables import csv_text, markdown_lines
-from clipjax.models.weights import write_atomically
+from clipjax.files import write_atomically, write_text
 
 PROVENANCE = {
     "read": "read in the source",
@@ -60,8 +60,8 @@ def cells_table(cells: Sequence[Cell]) -> str:
 def write(out: Path, cells: Sequence[Cell]) -> None:
     """summary.csv, summary.md and figures/summary.png and .svg."""
     rows = _grid(cells)
-    write_atomically(out / "summary.csv", lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
-    write_atomically(out / "summary.md", lambda path: path.write_text(_markdown(rows) + "\n", encoding="utf-8"))
+    write_text(out / "summary.csv", csv_text(rows))
+    write_text(out / "summary.md", _markdown(rows) + "\n")
     (out / "figures").mkdir(exist_ok=True)
     for kind in ("png", "svg"):
         write_atomically(out / "figures" / f"summary.{kind}", lambda path, kind=kind: _bars(path, kind, cells))

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 import checkpoints_convert
 from checkpoints_convert import huggingface, open_clip, openai, rules, torchfile
 from clipjax.errors import InputError
+from clipjax.files import write_atomically
 from clipjax.models import catalog, clip, weights
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP, Text, ViT
@@ -295,7 +296,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(InputError, match="No space left"):
-        weights.write_atomically(path, fails)
+        write_atomically(path, fails)
     assert path.read_text() == "precious"
     assert os.listdir(tmp_path) == ["m.safetensors"]
     with pytest.raises(InputError, match="cannot write there"):

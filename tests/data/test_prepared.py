@@ -12,8 +12,8 @@ from clipjax import image
 from clipjax.data import arrays, folder, pipeline, prepared
 from clipjax.data.source import Source
 from clipjax.errors import InputError
+from clipjax.files import write_atomically
 from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD
-from clipjax.models.weights import write_atomically
 from clipjax.testing import pictures
 
 SPEC = image.Preprocess(16, OPENAI_MEAN, OPENAI_STD)
@@ -37,7 +37,7 @@ def crops(source, rows=None, dtype=np.uint8, threads=2):
 
 
 def write(source, out, **more):
-    return prepared.write(source, 16, out, write_atomically, **more)
+    return prepared.write(source, 16, out, **more)
 
 
 def refusal(call, *args, **kwargs) -> str:
@@ -86,17 +86,19 @@ def test_the_fingerprint_is_of_the_pixels_and_not_of_the_place(photos, tmp_path)
     assert prepared.load(tmp_path / "other").source.fingerprint != first
 
 
-def test_a_call_that_was_cut_off_goes_on_and_ends_the_same(photos, tmp_path, small_shards):
+def test_a_call_that_was_cut_off_goes_on_and_ends_the_same(photos, tmp_path, small_shards, monkeypatch):
     info = write(photos, tmp_path / "whole")
     asked = []
 
-    def place(path, make):
+    def cut_off(path, make):
         if path.name.startswith("pixels-00001"):
             raise KeyboardInterrupt
         write_atomically(path, make)
 
-    with pytest.raises(KeyboardInterrupt):
-        prepared.write(photos, 16, tmp_path / "out", place)
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "write_atomically", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            write(photos, tmp_path / "out")
     assert "unfinished" in refusal(prepared.load, tmp_path / "out")
     watched = dataclasses.replace(photos, read=lambda i: asked.append(i) or photos.read(i))
     again = write(watched, tmp_path / "out")
@@ -131,7 +133,7 @@ def test_another_image_size_is_refused_before_anything_is_read(photos, tmp_path)
     assert "32" in told
     assert "clipjax prepare" in told
     assert "16 pixels" in refusal(ready.crop, 0, other)
-    assert "prepared already" in refusal(prepared.write, ready, 16, tmp_path / "again", write_atomically)
+    assert "prepared already" in refusal(prepared.write, ready, 16, tmp_path / "again")
     # other statistics are applied later, on the device: the same crops serve
     pipeline.batches(ready, [0], image.Preprocess(16, (0.5,) * 3, (0.5,) * 3), 4)
     # a part of it is as prepared as the whole
@@ -140,9 +142,7 @@ def test_another_image_size_is_refused_before_anything_is_read(photos, tmp_path)
 
 def test_what_lies_in_the_folder_is_not_overwritten(photos, tmp_path):
     write(photos, tmp_path / "out")
-    assert "image_size: 16 there, 32 asked for" in refusal(
-        prepared.write, photos, 32, tmp_path / "out", write_atomically
-    )
+    assert "image_size: 16 there, 32 asked for" in refusal(prepared.write, photos, 32, tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
     assert "letter.txt" in refusal(write, photos, tmp_path / "full")
@@ -173,7 +173,7 @@ def test_a_damaged_record_is_a_skipped_picture(tmp_path):
     rng = np.random.default_rng(0)
     original = arrays.load("noise", rng.integers(0, 256, (4, 160, 160, 3), np.uint8), {})
     spec = image.Preprocess(160, OPENAI_MEAN, OPENAI_STD)
-    prepared.write(original, 160, tmp_path / "out", write_atomically)
+    prepared.write(original, 160, tmp_path / "out")
     shard = next((tmp_path / "out").glob("*.array_record"))
     data = bytearray(shard.read_bytes())
     at = bytes(data).index(original.image(2).tobytes()[1000:1040])

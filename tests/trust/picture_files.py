@@ -209,16 +209,13 @@ def mat(folder: Path, data: bytes) -> None:
 def prepared_seeds() -> list[bytes]:
     from clipjax.data import folder as folders
     from clipjax.data import prepared
-    from clipjax.models.weights import write_atomically
 
     with tempfile.TemporaryDirectory() as where:
         for name in ("cat", "dog"):
             (Path(where) / "in" / name).mkdir(parents=True)
             (Path(where) / "in" / name / "a.png").write_bytes(picture("png"))
         (Path(where) / "in" / "dog" / "b.png").write_bytes(b"none")
-        prepared.write(
-            folders.load(Path(where) / "in"), 8, Path(where) / "out", write_atomically, max_skipped=1.0, threads=1
-        )
+        prepared.write(folders.load(Path(where) / "in"), 8, Path(where) / "out", max_skipped=1.0, threads=1)
         return [m.packed(**{path.name: path.read_bytes() for path in sorted((Path(where) / "out").iterdir())})]
 
 

@@ -15,7 +15,8 @@ from types import ModuleType
 from clipjax.analysis.report import card, page
 from clipjax.analysis.report.section import Section
 from clipjax.analysis.run import Run, reading
-from clipjax.analysis.tables import Table, write_text
+from clipjax.analysis.tables import Table
+from clipjax.files import write_text
 
 
 def write(runs: Sequence[Run], out: Path) -> list[Section]:
@@ -26,6 +27,7 @@ def write(runs: Sequence[Run], out: Path) -> list[Section]:
     with reading(runs):
         found = sections(runs)
         texts = {"model_card.md": card.text(runs, found), "report.html": page.html(runs, found)}
+    out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for section in found:
         for table in section.tables:

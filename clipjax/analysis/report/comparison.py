@@ -12,7 +12,8 @@ from clipjax.analysis import figures
 from clipjax.analysis.compare import Compared
 from clipjax.analysis.report import page
 from clipjax.analysis.report.section import Section, labels, slug
-from clipjax.analysis.tables import Table, percent, write_text
+from clipjax.analysis.tables import Table, percent
+from clipjax.files import write_text
 
 MOST_FIGURES = 30
 
@@ -20,6 +21,7 @@ MOST_FIGURES = 30
 def write(compared: Compared, out: Path) -> list[Section]:
     """compare.json, flips.csv, tables, figures and report.html; the same runs give the same bytes."""
     found = sections(compared)
+    out.mkdir(parents=True, exist_ok=True)
     for section in found:
         for table in section.tables:
             table.write(out / "tables")
