@@ -102,9 +102,9 @@ class _Groups:
             with _opened(part) as parquet:
                 noted = noted if number else _class_names(parquet.schema_arrow)
                 tables.append(parquet.read(columns=list(named)))
-        chunks = {key: pa.chunked_array([c for t in tables for c in t.column(key).chunks]) for key in named}
         with _in_one_line(self.parts[0].parent):
-            return {key: table.arrow_column(chunk) for key, chunk in chunks.items()}, noted
+            whole = pa.concat_tables(tables)
+            return {key: table.arrow_column(whole.column(key)) for key in named}, noted
 
     def names(self) -> list[str]:
         """A name for every picture: its own path where all have one and no two the same."""

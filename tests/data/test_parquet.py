@@ -167,6 +167,15 @@ def test_files_that_are_not_there_or_no_parquet(tmp_path):
         parquet.load(path)
 
 
+def test_a_damaged_column_without_a_single_chunk(tmp_path, monkeypatch):
+    """What Arrow makes of a column whose row count was damaged (found by experiments/fuzzing)."""
+    path = write(tmp_path / "t.parquet")
+    empty = pa.chunked_array([], pa.int64())
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda self, columns: pa.table(dict.fromkeys(columns, empty)))
+    with pytest.raises(InputError, match="has 0 entries for"):
+        parquet.load(path)
+
+
 def test_a_mangled_age_inside(tmp_path):
     rows = {"image": [{"bytes": png(1), "path": "a.png"}], "age": ["9-Mar"]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")

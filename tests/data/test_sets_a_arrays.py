@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from clipjax.data import annotations, catalog
+from clipjax.data import annotations, catalog, pickles
 from clipjax.data.info import prompts
 from clipjax.errors import InputError
 
@@ -106,6 +106,34 @@ def test_cifar_pickles_cannot_run_anything(tmp_path):
     (root / "test").write_bytes(b"\x80\x02}q")
     with pytest.raises(InputError, match="is no CIFAR batch"):
         load("cifar100", root)
+
+
+def changed_batch(folder, before, after):
+    path = folder / "batch"
+    python2_pickle(path, cifar_batch(pictures(2, 32, 32, 3), [0, 1]))
+    data = path.read_bytes()
+    assert data.count(before) == 1
+    path.write_bytes(data.replace(before, after))
+    return path
+
+
+def test_a_state_that_crashes_numpys_own_reader_is_only_data(tmp_path):
+    """numpy.dtype.__setstate__((3, '|', None, -1, -1, 0)) ends the process with SIGSEGV (numpy 2.4)."""
+    found = pickles.load(changed_batch(tmp_path, b"q\rNNNJ", b"q\rNJ"))
+    assert found[b"data"].shape == (2, 3072)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (b"X\x02\x00\x00\x00u1", b"X\x02\x00\x00\x00O8", "array of O8"),
+        (b"X\x01\x00\x00\x00|", b"X\x01\x00\x00\x00?", "byte order"),
+        (b"K\x02M\x00\x0c\x86", b"K\x03M\x00\x0c\x86", "cannot reshape"),
+    ],
+)
+def test_arrays_that_are_not_of_numbers_or_of_another_size_are_refused(tmp_path, before, after, words):
+    with pytest.raises(InputError, match=words):
+        pickles.load(changed_batch(tmp_path, before, after))
 
 
 def idx(array):
