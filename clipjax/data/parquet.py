@@ -44,6 +44,9 @@ def load(
     columns, noted = groups.columns(named)
     name = parts[0].parent.name if len(parts) > 1 else parts[0].name
     files = groups.names()
+    for key, column in columns.items():
+        if len(column) != len(files):
+            raise InputError(f'{name}: column "{key}" has {len(column)} rows for {len(files)} pictures; fetch it again')
     out: dict[str, Any] = {"file": files}
     names = None if classes is None else tuple(classes)
     if label_column:

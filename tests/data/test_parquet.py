@@ -167,13 +167,14 @@ def test_files_that_are_not_there_or_no_parquet(tmp_path):
         parquet.load(path)
 
 
-def test_a_damaged_column_without_a_single_chunk(tmp_path, monkeypatch):
+@pytest.mark.parametrize("n", [0, 20])
+def test_a_damaged_column_of_another_length(tmp_path, monkeypatch, n):
     """What Arrow makes of a column whose row count was damaged (found by experiments/fuzzing)."""
     path = write(tmp_path / "t.parquet")
-    read, empty = pq.ParquetFile.read, pa.chunked_array([], pa.int64())
-    damaged = lambda self, columns: pa.table({"label": empty}) if columns == ["label"] else read(self, columns)  # noqa: E731
+    read, column = pq.ParquetFile.read, pa.chunked_array([[None] * n] if n else [], pa.int64())
+    damaged = lambda self, columns: pa.table({"label": column}) if columns == ["label"] else read(self, columns)  # noqa: E731
     monkeypatch.setattr(pq.ParquetFile, "read", damaged)
-    with pytest.raises(InputError, match="has 0 entries for"):
+    with pytest.raises(InputError, match=f"has {n} rows for 10 pictures"):
         parquet.load(path)
 
 
