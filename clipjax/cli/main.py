@@ -10,6 +10,7 @@ import os
 import pkgutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ MACHINE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
     errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
+STOP = "stopped; nothing half-written is left behind, and the same command goes on or begins again"
 STOPPED = 128 + 15  # as if SIGTERM had ended the process, which is what schedulers look for
 
 
@@ -63,9 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         compilation.keep_programs()
     if own_process:
         signal.signal(signal.SIGTERM, _stop)
+        sys.unraisablehook = _stop_again
     try:
         status = _run(verb, module, parser, argv[1:])
     except Exception as error:
+        if own_process and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # _stop's word, in another's exception:
+            print(f"clipjax {verb}: {STOP}", file=sys.stderr)  # a module that was just being loaded says ImportError
+            return STOPPED
         if not own_process or not _is_one_of_several():
             raise
         message = importlib.import_module("clipjax.parallel").host_lost(error)
@@ -130,7 +136,18 @@ def _is_one_of_several() -> bool:
 def _stop(number: int, frame: object) -> None:
     """SIGTERM ends a command as Ctrl-C does: temporary files go, locks are given back. A second one ends it at once."""
     signal.signal(number, signal.SIG_DFL)
-    raise Stopped("stopped; nothing half-written is left behind, and the same command goes on or begins again")
+    raise Stopped(STOP)
+
+
+def _stop_again(dropped: Any) -> None:
+    """Python drops what is raised inside a callback of its garbage collector (JAX has one): asks a moment later."""
+    if not isinstance(dropped.exc_value, Stopped):
+        sys.__unraisablehook__(dropped)
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM))
+    again.daemon = True
+    again.start()
 
 
 def _overview() -> str:

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import checkpoints_convert
 import clipjax
 from clipjax import image
 from clipjax.cli.main import main, verbs
+from clipjax.testing import tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parity"
 
@@ -198,3 +201,30 @@ def test_demo_writes_what_it_says(demo_run):
     assert right >= 12  # far beyond chance (1 of 24): the embedded weights are the trained ones
     with Image.open(folder / "clipjax-demo" / "demo.png") as picture:
         assert picture.width > 800
+
+
+SIGNALLED = """
+import gc, os, signal, sys
+from clipjax.cli import main
+
+def callback(phase, info):
+    if signal.getsignal(signal.SIGTERM) is main._stop and not sent:
+        sent.append(phase)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sent = []
+gc.callbacks.append(callback)
+sys.argv[0] = "clipjax"
+sys.exit(main.main())
+"""
+
+
+def test_a_signal_that_comes_during_garbage_collection_is_not_lost(here):
+    """Python drops what is raised there; JAX has a callback of the collector, in which a real SIGTERM was lost."""
+    weights = tiny_model(here / "tiny.safetensors")
+    words = ["embed", f"--model={weights}", f"--images={here}", f"--out={here / 'x.npz'}"]
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, *words], capture_output=True, text=True)
+    assert done.returncode == 143, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("clipjax embed: stopped")
+    assert not (here / "x.npz").exists()

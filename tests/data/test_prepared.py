@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -122,6 +123,19 @@ def test_a_picture_that_cannot_be_read_stays_one(photos, tmp_path, small_shards)
     np.testing.assert_array_equal(ours[0], theirs[0])
     assert ours[1] == theirs[1]
     assert len(ours[1]) == 1
+
+
+def test_a_shard_that_may_not_grow_is_one_line(photos, tmp_path):
+    """As on a full disk: what array_record raises is a RuntimeError."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limit[1]))  # the plan fits, the pixels do not
+    try:
+        assert "cannot be written (" in refusal(write, photos, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["plan.json"]
+    write(photos, tmp_path / "out")
+    assert prepared.load(tmp_path / "out").source.fingerprint
 
 
 def test_another_image_size_is_refused_before_anything_is_read(photos, tmp_path):
