@@ -6,6 +6,7 @@ Colours are Okabe and Ito's, told apart by colour-blind readers; series differ i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,8 +32,14 @@ class Drawing:
 
     def svg(self) -> str:
         """Letters as outlines, since no reader has to have the font; the same bytes for the same figure."""
+        return self._svg  # a file, and a part of the page
+
+    @functools.cached_property
+    def _svg(self) -> str:
         out = io.BytesIO()
         with _style():
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")  # it is laid out: matplotlib would do it again at every save
             self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "clipjax"})
         return out.getvalue().decode()
 

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 import checkpoints_convert
-from checkpoints_convert import torchfile
+from checkpoints_convert import convert, torchfile
 from clipjax.errors import InputError
 from clipjax.models import catalog, shapes, weights
 
@@ -124,7 +124,7 @@ def test_a_source_that_cannot_be_hashed_leaves_nothing(tmp_path, monkeypatch):
     def fails(path):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(weights, "sha256", fails)
+    monkeypatch.setattr(convert, "sha256", fails)
     with pytest.raises(InputError, match="Input/output error"):
         checkpoints_convert.translate(tmp_path / "m.pt", tmp_path / "m.safetensors")
     assert os.listdir(tmp_path) == ["m.pt"]
