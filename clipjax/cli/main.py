@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compilation.keep_programs()
     if own_process:
         signal.signal(signal.SIGTERM, _stop)
-        sys.unraisablehook = _stop_again
+        sys.unraisablehook = _dropped
     try:
         status = _run(verb, module, parser, argv[1:])
     except Exception as error:
@@ -139,15 +139,20 @@ def _stop(number: int, frame: object) -> None:
     raise Stopped(STOP)
 
 
-def _stop_again(dropped: Any) -> None:
-    """Python drops what is raised inside a callback of its garbage collector (JAX has one): asks a moment later."""
-    if not isinstance(dropped.exc_value, Stopped):
-        sys.__unraisablehook__(dropped)
+def _dropped(what: Any) -> None:
+    """Hears of errors that Python or a library's own thread can hand to nobody."""
+    # Raised inside a callback of the garbage collector (JAX has one), the word of `_stop` is lost: asks a moment later.
+    if isinstance(what.exc_value, Stopped):
+        signal.signal(signal.SIGTERM, _stop)
+        again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM))
+        again.daemon = True
+        again.start()
         return
-    signal.signal(signal.SIGTERM, _stop)
-    again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM))
-    again.daemon = True
-    again.start()
+    # A checkpoint could not be written, which is said in one line; for every array that was still on its way
+    # TensorStore's threads find the loop gone that waited for it.
+    if isinstance(what.exc_value, RuntimeError) and str(what.exc_value) == "Event loop is closed":
+        return
+    sys.__unraisablehook__(what)
 
 
 def _overview() -> str:

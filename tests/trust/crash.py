@@ -7,6 +7,7 @@ short runs cost and not fifty starts of Python. A moment is counted in changes o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,11 @@ def _serve(light: bool) -> None:
         folder = Path(request["root"]).parent / f".crash-{os.getpid()}"
         folder.mkdir(exist_ok=True)
         began = time.monotonic()
+        streams = {name: os.pipe() for name in ("out", "err")}  # no files: they too may not grow beyond `bytes`
         child = os.fork()
         if not child:
-            _run(request, folder)
-        status = _wait(child, request)
-        text = {name: (folder / name).read_text(errors="replace") for name in ("out", "err")}
+            _run(request, folder, {name: writes for name, (_, writes) in streams.items()})
+        status, text = _wait(child, request, streams)
         changes = (folder / "changes").stat().st_size
         shutil.rmtree(folder)
         reply = text | {"status": status, "changes": changes, "seconds": time.monotonic() - began}
@@ -113,26 +114,49 @@ def _import(light: bool) -> None:
         __import__("clipjax.model")
 
 
-def _wait(child: int, request: dict[str, Any]) -> int:
+def _wait(child: int, request: dict[str, Any], streams: dict[str, tuple[int, int]]) -> tuple[int, dict[str, str]]:
+    """The exit status, and what was written to each of the streams (pipes: where to read, where to write)."""
+    said = dict.fromkeys(streams, b"")
+    for reads, writes in streams.values():
+        os.close(writes)
+        os.set_blocking(reads, False)
+    status = None
+    for ended in _statuses(child, request):
+        status = ended
+        for name, (reads, _) in streams.items():
+            with contextlib.suppress(BlockingIOError):
+                while piece := os.read(reads, 1 << 16):
+                    said[name] += piece
+    assert status is not None
+    for reads, _ in streams.values():
+        os.close(reads)
+    return status, {name: text.decode(errors="replace") for name, text in said.items()}
+
+
+def _statuses(child: int, request: dict[str, Any]) -> Iterator[int | None]:
+    """None for as long as it runs, every few milliseconds, then its exit status."""
     end = time.monotonic() + LONGEST
     due = time.monotonic() + request["seconds"] if "seconds" in request else None
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
-            return os.waitstatus_to_exitcode(status)
+            yield os.waitstatus_to_exitcode(status)
+            return
         if due is not None and time.monotonic() > due:
             os.kill(child, {"kill": signal.SIGKILL, "term": signal.SIGTERM}[request["kind"]])
             due = None
         if time.monotonic() > end:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return -1000  # it hangs
+            yield -1000  # it hangs
+            return
+        yield None
         time.sleep(0.005)
 
 
-def _run(request: dict[str, Any], folder: Path) -> None:
+def _run(request: dict[str, Any], folder: Path, streams: dict[str, int]) -> None:
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(streams[name], number)
     tally = os.open(folder / "changes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     status = 70
     try:
