@@ -1,8 +1,8 @@
 """A known picture and known texts in every run: a chip, compiler or memory that computes something else stops it.
 
 What they should give is computed once per weights, operation by operation on the CPU, past every program that the run
-uses (no fusion, no sharding, no other layout, no other device), and kept by the weights' fingerprint. After that a
-canary costs one row of the first batch on every device, and rows of later batches that would be padding (issue 8).
+uses (no fusion, no sharding, no other layout, no other device), and kept by the weights' fingerprint; for the embedded
+model it is embedded too (experiments/emoji_clip/make_canary.py). After that a canary costs one row of the first batch on every device, and rows of later batches that would be padding (issue 8).
 """
 
 from __future__ import annotations
@@ -73,14 +73,7 @@ class Canary:
         return checked
 
     def _check_images(self, found: np.ndarray, feature: str) -> None:
-        def make() -> np.ndarray:
-            pixels = image.normalise(self.pixels[None], self._model.preprocessing)
-            taps: dict[str, jax.Array] = {}
-            params = _on_cpu({"visual": self._model.params["visual"]})
-            out = clip.apply_image(self._model.config, params, jnp.asarray(pixels), taps)
-            return np.asarray(out if feature == "proj" else taps["pre_proj"])[0]
-
-        self._check(found, self._expected(["image", PICTURE, feature], make), f"the picture {PICTURE}")
+        self._check(found, self.expected_picture(feature), f"the picture {PICTURE}")
 
     def check_text(self, lengths: np.ndarray) -> None:
         """The first time, a text of one of these lengths (a program that is needed anyway) if there is one.
@@ -91,20 +84,42 @@ class Canary:
         if self._text_checked:
             return
         self._text_checked = True
-        known = tokenize(list(TEXTS), self._model.config.text.context_length, truncate=True)
-        fits = [row for row in known if -(-(row.argmax() + 1) // TEXT_LENGTHS) * TEXT_LENGTHS in lengths]
-        tokens = (fits or list(known))[0]
+        fits = [row for row in self.texts if -(-(row.argmax() + 1) // TEXT_LENGTHS) * TEXT_LENGTHS in lengths]
+        tokens = (fits or list(self.texts))[0]
+        found = self._encoder.texts(np.repeat(tokens[None], self._encoder.rows_per_step, axis=0))
+        self._check(found, self.expected_text(tokens), "a text")
+
+    @functools.cached_property
+    def texts(self) -> np.ndarray:
+        """The token ids of `TEXTS`, int32 [2, T]."""
+        return tokenize(list(TEXTS), self._model.config.text.context_length, truncate=True)
+
+    def expected_picture(self, feature: str) -> np.ndarray:
+        """[E], or [D] for "pre_proj": what the picture should give."""
+
+        def make() -> np.ndarray:
+            pixels = image.normalise(self.pixels[None], self._model.preprocessing)
+            taps: dict[str, jax.Array] = {}
+            params = _on_cpu({"visual": self._model.params["visual"]})
+            out = clip.apply_image(self._model.config, params, jnp.asarray(pixels), taps)
+            return np.asarray(out if feature == "proj" else taps["pre_proj"])[0]
+
+        return self._expected(["image", PICTURE, feature], make)
+
+    def expected_text(self, tokens: np.ndarray) -> np.ndarray:
+        """[E]: what these token ids, int32 [T], should give."""
 
         def make() -> np.ndarray:
             params = _on_cpu(self._model.params)
             return np.asarray(clip.apply_text(self._model.config, params, jnp.asarray(tokens[None])))[0]
 
-        found = self._encoder.texts(np.repeat(tokens[None], self._encoder.rows_per_step, axis=0))
-        self._check(found, self._expected(["text", tokens.tolist()], make), "a text")
+        return self._expected(["text", tokens.tolist()], make)
 
     def _expected(self, what: list[Any], make: Callable[[], np.ndarray]) -> np.ndarray:
         config = hashlib.sha256(repr(self._model.config).encode()).hexdigest()
         key = key_of(canary=what, weights=self._weights, config=config)
+        if key in embedded():
+            return embedded()[key]
         with jax.default_device(_cpu()), jax.default_matmul_precision("highest"):
             return cached_array(self._folder, key, make)
 
@@ -119,6 +134,14 @@ class Canary:
                 f"{where}: the compiled model gives other features than its weights operation by operation (distance "
                 f"{distance:.2g} of their length, at most {self._limit:g}); {remedy}"
             )
+
+
+@functools.cache
+def embedded() -> dict[str, np.ndarray]:
+    """What the embedded model should give, by key: its first run need not find out."""
+    with resources.as_file(resources.files("clipjax") / "assets" / "canary.npz") as path:
+        with np.load(path, allow_pickle=False) as found:
+            return dict(found)
 
 
 def _cpu() -> jax.Device:

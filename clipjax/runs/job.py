@@ -80,6 +80,16 @@ def texts_folder(cache: Path) -> Path:
     return cache / "texts"
 
 
+def weights_sha256(params: clip.Params) -> str:
+    """Of names, dtypes and bytes: the same for the same parameters in whatever container."""
+    digest = hashlib.sha256()
+    for name, leaf in sorted(clip.flatten(params).items()):
+        array = np.asarray(leaf)
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 class Job:
     """Gives probes their features. Every host holds all features of a finished stage."""
 
@@ -92,13 +102,8 @@ class Job:
 
     @functools.cached_property
     def weights_sha256(self) -> str:
-        """Of names, dtypes and bytes: the same for the same parameters in whatever container."""
-        digest = hashlib.sha256()
-        for name, leaf in sorted(clip.flatten(self.model.params).items()):
-            array = np.asarray(leaf)
-            digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        """See `weights_sha256`."""
+        return weights_sha256(self.model.params)
 
     @property
     def arithmetic(self) -> str:

@@ -1,5 +1,7 @@
 """The canary: a program, a device or a memory that computes something else stops the run before a number is written."""
 
+import runpy
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -12,6 +14,8 @@ from clipjax.cli.main import main
 from clipjax.models import clip
 from clipjax.runs import canary
 from clipjax.testing import pictures, tiny_model
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +84,13 @@ def test_the_reference_is_computed_once_per_weights_and_costs_no_picture(world, 
     assert main([*argv(world, tmp_path / "b"), *more, "--config.data.limit=30", "--config.seed=1"]) == 0
     assert main([*argv(world, tmp_path / "c"), *more, "--config.precision=bfloat16"]) == 0
     assert len(made) == 2
+
+
+def test_the_embedded_answers_are_what_the_embedded_weights_give():
+    """Distances between two CPUs that go operation by operation are those of float32's rounding (`canary.FLOAT32`)."""
+    made = runpy.run_path(str(ROOT / "experiments" / "emoji_clip" / "make_canary.py"))["computed"]()
+    shipped = canary.embedded()
+    assert made.keys() == shipped.keys()
+    assert len(made) == 4  # two features, two texts
+    for key, value in made.items():
+        assert np.linalg.norm(value - shipped[key]) <= 1e-5 * np.linalg.norm(value)
