@@ -11,10 +11,13 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from clipjax.errors import InputError, some
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,23 @@ class Dialect:
     rules: tuple[Rule, ...]
     ignored: Mapping[str, str]
 
+    # What a name can match at all, so that hundreds of names do not each try hundreds of patterns.
+
+    @functools.cached_property
+    def theirs_by_skeleton(self) -> dict[str, list[tuple[Rule, int]]]:
+        """(rule, which of its parts)."""
+        return _grouped(((rule, i), part) for rule in self.rules for i, part in enumerate(rule.parts))
+
+    @functools.cached_property
+    def ours_by_skeleton(self) -> dict[str, list[Rule]]:
+        """Rules by our names."""
+        return _grouped((rule, rule.ours) for rule in self.rules)
+
+    @functools.cached_property
+    def ignored_by_skeleton(self) -> dict[str, list[str]]:
+        """Templates of `ignored`."""
+        return _grouped((template, template) for template in self.ignored)
+
 
 def to_native(
     dialect: Dialect, theirs: Mapping[str, np.ndarray], wanted: Iterable[str], where: str
@@ -64,13 +84,13 @@ def to_native(
     layouts: dict[str, Rule] = {}
     unknown, ambiguous = [], []
     for name, array in theirs.items():
-        if any(_pattern(p).fullmatch(name) for p in dialect.ignored):
+        skeleton = _skeleton(name)
+        if any(_pattern(p).fullmatch(name) for p in dialect.ignored_by_skeleton.get(skeleton, ())):
             continue
         matches = [
             (rule, i, m)
-            for rule in dialect.rules
-            for i, part in enumerate(rule.parts)
-            if (m := _pattern(part).fullmatch(name))
+            for rule, i in dialect.theirs_by_skeleton.get(skeleton, ())
+            if (m := _pattern(rule.parts[i]).fullmatch(name))
         ]
         if len(matches) != 1:
             (ambiguous if matches else unknown).append(name)
@@ -94,7 +114,8 @@ def from_native(dialect: Dialect, ours: Mapping[str, np.ndarray], where: str) ->
     out: dict[str, np.ndarray] = {}
     bad = []
     for name, array in ours.items():
-        rules = [rule for rule in dialect.rules if _pattern(rule.ours).fullmatch(name)]
+        near = dialect.ours_by_skeleton.get(_skeleton(name), ())
+        rules = [rule for rule in near if _pattern(rule.ours).fullmatch(name)]
         if len(rules) != 1:
             bad.append(name)
             continue
@@ -122,6 +143,18 @@ def _theirs_of(rule: Rule, ours: str) -> list[str]:
     match = _pattern(rule.ours).fullmatch(ours)
     assert match, (rule, ours)
     return [_fill(part, match.groups()) for part in rule.parts]
+
+
+def _skeleton(name: str) -> str:
+    """A name or a template without its numbers: equal where one can match the other."""
+    return re.sub(r"\{n\}|\d+", "#", name)
+
+
+def _grouped(items: Iterable[tuple[T, str]]) -> dict[str, list[T]]:
+    out: dict[str, list[T]] = {}
+    for item, template in items:
+        out.setdefault(_skeleton(template), []).append(item)
+    return out
 
 
 @functools.cache

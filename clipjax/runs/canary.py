@@ -2,7 +2,8 @@
 
 What they should give is computed once per weights, operation by operation on the CPU, past every program that the run
 uses (no fusion, no sharding, no other layout, no other device), and kept by the weights' fingerprint; for the embedded
-model it is embedded too (experiments/emoji_clip/make_canary.py). After that a canary costs one row of the first batch on every device, and rows of later batches that would be padding (issue 8).
+model it is embedded too (experiments/emoji_clip/make_canary.py). After that a canary costs one row of the first batch
+on every device, and rows of later batches that would be padding (issue 8).
 """
 
 from __future__ import annotations
@@ -139,9 +140,9 @@ class Canary:
 @functools.cache
 def embedded() -> dict[str, np.ndarray]:
     """What the embedded model should give, by key: its first run need not find out."""
-    with resources.as_file(resources.files("clipjax") / "assets" / "canary.npz") as path:
-        with np.load(path, allow_pickle=False) as found:
-            return dict(found)
+    asset = resources.files("clipjax") / "assets" / "canary.npz"
+    with resources.as_file(asset) as path, np.load(path, allow_pickle=False) as found:
+        return dict(found)
 
 
 def _cpu() -> jax.Device:
