@@ -135,13 +135,15 @@ def _heard(event: str, args: tuple) -> None:
         writes = (isinstance(mode, str) and any(c in mode for c in "wax+")) or (flags or 0) & (
             os.O_WRONLY | os.O_RDWR | os.O_CREAT
         )
-        if writes and not isinstance(path, int) and not _inside(path, folder):
+        if writes and not _inside(path, folder):
             escapes.append(f"open {path!r} {mode!r}"[:300])
     elif event.startswith(_CHANGES) and not _inside(args[0], folder):
         escapes.append(f"{event} {args!r}"[:300])
 
 
 def _inside(path: object, folder: Path) -> bool:
+    if isinstance(path, int):
+        return True  # a descriptor: that it was opened for writing has been heard
     text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
     where = os.path.abspath(text)
     return where.startswith((str(folder), "/dev/null", "/dev/shm/psm_", sys.prefix)) or "__pycache__" in where

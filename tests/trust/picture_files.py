@@ -33,8 +33,8 @@ def arrow_kinds() -> list[Any]:
         pa.duration("s")),
         pa.array(["1", "2", "3"]).cast(pa.decimal128(30, 2)), pa.array([{"bytes": b"x", "path": "a"}, None,
         {"bytes": None, "path": None}]),
-        pa.array([2**63, 1, 2], pa.uint64()), pa.array([1, 2, 3], pa.float16()), pa.array([[("a", 1)], [], None],
-        pa.map_(pa.string(), pa.int8())),
+        pa.array([2**63, 1, 2], pa.uint64()), pa.array(np.array([1, 2, 3], np.float16)),
+        pa.array([[("a", 1)], [], None], pa.map_(pa.string(), pa.int8())),
     ]  # fmt: skip
 
 
