@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 import checkpoints_convert
 import clipjax
 from clipjax import image
-from clipjax.cli.main import main, verbs
+from clipjax.cli.main import _dropped, main, verbs
 from clipjax.testing import tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parity"
@@ -228,3 +229,13 @@ def test_a_signal_that_comes_during_garbage_collection_is_not_lost(here):
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("clipjax embed: stopped")
     assert not (here / "x.npz").exists()
+
+
+def test_of_errors_that_reach_nobody_only_one_echo_is_silent(monkeypatch):
+    """What TensorStore's threads say of a checkpoint that failed (the real one: heavy, tests/trust/test_faults.py)."""
+    shown = []
+    monkeypatch.setattr(sys, "__unraisablehook__", shown.append)
+    errors = [RuntimeError("Event loop is closed"), RuntimeError("something else"), OSError("Event loop is closed")]
+    for error in errors:
+        _dropped(SimpleNamespace(exc_value=error))
+    assert [what.exc_value for what in shown] == errors[1:]
