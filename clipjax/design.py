@@ -14,6 +14,9 @@ A class is asked with its name in every template, or with `texts: [...]` instead
 `prompts`) is asked as it stands, whatever the templates.
 
 `extends: NAME`, `add: [child]` and `drop: [animal]` make one design out of another.
+
+A design is all that a probe asks: a list of classes, a named data set's own classes and templates, a file. It is what
+`manifest["design"]` holds for every probe (`Design.manifest`).
 """
 
 from __future__ import annotations
@@ -63,18 +66,20 @@ class DesignClass:
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """Classes in order (the index of a prediction), templates they are asked with, and a note for the reader."""
+    """Classes in order (the index of a prediction), the templates they are asked with, a note, and where it is from.
+
+    Retrieval asks with captions and identities with names that nobody may read: their designs have no classes.
+    """
 
     name: str
     classes: tuple[DesignClass, ...]
     templates: tuple[str, ...] = (TEMPLATE,)
     note: str = ""
+    source: str = ""
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "templates", tuple(self.templates))
-        if not self.classes:
-            raise InputError(f"design {self.name} has no classes; name at least one")
         if not self.templates:
             raise InputError(f'design {self.name} has no templates; for example "{TEMPLATE}"')
         for template in self.templates:
@@ -85,7 +90,9 @@ class Design:
         seen: set[str] = set()
         for c in self.classes:
             if c.name in seen:
-                raise InputError(f"design {self.name}: class {c.name!r} comes twice; two equal classes would share")
+                raise InputError(
+                    f"design {self.name}: class {c.name!r} is given twice; two equal classes would share its probability"
+                )
             seen.add(c.name)
 
     @property
@@ -138,7 +145,8 @@ class Design:
             | ({"asked": list(c.asked)} if c.asked else {})
             for c, prompts in zip(self.classes, self.prompts(), strict=True)
         ]
-        return {"name": self.name, "note": self.note, "templates": list(self.templates), "classes": classes}
+        head = {"name": self.name, "note": self.note, "source": self.source, "sha256": _sha256(self.templates, classes)}
+        return head | {"templates": list(self.templates), "classes": classes}
 
     @staticmethod
     def from_manifest(found: Mapping[str, Any]) -> Design:
@@ -147,13 +155,13 @@ class Design:
             DesignClass(c["name"], c["texts"], c["sets"], dict(c.get("attributes", {})), c.get("asked", ()))
             for c in found["classes"]
         ]
-        return Design(found["name"], tuple(classes), tuple(found["templates"]), found.get("note", ""))
+        note, source = found.get("note", ""), found.get("source", "")
+        return Design(found["name"], tuple(classes), tuple(found["templates"]), note, source)
 
     @property
     def sha256(self) -> str:
-        """Of `manifest()` without its note: what was asked, not what was said about it."""
-        asked = {key: value for key, value in self.manifest().items() if key != "note"}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        """Of templates and classes: what is asked, whatever the design is called and says of itself."""
+        return self.manifest()["sha256"]
 
     def add(self, classes: Iterable[str | DesignClass]) -> Design:
         """With more classes at the end; the name says so: `fairface-default+child`."""
@@ -175,13 +183,43 @@ class Design:
         return dataclasses.replace(self, templates=tuple(templates))
 
 
-def of_classes(names: Sequence[str], templates: Sequence[str] = (TEMPLATE,), name: str = "classes") -> Design:
-    """A plain list of class names as a design without sets."""
-    return Design(name, tuple(DesignClass(n) for n in names), tuple(templates))
+def of_classes(
+    names: Sequence[str], templates: Sequence[str] = (TEMPLATE,), name: str = "classes", source: str = ""
+) -> Design:
+    """A plain list of class names as a design without sets. InputError for an empty list and an empty name."""
+    names = tuple(names)
+    if not names:
+        raise InputError("no classes given; name at least one")
+    if empty := [i for i, c in enumerate(names) if not c.strip()]:
+        raise InputError(f"class {empty[0] + 1} of {len(names)} is empty; remove it or name it")
+    return Design(name, tuple(DesignClass(n) for n in names), tuple(templates), source=source)
+
+
+def joined(designs: Mapping[str, Design]) -> Design:
+    """Several questions as one design: the classes of each in a set of the question's name.
+
+    A class name that two questions share is led by the question ("race: other").
+    """
+    names = [c.name for found in designs.values() for c in found.classes]
+    classes = []
+    for question, found in designs.items():
+        asked = (
+            found.prompts() if len({d.templates for d in designs.values()}) > 1 else [c.asked for c in found.classes]
+        )
+        for c, prompts in zip(found.classes, asked, strict=True):
+            name = c.name if names.count(c.name) == 1 else f"{question}: {c.name}"
+            classes.append(dataclasses.replace(c, name=name, asked=prompts, sets=(*c.sets, question)))
+    first = next(iter(designs.values()))
+    name = "+".join(found.name for found in designs.values())
+    return Design(name, tuple(classes), first.templates, source="+".join(found.source for found in designs.values()))
 
 
 def load(text: str) -> Design:
     """A path to a .yaml, a shipped name, either with `+class` added, or `schwemmer:PATH` to mc_data.tsv."""
+    return dataclasses.replace(_load(text), source=text)
+
+
+def _load(text: str) -> Design:
     if text.startswith("schwemmer:"):
         return platform_labels(Path(text.removeprefix("schwemmer:")))
     if Path(text).suffix in (".yaml", ".yml"):
@@ -325,7 +363,10 @@ def _of_mapping(found: Any, where: str, stem: str, parent: Callable[[str], Desig
             f"{where}: unknown key {unknown[0]!r}{_nearest(str(unknown[0]), KEYS)}; known: {', '.join(KEYS)}"
         )
     try:
-        return _build(stem, found, parent)
+        built = _build(stem, found, parent)
+        if not built.classes:
+            raise InputError(f"design {built.name} has no classes; name at least one")
+        return built
     except InputError as error:
         raise error if where in str(error) else InputError(f"{where}: {error}") from error
 
@@ -389,6 +430,11 @@ def _texts(value: Any, where: str) -> list[str]:
             f"`{where}` is {brief(repr(value))}: give a text or a list of texts (quote yes, no and numbers)"
         )
     return listed
+
+
+def _sha256(templates: Sequence[str], classes: Sequence[Mapping[str, Any]]) -> str:
+    asked = {"templates": list(templates), "classes": list(classes)}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from clipjax.errors import InputError
+from clipjax.files import cache_dir as cache_dir
 from clipjax.progress import say
 from clipjax.transfer import Failed, Missing, WrongBytes, hash_file, receive
 
@@ -54,12 +54,6 @@ class Source:
     url: str
     filename: str
     sha256: str | None
-
-
-def cache_dir() -> Path:
-    """The folder of downloaded weights: `CLIPJAX_CACHE`, or the user's cache folder of this system."""
-    chosen = os.environ.get("CLIPJAX_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("clipjax", appauthor=False)
 
 
 def is_offline() -> bool:

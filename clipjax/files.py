@@ -10,7 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from clipjax.errors import InputError
+
+
+def cache_dir() -> Path:
+    """The folder of what is kept between runs: `CLIPJAX_CACHE`, or the user's cache folder of this system."""
+    chosen = os.environ.get("CLIPJAX_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("clipjax", appauthor=False)
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from clipjax import image
+from clipjax.design import TEMPLATE, of_classes
 from clipjax.encoder import Encoder
 from clipjax.models import clip, weights
 from clipjax.models.config import CLIP
@@ -58,7 +59,7 @@ class Model:
         self,
         images: Image.Image | Iterable[Image.Image],
         classes: Sequence[str],
-        templates: Sequence[str] = zeroshot.DEFAULT_TEMPLATES,
+        templates: Sequence[str] = (TEMPLATE,),
     ) -> np.ndarray:
         """Zero-shot probabilities float32 [B, C] over the classes, each averaged over the templates.
 
@@ -68,24 +69,25 @@ class Model:
         features = self.encoder.images(self.preprocess(images))
         return zeroshot.softmax(self.scale * similarity(zeroshot.normalise(features)))
 
-    def classifier(self, classes: Sequence[str], templates: Sequence[str] = zeroshot.DEFAULT_TEMPLATES) -> np.ndarray:
+    def classifier(self, classes: Sequence[str], templates: Sequence[str] = (TEMPLATE,)) -> np.ndarray:
         """Class names and templates -> class weights float32 [C, E] of unit length; kept as in `classify`."""
         return self._kept(classes, templates)[0].copy()
 
     def _kept(self, classes: Sequence[str], templates: Sequence[str]) -> tuple[np.ndarray, zeroshot.Similarity]:
         """Class weights [C, E], and the function of unit rows [N, E] that gives their cosines [N, C]."""
-        classes, templates = zeroshot.check_classes(classes), tuple(templates)
+        asked = of_classes(classes, templates)
         # On a TPU or GPU the same texts have other features inside jax.default_matmul_precision(...).
-        key = (classes, templates, jax.config.jax_default_matmul_precision)  # pyrefly: ignore[missing-attribute]
+        key = (asked.names, asked.templates, jax.config.jax_default_matmul_precision)  # pyrefly: ignore[missing-attribute]
         if (found := self._classifiers.pop(key, None)) is None:
-            texts = zeroshot.prompts(classes, templates)
-            features = self.encoder.texts(tokenize(texts, self.config.text.context_length))
-            class_weights = zeroshot.classifier(features.reshape(len(classes), len(templates), -1))
+            (class_weights,) = zeroshot.class_weights(self._texts, [asked])
             found = class_weights, zeroshot.similarity(class_weights)
         self._classifiers[key] = found  # last in the order: the most recently used
         while len(self._classifiers) > CLASSIFIERS:
             self._classifiers.pop(next(iter(self._classifiers)), None)
         return found
+
+    def _texts(self, texts: Sequence[str]) -> np.ndarray:
+        return self.encoder.texts(tokenize(list(texts), self.config.text.context_length))
 
     @functools.cached_property
     def _classifiers(self) -> dict[Any, tuple[np.ndarray, zeroshot.Similarity]]:

@@ -30,7 +30,7 @@ _RECORD = {
 _MANIFEST = {
     "config": {"probe": str, "data?": dict, "min_n?": int},
     "model": {"name": str, "weights_sha256?": str, "config?": dict},
-    "data": {"name": str, "fingerprint?": str, "n?": int},
+    "data": {"name": str, "fingerprint?": str, "n?": int, "group_columns?": [str]},
     "counts": {"seen": int, "skipped?": int},
     "design": {"name?": str, "sha256?": str},
     "result?": dict,
@@ -40,7 +40,7 @@ _MANIFEST = {
 _CLASS = {
     "name": str, "texts": [str], "prompts": [str], "sets": [str], "attributes?": {str: str}, "asked?": [str],
 }  # fmt: skip
-_DESIGN = {"name": str, "note?": str, "templates": [str], "classes": [_CLASS]}
+_DESIGN = {"name": str, "note?": str, "source?": str, "templates": [str], "classes": [_CLASS]}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,11 +85,11 @@ class Run:
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """Group columns: predictions without what the model said and where the picture lies."""
-        own = ("file", "label", "prediction", "probability", "probabilities")
+        named = self.manifest["data"].get("group_columns")
         return {
             name: values
             for name, values in self.predictions.items()
-            if name not in own and values.ndim == 1 and not name.startswith(("prediction_", "rank_"))
+            if values.ndim == 1 and (_may_group(name) if named is None else name in named)
         }
 
     @property
@@ -174,6 +174,12 @@ def reading(runs: Sequence[Run]) -> Iterator[None]:
             f"{names}: not what this version writes for {runs[0].probe} ({type(error).__name__} at {where}: "
             f"{one_line(error, 80)}); {REMEDY}, and report it if that does not help"
         ) from error
+
+
+def _may_group(name: str) -> bool:
+    """Whether a column of predictions is neither the image's nor the model's, in a run that does not say so itself."""
+    own = ("file", "label", "prediction", "probability", "probabilities")
+    return name not in own and not name.startswith(("prediction_", "rank_"))
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:

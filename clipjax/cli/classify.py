@@ -29,17 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Checks classes and pictures before the model is loaded, then answers."""
-    from clipjax import image, loading
+    from clipjax import design, image, loading
     from clipjax.classes import read_classes
     from clipjax.errors import InputError
-    from clipjax.probes import zeroshot
     from clipjax.progress import say
 
     if args.top < 1:
         raise InputError(f"--top={args.top} shows nothing; choose 1 or more")
-    classes = zeroshot.check_classes(read_classes(args.classes))
-    templates = tuple(args.template or zeroshot.DEFAULT_TEMPLATES)
-    zeroshot.prompts(classes, templates)
+    asked = design.of_classes(read_classes(args.classes), args.template or (design.TEMPLATE,))
+    classes, templates = asked.names, asked.templates
     pictures = [image.open_image(path) for path in args.images]
     if args.model is None:
         say("model: the embedded demo (emoji artwork only); --model=ViT-B/32 answers with OpenAI's weights")

@@ -43,11 +43,11 @@ def describe(key: str) -> dict[str, Any]:
     row: dict[str, Any] = dataclasses.asdict(catalog.info(key))
     row["layout"] = row["layout"].strip("\n")
     try:
-        found = info.prompts(key)
+        found = info.design(key)
         row |= {
-            "n_classes": found.count or None,
+            "n_classes": info.count(key) or None,
             "n_templates": len(found.templates),
-            "classes": [list(names) for names in found.names],
+            "classes": [list(c.texts) for c in found.classes],
             "templates": list(found.templates),
             "prompts_source": found.source,
         }

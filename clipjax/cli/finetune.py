@@ -7,8 +7,7 @@ one first (exit status 143). RUN/model.safetensors is the result: whatever takes
     clipjax finetune openai_vit_b32_csv --config.data.csv=captions.csv --config.data.caption_columns=caption --out=RUN
 
 On a pod or a Slurm or Kubernetes job the same command runs on every host; elsewhere add --coordinator=HOST:PORT
---processes=N --process=I. See `configs/finetune` for what each config needs, and `clipjax/runs/finetune_config.py` for
-every key.
+--processes=N --process=I. `clipjax finetune NAME --keys` lists every key of a config.
 """
 
 from __future__ import annotations
@@ -23,7 +22,10 @@ STOPS_TOGETHER = True  # a signal to one host stops all of them at the same step
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax finetune`; `--config.key=value` is taken by the config itself."""
     parser.add_argument("config", metavar="CONFIG[:arg]")
-    parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--out", metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "--keys", nargs="?", const="text", choices=("text", "json"), help="print every key of the config, and stop"
+    )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0's address, for several hosts")
     parser.add_argument("--processes", type=int, metavar="N")
     parser.add_argument("--process", type=int, metavar="I")
@@ -35,5 +37,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     from clipjax.runs import config, finetune
 
     resolved = config.load(args.config, overrides, "finetune")
+    if config.print_keys(resolved, args.keys, args.out):
+        return
     parallel.start_hosts(args.coordinator, args.processes, args.process, saves=True)
     finetune.run(resolved, Path(args.out))

@@ -11,7 +11,7 @@ Conditions on the numbers make the exit status 3, with a line for each breach:
     clipjax probe fairface ... --fail-if="rate[set=crime, race=*] > 0.05 @ lower"
 
 On a pod or a Slurm or Kubernetes job the same command runs on every host; elsewhere add --coordinator=HOST:PORT
---processes=N --process=I. See `configs/probes` for every key.
+--processes=N --process=I. `clipjax probe NAME --keys` lists every key of a config.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax probe`; `--config.key=value` is taken by the config itself."""
     parser.add_argument("config", metavar="CONFIG[:arg]")
-    parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--out", metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "--keys", nargs="?", const="text", choices=("text", "json"), help="print every key of the config, and stop"
+    )
     parser.add_argument(
         "--fail-if",
         action="append",
@@ -45,8 +48,10 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     from clipjax.errors import Breach
     from clipjax.runs import config, runner
 
-    conditions = [gate.parse(text) for text in args.fail_if]
     resolved = config.load(args.config, overrides)
+    if config.print_keys(resolved, args.keys, args.out):
+        return
+    conditions = [gate.parse(text) for text in args.fail_if]
     parallel.start_hosts(args.coordinator, args.processes, args.process)
     finished = runner.run(resolved, Path(args.out))
     lines = [f"{path}: {line}" for path, records in finished for c in conditions for line in gate.breaches(c, records)]

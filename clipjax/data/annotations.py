@@ -1,6 +1,6 @@
 """What the readers of named data sets share: finding the files, choosing the split, labels by name.
 
-Labels always go by name (`Prompts.index`), never by position: OpenAI's class order differs from the data sets' own in
+Labels always go by name (`info.own_index`), never by position: OpenAI's class order differs from the data sets' own in
 Pets, Caltech101, VOC2007 and EuroSAT, and accuracy falls to chance where that is missed (openai/CLIP#346).
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from clipjax.data import source, table
-from clipjax.data.info import Info, plain, prompts
+from clipjax.data.info import Info, design, own_index, own_names, plain
 from clipjax.data.source import Source
 from clipjax.errors import InputError, one_line
 
@@ -142,12 +142,12 @@ pickle.dump({name: found[name] for name in sys.argv[2:] if name in found}, sys.s
 
 def labels(own: Sequence[str], key: str, where: str | os.PathLike) -> np.ndarray:
     """The data set's own class names, one per picture -> int64 [N] labels in the order of the stored prompts."""
-    index = prompts(key).index()
+    index = own_index(key)
     found = np.empty(len(own), np.int64)
     for row, name in enumerate(own):
         position = index.get(plain(name))
         if position is None:
-            known = prompts(key).own or prompts(key).classes
+            known = own_names(key) or design(key).names
             raise InputError(
                 f'{where}: "{name}" is none of the {len(known)} classes of {key}{source.nearest(name, known)}; '
                 "remove it, or check that this is the data set it seems to be"
@@ -179,7 +179,7 @@ def from_files(
     """A source over `files` (relative to `root`), labelled by the own class name of each."""
     found = {"label": labels(own, info.key, where), **columns}
     paths = [os.path.join(os.fspath(root), file) for file in files]
-    return table.from_rows(info.key, paths, found, classes=prompts(info.key).classes, root=root)
+    return table.from_rows(info.key, paths, found, classes=design(info.key).names, root=root)
 
 
 def class_folders(root: Path) -> tuple[list[str], list[str]]:
@@ -208,7 +208,7 @@ def from_tfds(info: Info, path: str | os.PathLike, split: str, part: tuple[float
     where = _tfds.folder(info, path)
     if where is None:
         return None
-    found = _tfds.by_name(_tfds.load(info, where, split, "label"), prompts(info.key))
+    found = _tfds.by_name(_tfds.load(info, where, split, "label"), info.key)
     return found.select(slice(*(round(len(found) * bound) for bound in part)))
 
 

@@ -1,6 +1,5 @@
 """Pictures that lie in one array: MNIST's idx files, CIFAR's pickles, STL-10's binaries, .mat, .npz and .h5 sets."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,6 @@ from clipjax.data import source
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
-_BLOCK = 64 << 20  # bytes hashed at a time: an array on disk (memmap, h5py) never comes into memory whole
-
 
 def load(
     name: str,
@@ -22,7 +19,7 @@ def load(
 ) -> Source:
     """A source over `images`, uint8 [N, H, W] (grey) or [N, H, W, 3] (RGB): an array, a memmap, an h5py data set.
 
-    Files are called "00000", "00001", ... where `columns` has no "file". The fingerprint is that of the pixels.
+    Files are called "00000", "00001", ... where `columns` has no "file".
     Raises InputError for another shape or dtype, or columns that `Source` refuses.
     """
     shape = tuple(images.shape)
@@ -42,19 +39,4 @@ def load(
         pixels = np.asarray(images[i])
         return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels))
 
-    return Source(
-        name=name,
-        table={"file": files, **{key: values for key, values in columns.items() if key != "file"}},
-        classes=None if classes is None else tuple(classes),
-        read=read,
-        fingerprint=source.digest(["arrays", str(list(shape)), *map(str, files), _pixels_sha256(images)]),
-    )
-
-
-def _pixels_sha256(images: Any) -> str:
-    per_picture = int(np.prod(images.shape[1:], dtype=np.int64)) or 1
-    step = max(1, _BLOCK // per_picture)
-    h = hashlib.sha256()
-    for start in range(0, images.shape[0], step):
-        h.update(np.ascontiguousarray(images[start : start + step]).data)
-    return h.hexdigest()
+    return source.of_columns(name, {**columns, "file": files}, classes, read)

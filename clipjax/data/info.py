@@ -14,6 +14,7 @@ import re
 from importlib import resources
 from typing import Any
 
+from clipjax.design import Design, DesignClass
 from clipjax.errors import InputError
 
 TASKS = ("classification", "multilabel", "binary", "retrieval", "video", "robustness", "bias")
@@ -58,28 +59,6 @@ class Info:
             raise ValueError(f"{self.key}: metric {self.metric!r} is none of {', '.join(METRICS)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Prompts:
-    """Class names and templates of one data set, in the order of its labels.
-
-    `classes` is one name per class (for tables), `names` every name the text tower is asked with: more than one
-    only for FER2013. `own` are the data set's own names (folders, annotation files) in the same order, where they
-    are known before the data are read: labels are matched through them, by name and never by position. A data set
-    that brings its names itself (Birdsnap's species, Kinetics' csv) has empty `classes`.
-    """
-
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
-    source: str
-    names: tuple[tuple[str, ...], ...] = ()
-    own: tuple[str, ...] = ()
-    count: int = 0  # how many classes there are; also where their names come from the data
-
-    def index(self) -> dict[str, int]:
-        """Own name (normalised as `plain` does) -> label; the way from an annotation to the paper's class order."""
-        return {plain(name): i for i, name in enumerate(self.own or self.classes)}
-
-
 def plain(name: str) -> str:
     """A name without what spellings of one list differ in: case, and anything but letters and digits.
 
@@ -88,22 +67,46 @@ def plain(name: str) -> str:
     return re.sub(r"[^0-9a-z]+", "", name.lower())
 
 
-@functools.cache
-def prompts(key: str) -> Prompts:
-    """The prompts of a data set. InputError where none are stored, as for a retrieval set."""
-    file = resources.files("clipjax.data") / "prompts" / f"{key}.json"
-    if not file.is_file():
+def design(key: str) -> Design:
+    """What a data set asks: its classes in the order of its labels, its templates, and where both are from.
+
+    A data set that brings its class names itself (Birdsnap's species, Kinetics' csv) has none here. Published lists
+    name two classes alike (ImageNet's two "missile"): the second is called "missile (2)" and asked as "missile".
+    InputError where nothing is stored, as for a retrieval set.
+    """
+    stored = _stored(key)
+    if stored is None:
         raise InputError(f"no prompts are stored for {key!r}; give classes and templates in the config")
-    stored = json.loads(file.read_text(encoding="utf-8"))
-    names = tuple((c,) if isinstance(c, str) else tuple(c) for c in stored["classes"])
-    return Prompts(
-        classes=tuple(n[0] for n in names),
-        templates=tuple(stored["templates"]),
-        source=stored["source"],
-        names=names,
-        own=tuple(stored.get("own", ())),
-        count=stored.get("count", len(names)),
-    )
+    classes, seen = [], {}
+    for names in stored["classes"]:
+        texts = (names,) if isinstance(names, str) else tuple(names)
+        seen[texts[0]] = seen.get(texts[0], 0) + 1
+        name = texts[0] if seen[texts[0]] == 1 else f"{texts[0]} ({seen[texts[0]]})"
+        classes.append(DesignClass(name, texts))
+    return Design(key, tuple(classes), tuple(stored["templates"]), source=stored["source"])
+
+
+def own_names(key: str) -> tuple[str, ...]:
+    """The data set's own names (folders, annotation files) in the order of its labels; empty where none are stored."""
+    stored = _stored(key)
+    return () if stored is None else tuple(stored.get("own", ()))
+
+
+def own_index(key: str) -> dict[str, int]:
+    """Own name (as `plain` has it) -> label: labels are matched by name and never by position."""
+    return {plain(name): i for i, name in enumerate(own_names(key) or design(key).names)}
+
+
+def count(key: str) -> int:
+    """How many classes there are; also where their names come from the data."""
+    stored = _stored(key) or {}
+    return stored.get("count", len(stored.get("classes", ())))
+
+
+@functools.cache
+def _stored(key: str) -> dict[str, Any] | None:
+    file = resources.files("clipjax.data") / "prompts" / f"{key}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def published(key: str) -> dict[str, Any]:

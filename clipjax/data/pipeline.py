@@ -95,7 +95,7 @@ def _collect(source: Source, rows: np.ndarray, results: Iterator[np.ndarray | st
     for row in rows.tolist():
         result = next(results)
         if isinstance(result, str):
-            skipped.append((row, source.table["file"][row], result))
+            skipped.append((row, source.files[row], result))
         else:
             pixels[len(kept)] = result
             kept.append(row)

@@ -25,6 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipjax import stored
+from clipjax.classes import Naming
+from clipjax.data import labels as labelling
 from clipjax.data import source
 from clipjax.data.pipeline import batches
 from clipjax.data.source import Source
@@ -32,7 +34,8 @@ from clipjax.errors import InputError, brief, one_line
 from clipjax.files import write_atomically, write_text
 from clipjax.image import Preprocess
 
-FORMAT, VERSION = "clipjax-prepared", 1
+FORMAT, VERSION = "clipjax-prepared", 2
+ROLES = ("own", "label", "group", "protocol")  # of the columns of table.parquet
 SHARD_ROWS = 1024  # 154 MB at 224 pixels; what a kill loses
 BATCH_ROWS = 64  # a divisor, so that no batch lies in two shards
 INFO, PLAN, TABLE = "info.json", "plan.json", "table.parquet"
@@ -41,7 +44,7 @@ _SKIPPED = [[int, str, str]]
 _SHARD = {"sha256": str, "bytes": int, "skipped": _SKIPPED}
 _PLAN = {"format": str, "version": int, "name": str, "n": int, "image_size": int, "shard_rows": int, "data_set": str}
 _INFO = _PLAN | {
-    "classes": (None, [str]), "columns": {str: str}, "skipped": _SKIPPED, "table_sha256?": str,
+    "classes": (None, [str]), "ids": (None, [str]), "columns": {str: str}, "skipped": _SKIPPED, "table_sha256?": str,
     "shards": {str: {"sha256": str, "bytes": int}},
 }  # fmt: skip
 REMEDY = "copy the folder again, or prepare it again"
@@ -120,21 +123,44 @@ def load(path: str | os.PathLike) -> Prepared:
         raise InputError(f"{path / INFO} is not of {FORMAT} version {VERSION}; prepare the originals again")
     stored.check(info, _INFO, str(path / INFO))
     _check_info(path, info)
-    table = _read_table(path / TABLE, info["columns"], info.get("table_sha256"))
+    columns = _read_table(path / TABLE, info["columns"], info.get("table_sha256"))
+    marks = [FORMAT, str(info["image_size"]), *(s["sha256"] for s in info["shards"].values())]
+    pixels = hashlib.sha256(json.dumps(marks).encode())
+
+    def contents(rows: np.ndarray) -> np.ndarray:
+        """The shards' own sums, and the row: no pixel is read."""
+        parts = (hashlib.sha256(pixels.digest() + int(row).to_bytes(8, "little")).digest() for row in rows)
+        return np.frombuffer(b"".join(parts), np.uint8).reshape(len(rows), -1)
+
+    role = {name: {c.partition(":")[2]: v for c, v in columns.items() if c.startswith(f"{name}:")} for name in ROLES}
+    index, present, labels = role["label"].get("index"), role["label"].get("present"), None
+    if info["classes"] is not None and (index is not None or present is not None):
+        labels = labelling.Labels(tuple(info["classes"]), index, present, tuple(info["ids"] or ()))
     found = Source(
-        name=info["name"],
-        table=table,
-        classes=None if info["classes"] is None else tuple(info["classes"]),
-        read=_Shards(path, info).read,
-        fingerprint=source.digest([FORMAT, str(info["image_size"]), *(s["sha256"] for s in info["shards"].values())]),
-        size=info["image_size"],
-    )
+        info["name"], columns["file"], _Shards(path, info).read, labels, role["own"].get("captions"), role["group"],
+        role["protocol"], info["image_size"], contents=contents,
+    )  # fmt: skip
     return Prepared(found, info["data_set"], info)
+
+
+def renamed(found: Prepared, naming: Naming) -> Prepared:
+    """The same images with labels called otherwise; `naming` is of their names, or of what these stand for."""
+    labels = found.source.labels
+    if labels is None:
+        raise InputError(f"{found.source.name} has no labels, and data.class_names names some; leave it out")
+    by_id = bool(naming.listed) or not naming.mapping.keys() <= set(labels.names)
+    own = labels.ids if by_id else labels.names
+    texts = dataclasses.replace(labels, names=own).texts()
+    values = [tuple(filter(None, text.split("|"))) for text in texts] if labels.several else texts
+    again = labelling.read(values, found.source.name, own, lambda ids: naming)
+    return dataclasses.replace(found, source=dataclasses.replace(found.source, labels=again))
 
 
 def _check_info(path: Path, info: Mapping[str, Any]) -> None:
     """Raises InputError where info.json contradicts itself or the shards."""
     rows, shards = info["shard_rows"], info["shards"]
+    if "file" not in info["columns"]:
+        raise InputError(f"{path / INFO} names no column of files; {REMEDY}")
     if not 0 < info["image_size"] <= LARGEST_SIZE or rows < 1 or -(-info["n"] // rows) != len(shards):
         raise InputError(f"{path / INFO}: {len(shards)} shards of {rows} rows are not {info['n']} pictures; {REMEDY}")
     for name, shard in shards.items():
@@ -234,12 +260,14 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _finish(original: Source, out: Path, names: list[str], plan: dict) -> dict[str, Any]:
-    columns = {key: _to_arrow(values) for key, values in original.table.items()}
+    table = {key: values for key, values in _columns_of(original).items() if values is not None}
+    columns = {key: _to_arrow(values) for key, values in table.items()}
     write_atomically(out / TABLE, lambda temporary: pq.write_table(pa.table(columns), temporary, compression="zstd"))
     shards = {name: stored.read(out / f"{name}.json", _SHARD, REMEDY) for name in names}
     info = plan | {
-        "classes": None if original.classes is None else list(original.classes),
-        "columns": {key: str(values.dtype) for key, values in original.table.items()},
+        "classes": None if original.labels is None else list(original.labels.names),
+        "ids": None if original.labels is None else list(original.labels.ids),
+        "columns": {key: str(values.dtype) for key, values in table.items()},
         "skipped": [row for shard in shards.values() for row in shard["skipped"]],
         "shards": {name: {k: s[k] for k in ("sha256", "bytes")} for name, s in shards.items()},
         "table_sha256": hashlib.sha256((out / TABLE).read_bytes()).hexdigest(),
@@ -247,6 +275,16 @@ def _finish(original: Source, out: Path, names: list[str], plan: dict) -> dict[s
     write_text(out / INFO, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
     _tidy(out)
     return info
+
+
+def _columns_of(original: Source) -> dict[str, Any]:
+    """Every column of a source under its role: "label:index", "group:race"; no name of a user's column is special."""
+    labels = original.labels
+    found = {"file": original.files, "own:captions": original.captions}
+    if labels is not None:
+        found |= {"label:index": labels.index, "label:present": labels.present}
+    found |= {f"group:{key}": values for key, values in original.columns.items()}
+    return found | {f"protocol:{key}": values for key, values in original.protocol.items()}
 
 
 def _tidy(out: Path) -> None:
@@ -288,7 +326,7 @@ def _to_arrow(values: np.ndarray) -> pa.Array:
 
 
 def _read_table(path: Path, kinds: Mapping[str, str], sha256: str | None) -> dict[str, Any]:
-    """The columns as `Source.table` had them: text stays text, numbers keep their width."""
+    """The columns as they were written: text stays text, numbers keep their width."""
     out: dict[str, Any] = {}
     try:
         data = path.read_bytes()

@@ -1,15 +1,12 @@
-"""A data set at rest: a table that is known before any pixel is read, and random access to its pictures."""
+"""A data set at rest: what is known of each image before any pixel is read, and random access to the images."""
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import io
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -20,72 +17,77 @@ from etils import epath
 from PIL import Image
 
 from clipjax import image
+from clipjax.classes import nearest as nearest
+from clipjax.data import ages
+from clipjax.data.contents import Packed, digests
+from clipjax.data.labels import Labels
 from clipjax.errors import InputError, brief
 from clipjax.image import Preprocess
 
 Picture = bytes | os.PathLike | Image.Image | np.ndarray
 Column = Sequence[Any] | np.ndarray
 
+# What the metrics of named data sets read; a user's columns never have these meanings, whatever they are called.
+PROTOCOL = ("difficult", "split", "video", "anchor", "lexicon", "youtube_id", "annotation", "verb", "noun")
+
 # What the path library leaves to packages of their own.
 _DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
-
-# What a spreadsheet makes of the age ranges 3-9 and 10-19, in the languages it speaks: 9-Mar, 03-Sep, Mar-9, 19-Oct,
-# 19. Okt, a whole date, or the number of days since 1900 (45360).
-_MONTHS = {
-    name: number
-    for number, names in enumerate(
-        """jan january|feb february|mar march mär märz mrz mars marzo mrt maart|apr april|may mai|jun june|jul july
-        aug august|sep sept september|oct october okt oktober octobre octubre ott ottobre|nov november
-        dec december dez""".replace("\n", "|").split("|"),
-        start=1,
-    )
-    for name in names.split()
-}
-_MONTH = f"(?:{'|'.join(sorted(_MONTHS, key=len, reverse=True))})"
-_DATE = re.compile(
-    rf"\d{{1,4}}[-. /]+{_MONTH}\.?(?:[-. /]+\d{{2,4}})?|{_MONTH}[-. /]+\d{{1,4}}"
-    r"|\d{4}-\d{1,2}-\d{1,2}(?:[T ].*)?|\d{1,2}[./]\d{1,2}[./](?:\d{2,4})?|\d{1,2}月\d{1,2}日|[2-6]\d{4}",
-    re.IGNORECASE,
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """N pictures and what is known about them.
+    """N images and what is known about them; every column has N entries, text is held as object arrays of str.
 
-    Every column of `table` has N entries. "file" is always there: one name per picture, unique, in data-set order.
-    Reserved besides: "label" int64 [N]; "labels" and "difficult" bool [N, C]; "captions" tuples of str; "split",
-    "video" (rows of one clip share it), "anchor". Any other column is a group column of str or numbers. Text is
-    held as object arrays of str. `classes` gives the name of each label index and is None where nothing is labelled.
-
-    `read` gives the encoded bytes, the path or the decoded picture of one row, and may be called from several
-    threads at once. `fingerprint` (hex sha256) identifies the pixels and their order, never the labels.
-
-    `size` is None for pictures as they are. A number says that they were resized and cropped before, for models of
-    that image size only: `read` then gives uint8 [size, size, 3].
+    files: one name per image, all different, in data-set order.
+    read: encoded bytes, path or decoded image of one row; may be called from several threads at once.
+    labels: with the names that they index; None where nothing is labelled.
+    captions: a tuple of str per image, empty where there is none; None where nothing is captioned.
+    columns: what else is known, by the data set's own names: text, "" where nothing is known.
+    protocol: what the metric of a named data set needs, by the names of `PROTOCOL` (`video`: rows of one clip share it).
+    size: None for images as they are. A number says that they were resized and cropped before, for models of that
+        image size only: `read` then gives uint8 [size, size, 3].
+    packed: the files of many images, whose digests are kept together.
+    contents: digests uint8 [M, 32] of rows [M], where the bytes that `read` gives are not what tells images apart.
 
     Raises InputError where the columns contradict each other, a file is named twice, a label has no class, or a
     spreadsheet has turned the ranges of a column called "age" into dates.
     """
 
     name: str
-    table: Mapping[str, Any]  # np.ndarray once made; makers may give any sequences
-    classes: tuple[str, ...] | None
+    files: Any
     read: Callable[[int], Picture]
-    fingerprint: str
+    labels: Labels | None = None
+    captions: Any = None
+    columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    protocol: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     size: int | None = None
+    packed: Sequence[Packed] = ()
+    contents: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        table = {key: as_column(key, values, self.name) for key, values in self.table.items()}
-        object.__setattr__(self, "table", MappingProxyType(table))
-        object.__setattr__(self, "classes", None if self.classes is None else tuple(map(str, self.classes)))
-        _check(self.name, self.table, self.classes)
+        put = functools.partial(object.__setattr__, self)
+        put("files", as_text(self.files))
+        put("columns", MappingProxyType({key: as_text(values) for key, values in self.columns.items()}))
+        put("protocol", MappingProxyType({key: _as_protocol(key, v) for key, v in self.protocol.items()}))
+        if self.captions is not None:
+            rows = ((row,) if isinstance(row, str) else tuple(map(str, row)) for row in self.captions)
+            put("captions", np.fromiter(rows, object, len(self.captions)))
+        self._check()
 
     def __len__(self) -> int:
-        return len(self.table["file"])
+        return len(self.files)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of the images' contents in their order, never of names, times or labels."""
+        return hashlib.sha256(b"images" + self.digests(np.arange(len(self))).tobytes()).hexdigest()
+
+    def digests(self, rows: np.ndarray) -> np.ndarray:
+        """What the images of these rows are: uint8 [M, 32], equal for equal bytes (`contents.digests`)."""
+        return digests(self.read, rows, self.packed) if self.contents is None else self.contents(rows)
 
     def image(self, i: int) -> Image.Image:
-        """The decoded picture of row `i`, in its own mode. Raises InputError naming the data set, row and file."""
+        """The decoded image of row `i`, in its own mode. Raises InputError naming the data set, row and file."""
         return self._of_row(i, lambda file: _decode(self.read(int(i)), file))
 
     def crop(self, i: int, spec: Preprocess) -> np.ndarray:
@@ -97,8 +99,8 @@ class Source:
         try:
             return image.preprocess_uint8(picture, spec, threads=1)[0]
         except InputError as error:
-            # It counts the pictures of its own call, of which this is the only one.
-            raise InputError(self.table["file"][i] + str(error).removeprefix("picture 0")) from error
+            # It counts the images of its own call, of which this is the only one.
+            raise InputError(self.files[i] + str(error).removeprefix("picture 0")) from error
 
     def check_size(self, spec: Preprocess) -> None:
         """Raises InputError where the pictures were prepared for another image size than the model's."""
@@ -110,7 +112,7 @@ class Source:
 
     def _of_row(self, i: int, make: Callable[[str], Any]) -> Any:
         """What `make` makes of row `i`, or one line that says which row it failed on."""
-        file = self.table["file"][i]
+        file = self.files[i]
         try:
             return make(file)
         except InputError as error:
@@ -139,15 +141,56 @@ class Source:
             raise InputError(f"no row of {self.name} is selected; select at least one of its {len(self)}")
         if len(kept) == len(self) and (kept == every).all():
             return self
-        read = self.read
+        read, whole = self.read, self
         return Source(
             name=self.name,
-            table={key: values[kept] for key, values in self.table.items()},
-            classes=self.classes,
+            files=self.files[kept],
             read=lambda i: read(int(kept[i])),
-            fingerprint=digest([self.fingerprint, "select", kept.astype("<i8").tobytes()]),
+            labels=None if self.labels is None else self.labels.select(kept),
+            captions=None if self.captions is None else self.captions[kept],
+            columns={key: values[kept] for key, values in self.columns.items()},
+            protocol={key: values[kept] for key, values in self.protocol.items()},
             size=self.size,
+            contents=lambda rows: whole.digests(kept[rows]),
         )
+
+    def _check(self) -> None:
+        if not len(self.files):
+            raise InputError(f"{self.name} holds no images; check the path and the split")
+        known = {**self.columns, **self.protocol} | ({} if self.captions is None else {"captions": self.captions})
+        for key, values in known.items():
+            if len(values) != len(self.files):
+                raise InputError(f'{self.name}: column "{key}" has {len(values)} entries for {len(self.files)} files')
+        for key, values in {"file": self.files, **known}.items():
+            _check_text(key, values, self.name, self.files)
+        if len(set(self.files)) != len(self.files):
+            first: dict[str, int] = {}
+            for row, file in enumerate(self.files):
+                if first.setdefault(file, row) != row:
+                    raise InputError(
+                        f"{self.name}: {file} is named twice (rows {first[file]} and {row}); keep one of them"
+                    )
+        if self.labels is not None:
+            self.labels.check(len(self.files), self.name, self.files)
+        for key, values in self.columns.items():
+            if key.lower() == "age":
+                ages.check(values, self.name, self.files)
+
+
+def of_columns(
+    name: str, columns: Mapping[str, Any], classes: Sequence[str] | None, read: Callable[[int], Picture], **more: Any
+) -> Source:
+    """The source of a named data set, whose reader gives its columns by name.
+
+    "file"; "label" int [N] or "labels" bool [N, C] into `classes`; "captions"; those of `PROTOCOL`; and its own.
+    """
+    columns = dict(columns)
+    files, index, present = (columns.pop(key, None) for key in ("file", "label", "labels"))
+    if (index is not None or present is not None) and classes is None:
+        raise InputError(f"{name}: labels need class names; give classes")
+    labels = None if index is None and present is None else Labels(tuple(classes or ()), index, present)
+    protocol = {key: columns.pop(key) for key in PROTOCOL if key in columns}
+    return Source(name, files, read, labels, columns.pop("captions", None), columns, protocol, **more)
 
 
 def as_path(path: str | os.PathLike) -> Path:
@@ -182,29 +225,6 @@ def digest(parts: Iterable[str | bytes]) -> str:
     return h.hexdigest()
 
 
-def fingerprint(kind: str, names: Sequence[str], stamps: Sequence[Any], **protocol: Any) -> str:
-    """The fingerprint of files in this order: what made the source, names, stamps (see `stamp_files`), protocol."""
-    rows = (json.dumps([str(name), stamp]) for name, stamp in zip(names, stamps, strict=True))
-    return digest([kind, json.dumps(protocol, sort_keys=True), *rows])
-
-
-def stamp_files(paths: Sequence[str | os.PathLike], threads: int = 16) -> list[tuple[int, int] | None]:
-    """Size in bytes and time of last change of every file, None where there is none.
-
-    Threads, because a million answers from a network disk or a bucket take hours one after the other.
-    """
-
-    def stamps(chunk: Sequence[str | os.PathLike]) -> list[tuple[int, int] | None]:
-        return [_stamp(path) for path in chunk]
-
-    size = 1024 if not paths or "://" not in os.fspath(paths[0]) else 16
-    chunks = [paths[i : i + size] for i in range(0, len(paths), size)]
-    if len(chunks) < 2:
-        return stamps(paths)
-    with ThreadPoolExecutor(threads) as pool:
-        return [stamp for chunk in pool.map(stamps, chunks) for stamp in chunk]
-
-
 def absolute(paths: Iterable[str | os.PathLike]) -> list[str]:
     """Paths as text, local ones from the root of the disk."""
     texts = [os.fspath(path) for path in paths]
@@ -224,154 +244,31 @@ def relative(path: str, root: str) -> str:
     return path.removeprefix(root.rstrip("/") + "/") if root else path
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'; nearest: "x"' where one of the known words is near, else ''."""
-    close = difflib.get_close_matches(str(word), list(map(str, known)), 1, 0.5)
-    return f'; nearest: "{close[0]}"' if close else ""
+def as_text(values: Any) -> np.ndarray:
+    """A column as text, object [N]: "" where nothing is known."""
+    array = values if isinstance(values, np.ndarray) else list(values)
+    if isinstance(array, np.ndarray) and array.dtype == object and all(type(value) is str for value in array):
+        return array
+    return np.fromiter(("" if value is None else str(value) for value in array), object, len(array))
 
 
-def as_column(key: str, values: Any, where: str) -> np.ndarray:
-    """One column in the form that `Source` promises for that name."""
-    if key in ("labels", "difficult"):
+def _as_protocol(key: str, values: Any) -> np.ndarray:
+    if key == "difficult":
         return np.asarray(values, bool)
-    if key == "captions":
-        rows = ((row,) if isinstance(row, str) else tuple(map(str, row)) for row in values)
-        return np.fromiter(rows, object, len(values))
-    if not isinstance(values, np.ndarray):
-        values = list(values)
-        # Not through numpy's own text type: it gives every value the width of the longest.
-        array = (
-            np.asarray(values)
-            if not any(isinstance(value, str) for value in values[:1])
-            else np.asarray(values, object)
-        )
-    else:
-        array = values
-    if key == "label":
-        if array.size and array.dtype.kind not in "iu":
-            raise InputError(f"{where}: labels are class indices (whole numbers), got {array.dtype}")
-        return array.astype(np.int64, copy=False)
-    if array.dtype.kind in "iufb" and key not in ("file", "split", "video"):
-        return array
-    if array.dtype == object and all(type(value) is str for value in array):
-        return array
-    return np.fromiter(map(str, values), object, len(values))
-
-
-def class_index(
-    values: Column, classes: Sequence[str] | None, where: str, files: Column
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Label values of a table -> (int64 [N] indices, class names).
-
-    Text names a class. Whole numbers are indices into `classes`, unless every class name is itself a whole number:
-    then they are names. Without `classes`, the different values are the classes, sorted. Raises InputError naming
-    the first value that is missing or has no class, with its row and file.
-    """
-    array = np.asarray(values)
-    for row, value in enumerate(array.tolist() if array.dtype == object else ()):
-        if not isinstance(value, str | int | float | None):
-            kind = type(value).__name__
-            raise InputError(
-                f"{where}: row {row} has a {kind} for a label ({brief(repr(value))}); give a text or a number"
-            )
-    empty = np.isnan(array) if array.dtype.kind == "f" else np.asarray([v in ("", None) for v in array.tolist()], bool)
-    if empty.any():
-        row = int(empty.argmax())
-        raise InputError(f"{where}: row {row} ({files[row]}) has no label; give every picture one, or name no labels")
-    if array.dtype.kind == "f" and (abs(array) < 2**53).all() and (array == array.round()).all():
-        array = array.astype(np.int64)
-    numbers = array.dtype.kind in "iu"
-    if classes is None:
-        found, index = np.unique(array if numbers else np.asarray(array, object), return_inverse=True)
-        return index.astype(np.int64), tuple(str(value) for value in found)
-    classes = tuple(map(str, classes))
-    if numbers and not all(re.fullmatch(r"-?\d+", name) for name in classes):
-        check_labels(array, classes, where, files)
-        return array.astype(np.int64), classes
-    known = {name: i for i, name in reversed(list(enumerate(classes)))}
-    index = np.empty(len(array), np.int64)
-    for row, value in enumerate(array.tolist()):
-        position = known.get(str(value))
-        if position is None:
-            raise InputError(
-                f"{where}: label {value!r} (row {row}, {files[row]}) is not among the {len(classes)} classes"
-                f"{nearest(value, classes)}; correct the table or the class list"
-            )
-        index[row] = position
-    return index, classes
-
-
-def check_labels(labels: np.ndarray, classes: Sequence[str], where: str, files: Column) -> None:
-    """Raises InputError for the first class index outside the class list."""
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
-    if len(wrong):
-        row = wrong[0]
-        raise InputError(
-            f"{where}: label {labels[row]} (row {row}, {files[row]}) is outside the class list of {len(classes)}"
-            f" (0 to {len(classes) - 1}); correct the labels or the class list"
-        )
-
-
-def check_ages(values: np.ndarray, where: str, files: Column) -> None:
-    """Raises InputError where a spreadsheet has made dates of age ranges ("9-Mar" was "3-9")."""
-    if values.dtype.kind in "iufb":
-        return
-    for value in dict.fromkeys(values.tolist()):
-        if _DATE.fullmatch(str(value).strip()):
-            row = values.tolist().index(value)
-            raise InputError(
-                f'{where}: age "{value}" (row {row}, {files[row]}) is a range that a spreadsheet turned into a date'
-                f"{_range_of(value)}; export the column again as text, or take the original table"
-            )
-
-
-def _range_of(date: str) -> str:
-    found = re.fullmatch(rf"(?:(\d{{1,2}})[-. ]*)?({_MONTH})\.?[-. ]*(\d{{1,2}})?", date.strip(), re.IGNORECASE)
-    if not found or bool(found[1]) == bool(found[3]):
-        return ""
-    low, high = sorted((_MONTHS[found[2].lower()], int(found[1] or found[3])))
-    return f' (it was "{low}-{high}")'
-
-
-def _check(name: str, table: Mapping[str, np.ndarray], classes: tuple[str, ...] | None) -> None:
-    if "file" not in table:
-        raise InputError(f'{name}: no column "file"; every picture needs a name')
-    files = table["file"]
-    if not len(files):
-        raise InputError(f"{name} holds no pictures; check the path and the split")
-    for key, values in table.items():
-        if len(values) != len(files):
-            raise InputError(f'{name}: column "{key}" has {len(values)} entries for {len(files)} files')
-    for key, values in table.items():
-        _check_text(key, values, name, files)
-    if len(set(files)) != len(files):
-        first: dict[str, int] = {}
-        for row, file in enumerate(files):
-            if first.setdefault(file, row) != row:
-                raise InputError(f"{name}: {file} is named twice (rows {first[file]} and {row}); keep one of them")
-    for key in ("label", "labels"):
-        if key in table and classes is None:
-            raise InputError(f'{name}: column "{key}" needs class names; give classes')
-    if classes is not None and "label" in table:
-        check_labels(table["label"], classes, name, files)
-    for key in ("labels", "difficult"):
-        if key in table and table[key].shape != (len(files), len(classes or ())):
-            shape = [len(files), len(classes or ())]
-            raise InputError(f'{name}: column "{key}" has shape {list(table[key].shape)}, expected {shape}')
-    for key, values in table.items():
-        if key.lower() == "age":
-            check_ages(values, name, files)
+    if key in ("lexicon", "annotation"):
+        return np.asarray(values)
+    return as_text(values)
 
 
 def _check_text(key: str, values: np.ndarray, where: str, files: Column) -> None:
-    """Raises InputError for a name that is no text in UTF-8: no table, no manifest and no log could hold it."""
+    """Raises InputError for a name that is not text in UTF-8: no table, no manifest and no log could hold it."""
     if values.dtype != object:
         return
     texts = values.tolist() if key != "captions" else map("".join, values)
     for row, text in enumerate(texts):
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
             raise InputError(
-                f"{where}: row {row} ({brief(files[row])}) has in {key!r} what is no UTF-8: {brief(text)}; rename it"
+                f"{where}: row {row} ({brief(files[row])}) has in {key!r} text that is not UTF-8: {brief(text)}; rename it"
             )
 
 
@@ -398,15 +295,3 @@ def _decode(read: Picture, file: str) -> Image.Image:
         except FileNotFoundError as error:
             raise InputError(f"{os.fspath(read)}: no such file; check the path") from error
     return image.open_image(read)
-
-
-def _stamp(path: str | os.PathLike) -> tuple[int, int] | None:
-    try:
-        if "://" in os.fspath(path):
-            found = epath.Path(path).stat()
-            return found.length, found.mtime
-        status = os.stat(path)
-        return status.st_size, status.st_mtime_ns
-    except OSError:
-        # A missing picture is skipped and named when its turn comes; here it is one more state of the data set.
-        return None

@@ -1,15 +1,19 @@
 """Clips: their middle frame, or all their frames. Needs PyAV, the extra [video]."""
 
+import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from clipjax.data import source
+from clipjax.data.contents import digests
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -52,13 +56,26 @@ def load(
         files = [f"{names[clip]}#{frame:06d}" for clip, frame in rows]
     table = {key: [values[clip] for clip, _ in rows] for key, values in _checked(columns, len(paths), name).items()}
     reader = _Reader(paths)
-    return Source(
-        name=name,
-        table={"file": files, "video": [names[clip] for clip, _ in rows], **table},
-        classes=None if classes is None else tuple(classes),
-        read=lambda i: reader.frame(*rows[i]),
-        fingerprint=source.fingerprint("video", names, source.stamp_files(paths), protocol=protocol),
+    return source.of_columns(
+        name,
+        {"file": files, "video": [names[clip] for clip, _ in rows], **table},
+        classes,
+        lambda i: reader.frame(*rows[i]),
+        contents=frame_contents([paths[clip] for clip, _ in rows], [str(frame) for _, frame in rows]),
     )
+
+
+def frame_contents(clips: Sequence[str | os.PathLike], frames: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """Digests of frames (`Source.contents`): of the clip's bytes and which frame it is, so that nothing is decoded."""
+
+    def contents(rows: np.ndarray) -> np.ndarray:
+        wanted = sorted({os.fspath(clips[row]) for row in rows})
+        of_clip = dict(zip(wanted, digests(lambda i: Path(wanted[i]), np.arange(len(wanted))), strict=True))
+        parts = (of_clip[os.fspath(clips[row])].tobytes() + frames[row].encode() for row in rows)
+        joined = b"".join(hashlib.sha256(part).digest() for part in parts)
+        return np.frombuffer(joined, np.uint8).reshape(len(rows), -1)
+
+    return contents
 
 
 def _checked(columns: Mapping[str, Sequence], n: int, name: str) -> Mapping[str, Sequence]:

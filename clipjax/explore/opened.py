@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from clipjax import design, loading
+from clipjax import loading
 from clipjax.analysis import rates
 from clipjax.analysis.compare import MOST_VALUES
 from clipjax.analysis.run import Run
 from clipjax.cache import read_features
-from clipjax.design import Design, DesignClass
+from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 from clipjax.models.config import CLIP, from_dict
@@ -130,15 +130,9 @@ def _columns(run: Run) -> dict[str, np.ndarray]:
 
 
 def _design(run: Run) -> Design:
-    if run.design is not None:
-        return run.design
-    told = run.manifest["design"]  # of a zero-shot run: names, and the prompts that asked for each
-    plain = [[t.replace("{}", name) for t in told["templates"]] for name in told["classes"]]
-    classes = [
-        DesignClass(name, asked=() if prompts == own else prompts)
-        for name, prompts, own in zip(told["classes"], told["prompts"], plain, strict=True)
-    ]
-    return design.Design(run.manifest["data"]["name"], tuple(classes), tuple(told["templates"]))
+    if run.design is None:
+        raise InputError(f"{run.path}: its design has no classes to change")
+    return run.design
 
 
 def _labels(run: Run, columns: dict[str, np.ndarray]) -> tuple[tuple[float, ...], str, tuple[str, ...]]:

@@ -50,7 +50,10 @@ def evaluate(
 
 
 def draw(labels: np.ndarray, k: int, seed: int, classes: int | None = None) -> np.ndarray:
-    """k rows of every class at random, class by class: int [C * k]. A larger k contains the smaller's rows."""
+    """k rows of every class at random, class by class: int [C * k]. A larger k contains the smaller's rows.
+
+    A class without rows is left out: it is never predicted.
+    """
     labels = np.asarray(labels)
     if k < 1:
         raise InputError(f"{k} shots; choose 1 or more")
@@ -58,7 +61,7 @@ def draw(labels: np.ndarray, k: int, seed: int, classes: int | None = None) -> n
     rows = []
     for c in range(classes or int(labels.max()) + 1):
         members = generator.permutation(np.flatnonzero(labels == c))
-        if len(members) < k:
+        if 0 < len(members) < k:
             raise InputError(f"class {c} has {len(members)} examples to draw from; {k} shots need {k}")
         rows.append(members[:k])
     return np.concatenate(rows)

@@ -400,8 +400,12 @@ def _scatter(x: jax.Array, mesh: Mesh, blocks: int) -> jax.Array:
 
 
 def scores(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """features [N, D] -> scores float32 [N, C], as scikit-learn's decision_function (for two classes, one a column)."""
-    return metrics.check_features(features) @ weights.T + bias
+    """features [N, D] -> scores float32 [N, C], as scikit-learn's decision_function (for two classes, one a column).
+
+    A class without training examples (bias -inf) has the lowest finite score: it is never predicted.
+    """
+    out = metrics.check_features(features) @ weights.T + bias
+    return np.maximum(out, np.finfo(out.dtype).min)
 
 
 def _check_labels(labels: np.ndarray, n: int, classes: int | None) -> np.ndarray:

@@ -6,50 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from clipjax.design import Design
 from clipjax.errors import InputError
 
-DEFAULT_TEMPLATES = ("a photo of a {}.",)
-
-
 Similarity = Callable[[np.ndarray], np.ndarray]  # unit rows [N, E] -> cosines with every column [N, M]
-Class = str | Sequence[str]  # one name, or several for one class (FER2013: happy and smiling)
-
-
-def check_classes(classes: Sequence[str], repeats: bool = False) -> tuple[str, ...]:
-    """The class names, or InputError for an empty list, an empty name or a name given twice.
-
-    `repeats` allows the last: published lists have some (ImageNet's two "missile"), and their numbers depend on it.
-    """
-    classes = tuple(classes)
-    if not classes:
-        raise InputError("no classes given; name at least one")
-    if empty := [i for i, c in enumerate(classes) if not c.strip()]:
-        raise InputError(f"class {empty[0] + 1} of {len(classes)} is empty; remove it or name it")
-    seen: set[str] = set()
-    for c in classes:
-        if c in seen and not repeats:
-            raise InputError(f"class {c!r} is given twice; two equal classes would share its probability")
-        seen.add(c)
-    return classes
-
-
-def prompts(classes: Sequence[Class], templates: Sequence[str] = DEFAULT_TEMPLATES) -> list[str]:
-    """Every name in every template, class by class: [C * P] texts; with several names, [sum of `prompt_counts`]."""
-    if not templates:
-        raise InputError('no templates given; name at least one, for example "a photo of a {}."')
-    for t in templates:
-        if t.count("{}") != 1:
-            raise InputError(f"template {t!r} needs exactly one {{}}, where the class name goes")
-    return [t.replace("{}", name) for c in classes for name in _names(c) for t in templates]
-
-
-def prompt_counts(classes: Sequence[Class], templates: Sequence[str] = DEFAULT_TEMPLATES) -> list[int]:
-    """How many of `prompts` belong to each class [C]: its names times the templates."""
-    return [len(_names(c)) * len(templates) for c in classes]
-
-
-def _names(c: Class) -> tuple[str, ...]:
-    return (c,) if isinstance(c, str) else tuple(c)
 
 
 def normalise(features: np.ndarray) -> np.ndarray:
@@ -65,20 +25,21 @@ def normalise(features: np.ndarray) -> np.ndarray:
     return x / length
 
 
-def classifier(text_features: np.ndarray, counts: Sequence[int] | None = None) -> np.ndarray:
-    """Raw text features [C, P, E] -> class weights [C, E] of unit length.
+def class_weights(encode: Callable[[Sequence[str]], np.ndarray], designs: Sequence[Design]) -> list[np.ndarray]:
+    """Class weights [C, E] of unit length of every design; a prompt that several designs share is encoded once.
 
-    Each prompt is normalised, the prompts of a class are averaged, and the mean is normalised again, as in
-    OpenAI's "Prompt Engineering for ImageNet" notebook. Classes of several names have unequal numbers of prompts: then
-    features are [T, E] in the order of `prompts`, and `counts` (`prompt_counts`) says how many each class has. All
-    names times templates weigh the same; whether OpenAI averaged so is not known (openai/CLIP#45).
+    encode: texts -> raw text features, float32 [T, E]. Each prompt is normalised, the prompts of a class are averaged,
+    and the mean is normalised again, as in OpenAI's "Prompt Engineering for ImageNet" notebook. All names times
+    templates of a class weigh the same; whether OpenAI averaged so is not known (openai/CLIP#45).
     """
-    x = normalise(text_features)
-    if counts is None:
-        return normalise(x.mean(axis=1))
-    if sum(counts) != len(x) or min(counts, default=0) < 1:
-        raise InputError(f"{len(x)} text features for {sum(counts)} prompts of {len(counts)} classes")
-    return normalise(np.stack([part.mean(axis=0) for part in np.split(x, np.cumsum(counts)[:-1])]))
+    prompts = [design.prompts() for design in designs]
+    texts = list(dict.fromkeys(text for classes in prompts for listed in classes for text in listed))
+    features = normalise(encode(texts))
+    place = {text: row for row, text in enumerate(texts)}
+    mean: dict[tuple[str, ...], np.ndarray] = {}  # by prompts: equal classes get equal weights to the bit
+    for listed in {tuple(listed) for classes in prompts for listed in classes}:
+        mean[listed] = normalise(features[[place[text] for text in listed]].mean(axis=0, keepdims=True))[0]
+    return [np.stack([mean[tuple(listed)] for listed in classes]) for classes in prompts]
 
 
 def similarity(columns: np.ndarray) -> Similarity:

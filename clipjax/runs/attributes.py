@@ -1,4 +1,4 @@
-"""Attributes: how well race, gender and age as annotators perceived them are told, and for whom.
+"""Attributes: how well race, gender and age, as annotators perceived them, are recognised, and for whom.
 
 The figures of OpenAI's model card ("accuracy >96% across all races for gender ..., ~93% for racial classification and
 ~63% for age") are linear probes, and race is White against Non-White (CLIP paper, section 7.1, Tables 3 to 5). Accuracy
@@ -11,42 +11,60 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from clipjax import design, parallel
+from clipjax import design
 from clipjax.analysis import intervals, rates
+from clipjax.data import labels as labelling
+from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 from clipjax.design import Design
 from clipjax.errors import InputError
-from clipjax.probes import linear, zeroshot
-from clipjax.runs import designs, sources
-from clipjax.runs.config import words
+from clipjax.keys import Key
+from clipjax.probes import linear as fitting
+from clipjax.probes import zeroshot
+from clipjax.runs import data as opening
+from clipjax.runs import groups, linear, parts
+from clipjax.runs import task as tasks
+from clipjax.runs.config import GROUPED, shared, words
 from clipjax.runs.job import Job
-from clipjax.runs.result import Result, picture_columns
+from clipjax.runs.result import Result
+from clipjax.runs.task import Task as PartTask
+
+KEYS = (
+    {name: key for name, key in parts.KEYS.items() if "validation" not in name and "test" not in name}
+    | shared(*GROUPED)
+    | {
+        "attributes": Key(
+            "race=fairface-race,gender=fairface-gender,age=fairface-age", "COLUMN=DESIGN, several by commas"
+        ),
+        "binary": Key("race=White", "COLUMN=VALUE read against all others; the paper's reading of race, footnote 7"),
+        "classifier": Key("zero-shot,linear", "either or both"),
+    }
+)
 
 CLASSIFIERS = ("zero-shot", "linear")
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """`designs[column]`: the classes of one attribute; `labels[column]` [N] index them. `train` only for linear."""
+    """`designs[column]`: the classes of one attribute; `labels[column]` are in their order. `train` only for linear."""
 
-    data: sources.Task
+    source: Source
     designs: dict[str, Design]
-    labels: dict[str, np.ndarray]
+    labels: dict[str, Labels]
     columns: dict[str, np.ndarray]
     grouped: list[tuple[str, ...]]
-    train: sources.Task | None
+    train: Source | None
 
     @property
-    def source(self) -> Source:
-        """What predictions are about."""
-        return self.data.source
+    def design(self) -> Design:
+        """All questions as one."""
+        return design.joined(self.designs)
 
 
 def load(config: Any) -> Task:
-    """The pictures with their attributes, and for a linear probe a training part."""
+    """The images with their attributes, and for a linear probe a training part."""
     chosen = words(config.classifier)
     if not chosen or not set(chosen) <= set(CLASSIFIERS):
         raise InputError(f"classifier={config.classifier!r} is none of {', '.join(CLASSIFIERS)}")
@@ -55,61 +73,53 @@ def load(config: Any) -> Task:
         raise InputError(f"attributes={config.attributes!r} is not COLUMN=DESIGN,... as race=fairface-race")
     asked = {column: design.load(name) for column, name in found.items()}
     _binary(config, asked)
-    designs.method_of(config)
-    data = designs.source_of(config, config.data.split)
-    columns = designs.group_columns(config, data.source)
-    labels = {column: labels_of(data.source, column, d) for column, d in asked.items()}
-    train = designs.source_of(config, config.train_split) if "linear" in chosen else None
+    groups.method_of(config)
+    source = opening.open_source(config.data).source
+    columns = groups.columns(config, source)
+    labels = {column: labels_of(source, column, d) for column, d in asked.items()}
+    train = opening.open_part(config.data, "train", config.train_split).source if "linear" in chosen else None
     if train is not None:
         for column, d in asked.items():
-            labels_of(train.source, column, d)
-        if train.source.fingerprint == data.source.fingerprint:
-            raise InputError(f"{data.source.name}: training and test part are the same pictures; set train_split")
-    return Task(data, asked, labels, columns, rates.groupings(config.groups, list(columns)), train)
+            labels_of(train, column, d)
+        parts.check_different(train, source)
+    return Task(source, asked, labels, columns, rates.groupings(config.groups, list(columns)), train)
 
 
-def labels_of(source: Source, column: str, asked: Design) -> np.ndarray:
-    """The class of every picture by its value in `column`; the design's attribute of that name says which is which."""
-    if column not in source.table:
+def labels_of(source: Source, column: str, asked: Design) -> Labels:
+    """The class of every image by its value in `column`; the design's attribute of that name says which is which."""
+    if column not in source.columns:
         raise InputError(f"{source.name} has no column {column!r}; name it in data.group_columns")
-    values = asked.attribute(column)
+    values = [None if value is None else str(value) for value in asked.attribute(column)]
     if None in values:
         raise InputError(f"design {asked.name}: class {asked.names[values.index(None)]!r} does not say its {column}")
-    place = {str(value): c for c, value in enumerate(values)}
-    texts = [str(v) for v in source.table[column]]
-    if unknown := sorted({t for t in texts if t not in place}):
-        raise InputError(
-            f"{source.name}: {column} {unknown[0]!r} is no class of design {asked.name}: {', '.join(place)}"
-        )
-    return np.array([place[t] for t in texts], np.int64)
+    known = [value for value in values if value is not None]
+    return labelling.read(source.columns[column], f"{source.name}, {column}").align(known, source.name)
 
 
 def run(job: Job, task: Task) -> Result:
-    """Predictions of every attribute by every classifier, and what they are worth by group."""
+    """Predictions of every attribute by every classifier, and how often they are right by group."""
     config, chosen = job.config, words(job.config.classifier)
     predicted: dict[tuple[str, str], np.ndarray] = {}
     extra: dict[str, Any] = {}
     encoded = job.image_features(task.source, "proj" if "zero-shot" in chosen else config.feature)
     if "zero-shot" in chosen:
-        for (column, _), w in zip(
-            task.designs.items(), designs.weights(job.text_features, list(task.designs.values())), strict=True
-        ):
+        weights = zeroshot.class_weights(job.text_features, list(task.designs.values()))
+        for column, w in zip(task.designs, weights, strict=True):
             predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, job.model.scale).argmax(1)
     if "linear" in chosen:
         found, extra = _linear(job, task)
         predicted |= found
     rows = encoded.rows
     columns = {name: values[rows] for name, values in task.columns.items()}
-    method, binary = designs.method_of(config), _binary(config, task.designs)
-    records, table = [], picture_columns(task.data, rows) | columns
+    method, binary = groups.method_of(config), _binary(config, task.designs)
+    records, table = [], tasks.columns(task.source, task.source.labels, rows) | columns
     for (column, classifier), prediction in predicted.items():
-        asked, label = task.designs[column], task.labels[column][rows]
+        asked, label = task.designs[column], task.labels[column].column[rows]
         head = {"attribute": column, "classifier": classifier}
         records += attribute_records(head, prediction, label, asked, columns, task.grouped, method, binary.get(column))
         names = np.array(asked.attribute(column), object)
         table[f"prediction_{column}_{classifier.replace('-', '_')}"] = names[prediction]
-    manifest = {"attributes": {column: d.manifest() for column, d in task.designs.items()}}
-    return Result(records, table, encoded.skipped, manifest, extra)
+    return Result(records, table, encoded.skipped, task.design, extra)
 
 
 def attribute_records(
@@ -125,6 +135,8 @@ def attribute_records(
     """top1 over all classes by group, its unweighted mean over each column's groups, recall per class, and the
     binary reading: the likeliest of all classes, then `positive` against every other."""
     values = np.array(asked.attribute(head["attribute"]), object)
+    known = label >= 0
+    prediction, label, columns = prediction[known], label[known], {name: v[known] for name, v in columns.items()}
     right = prediction == label
     readings = {f"{len(values)}-way": right}
     if positive is not None:
@@ -168,21 +180,15 @@ def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.M
 def _linear(job: Job, task: Task) -> tuple[dict[tuple[str, str], np.ndarray], dict[str, Any]]:
     """One logistic regression per attribute (CLIP paper, A.3): classes [N] of every attribute, and how it went."""
     assert task.train is not None
-    config, mesh = job.config, parallel.data_mesh(jax.local_devices())
-    train, test = job.image_features(task.train.source, config.feature), job.image_features(task.source, config.feature)
-    found, extra = {}, {"feature": config.feature, "n_train": len(train.rows), "C": {}}
+    test, n = job.image_features(task.source, job.config.feature), 0
+    found, extra = {}, {"feature": job.config.feature, "C": {}}
     for column, asked in task.designs.items():
-        y, classes = labels_of(task.train.source, column, asked)[train.rows], len(asked.classes)
-        if config.C > 0:
-            w, b = linear.fit(train.values, y, config.C, config.max_iter, classes=classes, mesh=mesh)
-            extra["C"][column] = config.C
-        else:
-            fitted = linear.sweep(
-                train.values, y, None, classes=classes, seed=config.seed, max_iter=config.max_iter, mesh=mesh
-            )
-            w, b, extra["C"][column] = fitted.weights, fitted.bias, fitted.C
-        found[column, "linear"] = linear.scores(test.values, w, b).argmax(1)
-    return found, extra
+        part = PartTask(task.train, asked, labels_of(task.train, column, asked))
+        train, _, n = linear.fitted(job, part)
+        w, b, how = linear.fit(job.config, train, None)
+        extra["C"][column] = how["C"]
+        found[column, "linear"] = fitting.scores(test.values, w, b).argmax(1)
+    return found, extra | {"n_train": n}
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -195,5 +201,5 @@ def _binary(config: Any, asked: dict[str, Design]) -> dict[str, str]:
     found = _pairs(config.binary)
     for column, value in found.items():
         if column not in asked or value not in asked[column].attribute(column):
-            raise InputError(f"binary={config.binary!r}: {value!r} is no class of the attribute {column!r}")
+            raise InputError(f"binary={config.binary!r}: {value!r} is not a class of the attribute {column!r}")
     return found

@@ -8,69 +8,105 @@ import difflib
 import functools
 import hashlib
 import importlib
+import importlib.util
 import json
+import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 import clipjax
+from clipjax.classes import nearest
 from clipjax.errors import InputError, one_line
+from clipjax.keys import Key, defaults, flat
+from clipjax.runs import data as opening
+
+MODEL = {
+    "model": Key("emoji-clip", "whatever clipjax.load takes; several by commas"),
+    "batch_size": Key(32, "images per device; what is lost when a run is killed"),
+    "precision": Key("float32", "compute dtype: float32 or bfloat16"),
+    "mapping": Key("shard_map", "or pmap: the same per-device program under jax.pmap"),
+    "placement": Key("replicated", "or fsdp: parameters cut over the devices"),
+    "cache_dir": Key("", "where features are kept; empty: below CLIPJAX_CACHE, none: nowhere"),
+    "seed": Key(0, "of every random choice: resampled intervals, held-out parts, draws"),
+}
+# Keys that several probes read; a probe names those it reads in its own KEYS (`clipjax.runs.PROBE`).
+SHARED = {
+    "design": Key("", "a class design: a shipped name, a .yaml file, either with +class, or schwemmer:mc_data.tsv"),
+    "classes": Key("", "a,b,c or a file with one a line; empty: the data set's own"),
+    "templates": Key("", "one, several separated by |, or a file; empty: the design's or the data set's own"),
+    "bands": Key("", "columns made of others: NEW=COLUMN: BAND=value|value; ..."),
+    "groups": Key("", "race,gender,race*gender; empty: everybody, each column, each pair"),
+    "method": Key("clopper-pearson", "of intervals: clopper-pearson, wilson, jeffreys, bootstrap"),
+    "level": Key(0.95, "of intervals"),
+    "min_n": Key(20, "cells with fewer images are marked"),
+    "train_split": Key("train", "the part to fit on, a split of data.path; or data.train_path"),
+    "validation_split": Key("", "the part to choose C on; empty: a seeded fifth of the training part"),
+    "test_split": Key("test", "the part to score, where data.split does not name one"),
+    "feature": Key("pre_proj", "before the projection, as in the CLIP paper; proj is encode_image's"),
+    "C": Key(0.0, "inverse regularisation, scikit-learn's; 0: the CLIP paper's sweep"),
+    "max_iter": Key(1000, "of L-BFGS"),
+}
+GROUPED = ("bands", "groups", "method", "level", "min_n")
+
+
+def shared(*names: str) -> dict[str, Key]:
+    """These keys of `SHARED`."""
+    return {name: SHARED[name] for name in names}
+
+
+def keys_of(config: Mapping[str, Any]) -> dict[str, Key]:
+    """Every key of a config's verb or probe, names with dots: {"data.path": Key, ...}."""
+    if config.get("verb") == "finetune":
+        return importlib.import_module("clipjax.runs.finetune_config").KEYS
+    data = {f"data.{name}": key for name, key in opening.every_key().items()}
+    return MODEL | data | probe_module(str(config.get("probe"))).KEYS
 
 
 def probe_config(probe: str) -> ConfigDict:
-    """The keys that mean the same in every probe; a config file changes and adds what it needs."""
-    return ConfigDict(
-        {
-            "probe": probe,
-            "model": "emoji-clip",  # whatever clipjax.load takes; several, separated by commas
-            "data": {
-                "source": "folder",  # folder, csv, tfds, webdataset, parquet, prepared, a named set; several by commas
-                "path": "",
-                "csv": "",
-                "image_column": "file",
-                "label_column": "",
-                "caption_columns": "",  # lists are texts, a,b,c: ml_collections cannot read spaces in tuples
-                "group_columns": "",
-                "split": "",
-                "options": "",  # of a named data set: protocol=all, fold=3, ... (clipjax datasets NAME)
-                "limit": 0,  # only the first rows; 0 is all
-                "max_skipped": 0.01,  # stop when more than this share of the pictures cannot be read
-            },
-            "classes": "",  # a,b,c or a file with one a line; empty: the data set's own
-            "templates": "",  # one, several separated by |, or a file; empty: the data set's own
-            "batch_size": 32,  # pictures per device; what is lost when a run is killed
-            "precision": "float32",  # compute dtype: float32 or bfloat16
-            "mapping": "shard_map",  # or pmap: the same per-device program under jax.pmap
-            "placement": "replicated",  # or fsdp: parameters cut over the devices
-            "cache_dir": "",  # features; empty: below CLIPJAX_CACHE, "none": keep nothing
-            "seed": 0,
-        }
-    )
+    """The keys that a probe reads, with their defaults; a config file changes what it needs."""
+    return ConfigDict({"probe": probe} | defaults(keys_of({"probe": probe})))
 
 
-def design_config(probe: str) -> ConfigDict:
-    """`probe_config` with what probes of class designs share."""
-    config = probe_config(probe)
-    config.design = ""  # a shipped name, a .yaml file, either with +class, or schwemmer:mc_data.tsv
-    config.bands = ""  # NEW=COLUMN: BAND=value|value; ...
-    config.groups = ""  # race,gender,race*gender; empty: everybody, each column, each pair
-    config.method = "clopper-pearson"  # or wilson, jeffreys, bootstrap
-    config.level = 0.95
-    config.min_n = 20  # cells with fewer pictures are marked
-    config.sweep = ConfigDict(
-        {
-            "add": "",  # classes added one by one (or in subsets)
-            "drop": "",
-            "templates": "",  # each alone, separated by |
-            "subsets": 1,
-            "most": 5000,
-        }
-    )
-    return config
+def listing(config: ConfigDict) -> list[dict[str, Any]]:
+    """Every key of a config: name, default (of this config), type, meaning, and for data.* the sources that read it."""
+    known, rows = keys_of(config), []
+    for name, value in flat(plain(config)).items():
+        if name in ("probe", "verb"):
+            continue
+        key = known.get(name)
+        row = {"name": name, "default": value, "type": type(value).__name__, "meaning": key.meaning if key else ""}
+        if name.startswith("data.") and name[5:] not in opening.GENERAL:
+            readers = [kind for kind in opening.kind_names() if name[5:] in opening.keys_of(kind)]
+            row["sources"] = readers + ["named data sets"] * (name[5:] in opening.NAMED)
+        rows.append(row)
+    return rows
+
+
+def listed(config: ConfigDict) -> str:
+    """`listing` as lines for a terminal."""
+    lines = []
+    for row in listing(config):
+        default = row["default"] if row["default"] not in ("", {}) else "empty"
+        sources = f" [{', '.join(row['sources'])}]" if row.get("sources") else ""
+        lines.append(f"--config.{row['name']}={default}  ({row['type']})\n    {row['meaning']}{sources}")
+    return "\n".join(lines)
+
+
+def print_keys(config: ConfigDict, how: str | None, out: str | None) -> bool:
+    """Prints `listing` as text or JSON where it is asked for (--keys); else --out is needed."""
+    if how is None:
+        if not out:
+            print("name the run's folder: --out=RUN (or --keys, to list every key)", file=sys.stderr)
+            raise SystemExit(2)  # as argparse ends where a flag is missing
+        return False
+    print(json.dumps(listing(config), indent=1, ensure_ascii=False) if how == "json" else listed(config))
+    return True
 
 
 def find(name: str, kind: str = "probes") -> Path:
@@ -101,13 +137,40 @@ def load(name: str, overrides: Sequence[str], kind: str = "probes") -> ConfigDic
     name, _, arg = name.partition(":")
     path = find(name, kind)
     source = f"--config={path}" + (f":{arg}" if arg else "")
+    before = _parsed(path.name, config_flags.DEFINE_config_file, [source])
+    _check_names(before, overrides, path.stem)
     return _parsed(path.name, config_flags.DEFINE_config_file, [source, *overrides])
 
 
 def resume(values: dict[str, Any], overrides: Sequence[str], where: Path) -> ConfigDict:
     """The resolved config of an earlier run (its manifest's) with `--config.key=value` flags over it."""
+    _check_names(ConfigDict(values), overrides, str(where))
     define = functools.partial(config_flags.DEFINE_config_dict, config=ConfigDict(values))
     return _parsed(str(where), define, overrides)
+
+
+def _check_names(config: ConfigDict, overrides: Sequence[str], where: str) -> None:
+    """InputError for an override of a key that the config does not have, with the nearest key or who has it."""
+    known = flat(config.to_dict())
+    free = [name for name, value in known.items() if isinstance(value, Mapping)]  # filled by config files: probes.NAME
+    for word in overrides:
+        name, equals, _ = word.removeprefix("--config.").partition("=")
+        if not word.startswith("--config.") or not equals:
+            raise InputError(f"{word!r} is not an override; write --config.key=value")
+        if name in known or any(name == one or name.startswith(f"{one}.") for one in free):
+            continue
+        if any(one.startswith(f"{name}.") for one in known):
+            inside = ", ".join(one for one in known if one.startswith(f"{name}."))
+            raise InputError(f"{word}: {name} has keys of its own: {inside}")
+        raise InputError(
+            f"{word}: {where} has no key {name!r}{_readers(name) or nearest(name, known)}; --keys lists all"
+        )
+
+
+def _readers(name: str) -> str:
+    """The end of a message: which probes read a key that this one does not."""
+    readers = [probe for probe in probe_names() if name in probe_module(probe).KEYS]
+    return f", which is read by {', '.join(readers)}" if readers else ""
 
 
 def _parsed(label: str, define: Callable[..., Any], words: Sequence[str]) -> ConfigDict:
@@ -117,17 +180,14 @@ def _parsed(label: str, define: Callable[..., Any], words: Sequence[str]) -> Con
     before, sys.argv = sys.argv, argv
     try:
         define("config", flag_values=values, lock_config=True)
-        rest = values(argv)[1:]
-        config = values.config
+        values(argv)
+        return values.config
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{label}: {one_line(error, 1000)}") from error
     finally:
         sys.argv = before
-    if rest:
-        raise InputError(f"{rest[0]!r} is no override; write --config.key=value")
-    return config
 
 
 def words(value: Any, separator: str = ",") -> tuple[str, ...]:
@@ -150,9 +210,21 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def probe_module(probe: str):
+def probe_names() -> tuple[str, ...]:
+    """Every probe: the modules of `clipjax.runs` that have KEYS, `load` and `run`."""
+    package = importlib.import_module("clipjax.runs")
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if _probe(m.name) is not None))
+
+
+def probe_module(probe: str) -> ModuleType:
     """The run of a probe: the file name is the registration."""
-    try:
-        return importlib.import_module(f"clipjax.runs.{probe}")
-    except ModuleNotFoundError as error:
-        raise InputError(f"unknown probe {probe!r} in the config") from error
+    if (module := _probe(probe)) is None:
+        raise InputError(f"unknown probe {probe!r} in the config{nearest(probe, probe_names())}")
+    return module
+
+
+def _probe(name: str) -> ModuleType | None:
+    if not name.isidentifier() or importlib.util.find_spec(f"clipjax.runs.{name}") is None:
+        return None
+    module = importlib.import_module(f"clipjax.runs.{name}")
+    return module if all(hasattr(module, part) for part in ("KEYS", "load", "run")) else None

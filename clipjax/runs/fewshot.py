@@ -1,4 +1,4 @@
-"""Few-shot linear probes on cached features: k pictures per class, several draws."""
+"""Few-shot linear probes on cached features: k images per class, several draws."""
 
 from __future__ import annotations
 
@@ -7,28 +7,48 @@ from typing import Any
 import jax
 
 from clipjax import parallel
+from clipjax.errors import InputError
+from clipjax.keys import Key
 from clipjax.probes import fewshot
-from clipjax.runs import linear
+from clipjax.runs import linear, parts
+from clipjax.runs.config import shared
 from clipjax.runs.job import Job
-from clipjax.runs.result import Result, picture_columns
-from clipjax.runs.zeroshot import labels_of
+from clipjax.runs.parts import Parts
+from clipjax.runs.result import Result
+from clipjax.runs.task import columns
+
+KEYS = (
+    {name: key for name, key in parts.KEYS.items() if "validation" not in name}
+    | shared("classes")
+    | {
+        "shots": Key((1, 2, 4, 8, 16), "images per class"),
+        "draws": Key(3, "how often the images are drawn anew"),
+        "C": Key(0.316, "inverse regularisation; OpenAI's README"),
+    }
+)
 
 
-def load(config: Any) -> linear.Parts:
-    """The parts of a linear probe; without a validation part nothing is swept, C is config.C."""
-    return linear.load(config)
+def load(config: Any) -> Parts:
+    """The training and the test part; nothing is swept, C is config.C."""
+    found = parts.load(config)
+    for task in (found.train, found.test):
+        if task.labels is not None and task.labels.several:
+            raise InputError(f"{task.source.name}: few-shot needs one label per image, and some have several")
+    return found
 
 
-def run(job: Job, parts: linear.Parts) -> Result:
+def run(job: Job, found: Parts) -> Result:
     """Top-1 on the test part for every number of shots, mean and spread over draws."""
     config = job.config
-    train, test = (job.image_features(part.source, config.feature) for part in (parts.train, parts.test))
+    (features, labels, digests), skipped, seen = linear.fitted(job, found.train)
+    (test, truth, _), more, n = linear.fitted(job, found.test)
+    order = parts.ordered(digests, labels)
     records = fewshot.evaluate(
-        train.values, labels_of(parts.train)[train.rows], test.values, labels_of(parts.test)[test.rows],
-        tuple(config.shots), seeds=tuple(range(config.seed, config.seed + config.draws)), C=config.C,
-        classes=len(parts.train.classes), max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
+        features[order.rows], order.labels, test, order.known(truth.column), tuple(config.shots),
+        seeds=tuple(range(config.seed, config.seed + config.draws)), C=config.C, classes=len(labels.names),
+        max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
     )  # fmt: skip
-    design = {"classes": list(parts.test.classes), "shots": list(config.shots), "draws": config.draws, "C": config.C}
-    seen = len(train.rows) + len(test.rows)
-    columns = picture_columns(parts.test, test.rows)
-    return Result(records, columns, train.skipped + test.skipped, design, {"feature": config.feature}, seen)
+    extra = {"feature": config.feature, "shots": list(config.shots), "draws": config.draws, "C": config.C}
+    encoded = job.image_features(found.test.source, config.feature)
+    table = columns(found.test.source, found.test.labels, encoded.rows)
+    return Result(records, table, skipped + more, found.test.design, extra, seen + n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,16 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clipjax import loading, parallel
+from clipjax.data.source import Source
 from clipjax.errors import InputError, some
 from clipjax.files import sha256
 from clipjax.image import Preprocess
 from clipjax.models import clip, weights
 from clipjax.models import config as architectures
 from clipjax.progress import say
-from clipjax.runs import finetune_config, runner, sources
+from clipjax.runs import data as opening
+from clipjax.runs import finetune_config, runner
+from clipjax.runs import task as tasks
 from clipjax.runs.config import digest, plain
 from clipjax.runs.folder import RunFolder, differences, environment, read_config
 from clipjax.train import augment, feed, loop, optimiser, step, writers
@@ -46,11 +50,10 @@ def run(config: ConfigDict, out: Path) -> Path:
     recipe, options = finetune_config.optimiser_options(config), finetune_config.step_options(config)
     augmentation = finetune_config.augmentation(config)
     probes = finetune_config.probe_configs(config)
-    task = sources.load(config)
-    pairs = feed.pairs(task.source, task.classes, sources.templates_of(config.templates), config.data.id_column,
-                       config.data.max_skipped)  # fmt: skip
+    source = _source(config)
+    pairs = feed.pairs(source, tasks.templates_of(config.templates), config.data.id_column, config.data.max_skipped)
     parallel.check_same(digest(resolved), "config")
-    parallel.check_same(task.source.fingerprint, "data set")
+    parallel.check_same(digest(source.files.tolist()), "list of files")
     begin = _begin(config)
     mesh = _mesh(config)
     data = _feed(config, begin, pairs, augmentation)
@@ -72,6 +75,18 @@ def run(config: ConfigDict, out: Path) -> Path:
     if speaks:
         print(_summary(out, config, writers.events(out / "log.jsonl")))
     return result
+
+
+def _source(config: ConfigDict) -> Source:
+    """The training data; labels, which are captions where there are no others, in the words of `classes`."""
+    source = opening.open_source(config.data).source
+    if not config.classes:
+        return source
+    if source.captions is not None or source.labels is None:
+        raise InputError(f"{source.name}: config.classes names labels, and the images have captions; leave it out")
+    asked = tasks.chosen(config)
+    assert asked is not None
+    return dataclasses.replace(source, labels=source.labels.align(asked.names, source.name))
 
 
 def _train(

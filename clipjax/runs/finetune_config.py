@@ -7,7 +7,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from clipjax.errors import InputError
+from clipjax.keys import Key, defaults
 from clipjax.runs import config as configs
+from clipjax.runs import data as opening
 from clipjax.train import augment, optimiser, step
 from clipjax.train.export import DTYPES
 
@@ -15,65 +17,67 @@ from clipjax.train.export import DTYPES
 FREE = ("devices", "fsdp", "log_every", "checkpoints", "probes", "profile", "tensorboard", "wandb", "export", "threads")
 
 
+KEYS = {
+    "verb": Key("finetune", ""),
+    "model": Key("", "where to begin: whatever clipjax.load takes"),
+    "architecture": Key({}, "or from scratch: embed_dim, image{}, text{}, mean, std, tokenizer"),
+    "name": Key("", "what the result is called in its own file; empty: the model's name and -finetuned"),
+    **{f"data.{name}": key for name, key in opening.every_key().items()},
+    "data.id_column": Key("", "images that share its value are each other's positives where soft_targets is on"),
+    "data.context": Key(0, "tokens a caption is cut to; 0: the model's own length"),
+    "classes": Key("", "the classes of labels that are captions, a,b,c or a file; empty: the data set's own"),
+    "templates": Key("{}", "applied to captions, or to class names where there are only labels; several by |"),
+    "augment.scale": Key((0.9, 1.0), "share of the image's area that is kept, smallest and largest"),
+    "augment.ratio": Key((0.75, 4 / 3), "width by height of what is kept, smallest and largest"),
+    "augment.flip": Key(0.0, "how often left and right are exchanged"),
+    "augment.turn": Key(0.0, "largest rotation, degrees"),
+    "augment.jitter": Key((0.0, 0.0, 0.0, 0.0), "largest change of brightness, contrast, saturation and hue"),
+    "augment.jitter_share": Key(0.8, "how often colours are changed"),
+    "augment.grey": Key(0.0, "how often colours are removed"),
+    "augment.background": Key("", "behind transparent images; random: a new colour each time"),
+    "threads": Key(16, "that decode"),
+    "seed": Key(0, "of the order, the augmentation, and parameters from scratch"),
+    "steps": Key(1000, "updates"),
+    "batch_size": Key(256, "pairs, over all devices and hosts"),
+    "parts": Key(1, "exact accumulation steps: the encoders hold batch_size / parts pairs at a time"),
+    "loss": Key("softmax", "softmax, ring_softmax, sigmoid, ring_sigmoid"),
+    "soft_targets": Key(False, "pairs with equal captions, or equal data.id_column, are not negatives"),
+    "precision": Key("float32", "of the encoders: float32 or bfloat16; parameters and moments are float32"),
+    "remat": Key("none", "what the backward pass computes again: none, dots, full"),
+    "scan": Key(False, "one compiled block per encoder instead of one per layer"),
+    "ema": Key(0.0, "decay of the average of parameters; 0: none"),
+    "devices": Key(0, "only the first so many of this host's; 0: all of all hosts"),
+    "fsdp": Key(1, "devices that share one copy of parameters and moments"),
+    "optimizer.learning_rate": Key(1e-5, "the largest, after the warm-up"),
+    "optimizer.warmup": Key(100, "steps"),
+    "optimizer.final": Key(0.0, "learning rate at the end"),
+    "optimizer.b1": Key(0.9, "AdamW"),
+    "optimizer.b2": Key(0.98, "AdamW"),
+    "optimizer.eps": Key(1e-6, "AdamW"),
+    "optimizer.weight_decay": Key(0.2, "AdamW; of matrices only"),
+    "optimizer.clip_norm": Key(1.0, "largest norm of the gradient; 0: no limit"),
+    "optimizer.freeze": Key("", "regular expressions of parameters that stay, separated by spaces"),
+    "optimizer.multipliers": Key("", "REGEX=NUMBER, separated by spaces: of the learning rate"),
+    "optimizer.layer_decay": Key(1.0, "factor of the learning rate per layer from the top"),
+    "log_every": Key(10, "steps"),
+    "checkpoints.every": Key(500, "steps"),
+    "checkpoints.keep": Key(3, "how many"),
+    "checkpoints.best": Key("", "a number's name that decides which checkpoint is the best; -loss is the lowest"),
+    "probes": Key({}, 'NAME = {"config": "zeroshot", "every": 500, "set": "data.path=...|classes=a,b"}'),
+    "profile.first": Key(0, "the first step that is profiled"),
+    "profile.steps": Key(0, "how many are profiled"),
+    "tensorboard": Key(False, "writes events for TensorBoard"),
+    "wandb.project": Key("", "writes to this project of Weights & Biases"),
+    "wandb.name": Key("", "the run's name there"),
+    "export.dtype": Key("float32", "of the result: float32, float16, bfloat16"),
+    "export.average": Key(True, "the average of parameters (ema) rather than the last, where there is one"),
+    "export.zero_unseen_tokens": Key(False, "an unknown word then says nothing"),
+}
+
+
 def finetune_config() -> ConfigDict:
     """Every key with its default: CLIP's own recipe (paper, table 18 to 20) at a fine-tuning learning rate."""
-    data = configs.probe_config("finetune").data
-    data.id_column = ""  # pictures that share its value are each other's positives where soft_targets is on
-    data.context = 0  # tokens a caption is cut to; 0: the model's own length (shorter captions cost only their own)
-    return ConfigDict(
-        {
-            "verb": "finetune",
-            "model": "",  # where to begin: whatever clipjax.load takes
-            "architecture": ConfigDict(),  # or from scratch: embed_dim, image{}, text{}, mean, std, tokenizer
-            "name": "",  # what the result is called in its own file; empty: the model's name + "-finetuned"
-            "data": data,
-            "classes": "",
-            "templates": "{}",  # applied to captions, or to class names where there are only labels; several by |
-            "augment": {
-                "scale": (0.9, 1.0),
-                "ratio": (0.75, 4 / 3),
-                "flip": 0.0,
-                "turn": 0.0,
-                "jitter": (0.0, 0.0, 0.0, 0.0),
-                "jitter_share": 0.8,
-                "grey": 0.0,
-                "background": "",
-            },
-            "threads": 16,
-            "seed": 0,
-            "steps": 1000,
-            "batch_size": 256,  # over all devices and hosts
-            "parts": 1,  # exact accumulation: the towers hold batch_size / parts pairs at a time
-            "loss": "softmax",  # softmax, ring_softmax, sigmoid, ring_sigmoid
-            "soft_targets": False,
-            "precision": "float32",  # of the towers; parameters and moments are float32
-            "remat": "none",  # none, dots, full
-            "scan": False,  # one compiled block per tower instead of one per layer
-            "ema": 0.0,
-            "devices": 0,  # only the first so many of this host's; 0: all of all hosts
-            "fsdp": 1,  # devices that share one copy of parameters and moments
-            "optimizer": {
-                "learning_rate": 1e-5,
-                "warmup": 100,
-                "final": 0.0,
-                "b1": 0.9,
-                "b2": 0.98,
-                "eps": 1e-6,
-                "weight_decay": 0.2,
-                "clip_norm": 1.0,
-                "freeze": "",  # regular expressions, separated by spaces; BatchNorm's statistics are always frozen
-                "multipliers": "",  # REGEX=NUMBER, separated by spaces: of the learning rate
-                "layer_decay": 1.0,
-            },
-            "log_every": 10,
-            "checkpoints": {"every": 500, "keep": 3, "best": ""},  # best: a number's name, "-loss" is the lowest
-            "probes": ConfigDict(),  # NAME = {"config": "zeroshot", "every": 500, "set": "data.path=...|classes=a,b"}
-            "profile": {"first": 0, "steps": 0},
-            "tensorboard": False,
-            "wandb": {"project": "", "name": ""},
-            "export": {"dtype": "float32", "average": True, "zero_unseen_tokens": False},
-        }
-    )
+    return ConfigDict(defaults(KEYS))
 
 
 def optimiser_options(config: Any) -> optimiser.Options:

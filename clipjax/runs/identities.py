@@ -13,11 +13,14 @@ import numpy as np
 
 from clipjax.analysis.intervals import interval
 from clipjax.data.source import Source
+from clipjax.design import TEMPLATE, Design, of_classes
 from clipjax.errors import InputError
+from clipjax.keys import Key
 from clipjax.probes import zeroshot
 from clipjax.progress import say
-from clipjax.runs import designs, sources
-from clipjax.runs.config import words
+from clipjax.runs import data
+from clipjax.runs import task as tasks
+from clipjax.runs.config import shared, words
 from clipjax.runs.job import Job
 from clipjax.runs.result import Result
 
@@ -27,32 +30,32 @@ NOTICE = (
 )
 
 
+KEYS = shared("templates", "method", "level") | {
+    "sizes": Key("100,1000,2000", "numbers of candidate names; nested lists"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """`order`: the people in a seeded order; the first `size` of them are that size's candidates."""
 
-    data: sources.Task
+    source: Source
     sizes: tuple[int, ...]
     order: np.ndarray
     templates: tuple[str, ...]
 
-    @property
-    def source(self) -> Source:
-        """Pictures whose labels are names."""
-        return self.data.source
-
 
 def load(config: Any) -> Task:
-    """Labelled pictures and nested candidate lists."""
+    """Labelled images and nested candidate lists."""
     say(NOTICE)
-    designs.method_of(config)
-    data = designs.source_of(config, config.data.split)
-    if not data.classes or "label" not in data.source.table:
+    interval(0, 1, config.method, config.level)
+    source = data.open_source(config.data).source
+    if source.labels is None or source.labels.several:
         raise InputError(
-            f"{data.source.name} has no names: bring your own, with --config.data.options=names=FILE (celeba: identity,"
+            f"{source.name} has no names: bring your own, with --config.data.options=names=FILE (celeba: identity,"
             "name) or --config.data.label_column=COLUMN (csv)"
         )
-    people = len(data.classes)
+    people = len(source.labels.names)
     try:
         sizes = tuple(sorted({int(s) for s in words(config.sizes)}))
     except ValueError as error:
@@ -60,24 +63,26 @@ def load(config: Any) -> Task:
     if not sizes or sizes[0] < 2:
         raise InputError(f"sizes={config.sizes!r}: numbers of candidates from 2 on, for example 100,1000,2000")
     if sizes[0] > people:
-        raise InputError(f"{data.source.name} names {people} people, fewer than the smallest of sizes={config.sizes}")
+        raise InputError(f"{source.name} names {people} people, fewer than the smallest of sizes={config.sizes}")
     if too_large := [s for s in sizes if s > people]:
         say(f"{people} people are named: candidate lists of {', '.join(map(str, too_large))} are left out")
-    order = np.random.default_rng(config.seed).permutation(people)
-    templates = sources.templates_of(config.templates) or zeroshot.DEFAULT_TEMPLATES
-    return Task(data, tuple(s for s in sizes if s <= people), order, templates)
+    by_name = np.argsort(np.array(source.labels.names, object))  # the draw depends on no order of a table
+    order = by_name[np.random.default_rng(config.seed).permutation(people)]
+    templates = tasks.templates_of(config.templates) or (TEMPLATE,)
+    return Task(source, tuple(s for s in sizes if s <= people), order, templates)
 
 
 def run(job: Job, task: Task) -> Result:
-    """Accuracy over the same pictures with ever more candidates, and over every candidate list's own pictures."""
-    people = task.order[: task.sizes[-1]]
-    weights = job.class_weights([[task.data.classes[p]] for p in people], task.templates)
+    """Accuracy over the same images with ever more candidates, and over every candidate list's own images."""
+    people, labels = task.order[: task.sizes[-1]], task.source.labels
+    assert labels is not None
+    weights = job.class_weights(of_classes([labels.names[p] for p in people], task.templates))
     encoded = job.image_features(task.source)
-    place = np.full(len(task.order), -1, np.int64)
+    place = np.full(len(task.order) + 1, -1, np.int64)  # the last: an image without a name
     place[people] = np.arange(len(people))
-    truth = place[np.asarray(task.source.table["label"])[encoded.rows]]
+    truth = place[labels.column[encoded.rows]]
     scores = zeroshot.normalise(encoded.values) @ weights.T
-    records, columns = [], {"file": task.source.table["file"][encoded.rows]}
+    records, columns = [], {"file": task.source.files[encoded.rows]}
     for size in task.sizes:
         asked = truth >= 0
         own = np.where(asked, truth, 0)
@@ -91,8 +96,9 @@ def run(job: Job, task: Task) -> Result:
                 if chosen.any() and top < size:
                     hits = int((rank[chosen] <= top).sum())
                     records.append(_record(top, size, images, hits, int(chosen.sum()), job.config))
-    design = {"name": "identities", "templates": list(task.templates), "candidates": list(task.sizes)}
-    return Result(records, columns, encoded.skipped, design, {"notice": NOTICE, "people": len(people)})
+    asked = Design("identities", (), task.templates, note="the names that are asked are written nowhere")
+    extra = {"notice": NOTICE, "people": len(people), "candidates": list(task.sizes)}
+    return Result(records, columns, encoded.skipped, asked, extra)
 
 
 def _record(top: int, size: int, images: str, k: int, n: int, config: Any) -> dict[str, Any]:

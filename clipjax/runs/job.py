@@ -18,6 +18,7 @@ from clipjax import download, parallel
 from clipjax.cache import FeatureCache, Skipped, cached_array, key_of
 from clipjax.data.pipeline import Batch, batches
 from clipjax.data.source import Source
+from clipjax.design import Design
 from clipjax.encoder import TEXT_LENGTHS, Encoder, arithmetic
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
@@ -146,7 +147,7 @@ class Job:
         values = parallel.gather(np.concatenate([known.values[kept], values]))
         everywhere: Skipped = sorted(tuple(s) for part in parallel.gather_json(skipped) for s in part)
         order = np.argsort(rows, kind="stable")
-        self._check_skipped(source, everywhere)
+        self.check_skipped(source, everywhere)
         return Encoded(rows[order], values[order], everywhere)
 
     @staticmethod
@@ -173,7 +174,7 @@ class Job:
                 if not np.isfinite(out).all():
                     bad = batch.rows[~np.isfinite(out).all(1)][0]
                     raise InputError(
-                        f"{source.table['file'][bad]}: its features are not finite; the weights or --config.precision "
+                        f"{source.files[bad]}: its features are not finite; the weights or --config.precision "
                         f"are at fault (model {self.model.name})"
                     )
                 lost = [(int(row), str(file), reason) for row, file, reason in batch.skipped]
@@ -183,7 +184,7 @@ class Job:
                 # Logged first: after a kill between the two, the log still counts every picture the tower saw.
                 bar.update(len(batch.rows) + len(lost), encoded=len(batch.rows), skipped=len(lost))
                 cache.append(batch.rows, out, lost)
-                self._check_skipped(source, skipped)
+                self.check_skipped(source, skipped)
 
             def end(batch: Batch | None, finish: Callable[[], np.ndarray]) -> None:
                 out = finish()
@@ -215,7 +216,8 @@ class Job:
         feed = itertools.chain(head, batches(source, mine[first:], spec, size, dtype=np.uint8))
         return feed, 1 + -(-max(most - first, 0) // size) if most else 0
 
-    def _check_skipped(self, source: Source, skipped: Skipped) -> None:
+    def check_skipped(self, source: Source, skipped: Skipped) -> None:
+        """InputError where more images are skipped than data.max_skipped allows."""
         limit = self.config.data.max_skipped * len(source)
         if len(skipped) > limit:
             _, _, reason = skipped[0]
@@ -263,8 +265,6 @@ class Job:
             raise InputError("text features are not finite; the weights or --config.precision are at fault")
         return array
 
-    def class_weights(self, names: Sequence[Sequence[str]], templates: Sequence[str]) -> np.ndarray:
-        """Class weights [C, E] of unit length: the mean over all names of a class in all templates."""
-        prompts = [zeroshot.prompts(n, templates) for n in names]
-        features = self.text_features([text for texts in prompts for text in texts])
-        return zeroshot.classifier(features, [len(texts) for texts in prompts])
+    def class_weights(self, design: Design) -> np.ndarray:
+        """Class weights [C, E] of unit length: the mean over all prompts of a class."""
+        return zeroshot.class_weights(self.text_features, [design])[0]

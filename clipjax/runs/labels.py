@@ -14,16 +14,23 @@ import numpy as np
 
 from clipjax.analysis import association, rates
 from clipjax.errors import InputError
+from clipjax.keys import Key
 from clipjax.probes import zeroshot
 from clipjax.progress import say
-from clipjax.runs import designs
+from clipjax.runs import design_task, groups
 from clipjax.runs.config import words
 from clipjax.runs.job import Job
-from clipjax.runs.result import Result, picture_columns
+from clipjax.runs.result import Result
+from clipjax.runs.zeroshot import answers
+
+KEYS = design_task.KEYS | {
+    "contrast": Key("gender", "the column whose two values are compared; COLUMN=A|B names them in order"),
+    "thresholds": Key("0.005,0.04", "probabilities from which a label counts as returned; the paper's"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class Task(designs.DesignTask):
+class Task(design_task.DesignTask):
     """With the contrasted column, its two values, and the thresholds."""
 
     contrast: str = ""
@@ -33,7 +40,7 @@ class Task(designs.DesignTask):
 
 def load(config: Any) -> Task:
     """The portraits, the labels, and the two groups that are compared."""
-    base = designs.load(config)
+    base = design_task.load(config)
     try:
         thresholds = tuple(float(t) for t in words(config.thresholds))
     except ValueError as error:
@@ -51,30 +58,26 @@ def load(config: Any) -> Task:
         raise InputError(
             f"contrast={config.contrast!r} needs two values, as {column}=F|M; there are {', '.join(there)}"
         )
-    return Task(base.data, base.design, base.columns, base.grouped, column, (sides[0], sides[1]), thresholds)
+    return Task(base.source, base.design, base.columns, base.grouped, column, (sides[0], sides[1]), thresholds)
 
 
 def run(job: Job, task: Task) -> Result:
     """Probabilities of every label for every portrait; rates and tests at each threshold."""
-    (weights,) = designs.weights(job.text_features, [task.design])
+    weights = job.class_weights(task.design)
     encoded = job.image_features(task.source)
     probabilities = zeroshot.probabilities(encoded.values, weights, job.model.scale)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
-    table = picture_columns(task.data, encoded.rows) | columns
-    best = probabilities.argmax(1)
-    table["prediction"] = np.array(task.design.names, object)[best]
-    table["probability"] = probabilities[np.arange(len(best)), best]
-    table["probabilities"] = probabilities
+    table = task.table(encoded.rows) | answers(task, probabilities)
     side = columns[task.contrast]
     if left := int((~np.isin(side, task.sides)).sum()):
-        say(f"{left} pictures are in neither of {' and '.join(task.sides)}; they count in no comparison")
+        say(f"{left} images are in neither of {' and '.join(task.sides)}; they count in no comparison")
     records = []
     for threshold in task.thresholds:
         found = association.count_labels(probabilities, side, task.sides, threshold)
-        method = designs.method_of(job.config)
+        method = groups.method_of(job.config)
         records += label_records(found, task.sides, task.contrast, task.design.names, threshold, method)
     extra = {"contrast": task.contrast, "sides": list(task.sides), "thresholds": list(task.thresholds)}
-    return Result(records, table, encoded.skipped, task.design.manifest(), extra)
+    return Result(records, table, encoded.skipped, task.design, extra)
 
 
 def label_records(

@@ -12,7 +12,7 @@ from clipjax.data import prepared
 from clipjax.errors import InputError
 from clipjax.models import catalog
 from clipjax.progress import Progress
-from clipjax.runs import sources
+from clipjax.runs import data as opening
 from clipjax.runs.config import words
 
 
@@ -22,18 +22,16 @@ def run(config: ConfigDict, out: Path) -> str:
     if len(names) != 1:
         raise InputError(f"data.source={config.data.source}: prepare one data set at a time, each into its own --out")
     size = image_size(words(config.model))
-    task = sources.load(config)
-    data_set = "" if names[0] in sources.KINDS else data_sets.find(names[0])
-    with Progress("prepare", len(task.source), "images") as bar:
+    source = opening.open_source(config.data).source
+    data_set = "" if opening.kind(names[0]) else data_sets.find(names[0])
+    with Progress("prepare", len(source), "images") as bar:
         info = prepared.write(
-            task.source, size, out, data_set, config.data.max_skipped,
+            source, size, out, data_set, config.data.max_skipped,
             progress=lambda n, lost: bar.update(n, skipped=lost),
         )  # fmt: skip
     total = sum(shard["bytes"] for shard in info["shards"].values())
     lost = f", {len(info['skipped'])} of them could not be read" if info["skipped"] else ""
-    return (
-        f"{out}: {info['n']} pictures for models of {size} pixels{lost}, {len(info['shards'])} shards, {total:,} bytes"
-    )
+    return f"{out}: {info['n']} images for models of {size} pixels{lost}, {len(info['shards'])} shards, {total:,} bytes"
 
 
 def image_size(models: tuple[str, ...]) -> int:

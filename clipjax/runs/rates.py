@@ -1,7 +1,7 @@
 """Rates: how often each group of people is given a class out of each set of the class design.
 
 The denigration probe of "Evaluating CLIP" (section 2.1, Tables 2 and 3) is this probe with the FairFace design over
-FairFace; any table of pictures with group columns and any design work the same.
+FairFace; any table of images with group columns and any design work the same.
 """
 
 from __future__ import annotations
@@ -9,60 +9,69 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from clipjax import design
 from clipjax.analysis import rates
 from clipjax.analysis.design_sweep import sweep_designs
 from clipjax.analysis.intervals import interval
 from clipjax.analysis.tables import csv_text
 from clipjax.errors import InputError
+from clipjax.keys import Key
 from clipjax.probes import zeroshot
-from clipjax.runs import designs, sources
+from clipjax.progress import say
+from clipjax.runs import design_task, groups
+from clipjax.runs import task as tasks
 from clipjax.runs.config import words
 from clipjax.runs.job import Job
-from clipjax.runs.result import Result, picture_columns
+from clipjax.runs.result import Result
+from clipjax.runs.zeroshot import answers
+
+KEYS = design_task.KEYS | {
+    "sweep.add": Key("", "classes added one by one (or in subsets)"),
+    "sweep.drop": Key("", "classes left out one by one (or in subsets)"),
+    "sweep.templates": Key("", "templates, each asked alone, separated by |"),
+    "sweep.subsets": Key(1, "the largest number of classes that are added or left out together"),
+    "sweep.most": Key(5000, "the largest number of designs"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class Task(designs.DesignTask):
+class Task(design_task.DesignTask):
     """With the variants of the design that are swept, the design itself first; empty without a sweep."""
 
     variants: list[design.Design] = dataclasses.field(default_factory=list)
 
 
 def load(config: Any) -> Task:
-    """The pictures, the design, its variants and the groups."""
-    base = designs.load(config)
+    """The images, the design, its variants and the groups."""
+    base = design_task.load(config)
     sweep = config.sweep
-    templates = sources.templates_of(sweep.templates)
+    templates = tasks.templates_of(sweep.templates)
     add, drop = words(sweep.add), words(sweep.drop)
     variants = design.variants(base.design, add, drop, templates, sweep.subsets) if (*add, *drop, *templates) else []
     if len(variants) > sweep.most:
         raise InputError(f"the sweep makes {len(variants)} designs, more than sweep.most={sweep.most}")
-    return Task(base.data, base.design, base.columns, base.grouped, variants)
+    if not base.columns:
+        say(f"note: {base.source.name}: no columns to group by; name some with --config.data.group_columns=a,b")
+    return Task(base.source, base.design, base.columns, base.grouped, variants)
 
 
 def run(job: Job, task: Task) -> Result:
-    """The likeliest class of every picture, counted by set and group."""
-    weights = designs.weights(job.text_features, [task.design, *task.variants])
+    """The likeliest class of every image, counted by set and group."""
+    weights = zeroshot.class_weights(job.text_features, [task.design, *task.variants])
     encoded = job.image_features(task.source)
     probabilities = zeroshot.probabilities(encoded.values, weights[0], job.model.scale)
     best = probabilities.argmax(1)  # the first of equals
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
-    method = designs.method_of(job.config)
+    method = groups.method_of(job.config)
     records = rates.rate_records(best, task.design, columns, task.grouped, method)
-    table = picture_columns(task.data, encoded.rows) | columns
-    table["prediction"] = np.array(task.design.names, object)[best]
-    table["probability"] = probabilities[np.arange(len(best)), best]
-    table["probabilities"] = probabilities
+    table = task.table(encoded.rows) | answers(task, probabilities)
     extra: dict[str, Any] = {"groups": ["*".join(g) for g in task.grouped]}
     if task.variants:
         rows = _swept(encoded.values, task.variants, weights[1:], columns, method)
         job.out.write_text("tables/sweep.csv", _csv(rows))
         records += _ranges(rows)
         extra["sweep"] = [{"name": d.name, "sha256": d.sha256} for d in task.variants]
-    return Result(records, table, encoded.skipped, task.design.manifest(), extra)
+    return Result(records, table, encoded.skipped, task.design, extra)
 
 
 def _swept(features, variants, weights, columns, method: rates.Method) -> list[dict[str, Any]]:

@@ -18,10 +18,10 @@ from clipjax.models.config import to_dict
 from clipjax.progress import say
 from clipjax.runs import summary
 from clipjax.runs.config import digest, plain, probe_module, words
+from clipjax.runs.data import kind
 from clipjax.runs.folder import RunFolder, environment, finished
 from clipjax.runs.job import Job
 from clipjax.runs.result import Result
-from clipjax.runs.sources import KINDS
 
 PUBLISHED = {"zeroshot": ("paper_zero_shot", "open_clip_zero_shot"), "linear": ("paper_linear_probe",)}
 
@@ -72,7 +72,7 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
     probe = probe_module(config.probe)
     task = probe.load(config)  # every check of the input comes before the model is loaded and the folder made
     parallel.check_same(digest(resolved), "config")
-    parallel.check_same(digest(task.source.table["file"].tolist()), "list of files")  # copies may differ in times
+    parallel.check_same(digest(task.source.files.tolist()), "list of files")
     model = loading.load(config.model, dtype=config.precision)
     task.source.check_size(model.preprocessing)
     out = RunFolder(path, resolved, writes=speaks)
@@ -107,8 +107,13 @@ def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> dict[s
             "config": to_dict(model.config),
             "logit_scale": model.scale,
         },
-        "design": result.design | {"sha256": digest(result.design)},
-        "data": {"name": task.source.name, "fingerprint": task.source.fingerprint, "n": len(task.source)},
+        "design": result.design.manifest(),
+        "data": {
+            "name": task.source.name,
+            "fingerprint": task.source.fingerprint,
+            "n": len(task.source),
+            "group_columns": [name for name in result.columns if name in _group_columns(task)],
+        },
         "counts": {
             "seen": seen,
             "skipped": len(result.skipped),
@@ -118,10 +123,15 @@ def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> dict[s
     }
 
 
+def _group_columns(task: Any) -> set[str]:
+    """What may be grouped by: the source's own columns, and bands made of them."""
+    return {*task.source.columns, *getattr(task, "columns", {})}
+
+
 def _published(config: ConfigDict) -> dict[str, Any]:
     """Published numbers of this model on this data set, with their provenance: {source: {value, provenance}}."""
     release = catalog.find(config.model)
-    if release is None or config.data.source in KINDS:
+    if release is None or kind(config.data.source) is not None:
         return {}
     known = infos.published(data_sets.find(config.data.source))
     kinds = PUBLISHED.get(config.probe, ())

@@ -58,10 +58,7 @@ class Batch:
     replaced: list[tuple[str, str]]
 
 
-def pairs(
-    source: Source, classes: Sequence[str] = (), templates: Sequence[str] = ("{}",), id_column: str = "",
-    max_without: float = 0.01,
-) -> Pairs:  # fmt: skip
+def pairs(source: Source, templates: Sequence[str] = ("{}",), id_column: str = "", max_without: float = 0.01) -> Pairs:
     """What can be trained on: rows with captions, or with a label whose class name is the caption.
 
     A template is applied to every caption ("a photo of a {}." to class names; "{}" leaves captions alone). Rows whose
@@ -72,15 +69,17 @@ def pairs(
         raise InputError(f"template {wrong[0]!r}: write {{}} once, where the caption goes")
     if not templates:
         raise InputError('no templates: "{}" leaves captions as they are')
-    if "captions" in source.table:
-        texts = [tuple(c.strip() for c in row if c.strip()) for row in source.table["captions"]]
-    elif "label" in source.table and (classes or source.classes):
-        names = tuple(classes or source.classes or ())
-        texts = [(names[label],) for label in source.table["label"]]
+    if source.captions is not None:
+        texts = [tuple(c.strip() for c in row if c.strip()) for row in source.captions]
+    elif source.labels is not None:
+        texts = [tuple(text.split("|")) if text else () for text in source.labels.texts()]
     else:
-        raise InputError(f"{source.name} has neither captions nor labels; name data.caption_columns")
+        raise InputError(
+            f"{source.name} has neither captions nor labels: --config.data.caption_columns=NAME, or "
+            "--config.data.label_column=NAME"
+        )
     kept = np.flatnonzero([bool(row) for row in texts])
-    without = tuple(str(source.table["file"][i]) for i, row in enumerate(texts) if not row)
+    without = tuple(str(source.files[i]) for i, row in enumerate(texts) if not row)
     if len(without) > max_without * len(source):
         raise InputError(
             f"{source.name}: {len(without)} of {len(source)} rows have no caption ({some(without, 3)}); "
@@ -110,9 +109,9 @@ def text_length(data: Pairs, context: int) -> int:
 def _ids(source: Source, kept: np.ndarray, column: str) -> np.ndarray:
     if not column:
         return np.full(len(kept), -1, np.int32)
-    if column not in source.table:
+    if column not in source.columns:
         raise InputError(f'data.id_column: {source.name} has no column "{column}"; name it in data.group_columns too')
-    values = [str(value) for value in source.table[column][kept]]
+    values = [str(value) for value in source.columns[column][kept]]
     index = {value: i for i, value in enumerate(dict.fromkeys(values))}
     return np.array([index[value] for value in values], np.int32)
 
@@ -213,7 +212,7 @@ def _example(
         tokens, lengths = tokenize_with_lengths([template.replace("{}", caption)], context, "text")
         return {
             "pixels": pixels, "tokens": tokens[0, :length], "ids": np.int32(identity(n, caption)),
-            "file": str(data.source.table["file"][data.rows[n]]), "cut": int(lengths[0] > context),
+            "file": str(data.source.files[data.rows[n]]), "cut": int(lengths[0] > context),
             "replaced": replaced,
         }  # fmt: skip
 
@@ -234,7 +233,7 @@ def _readable(
                 return m, image.preprocess_uint8(picture, spec, threads=1)[0], replaced
             return m, augment.view(picture, options, spec.image_size, rng), replaced
         except InputError as error:
-            replaced.append((str(data.source.table["file"][row]), str(error)))
+            replaced.append((str(data.source.files[row]), str(error)))
     raise InputError(
         f"{data.source.name}: {len(replaced)} pictures in a row cannot be read; the first: {replaced[0][1]}"
     )

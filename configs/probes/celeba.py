@@ -6,12 +6,11 @@
 Face recognition is always out of scope of any use (OpenAI's model card).
 """
 
-from clipjax.runs.config import design_config
+from clipjax.runs.config import probe_config
 
 
 def get_config(arg: str = ""):
     """`arg`: config.data.source."""
-    config = design_config("identities")
+    config = probe_config("identities")
     config.data.source = arg or "celeba"
-    config.sizes = "100,1000,2000"
     return config

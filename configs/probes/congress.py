@@ -4,15 +4,13 @@ clipjax probe congress --config.data.path=CONGRESS --config.model=ViT-L/14 --out
 clipjax probe congress ... --config.design=schwemmer:CONGRESS/mc_data.tsv --out=runs/labels
 """
 
-from clipjax.runs.config import design_config
+from clipjax.runs.config import probe_config
 
 
 def get_config(arg: str = ""):
     """`arg`: config.data.source."""
-    config = design_config("labels")
+    config = probe_config("labels")
     config.data.source = arg or "congress"
     config.data.group_columns = "gender"
     config.design = "occupations"
-    config.contrast = "gender"  # or gender=F|M, which names the order too
-    config.thresholds = "0.005,0.04"  # the paper's
     return config

@@ -9,12 +9,12 @@
 FairFace has two crops: --config.data.options=crop=0.25 or crop=1.25. The paper does not say which it used.
 """
 
-from clipjax.runs.config import design_config
+from clipjax.runs.config import probe_config
 
 
 def get_config(arg: str = ""):
     """`arg`: config.data.source."""
-    config = design_config("rates")
+    config = probe_config("rates")
     config.data.source = arg or "fairface"
     config.data.group_columns = "race,gender,age"
     config.design = "fairface-default"

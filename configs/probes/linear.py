@@ -11,10 +11,4 @@ def get_config(arg: str = ""):
     """`arg`: config.data.source."""
     config = probe_config("linear")
     config.data.source = arg or "folder"
-    config.train_split = "train"
-    config.validation_split = ""  # empty: a seeded fifth of the training part
-    config.test_split = "test"  # config.data.split says otherwise
-    config.feature = "pre_proj"  # before the projection, as in the paper; "proj" is encode_image's
-    config.C = 0.0  # 0: the sweep
-    config.max_iter = 1000
     return config

@@ -11,6 +11,4 @@ def get_config(arg: str = ""):
     """`arg`: config.data.source."""
     config = probe_config("retrieval")
     config.data.source = arg or "csv"
-    config.prefix = "a photo of "  # worth one to two points of R@1 (CLIP paper, appendix E.1)
-    config.truncate = True  # captions over 77 tokens are cut; the manifest counts them
     return config

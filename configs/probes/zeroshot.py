@@ -3,7 +3,7 @@
     clipjax probe zeroshot --config.data.path=photos/ --out=runs/photos
     clipjax probe zeroshot:cifar10 --config.data.path=CIFAR_FOLDER --config.model=ViT-B/32 --out=runs/cifar10
 
-The argument is a named data set (`clipjax datasets`), or folder, csv, tfds, webdataset, parquet, prepared.
+The argument is a named data set (`clipjax datasets`), or folder, csv, webdataset, parquet, tfds, prepared, imagefolder.
 """
 
 from clipjax.runs.config import probe_config

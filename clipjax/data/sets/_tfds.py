@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.data import source, tfds
-from clipjax.data.info import Info, Prompts, plain
+from clipjax.data import source
+from clipjax.data.info import Info, design, own_index, plain
+from clipjax.data.kinds import tfds
+from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -63,15 +65,11 @@ def derived(
     if len(set(files)) < len(files):
         files = [f"{name}/{i:06d}" for name, i in places]
     columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else ())}
-    shards = sorted(entry for entry in where.iterdir() if ".array_record" in entry.name)
-    return Source(
-        name=info.key,
-        table={"file": files, **columns},
-        classes=None if classes is None else tuple(classes),
-        read=lambda row: bytes(parts[places[row][0]][places[row][1]]["image"]),
-        fingerprint=source.fingerprint(
-            "tfds", [shard.name for shard in shards], source.stamp_files(shards), split=split, key=info.key
-        ),
+    return source.of_columns(
+        info.key,
+        {"file": files, **columns},
+        classes,
+        lambda row: bytes(parts[places[row][0]][places[row][1]]["image"]),
     )
 
 
@@ -98,23 +96,29 @@ def feature_names(where: Path, *path: str) -> list[str]:
 
 
 def with_columns(found: Source, classes: Sequence[str] | None, columns: Mapping[str, Any]) -> Source:
-    """The same pictures with further columns, and the class names that their labels point into."""
-    names = None if classes is None else tuple(classes)
-    return dataclasses.replace(found, table={**found.table, **columns}, classes=names)
+    """The same images with further columns, and the class names that their labels point into."""
+    added = source.of_columns(found.name, {"file": found.files, **columns}, classes, found.read)
+    return dataclasses.replace(
+        found,
+        labels=found.labels if added.labels is None else added.labels,
+        columns={**found.columns, **added.columns},
+        protocol={**found.protocol, **added.protocol},
+    )
 
 
-def by_name(found: Source, wanted: Prompts) -> Source:
-    """Labels in the order of `wanted`, matched by name; only names that occur have to be among them.
+def by_name(found: Source, key: str) -> Source:
+    """Labels in the order of a data set's stored classes, matched by name; only names that occur have to be there.
 
     TFDS labels ImageNet-A and ImageNet-R over all 1,000 classes of ImageNet, of which 200 occur.
     """
-    index = wanted.index()
-    order = np.array([index.get(plain(name), -1) for name in found.classes or ()], np.int64)
-    label = order[found.table["label"]]
+    index, labels = own_index(key), found.labels
+    assert labels is not None and labels.index is not None, found.name
+    order = np.array([*(index.get(plain(name), -1) for name in labels.names), -1], np.int64)
+    label = order[labels.index]
     if (label < 0).any():
         row = int(np.argmax(label < 0))
-        own = (found.classes or ())[found.table["label"][row]]
         raise InputError(
-            f'{found.name} row {row}: "{own}" is not among the {len(index)} classes; is this another data set?'
+            f'{found.name} row {row}: "{labels.texts()[row]}" is not among the {len(index)} classes; is this another '
+            "data set?"
         )
-    return with_columns(found, wanted.classes, {"label": label})
+    return dataclasses.replace(found, labels=Labels(design(key).names, label))

@@ -55,7 +55,7 @@ def load(path: str | os.PathLike, split: str | None = None, names: str | os.Path
 
 def with_names(found: Source, listing: Path) -> Source:
     """The rows whose identity is in a csv of identity,name; the names, in the csv's order, are the classes."""
-    if "identity" not in found.table:
+    if "identity" not in found.columns:
         raise InputError(f"{found.name} without identity_CelebA.txt cannot be labelled by {listing}; request that file")
     name_of: dict[int, str] = {}
     for line, row in enumerate(annotations.records(listing, ("identity", "name")), 2):
@@ -65,8 +65,8 @@ def with_names(found: Source, listing: Path) -> Source:
             raise InputError(f"{listing} line {line}: identity {row['identity']} has two names; keep one")
     if not name_of:
         raise InputError(f"{listing} has no rows; write one identity,name a line")
-    identity = found.table["identity"]
-    kept = np.flatnonzero(np.isin(identity, list(name_of)))
+    identity = found.columns["identity"]
+    kept = np.flatnonzero([int(number) in name_of for number in identity])
     if not len(kept):
         raise InputError(f"no picture of this split shows one of the {len(name_of)} identities of {listing}")
     classes = list(dict.fromkeys(name_of.values()))

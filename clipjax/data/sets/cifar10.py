@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from clipjax.data import annotations, arrays, pickles
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design
 from clipjax.data.source import Source
 
 INFO = Info(
@@ -54,5 +54,5 @@ def read(info: Info, batches: Sequence[Path], meta: Path, labels_key: str, names
         info.key,
         np.concatenate(pixels).transpose(0, 2, 3, 1),
         {"file": files, "label": annotations.labels(own, info.key, meta)},
-        prompts(info.key).classes,
+        design(info.key).names,
     )

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from clipjax.data import annotations
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design
 from clipjax.data.sets import _json, _tfds
 from clipjax.data.source import Source
 
@@ -37,7 +37,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
         def derive(example: dict[str, Any]) -> dict[str, int]:
             return {"label": annotations.labels([str(len(example["objects"]["size"]))], INFO.key, where).item()}
 
-        return _tfds.derived(INFO, where, SPLITS[split], derive, prompts(INFO.key).classes)
+        return _tfds.derived(INFO, where, SPLITS[split], derive, design(INFO.key).names)
     listing = f"scenes/CLEVR_{split}_scenes.json"
     root = annotations.home(path, INFO, listing, "CLEVR_v1.0")
     scenes = _json.member(_json.read(root / listing), "scenes", root / listing)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipjax.data import annotations, source, table
+from clipjax.data import ages, annotations, table
 from clipjax.data.info import Info
 from clipjax.data.sets._people import NOTICE
 from clipjax.data.source import Source
@@ -52,7 +52,7 @@ def load(path: str | os.PathLike, split: str | None = None, crop: str | None = N
         raise InputError(f"{root / name} has no rows; fetch it again")
     files = [row["file"] for row in rows]
     columns = {key: [row[key] for row in rows] for key in COLUMNS}
-    source.check_ages(np.asarray(columns["age"], object), os.fspath(root / name), files)
+    ages.check(np.asarray(columns["age"], object), os.fspath(root / name), files)
     for key, known in COLUMNS.items():
         for row, value in enumerate(columns[key]):
             if value not in known:
@@ -68,7 +68,7 @@ def load(path: str | os.PathLike, split: str | None = None, crop: str | None = N
 def first10k(found: Source, where: Path) -> Source:
     """Rows val/1.jpg to val/10000.jpg, which have to be the table's first."""
     expected = [f"val/{i}.jpg" for i in range(1, 10001)]
-    if found.table["file"][:10000].tolist() != expected:
+    if found.files[:10000].tolist() != expected:
         raise InputError(
             f'{where} does not begin with val/1.jpg to val/10000.jpg ({len(found)} rows): split="first10k" needs the '
             "original table in its own order"

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from clipjax.data import annotations, arrays
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design, own_names
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -53,6 +53,6 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
         pixels.append(np.array(values, np.uint8).reshape(SIDE, SIDE))
     if not files:
         raise InputError(f"{where} has no rows of Usage {' or '.join(SPLITS[split])}; fetch the file again")
-    own = annotations.named(numbers, prompts(INFO.key).own, where)
+    own = annotations.named(numbers, own_names(INFO.key), where)
     label = annotations.labels(own, INFO.key, where)
-    return arrays.load(INFO.key, np.stack(pixels), {"file": files, "label": label}, prompts(INFO.key).classes)
+    return arrays.load(INFO.key, np.stack(pixels), {"file": files, "label": label}, design(INFO.key).names)

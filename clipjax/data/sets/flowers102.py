@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from clipjax.data import annotations
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, own_names
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -44,7 +44,5 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
         raise InputError(
             f"{root / 'setid.mat'} names pictures beyond the {len(numbers)} of imagelabels.mat; fetch both"
         )
-    own = annotations.named(
-        [int(numbers[row - 1]) - 1 for row in rows], prompts(INFO.key).own, root / "imagelabels.mat"
-    )
+    own = annotations.named([int(numbers[row - 1]) - 1 for row in rows], own_names(INFO.key), root / "imagelabels.mat")
     return annotations.from_files(INFO, root / "jpg", [f"image_{row:05d}.jpg" for row in rows], own, root)

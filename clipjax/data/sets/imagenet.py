@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from clipjax.data import annotations, source
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info
 from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -44,7 +44,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     """ImageNet by WordNet folders, by the devkit's ground truth, by Kaggle's table, or prepared by TFDS."""
     split = annotations.choose(split, tuple(SPLITS), INFO, default="val")
     if where := _tfds.folder(INFO, path):
-        return _tfds.by_name(_tfds.load(INFO, where, SPLITS[split], "label"), prompts(INFO.key))
+        return _tfds.by_name(_tfds.load(INFO, where, SPLITS[split], "label"), INFO.key)
     path = source.as_path(path)
     root = next((path / below for below in (split, f"ILSVRC/Data/CLS-LOC/{split}") if (path / below).is_dir()), path)
     if _has_wnid_folders(root):
@@ -65,7 +65,7 @@ def load_test_set(info: Info, path: str | os.PathLike, split: str, below: str) -
     Folders named by WordNet id at `path` or in the folder `below` it, or prepared by TFDS.
     """
     if where := _tfds.folder(info, path):
-        return _tfds.by_name(_tfds.load(info, where, split, "label"), prompts(info.key))
+        return _tfds.by_name(_tfds.load(info, where, split, "label"), info.key)
     path = source.as_path(path)
     for root in (path, path / below):
         if _has_wnid_folders(root):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from clipjax.data import annotations
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design, own_names
 from clipjax.data.sets import _frames, _json
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -37,7 +37,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     annotations.choose(split, SPLITS, INFO, default="val")
     marker = "metadata/pmsets.json"
     root = annotations.home(path, INFO, marker, "imagenet-vid-robust", "imagenet_vid_ytbb_robust/imagenet-vid-robust")
-    classes = prompts(INFO.key).classes
+    classes = design(INFO.key).names
     order = _label_order(root / "misc" / "imagenet_vid_class_index.json")
     listing = root / "metadata" / "labels.json"
     labels = {}
@@ -51,7 +51,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
 def _label_order(path: Path) -> dict[int, int]:
     """The data set's class number -> our label, by name; the numbers are alphabetical where the file is missing."""
     if not path.exists():
-        return {i: i for i in range(len(prompts(INFO.key).own))}
+        return {i: i for i in range(len(own_names(INFO.key)))}
     index = _json.read(path)
     try:
         numbers, names = [int(number) for number in index], [entry[1] for entry in index.values()]

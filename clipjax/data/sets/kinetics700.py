@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from clipjax.data import annotations, video
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, count
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -43,7 +43,7 @@ def load(path: str | os.PathLike, split: str | None = None, protocol: str = "mid
         )
     rows = list(annotations.records(listing, ("label", "youtube_id", "time_start", "time_end")))
     classes = sorted({row["label"].strip() for row in rows})
-    expected = prompts(INFO.key).count
+    expected = count(INFO.key)
     folder = next((root / name for name in _NAMES[split] if (root / name).is_dir()), root)
     found = [(clip, row["label"].strip()) for row in rows if (clip := _clip(folder, row, listing)) is not None]
     if not found:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clipjax.data import annotations
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design
 from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -102,4 +102,4 @@ def _from_tfds(where: Path, split: str) -> Source:
         own = distance_class((kinds[kind], float(place[2])) for kind, place in zip(types, places, strict=True))
         return {"label": annotations.labels([own], INFO.key, where).item()}
 
-    return _tfds.derived(INFO, where, split, derive, prompts(INFO.key).classes)
+    return _tfds.derived(INFO, where, split, derive, design(INFO.key).names)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clipjax.data import annotations, arrays
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     if len(images) != len(numbers):
         raise InputError(f"{where} has {len(numbers)} labels for {len(images)} pictures; fetch both files again")
     label = annotations.labels([str(n) for n in numbers], INFO.key, where)
-    return arrays.load(INFO.key, images, {"label": label}, prompts(INFO.key).classes)
+    return arrays.load(INFO.key, images, {"label": label}, design(INFO.key).names)
 
 
 def find(path: str | os.PathLike, name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clipjax.data import annotations, arrays
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -44,7 +44,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     images = dataset(root / f"{stem}_x.h5", "x")
     numbers = np.asarray(dataset(root / f"{stem}_y.h5", "y")).reshape(-1)
     label = annotations.labels([str(n) for n in numbers], INFO.key, root / f"{stem}_y.h5")
-    return arrays.load(INFO.key, images, {"label": label}, prompts(INFO.key).classes)
+    return arrays.load(INFO.key, images, {"label": label}, design(INFO.key).names)
 
 
 def dataset(where: Path, name: str) -> Any:

@@ -55,21 +55,19 @@ def load(path: str | os.PathLike, split: str | None = None, protocol: str = "mid
     places = [(i, second) for i, row in enumerate(rows) for second in _seconds(row["start"], row["end"], protocol)]
     named = [segments[i] if protocol == "middle" else f"{segments[i]}#{second:g}" for i, second in places]
     columns = {key: [rows[i][key] for i, _ in places] for key in ("annotation", "verb", "noun")}
-    names, stamps = [clip.name for clip in clips], source.stamp_files(clips)
-    return Source(
-        name=INFO.key,
-        table={
-            "file": named,
-            "video": [segments[i] for i, _ in places],
-            "youtube_id": [rows[i]["video_id"] for i, _ in places],
-            "label": [rows[i]["class_id"] for i, _ in places],
-            **columns,
-        },
-        classes=classes,
-        read=lambda row: frame_at(clips[places[row][0]], places[row][1]),
-        fingerprint=source.fingerprint(
-            INFO.key, [f"{names[i]}#{second:g}" for i, second in places], [stamps[i] for i, _ in places]
-        ),
+    table = {
+        "file": named,
+        "video": [segments[i] for i, _ in places],
+        "youtube_id": [rows[i]["video_id"] for i, _ in places],
+        "label": [rows[i]["class_id"] for i, _ in places],
+        **columns,
+    }
+    return source.of_columns(
+        INFO.key,
+        table,
+        classes,
+        lambda row: frame_at(clips[places[row][0]], places[row][1]),
+        contents=video.frame_contents([clips[i] for i, _ in places], [f"{second:g}" for _, second in places]),
     )
 
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from clipjax.data import annotations, arrays
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -48,7 +48,7 @@ def load(path: str | os.PathLike, split: str | None = None, fold: int | None = N
     images = pixels.reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1)
     own = annotations.named((numbers.astype(int) - 1).tolist(), annotations.lines(root / "class_names.txt"), root)
     label = annotations.labels(own, INFO.key, root / "class_names.txt")
-    found = arrays.load(INFO.key, images, {"label": label}, prompts(INFO.key).classes)
+    found = arrays.load(INFO.key, images, {"label": label}, design(INFO.key).names)
     if fold is None:
         return found
     folds = annotations.lines(root / "fold_indices.txt")

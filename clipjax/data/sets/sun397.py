@@ -4,7 +4,7 @@ import dataclasses
 import os
 
 from clipjax.data import annotations
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, own_names
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -40,7 +40,7 @@ def load(path: str | os.PathLike, split: str | None = None, partition: int = 1) 
     root = annotations.home(path, INFO, "a/abbey" if split == "all" else "a", "SUN397")
     if split == "all":
         where, files = root, []
-        for own in prompts(INFO.key).own:
+        for own in own_names(INFO.key):
             folder = root / own.lstrip("/")
             files += sorted(f"{own}/{entry.name}" for entry in folder.glob("sun_*.jpg"))
         if not files:

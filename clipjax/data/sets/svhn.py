@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from clipjax.data import annotations, arrays
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -39,4 +39,4 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
         raise InputError(f"{where}: X is {list(pixels.shape)} for {len(numbers)} labels, expected [32, 32, 3, N]")
     label = annotations.labels([str(0 if n == 10 else int(n)) for n in numbers], INFO.key, where)
     images = np.ascontiguousarray(pixels.transpose(3, 0, 1, 2))
-    return arrays.load(INFO.key, images, {"label": label}, prompts(INFO.key).classes)
+    return arrays.load(INFO.key, images, {"label": label}, design(INFO.key).names)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clipjax.data import annotations, video
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, design
 from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -61,7 +61,7 @@ def load(path: str | os.PathLike, split: str | None = None, protocol: str = "mid
     if not any(file.exists() for file in files):
         raise InputError(f"{clips} holds none of the {len(files)} clips, the first is {names[0]}; unpack UCF101.rar")
     columns: dict[str, Any] = {"label": label, "split": splits}
-    return video.load(INFO.key, files, columns, prompts(INFO.key).classes, protocol)
+    return video.load(INFO.key, files, columns, design(INFO.key).names, protocol)
 
 
 def _clip(clips: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from clipjax.data import annotations, table
-from clipjax.data.info import Info, prompts
+from clipjax.data.info import Info, count, design
 from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -48,7 +48,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     numbers = [parts[0] for parts in annotations.fields(root / "ImageSets" / "Main" / f"{split}.txt", 1)]
     columns = flags([objects(root / "Annotations" / f"{number}.xml") for number in numbers])
     files = [f"{root}/JPEGImages/{number}.jpg" for number in numbers]
-    return table.from_rows(INFO.key, files, columns, prompts(INFO.key).classes, root)
+    return table.from_rows(INFO.key, files, columns, design(INFO.key).names, root)
 
 
 def from_tfds(where: Path, split: str) -> Source:
@@ -59,12 +59,12 @@ def from_tfds(where: Path, split: str) -> Source:
         clear = [names[i] for i in example["labels_no_difficult"]]
         every = [names[i] for i in example["labels"]]
         rows.append((annotations.labels(clear, INFO.key, where), annotations.labels(every, INFO.key, where)))
-    return _tfds.with_columns(_tfds.load(INFO, where, split), prompts(INFO.key).classes, flags(rows))
+    return _tfds.with_columns(_tfds.load(INFO, where, split), design(INFO.key).names, flags(rows))
 
 
 def flags(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
     """Labels of clear objects and of difficult ones, per picture -> columns `labels` and `difficult`."""
-    present, difficult = np.zeros((2, len(rows), prompts(INFO.key).count), bool)
+    present, difficult = np.zeros((2, len(rows), count(INFO.key)), bool)
     for row, (clear, hard) in enumerate(rows):
         present[row, clear] = True
         difficult[row, np.setdiff1d(hard, clear)] = True

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from clipjax.data import annotations
-from clipjax.data.info import Info, plain, prompts
+from clipjax.data.info import Info, design, own_names, plain
 from clipjax.data.sets import _frames, _json
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -50,8 +50,8 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     metadata = annotations.home(path, INFO, "anchor_labels.json", *places)
     root = metadata.parent if metadata.name in ("ytbb-robust_metadata", "metadata") else metadata
     root = next((root / name for name in ("ytbb_videos", "val") if (root / name).is_dir()), root)
-    own = prompts(INFO.key).own
-    classes = [name for name in prompts(INFO.key).classes if plain(name) != "none"]
+    own = own_names(INFO.key)
+    classes = [name for name in design(INFO.key).names if plain(name) != "none"]
     index = {plain(name): i for i, name in enumerate(classes)}
     listing = metadata / "anchor_labels.json"
     reviewed = _reviews(listing)

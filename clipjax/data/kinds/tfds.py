@@ -12,11 +12,40 @@ from typing import Any
 import numpy as np
 
 from clipjax import stored
-from clipjax.data import source
+from clipjax.data import labels as labelling
+from clipjax.data import naming, source
+from clipjax.data.kinds import shared
 from clipjax.data.source import Source
 from clipjax.errors import InputError, brief, one_line
+from clipjax.keys import Key
 
-_CHUNK = 64  # records read at a time while the table is made: their pictures come along
+KEYS = {
+    "name": Key("", "the prepared data set: cifar10, voc/2007, cifar10/3.0.2"),
+    "path": Key("", "TFDS's data_dir; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets"),
+    "split": shared.SPLIT,
+    "image_column": shared.IMAGE_COLUMN,
+    "label_column": shared.LABEL_COLUMN,
+    "caption_columns": shared.CAPTION_COLUMNS,
+    "group_columns": shared.GROUP_COLUMNS,
+    "class_names": shared.CLASS_NAMES,
+}
+PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
+
+_CHUNK = 64  # records read at a time while the table is made: their images come along
+
+
+def open_source(keys: Any) -> Source:
+    """A split ("test" where none is named)."""
+    if not keys.name:
+        raise InputError("data.source=tfds needs the prepared data set: --config.data.name=NAME, for example cifar10")
+    captions = shared.columns(keys.caption_columns)
+    if len(captions) > 1:
+        raise InputError(f"data.caption_columns={keys.caption_columns}: TFDS has its captions under one key; name one")
+    label = keys.label_column or (None if captions else "label")
+    return load(
+        keys.name, keys.path or None, keys.split or "test", keys.image_column or "image", label,
+        shared.columns(keys.group_columns), captions[0] if captions else None, keys.class_names,
+    )  # fmt: skip
 
 
 def load(
@@ -25,14 +54,16 @@ def load(
     split: str,
     image_key: str = "image",
     label_key: str | None = "label",
-    group_keys: Sequence[str] = (), caption_key: str | None = None,
-) -> Source:  # fmt: skip
+    group_keys: Sequence[str] = (),
+    caption_key: str | None = None,
+    class_names: str = "",
+) -> Source:
     """A split of a prepared data set ("cifar10", "voc/2007", or with its version "cifar10/3.0.2").
 
     `data_dir` None means $TFDS_DATA_DIR, else ~/tensorflow_datasets. Nested features are written with slashes
-    ("attributes/Male"; COCO's captions are "captions/text"). Labels without class names are named by their own values.
-    Files are called by the data set's own file names where it keeps them, else "test/000012". An array_record holds
-    whole examples: learning the labels reads the split once, without decoding pictures.
+    ("attributes/Male"; COCO's captions are "captions/text"). Labels without class names are named by their own values or by `class_names` (`naming.find`);
+    the label -1 is none. Files are called by the data set's own file names where it keeps them, else "test/000012". An array_record holds
+    whole examples: learning the labels reads the split once, without decoding images.
     Raises InputError where the data set, split or key is not there, or is in a format that needs TensorFlow.
     """
     folder = _version_folder(name, data_dir)
@@ -41,41 +72,43 @@ def load(
     for key in filter(None, (image_key, label_key, caption_key, *group_keys)):
         _feature(features, key, folder)
     if image_key not in (pictures := _pictures(features)):
-        raise InputError(f'{folder}: "{image_key}" is no picture; pictures: {", ".join(pictures) or "none"}')
-    kept = {
-        "file": _name_key(features),
-        "label": label_key,
-        "captions": caption_key,
-        **{key: key for key in group_keys},
-    }
-    kept = {column: key for column, key in kept.items() if key is not None}
-    columns: dict[str, Any] = _columns(records, kept)
-    files = columns.get("file")
+        raise InputError(f'{folder}: "{image_key}" is not an image; images: {", ".join(pictures) or "none"}')
+    roles = {"file": _name_key(features), "label": label_key, "captions": caption_key}
+    wanted: dict[Any, str] = {role: key for role, key in roles.items() if key is not None}
+    columns: dict[Any, Any] = _columns(records, wanted | {("group", key): key for key in group_keys})
+    files = columns.pop("file", None)
     if files is None or len(set(files)) != len(files):
-        columns["file"] = [f"{split}/{i:06d}" for i in range(len(records))]
-    classes = None
+        files = [f"{split}/{i:06d}" for i in range(len(records))]
+    labels = None
     if label_key is not None:
-        labels = columns["label"]
         names = getattr(_feature(features, label_key, folder), "names", None)
-        columns["label"], classes = source.class_index(labels, names, str(folder), columns["file"])
-    shards = sorted(os.fspath(file) for file in builder.info.splits[split].filepaths)
-    return Source(
-        name=name,
-        table=columns,
-        classes=classes,
-        read=_reader(records, image_key),
-        fingerprint=source.fingerprint(
-            "tfds",
-            [os.path.basename(shard) for shard in shards],
-            source.stamp_files(shards),
-            split=split,
-            image=image_key,
-        ),
-    )
+        values = [_named(value, names) for value in columns.pop("label")]
+        labels = naming.labels(values, str(folder), class_names, (), names)
+    captions = columns.pop("captions", None)
+    groups = {}
+    for key in group_keys:
+        own = getattr(_feature(features, key, folder), "names", None)
+        groups[key] = [_joined(_named(value, own)) for value in columns["group", key]]
+    return Source(name, files, _reader(records, image_key), labels, captions, groups)
+
+
+def _named(value: Any, names: Sequence[str] | None) -> labelling.Value:
+    """A value as text, None where there is none (-1 of a class label); several as a tuple."""
+    if isinstance(value, tuple):
+        return tuple(str(_named(int(v) if names else v, names)) for v in value)
+    if value == "" or (names and value == -1):
+        return None
+    if names and isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    return str(value)
+
+
+def _joined(value: labelling.Value) -> str:
+    return "|".join(value) if isinstance(value, tuple) else value or ""
 
 
 def open_split(folder: Path, split: str) -> tuple[Any, Any]:
-    """TFDS's builder of a version folder and the split's examples by number, their pictures left encoded.
+    """TFDS's builder of a version folder and the split's examples by number, their images left encoded.
 
     Raises InputError where the split is not there, or is in a format that needs TensorFlow.
     """
@@ -87,7 +120,9 @@ def open_split(folder: Path, split: str) -> tuple[Any, Any]:
         there = sorted(builder.info.splits)
         pictures = _pictures(builder.info.features)
     except Exception as error:  # of a damaged features.json or dataset_info.json TFDS raises almost anything
-        raise InputError(f"{folder} is no data set that TFDS prepared ({one_line(error)}); prepare it again") from error
+        raise InputError(
+            f"{folder} is not a data set that TFDS prepared ({one_line(error)}); prepare it again"
+        ) from error
     if split not in there:
         raise InputError(f'{folder} has no split "{split}"{source.nearest(split, there)}; it has: {", ".join(there)}')
     skip: Any = {key: tfds.decode.SkipDecoding() for key in pictures}
@@ -120,7 +155,7 @@ def newest(versions: Iterable[Path]) -> Path | None:
 
 
 def _pictures(features: Any) -> list[str]:
-    """The names of the top-level features that are pictures, sorted."""
+    """The names of the top-level features that are images, sorted."""
     import tensorflow_datasets as tfds
 
     return sorted(key for key, kind in features.items() if isinstance(kind, tfds.features.Image))
@@ -156,8 +191,8 @@ def _name_key(features: Any) -> str | None:
     return next((key for key in ("file_name", "filename", "image/filename", "image_id") if key in features), None)
 
 
-def _columns(records: Any, keys: dict[str, str]) -> dict[str, list]:
-    columns: dict[str, list] = {column: [] for column in keys}
+def _columns(records: Any, keys: dict[Any, str]) -> dict[Any, list]:
+    columns: dict[Any, list] = {column: [] for column in keys}
     for example in _examples(records):
         for column, key in keys.items():
             value = example

@@ -1,0 +1,40 @@
+"""A table with a row per image: csv, tsv, parquet or jsonl, which names the files of the images."""
+
+from pathlib import Path
+from typing import Any
+
+from clipjax.data import naming, table
+from clipjax.data.kinds import shared
+from clipjax.data.source import Source, as_path
+from clipjax.errors import InputError
+from clipjax.keys import Key
+
+KEYS = {
+    "csv": Key("", "the table: csv, tsv, parquet or jsonl"),
+    "path": Key("", "the folder that the table's file names are relative to; empty: the table's own"),
+    "image_column": shared.IMAGE_COLUMN,
+    "label_column": shared.LABEL_COLUMN,
+    "label_separator": shared.LABEL_SEPARATOR,
+    "caption_columns": shared.CAPTION_COLUMNS,
+    "group_columns": shared.GROUP_COLUMNS,
+    "class_names": shared.CLASS_NAMES,
+    "split": shared.SPLIT,
+    "split_column": Key("split", "the column of a table that says which part a row belongs to"),
+}
+PART = "csv"  # the key that `data.train_path` and `data.test_path` stand for
+
+
+def open_source(keys: Any) -> Source:
+    """The images of the table, or of its rows that belong to `split`."""
+    if not keys.csv:
+        raise InputError("data.source=csv needs the table: --config.data.csv=FILE")
+    place = Path(as_path(keys.csv)).parent
+
+    def find(ids: tuple[str, ...]) -> naming.Naming | None:
+        return naming.find(keys.class_names, ids, [place], keys.csv)
+
+    return table.load(
+        keys.csv, keys.image_column or "file", keys.label_column or None, shared.columns(keys.caption_columns),
+        shared.columns(keys.group_columns), keys.path or None, find, keys.label_separator,
+        (keys.split_column, keys.split) if keys.split else None,
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""A folder of images: one sub-folder per class, a flat folder without labels, or images with captions beside them."""
+
+import contextlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipjax import image
+from clipjax.classes import nearest
+from clipjax.data import naming, source
+from clipjax.data.kinds import shared
+from clipjax.data.labels import Labels
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+from clipjax.keys import Key
+from clipjax.progress import say
+
+KEYS = {
+    "path": Key("", "the folder; with `split`, the folder that holds one folder per split"),
+    "split": shared.SPLIT,
+    "class_names": shared.CLASS_NAMES,
+}
+PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
+LARGEST_CAPTION = 1 << 20  # bytes
+
+
+def open_source(keys: Any) -> Source:
+    """The images of the folder, or of the folder of `split` below it."""
+    if not keys.path:
+        raise InputError("data.source=folder needs the folder: --config.data.path=FOLDER")
+    root = source.as_path(keys.path)
+    return load(root / keys.split if keys.split else root, keys.class_names)
+
+
+def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[str] = image.SUFFIXES) -> Source:
+    """The images of a folder, sorted by class folder and then by name; hidden ones are left out.
+
+    With sub-folders, each is a class, named by itself or by `class_names` (`naming.find`). Without sub-folders the
+    images are unlabelled. Where most images have a text file of the same name beside them (img2dataset's layout), the
+    texts are captions and folders are no classes. Links are followed. Raises InputError for an empty folder, an empty
+    class folder, images beside class folders, and folders below class folders (often splits: name one of them).
+    """
+    path = source.as_path(path)
+    if not path.is_dir():
+        there = _folders(path.parent)
+        raise InputError(
+            f"{path}: no such folder{nearest(path.name, there)}; give the folder that holds the images or the class folders"
+        )
+    endings = tuple(suffix.lower() for suffix in suffixes)
+    folders, files = _listing(path, endings)
+    if folders and files:
+        raise InputError(
+            f"{path} holds images ({files[0]}) beside folders ({folders[0]}); give a folder of class folders or a"
+            " flat folder of images"
+        )
+    if not folders and not files:
+        raise InputError(f"{path} holds no images (looked for {', '.join(sorted(endings))})")
+    inside = {folder: _class_files(path, folder, endings) for folder in folders}
+    found = files or [f"{folder}/{file}" for folder, names in inside.items() for file in names]
+    captions = _captions(path, found)
+    values = [folder for folder, names in inside.items() for _ in names]
+    labels = None
+    if folders and captions is None:
+        labels = naming.labels(values, str(path), class_names, [path, path.parent])
+    elif class_names:
+        raise InputError(f"{path} has no class folders, and data.class_names names classes; leave it out")
+    return _source(path, found, labels, captions)
+
+
+def _source(path: Path, files: list[str], labels: Labels | None, captions: Any) -> Source:
+    root = os.fspath(path)
+    return Source(
+        name=path.name or root,
+        files=files,
+        read=lambda i: source.as_path(os.path.join(root, files[i])),
+        labels=labels,
+        captions=captions,
+    )
+
+
+def _captions(path: Path, files: list[str]) -> np.ndarray | None:
+    """The texts beside the images, a tuple each, where most images have one."""
+    beside = [path / f"{os.path.splitext(file)[0]}.txt" for file in files]
+    if "://" in os.fspath(path) or sum(text.is_file() for text in beside[:64]) * 2 <= len(beside[:64]):
+        return None
+    say(f"note: {path}: text files beside the images are read as their captions; folders are not classes")
+    rows = (_caption(text) if text.is_file() else () for text in beside)
+    return np.fromiter(rows, object, len(beside))
+
+
+def _caption(path: Path) -> tuple[str, ...]:
+    try:
+        if path.stat().st_size > LARGEST_CAPTION:
+            raise InputError(f"{path}: exceeds {LARGEST_CAPTION} bytes; a caption beside an image is a short text")
+        text = path.read_bytes().decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its access rights") from error
+    return (text,) if text else ()
+
+
+def _folders(path: Path) -> list[str]:
+    return [entry.name for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+
+
+def _class_files(path: Path, folder: str, endings: tuple[str, ...]) -> list[str]:
+    below, files = _listing(path / folder, endings)
+    if below:
+        raise InputError(
+            f"{path / folder} holds folders of its own ({below[0]}); give {path / folder} itself if {path} holds"
+            " splits, else put each class into one folder"
+        )
+    if not files:
+        raise InputError(f"{path / folder} holds no images (looked for {', '.join(sorted(endings))}); remove it")
+    return files
+
+
+def _listing(folder: Path, endings: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Sorted names of the folders and of the images directly in `folder`."""
+    folders, files = [], []
+    # A bucket answers over the network: what is called like an image is not asked whether it is a folder.
+    remote = "://" in os.fspath(folder)
+    try:
+        with contextlib.nullcontext(folder.iterdir()) if remote else os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                is_image = entry.name.lower().endswith(endings)
+                if (not is_image or not remote) and entry.is_dir():
+                    folders.append(entry.name)
+                elif is_image:
+                    files.append(entry.name)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed ({error.strerror}); check its access rights") from error
+    return sorted(folders), sorted(files)

@@ -1,0 +1,57 @@
+"""Hugging Face's `imagefolder`: images below folders, described by a metadata.csv, .jsonl or .parquet beside them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from clipjax.data import naming, table, tables
+from clipjax.data.kinds import folder, shared
+from clipjax.data.source import Source, as_path
+from clipjax.errors import InputError
+from clipjax.keys import Key
+
+KEYS = {
+    "path": Key("", "the folder; with `split`, the folder that holds one folder per split"),
+    "split": shared.SPLIT,
+    "image_column": shared.IMAGE_COLUMN,
+    "label_column": shared.LABEL_COLUMN,
+    "label_separator": shared.LABEL_SEPARATOR,
+    "caption_columns": shared.CAPTION_COLUMNS,
+    "group_columns": shared.GROUP_COLUMNS,
+    "class_names": shared.CLASS_NAMES,
+}
+PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+FILE_COLUMNS = ("file_name", "image_file_name")
+COLUMNS = ("image_column", "caption_columns", "group_columns")
+
+
+def open_source(keys: Any) -> Source:
+    """The images that the metadata names; without metadata, class folders as `folder` reads them."""
+    if not keys.path:
+        raise InputError("data.source=imagefolder needs the folder: --config.data.path=FOLDER")
+    root = as_path(keys.path) / keys.split if keys.split else as_path(keys.path)
+    found = [root / name for name in METADATA if (root / name).is_file()]
+    if not found:
+        return _class_folders(root, keys)
+    if len(found) > 1:
+        raise InputError(f"{root} has both {found[0].name} and {found[1].name}; keep one")
+    there = tables.columns(found[0])
+    file_column = keys.image_column or next((name for name in FILE_COLUMNS if name in there), FILE_COLUMNS[0])
+    label = keys.label_column or ("label" if "label" in there else None)
+
+    def find(ids: tuple[str, ...]) -> naming.Naming | None:
+        return naming.find(keys.class_names, ids, [root, root.parent], os.fspath(found[0]))
+
+    return table.load(
+        found[0], file_column, label, shared.columns(keys.caption_columns), shared.columns(keys.group_columns), root,
+        find, keys.label_separator,
+    )  # fmt: skip
+
+
+def _class_folders(root: Path, keys: Any) -> Source:
+    wanted = [name for name in (*COLUMNS, "label_column") if getattr(keys, name)]
+    if wanted:
+        value = getattr(keys, wanted[0])
+        raise InputError(f"{root} has no {', '.join(METADATA)}, where data.{wanted[0]}={value} would be; leave it out")
+    return folder.load(root, keys.class_names)

@@ -1,0 +1,242 @@
+"""Labels and the names that they index: one object, and the only way from a source's labels to the classes asked.
+
+Labels of one data set are numbers into a list that is somewhere else (a folder listing, a file beside the shards, a
+config), and an index into one list used with another gives wrong numbers without a sign of it (openai/CLIP#346,
+wise-ft#25). So nothing else in clipjax indexes a list of classes with a source's labels: `Labels.align` gives the
+labels in the order of the classes that are asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from clipjax.classes import Naming, nearest
+from clipjax.errors import InputError, brief, some
+
+Value = str | None | tuple[str, ...]
+
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+WORDNET_ID = re.compile(r"n[0-9]{8}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labels:
+    """What annotators said of N images.
+
+    names: the classes [C], all different. One of the two columns is there:
+    index: int64 [N] into `names`, -1 where an image has no label.
+    present: bool [N, C], where an image may show several classes; no class is true where it has no label.
+    ids: what the names are called in the data, in the same order, where it is something else ("0", "n02121808").
+    source: where the names come from, for messages and the manifest; "" where they are the labels' own texts.
+    """
+
+    names: tuple[str, ...]
+    index: np.ndarray | None = None
+    present: np.ndarray | None = None
+    ids: tuple[str, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
+        object.__setattr__(self, "ids", tuple(map(str, self.ids)) or self.names)
+        if len(set(self.names)) != len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise InputError(f"labels: class {twice!r} is named twice; two equal classes cannot be told apart")
+        if self.index is not None:
+            index = np.asarray(self.index)
+            if index.size and index.dtype.kind not in "iu":
+                raise InputError(f"labels are class indices (whole numbers), got {index.dtype}")
+            object.__setattr__(self, "index", index.astype(np.int64, copy=False))
+        if self.present is not None:
+            object.__setattr__(self, "present", np.asarray(self.present, bool))
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    @property
+    def column(self) -> np.ndarray:
+        """`index` or `present`, whichever there is."""
+        column = self.index if self.index is not None else self.present
+        assert column is not None
+        return column
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.present is not None
+
+    @functools.cached_property
+    def known(self) -> np.ndarray:
+        """bool [N]: the images that have a label."""
+        return self.index >= 0 if self.index is not None else self.column.any(1)
+
+    def check(self, n: int, where: str, files: Sequence[str] | np.ndarray) -> None:
+        """InputError where there are not N labels, or one is outside the list of names."""
+        if len(self) != n:
+            raise InputError(f"{where}: {len(self)} labels for {n} files")
+        if self.present is not None:
+            if self.present.shape != (n, len(self.names)):
+                shape = [n, len(self.names)]
+                raise InputError(f"{where}: labels have shape {list(self.present.shape)}, expected {shape}")
+            return
+        wrong = np.flatnonzero((self.column < -1) | (self.column >= len(self.names)))
+        if len(wrong):
+            row = wrong[0]
+            raise InputError(
+                f"{where}: label {self.column[row]} (row {row}, {files[row]}) is outside the class list of "
+                f"{len(self.names)} (0 to {len(self.names) - 1}); correct the labels or the class list"
+            )
+
+    def select(self, rows: np.ndarray | slice) -> Labels:
+        """The labels of these rows, in this order."""
+        index = None if self.index is None else self.index[rows]
+        present = None if self.present is None else self.present[rows]
+        return dataclasses.replace(self, index=index, present=present)
+
+    def texts(self) -> np.ndarray:
+        """Class names, object [N]: "" without a label, several joined by "|"."""
+        names = np.array([*self.names, ""], object)
+        if self.index is not None:
+            return names[self.index]
+        return np.array(["|".join(names[:-1][row]) for row in self.column], object)
+
+    def align(self, asked: Sequence[str], where: str) -> Labels:
+        """The same labels as indices into the classes that are asked.
+
+        By name where any name is asked. Bare numbers are positions in the list, and WordNet ids positions in their
+        sorted list, where the list has exactly as many classes as the labels. InputError for a label that is not asked.
+        """
+        asked = tuple(asked)
+        place = {name: i for i, name in enumerate(asked)}
+        if place.keys() & set(self.names):
+            new, outside = (
+                [place.get(name, -1) for name in self.names],
+                self._used(lambda c: self.names[c] not in place),
+            )
+        elif self._positional and len(asked) == self._length:
+            new, outside = self._positions, []
+        else:
+            self._refuse(asked, where)
+        if outside:
+            near = nearest(self.names[outside[0]], asked)
+            raise InputError(
+                f"{where}: label {self.names[outside[0]]!r} is not among the {len(asked)} classes asked{near}"
+                + (f" (nor are {some([repr(self.names[c]) for c in outside[1:]], 3)})" if len(outside) > 1 else "")
+                + "; add it to the classes, or say which class it is: --config.data.class_names="
+                f"{shell_word(f'{self.names[outside[0]]}=CLASS')}"
+            )
+        order = np.array([*new, -1], np.int64)
+        if self.index is not None:
+            return dataclasses.replace(self, names=asked, index=order[self.index], ids=())
+        present = np.zeros((len(self), len(asked)), bool)
+        for c in self._used():
+            present[:, order[c]] |= self.column[:, c]
+        return dataclasses.replace(self, names=asked, present=present, ids=())
+
+    def _used(self, keep=lambda c: True) -> list[int]:
+        """The classes that any image has, of those that `keep` says."""
+        used = self.column.any(0) if self.present is not None else np.bincount(self.column + 1, minlength=len(self.names) + 1)[1:] > 0  # fmt: skip
+        return [int(c) for c in np.flatnonzero(used) if keep(int(c))]
+
+    @property
+    def _positional(self) -> bool:
+        return is_numbers(self.ids) or all(map(WORDNET_ID.fullmatch, self.ids))
+
+    @property
+    def _positions(self) -> list[int]:
+        """Where a list of names by position has each class."""
+        if is_numbers(self.ids):
+            return [int(name) for name in self.ids]
+        order = sorted(self.ids)
+        return [order.index(name) for name in self.ids]
+
+    @property
+    def _length(self) -> int:
+        """How many names a list by position has."""
+        return max(self._positions) + 1 if min(self._positions) >= 0 else -1
+
+    def _refuse(self, asked: tuple[str, ...], where: str) -> None:
+        own = some([repr(name) for name in self.ids], 3)
+        if self._positional and is_numbers(self.ids):
+            low, high = min(self._positions), max(self._positions)
+            raise InputError(
+                f"{where}: labels are numbers from {low} to {high}, and {len(asked)} classes are asked: a list by "
+                f"position has {high + 1} names, counted from 0; name the labels: --config.data.class_names=FILE, names "
+                "by position or one NUMBER=NAME a line"
+            )
+        raise InputError(
+            f"{where}: none of its {len(self.names)} labels ({own}) is among the {len(asked)} classes asked "
+            f"({some([repr(name) for name in asked], 3)}); say which is which: --config.data.class_names=FILE, one "
+            "OLD=NEW a line"
+        )
+
+
+def read(
+    values: Sequence[Value] | np.ndarray,
+    where: str,
+    declared: Sequence[str] | None = None,
+    find: Callable[[tuple[str, ...]], Naming | None] = lambda ids: None,
+    separator: str = "|",
+) -> Labels:
+    """A column of label values -> labels with their names.
+
+    values: str, None where there is no label, or a tuple of str; a text with the separator in it is several labels.
+    declared: the classes of the data set itself in order (a ClassLabel feature), also those that do not occur.
+    find: what labels of these ids are called, if they have other names (`clipjax.data.naming.find`).
+    """
+    listed = list(values)
+    if separator and any(isinstance(v, str) and separator in v for v in listed):
+        listed = [
+            tuple(p.strip() for p in v.split(separator) if p.strip()) if isinstance(v, str) else v for v in listed
+        ]
+    several = any(isinstance(v, tuple) for v in listed)
+    rows = [_members(v) for v in listed]
+    ids = tuple(declared) if declared is not None else _sorted({text for row in rows for text in row})
+    if not ids:
+        raise InputError(f"{where}: no image has a label; name another label column, or none")
+    naming = find(ids)
+    names = naming.names(ids, where) if naming else ids
+    distinct = tuple(dict.fromkeys(names))  # two ids may be given one name: they are one class then
+    place = {own: distinct.index(name) for own, name in zip(ids, names, strict=True)}
+    unknown = [(row, text) for row, texts in enumerate(rows) for text in texts if text not in place]
+    if unknown:
+        row, text = unknown[0]
+        raise InputError(
+            f"{where}: row {row} has the label {brief(text)!r}, not among its {len(ids)} classes{nearest(text, ids)}; "
+            "correct the table or the class list"
+        )
+    kept = tuple(ids) if len(distinct) == len(ids) else distinct
+    source = naming.source if naming else ""
+    if several:
+        present = np.zeros((len(rows), len(distinct)), bool)
+        for row, texts in enumerate(rows):
+            present[row, [place[text] for text in texts]] = True
+        return Labels(distinct, present=present, ids=kept, source=source)
+    index = np.fromiter((place[row[0]] if row else -1 for row in rows), np.int64, len(rows))
+    return Labels(distinct, index=index, ids=kept, source=source)
+
+
+def is_numbers(names: Sequence[str]) -> bool:
+    """Whether every name is a bare whole number, as "0" or "17" and not "007"."""
+    return bool(names) and all(map(_WHOLE.fullmatch, names))
+
+
+def shell_word(text: str) -> str:
+    """A word of a command line, quoted where a shell would take it apart."""
+    return text if re.fullmatch(r"[\w.,=/:+-]+", text) else '"' + text.replace('"', '\\"') + '"'
+
+
+def _members(value: Value) -> tuple[str, ...]:
+    if value is None or value == "":
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _sorted(names: set[str]) -> tuple[str, ...]:
+    """Numbers by their value, texts by their characters."""
+    return tuple(sorted(names, key=int)) if is_numbers(tuple(names)) else tuple(sorted(names))

@@ -1,0 +1,70 @@
+"""What the labels of a source are called, where the source itself says only "0" or "n02121808".
+
+In this order: what the user says (`data.class_names`), a list beside the data, the shipped list of ImageNet's classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clipjax.classes import Naming, read_naming
+from clipjax.data import info
+from clipjax.data.labels import WORDNET_ID, Labels, Value, is_numbers, read
+from clipjax.errors import InputError
+from clipjax.progress import say
+
+BESIDE = ("classnames.txt", "class_names.txt", "classes.txt", "classes.json", "labels.txt")
+IMAGENET = "the shipped list of ImageNet's classes"
+
+
+def labels(
+    values: Sequence[Value] | np.ndarray,
+    where: str,
+    given: str,
+    places: Sequence[Path] = (),
+    declared: Sequence[str] | None = None,
+    separator: str = "",
+) -> Labels:
+    """A column of label values -> labels with their names (`labels.read`, `find`)."""
+    return read(values, where, declared, lambda ids: find(given, ids, places, where), separator)
+
+
+def find(given: str, ids: Sequence[str], places: Sequence[Path], where: str) -> Naming | None:
+    """What labels called `ids` are called; None where that is all that is known.
+
+    given: `data.class_names`. places: folders where a list may lie. A list beside the data that does not fit text
+    labels is left aside with a note; one that is too short for numbers is an error.
+    """
+    if given:
+        return read_naming(given)
+    for place in places:
+        for name in BESIDE:
+            if not (place / name).is_file():
+                continue
+            naming = read_naming(str(place / name))
+            try:
+                named = naming.names(ids, where)
+            except InputError as error:
+                if is_numbers(ids):
+                    raise
+                say(f"note: {error}; {name} is not used")
+                continue
+            if named != tuple(ids):
+                say(f"note: {where}: labels are named by {place / name}")
+                return naming
+            return None
+    return imagenet(ids, where)
+
+
+def imagenet(ids: Sequence[str], where: str) -> Naming | None:
+    """Names of WordNet ids, where every label is one of ImageNet's 1,000."""
+    if not ids or not all(map(WORDNET_ID.fullmatch, ids)):
+        return None
+    names = dict(zip(info.own_names("imagenet"), info.design("imagenet").names, strict=True))
+    if not set(ids) <= names.keys():
+        return None
+    say(f"note: {where}: labels are WordNet ids, named by {IMAGENET}")
+    return Naming(IMAGENET, mapping={name: names[name] for name in ids})

@@ -1,0 +1,53 @@
+"""What probes of class designs work on: images, the design that they are asked with, and the groups they are in."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from clipjax import design as designs
+from clipjax.analysis import rates
+from clipjax.data.labels import Labels
+from clipjax.data.source import Source
+from clipjax.design import Design
+from clipjax.errors import InputError
+from clipjax.runs import data, groups
+from clipjax.runs import task as tasks
+from clipjax.runs.config import GROUPED, shared
+
+KEYS = shared("design", "classes", "templates", *GROUPED)
+
+
+@dataclasses.dataclass(frozen=True)
+class DesignTask:
+    """The columns [N] that images are grouped by, and the groupings; the design's classes are not the labels'."""
+
+    source: Source
+    design: Design
+    columns: dict[str, np.ndarray]
+    grouped: list[tuple[str, ...]]
+
+    @property
+    def labels(self) -> Labels | None:
+        """The images' own labels, for the table of predictions; they index their own names."""
+        return self.source.labels
+
+    def table(self, rows: np.ndarray) -> dict[str, Any]:
+        """Of predictions.parquet, for these rows: file, label, every group column and band."""
+        found = tasks.columns(self.source, self.labels, rows)
+        return found | {name: values[rows] for name, values in self.columns.items()}
+
+
+def load(config: Any, **options: Any) -> DesignTask:
+    """Everything that can be refused is refused here, before the model is loaded."""
+    asked = tasks.chosen(config)
+    if asked is None:
+        raise InputError(f"name a class design: --config.design=FILE.yaml or one of {', '.join(designs.shipped())}")
+    if templates := tasks.templates_of(config.templates):
+        asked = asked.ask(templates)
+    groups.method_of(config)
+    source = data.open_source(config.data).source
+    columns = groups.columns(config, source)
+    return DesignTask(source, asked, columns, rates.groupings(config.groups, list(columns)), **options)

@@ -1,0 +1,44 @@
+"""The groups of a probe's images: which columns of the source, and the bands made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import rates
+from clipjax.analysis.intervals import interval
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+from clipjax.progress import say
+from clipjax.runs.config import words
+
+MOST_GROUPS = 50  # a column with more values is a name or a number, not a group
+
+
+def columns(config: Any, source: Source) -> dict[str, np.ndarray]:
+    """Columns by name: those of data.group_columns, or every one with few values; and the bands made of them."""
+    named = words(config.data.group_columns)
+    if missing := [name for name in named if name not in source.columns]:
+        there = ", ".join(source.columns) or "none"
+        raise InputError(f"{source.name} has no column {missing[0]!r} to group by; it has {there}")
+    kept: dict[str, np.ndarray] = {}
+    for name in named or source.columns:
+        values = source.columns[name]
+        if not named and len(set(values.tolist())) > MOST_GROUPS:
+            continue
+        if without := int((values == "").sum()):
+            say(
+                f"note: {source.name}: {without} of {len(values)} images have no {name}; they are in none of its groups"
+            )
+        kept[name] = values
+    banded, notes = rates.bands(config.get("bands", ""), kept)
+    for note in notes:
+        say(note)
+    return kept | banded
+
+
+def method_of(config: Any) -> rates.Method:
+    """The config's interval method, level and smallest n; InputError for an unknown method or level."""
+    interval(0, 1, config.method, config.level)
+    return rates.Method(config.method, config.level, config.min_n, config.seed)

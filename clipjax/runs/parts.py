@@ -1,0 +1,123 @@
+"""The parts of a probe that is fitted: training, validation and test, with one list of classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from clipjax import design as designs
+from clipjax.data.labels import Labels, is_numbers
+from clipjax.data.source import Source
+from clipjax.design import Design
+from clipjax.errors import InputError, some
+from clipjax.keys import Key
+from clipjax.progress import say
+from clipjax.runs import data as opening
+from clipjax.runs import task as tasks
+from clipjax.runs.config import shared
+from clipjax.runs.task import Task
+
+KEYS: dict[str, Key] = shared("train_split", "validation_split", "test_split", "feature", "C", "max_iter") | {
+    f"data.{name}": key for name, key in opening.PARTS.items()
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Training, validation (may be None: then a seeded share of the training part) and test."""
+
+    train: Task
+    validation: Task | None
+    test: Task
+
+    @property
+    def source(self) -> Source:
+        """The data set that predictions are about."""
+        return self.test.source
+
+
+def load(config: Any) -> Parts:
+    """Parts of one data set by split, or by a path each; their labels index one list of classes, by name."""
+    found = {"train": opening.open_part(config.data, "train", config.train_split)}
+    if config.validation_split or config.data.validation_path:
+        found["validation"] = opening.open_part(config.data, "validation", config.validation_split)
+    found["test"] = opening.open_part(config.data, "test", config.data.split or config.test_split)
+    for part in found.values():
+        if part.source.labels is None:
+            raise InputError(
+                f"{part.source.name}: a linear probe needs labels; name them: --config.data.label_column=NAME"
+            )
+    asked = tasks.chosen(config) or _together(found)
+    parts = {
+        name: Task(part.source, asked, _labels(part.source).align(asked.names, f"{part.source.name}, {name} part"))
+        for name, part in found.items()
+    }
+    check_different(parts["train"].source, parts["test"].source)
+    return Parts(parts["train"], parts.get("validation"), parts["test"])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ordered:
+    """Training rows and classes in an order that only the images decide.
+
+    What is drawn at random and how sums are rounded then depend neither on the order of rows and classes, nor on what
+    they are called, nor on what the images lie in. rows [N]: the order of the rows; classes [C]: the class at each
+    place of the new order; labels: those of the ordered rows, int [N] in the new order (or bool [N, C]).
+    """
+
+    rows: np.ndarray
+    classes: np.ndarray
+    labels: np.ndarray
+
+    def restore(self, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights [C, D] and bias [C] of the new order of classes, in the order of the design."""
+        place = np.argsort(self.classes)
+        return weights[place], bias[place]
+
+    def known(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of the design's order in the new order."""
+        return labels[:, self.classes] if labels.ndim == 2 else np.argsort(self.classes)[labels]
+
+
+def ordered(digests: np.ndarray, labels: Labels) -> Ordered:
+    """Rows by the digest of their image, uint8 [N, 32]; classes by their first row in that order."""
+    rows = np.lexsort(digests.T[::-1])
+    column, count = labels.column[rows], len(labels.names)
+    first = np.full(count, len(rows))
+    if column.ndim == 2:
+        used = column.any(0)
+        first[used] = column.argmax(0)[used]
+    else:
+        np.minimum.at(first, column, np.arange(len(rows)))
+    found = Ordered(rows, np.lexsort((np.array(labels.names), first)), column)
+    return dataclasses.replace(found, labels=found.known(column))
+
+
+def check_different(train: Source, test: Source) -> None:
+    """InputError where the training and the test part are the same images."""
+    if train.fingerprint == test.fingerprint:
+        raise InputError(
+            f"{test.name}: training and test part are the same images; name two splits (--config.train_split, "
+            "--config.test_split) or two paths (--config.data.train_path, --config.data.test_path)"
+        )
+
+
+def _labels(source: Source) -> Labels:
+    assert source.labels is not None
+    return source.labels
+
+
+def _together(found: dict[str, opening.Opened]) -> Design:
+    """The classes of all parts: the training part's, then those that only another part has."""
+    train = found["train"]
+    names = dict.fromkeys(name for part in found.values() for name in _labels(part.source).names)
+    own = tasks.of_labels(train)
+    assert own is not None
+    if set(names) == set(own.names):
+        return own
+    more = [name for name in names if name not in own.names]
+    say(f"note: {some(more, 3)} not in the training part; never predicted, and scored as such")
+    every = sorted(names, key=int) if is_numbers(tuple(names)) else sorted(names)
+    return designs.of_classes(every, own.templates, own.name, own.source)

@@ -1,0 +1,77 @@
+"""What class scores are worth where images have labels: the numbers that every classification probe reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clipjax.analysis import rates
+from clipjax.data.labels import Labels
+from clipjax.errors import InputError
+from clipjax.probes import metrics
+from clipjax.runs import groups
+from clipjax.runs.task import Task
+
+Record = dict[str, Any]
+
+
+def records(config: Any, scores: np.ndarray, labels: Labels, task: Task, rows: np.ndarray) -> list[Record]:
+    """Scores [M, C] of these rows [M] of the task, and their labels -> accuracies, or mean average precision.
+
+    The data set's own metric comes first; accuracy by group where data.group_columns names columns. Images without a
+    label are not scored.
+    """
+    known = labels.known
+    if not known.any():
+        raise InputError(f"{task.source.name}: none of its {len(known)} images has a label")
+    scores, rows, labels = scores[known], rows[known], labels.select(known)
+    if labels.present is not None:  # several classes in one image: how well each class ranks the images
+        if task.metric == "map_11pt":
+            difficult = task.source.protocol.get("difficult")
+            difficult = None if difficult is None else difficult[rows]
+            return [metrics.map_11pt(scores, labels.present, difficult, seed=config.seed)]
+        pair = (metrics.map_all_point, metrics.map_11pt)
+        return [f(scores, labels.present, seed=config.seed) for f in pair]
+    index, classes = labels.column, len(labels.names)
+    out = [metrics.top_k(scores, index, k) for k in (1, 5) if k == 1 or classes > 5]
+    out.append(metrics.mean_per_class(scores, index, seed=config.seed))
+    splits = task.source.protocol.get("split")
+    if splits is not None and len(set(splits[rows])) > 1:
+        out += _per_split(scores, index, splits[rows])
+    if task.metric == "mean_top1_top5":
+        out.append(metrics.mean_top1_top5(scores, index, seed=config.seed))
+    if task.metric == "roc_auc":
+        out.append(metrics.roc_auc(scores, index, seed=config.seed))
+    out.sort(key=lambda record: record["metric"] != task.metric)
+    return out + by_group(config, metrics.in_top(scores, index, 1), task, rows)
+
+
+def by_group(config: Any, right: np.ndarray, task: Task, rows: np.ndarray) -> list[Record]:
+    """Top-1 accuracy of each group: right bool [M] of these rows."""
+    if not config.data.group_columns:
+        return []
+    found = {name: values[rows] for name, values in groups.columns(config, task.source).items()}
+    method = groups.method_of(config)
+    out = []
+    for grouping in rates.groupings(config.groups, list(found)):
+        if not grouping:
+            continue
+        cells = rates.cells(grouping, found, len(right))
+        inside = cells.of >= 0
+        n = np.bincount(cells.of[inside], minlength=len(cells.groups))
+        k = np.bincount(cells.of[inside], right[inside], minlength=len(cells.groups)).astype(np.int64)
+        numbers = rates.numbers(k, n, method)
+        out += [{"metric": "top1", "group": g} | number for g, number in zip(cells.groups, numbers, strict=True)]
+    return out
+
+
+def _per_split(scores: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> list[Record]:
+    """Top-1 of each split, and their mean where the splits are a data set's test folds (UCF101's three)."""
+    found = []
+    for split in sorted(set(splits)):
+        rows = splits == split
+        found.append(metrics.top_k(scores[rows], labels[rows], 1) | {"split": split})
+    values = [record["value"] for record in found]
+    mean = {"metric": "top1_mean_of_splits", "n": sum(record["n"] for record in found), "value": float(np.mean(values))}
+    return [*found, mean | {"spread": float(np.std(values, ddof=1))}]

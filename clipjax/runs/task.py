@@ -1,0 +1,109 @@
+"""What a probe works on: images, the design that they are asked with, and their labels in the design's order."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from clipjax import design as designs
+from clipjax.classes import lines_of_file, read_classes
+from clipjax.data import info as infos
+from clipjax.data.labels import WORDNET_ID, Labels, is_numbers
+from clipjax.data.naming import IMAGENET
+from clipjax.data.source import Source
+from clipjax.design import Design
+from clipjax.errors import InputError, some
+from clipjax.progress import say
+from clipjax.runs import data as opening
+from clipjax.runs.config import words
+
+RESULT_COLUMNS = ("file", "label", "prediction", "probability", "probabilities")  # of predictions.parquet
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """`labels` index `design.names`; None where there are none, or where the design is no list of labels."""
+
+    source: Source
+    design: Design
+    labels: Labels | None = None
+    metric: str = "top1"
+
+
+def load(config: Any) -> Task:
+    """The images of a config, asked with its classes, aligned with its labels."""
+    return of_opened(config, opening.open_source(config.data))
+
+
+def of_opened(config: Any, opened: opening.Opened) -> Task:
+    """A task over a source that is open: `config.design` or `config.classes`, else the data set's own classes."""
+    source = opened.source
+    asked = chosen(config) or of_labels(opened)
+    if asked is None:
+        raise InputError(f"{source.name} has no classes: give --config.classes=a,b,c, or a data set with labels")
+    if templates := templates_of(config.get("templates", "")):
+        asked = asked.ask(templates)
+    labels = None if source.labels is None else source.labels.align(asked.names, source.name)
+    if labels is not None and (without := int((~labels.known).sum())):
+        say(f"note: {source.name}: {without} of {len(source)} images have no label; they are not scored")
+    note_unnamed(asked)
+    return Task(source, asked, labels, opened.metric)
+
+
+def chosen(config: Any) -> Design | None:
+    """The design that a config names, `design` or `classes` as a plain list; None where it names none."""
+    named, listed = config.get("design", ""), config.get("classes", "")
+    if named and listed:
+        raise InputError("config.design and config.classes both name classes; keep one")
+    if named:
+        return designs.load(named)
+    if not listed:
+        return None
+    text = isinstance(listed, str) and listed[0] not in "(["
+    return designs.of_classes(read_classes(listed) if text else words(listed), source="config.classes")
+
+
+def of_labels(opened: opening.Opened) -> Design | None:
+    """A data set's own classes and templates; None where nothing is labelled."""
+    labels, stored = opened.source.labels, opened.design
+    if labels is None:
+        return stored if stored is not None and stored.classes else None
+    if stored is not None and stored.names == labels.names:
+        return stored
+    known = {c.name: c for c in infos.design("imagenet").classes} if labels.source == IMAGENET else {}
+    classes = tuple(known.get(name, designs.DesignClass(name)) for name in labels.names)
+    templates = stored.templates if stored is not None else (designs.TEMPLATE,)
+    source = labels.source or "the data set's own names"
+    return Design(opened.source.name, classes, templates, source=source)
+
+
+def note_unnamed(asked: Design) -> None:
+    """Says before any compute that every class is a bare number or an identifier: a model knows neither."""
+    texts = [text for prompts in asked.classes for text in prompts.texts if not prompts.asked]
+    if texts and (is_numbers(texts) or all(map(WORDNET_ID.fullmatch, texts))):
+        say(
+            f"note: all classes are numbers or identifiers ({some(texts, 3)}), and the model is asked "
+            f"{asked.prompts()[0][0]!r}; name them with --config.data.class_names=FILE (names by position, or "
+            "OLD=NEW), unless that is meant"
+        )
+
+
+def templates_of(value: Any) -> tuple[str, ...]:
+    """One template, several separated by |, or the lines of a file."""
+    listed = lines_of_file(value, "templates") if isinstance(value, str) and value and "{}" not in value else None
+    return words(value, "|") if listed is None else tuple(listed)
+
+
+def columns(source: Source, labels: Labels | None, rows: np.ndarray) -> dict[str, Any]:
+    """Of predictions.parquet, for these rows: file, label (its class name), and every group column."""
+    found: dict[str, Any] = {"file": source.files[rows]}
+    if labels is not None:
+        found["label"] = labels.texts()[rows]
+    if taken := [name for name in source.columns if name in found or name in RESULT_COLUMNS]:
+        raise InputError(
+            f"{source.name}: a group column is called {taken[0]!r}, as a column of predictions.parquet is; rename it in "
+            "the table, or leave it out of data.group_columns"
+        )
+    return found | {name: values[rows] for name, values in source.columns.items()}
