@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipjax.errors import InputError
+from clipjax.files import lines
 
 
 def read_classes(text: str) -> list[str]:
     """`a,b,c`, or the lines of the file of that name."""
-    if (lines := lines_of_file(text, "classes")) is not None:
-        return lines
+    if (found := lines_of_file(text, "classes")) is not None:
+        return found
     if Path(text).suffix == ".txt" and "," not in text:
         raise InputError(f"{text}: no such file of classes")
     return [c.strip() for c in text.split(",")]
@@ -28,7 +29,7 @@ def lines_of_file(text: str, what: str) -> list[str] | None:
     except (OSError, ValueError):  # too long to be a file name, or a zero in it
         return None
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        found = lines(path.read_bytes().decode("utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{text}: not readable as a text file of {what} ({error})") from error
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in found if line.strip()]

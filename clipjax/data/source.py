@@ -1,7 +1,6 @@
 """A data set at rest: a table that is known before any pixel is read, and random access to its pictures."""
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import io
@@ -20,7 +19,8 @@ from etils import epath
 from PIL import Image
 
 from clipjax import image
-from clipjax.errors import InputError, brief
+from clipjax.data.ages import check_ages
+from clipjax.errors import InputError, brief, nearest
 from clipjax.image import Preprocess
 
 Picture = bytes | os.PathLike | Image.Image | np.ndarray
@@ -28,25 +28,6 @@ Column = Sequence[Any] | np.ndarray
 
 # What the path library leaves to packages of their own.
 _DRIVERS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
-
-# What a spreadsheet makes of the age ranges 3-9 and 10-19, in the languages it speaks: 9-Mar, 03-Sep, Mar-9, 19-Oct,
-# 19. Okt, a whole date, or the number of days since 1900 (45360).
-_MONTHS = {
-    name: number
-    for number, names in enumerate(
-        """jan january|feb february|mar march mär märz mrz mars marzo mrt maart|apr april|may mai|jun june|jul july
-        aug august|sep sept september|oct october okt oktober octobre octubre ott ottobre|nov november
-        dec december dez""".replace("\n", "|").split("|"),
-        start=1,
-    )
-    for name in names.split()
-}
-_MONTH = f"(?:{'|'.join(sorted(_MONTHS, key=len, reverse=True))})"
-_DATE = re.compile(
-    rf"\d{{1,4}}[-. /]+{_MONTH}\.?(?:[-. /]+\d{{2,4}})?|{_MONTH}[-. /]+\d{{1,4}}"
-    r"|\d{4}-\d{1,2}-\d{1,2}(?:[T ].*)?|\d{1,2}[./]\d{1,2}[./](?:\d{2,4})?|\d{1,2}月\d{1,2}日|[2-6]\d{4}",
-    re.IGNORECASE,
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -224,12 +205,6 @@ def relative(path: str, root: str) -> str:
     return path.removeprefix(root.rstrip("/") + "/") if root else path
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'; nearest: "x"' where one of the known words is near, else ''."""
-    close = difflib.get_close_matches(str(word), list(map(str, known)), 1, 0.5)
-    return f'; nearest: "{close[0]}"' if close else ""
-
-
 def as_column(key: str, values: Any, where: str) -> np.ndarray:
     """One column in the form that `Source` promises for that name."""
     if key in ("labels", "difficult"):
@@ -310,27 +285,6 @@ def check_labels(labels: np.ndarray, classes: Sequence[str], where: str, files: 
             f"{where}: label {labels[row]} (row {row}, {files[row]}) is outside the class list of {len(classes)}"
             f" (0 to {len(classes) - 1}); correct the labels or the class list"
         )
-
-
-def check_ages(values: np.ndarray, where: str, files: Column) -> None:
-    """Raises InputError where a spreadsheet has made dates of age ranges ("9-Mar" was "3-9")."""
-    if values.dtype.kind in "iufb":
-        return
-    for value in dict.fromkeys(values.tolist()):
-        if _DATE.fullmatch(str(value).strip()):
-            row = values.tolist().index(value)
-            raise InputError(
-                f'{where}: age "{value}" (row {row}, {files[row]}) is a range that a spreadsheet turned into a date'
-                f"{_range_of(value)}; export the column again as text, or take the original table"
-            )
-
-
-def _range_of(date: str) -> str:
-    found = re.fullmatch(rf"(?:(\d{{1,2}})[-. ]*)?({_MONTH})\.?[-. ]*(\d{{1,2}})?", date.strip(), re.IGNORECASE)
-    if not found or bool(found[1]) == bool(found[3]):
-        return ""
-    low, high = sorted((_MONTHS[found[2].lower()], int(found[1] or found[3])))
-    return f' (it was "{low}-{high}")'
 
 
 def _check(name: str, table: Mapping[str, np.ndarray], classes: tuple[str, ...] | None) -> None:
