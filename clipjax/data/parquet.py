@@ -1,7 +1,6 @@
 """Parquet files with the pictures inside, as Hugging Face writes them: a struct of "bytes" and "path" per row."""
 
 import contextlib
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -13,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipjax import stored
-from clipjax.data import source, table
+from clipjax.data import source, table, tables
 from clipjax.data.source import Source
 from clipjax.errors import InputError, one_line
 
@@ -41,21 +39,17 @@ def load(
     parts = _parts(source.as_path(path))
     named = [*([label_column] if label_column else []), *caption_columns, *group_columns]
     groups = _Groups(parts, image_column, named)
-    columns, noted = groups.columns(named)
+    columns = tables.read(source.as_path(path), named)
     name = parts[0].parent.name if len(parts) > 1 else parts[0].name
     files = groups.names()
-    for key, column in columns.items():
-        if len(column) != len(files):
-            raise InputError(f'{name}: column "{key}" has {len(column)} rows for {len(files)} pictures; fetch it again')
     out: dict[str, Any] = {"file": files}
     names = None if classes is None else tuple(classes)
     if label_column:
-        classes = noted.get(label_column) if classes is None else classes
-        out["label"], names = source.class_index(columns[label_column], classes, name, files)
+        out["label"], names = table.labels(columns[label_column], classes, name, files)
     if caption_columns:
-        rows = zip(*(columns[key] for key in caption_columns), strict=True)
+        rows = zip(*(columns[key].values for key in caption_columns), strict=True)
         out["captions"] = [table.join_captions(row) for row in rows]
-    out |= {key: columns[key] for key in group_columns}
+    out |= {key: table.groups(columns[key]) for key in group_columns}
     return Source(
         name=name,
         table=out,
@@ -79,7 +73,7 @@ class _Groups:
         total = 0
         for number, part in enumerate(parts):
             with _opened(part) as parquet:
-                table.find(part, [column, *named], parquet.schema_arrow.names)
+                tables.find(part, [column, *named], parquet.schema_arrow.names)
                 self._check(part, parquet.schema_arrow.field(column).type)
                 for group in range(parquet.metadata.num_row_groups):
                     self.starts.append(total)
@@ -97,17 +91,6 @@ class _Groups:
             self.leaf, self.paths = self.column, False
         else:
             raise InputError(f'{part}: column "{self.column}" is {kind}; it should hold the bytes of pictures')
-
-    def columns(self, named: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-        """The named columns over all files, and the class names that the first file notes."""
-        tables, noted = [], {}
-        for number, part in enumerate(self.parts):
-            with _opened(part) as parquet:
-                noted = noted if number else _class_names(parquet.schema_arrow)
-                tables.append(parquet.read(columns=list(named)))
-        with _in_one_line(self.parts[0].parent):
-            whole = pa.concat_tables(tables)
-            return {key: table.arrow_column(whole.column(key)) for key in named}, noted
 
     def names(self) -> list[str]:
         """A name for every picture: its own path where all have one and no two the same."""
@@ -191,14 +174,3 @@ def _in_one_line(part: Path) -> Iterator[None]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{part} is no parquet file, or is cut off ({one_line(error)}); fetch it again") from error
-
-
-def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """The class names that Hugging Face's `datasets` leaves in a file's metadata, by column."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        noted = {key: kind["names"] for key, kind in features.items() if kind.get("_type") == "ClassLabel"}
-        stored.check(noted, {str: [str]})
-        return noted
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return {}  # not written by `datasets`

@@ -1,24 +1,19 @@
 """Any table of pictures: csv, tsv, parquet or jsonl with a file column, or rows that other code has read."""
 
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
-from clipjax.data import source
+from clipjax.data import source, tables
 from clipjax.data.source import Source
-from clipjax.errors import InputError, brief, one_line
+from clipjax.errors import InputError, brief
 
-# Written so that nothing is lost: 007 and 00.5 are names, not numbers.
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
-_NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+# A class index is written so that nothing is lost by reading it: 007 is a name.
+_INDEX = re.compile(r"(0|-?[1-9][0-9]{0,17})(\.0)?")
 
 
 def load(
@@ -32,8 +27,7 @@ def load(
 ) -> Source:
     """The pictures that a csv, tsv, parquet or jsonl table names, relative to `images` or to the table's own folder.
 
-    Only the named columns are read. Columns of numbers stay numbers, all else is text as written ("NA" and "007"
-    included). Labels: see `source.class_index`. Where caption columns are named, rows that repeat a file add their
+    Only the named columns are read, as text (see `tables`); missing values of groups are "". Labels: see `labels`. Where caption columns are named, rows that repeat a file add their
     captions to it (one caption per row is how Flickr and COCO tables look); otherwise a repeated file is an error.
     Rows count from 0, the first line after a header. Raises InputError where a column is missing (with the nearest
     name), the table cannot be read or is empty, a label or file is missing, a label has no class, or none of the
@@ -43,20 +37,22 @@ def load(
     named = [image_column, *([label_column] if label_column else []), *caption_columns, *group_columns]
     if twice := [name for i, name in enumerate(named) if name in named[:i]]:
         raise InputError(f'{path}: column "{twice[0]}" is asked for twice; name it in one place')
-    columns = _read(path, list(dict.fromkeys(named)))
-    files = [str(file) for file in _as_text(columns.pop(image_column))]
+    columns = tables.read(path, named)
+    files = columns.pop(image_column).values.tolist()
     if not files:
         raise InputError(f"{path} has no rows; every picture needs one")
-    if "" in files:
-        raise InputError(f'{path}: row {files.index("")} has nothing in column "{image_column}"; name its file')
+    for row, file in enumerate(files):
+        if not isinstance(file, str):
+            has = "nothing" if file is None else "a list"
+            raise InputError(f'{path}: row {row} has {has} in column "{image_column}"; name its file')
     table: dict[str, Any] = {}
     if label_column:
-        values = columns.pop(label_column)
-        table["label"], classes = source.class_index(values, classes, str(path), files)
-    captions = [columns.pop(name) for name in caption_columns]
+        table["label"], classes = labels(columns.pop(label_column), classes, str(path), files)
+    captions = [columns.pop(name).values for name in caption_columns]
     if captions:
         table["captions"] = [join_captions(row) for row in zip(*captions, strict=True)]
-    for name, values in columns.items():
+    for name, column in columns.items():
+        values = groups(column)
         if name in ("file", "label", "labels", "difficult", "captions"):
             raise InputError(f'{path}: a group column cannot be called "{name}"; rename it in the table')
         table[name] = values
@@ -121,141 +117,32 @@ def _check_paths(name: str, files: Sequence[str]) -> None:
             )
 
 
-def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path} is no table by its suffix; give one of {', '.join(readers)}")
-    if not path.exists():
-        raise InputError(f"{path}: no such table; check the path")
-    try:
-        return reader(path, names)
-    except (pa.ArrowException, ValueError, ArithmeticError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = one_line(error)
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]} in UTF-8 ({reason}); save it again") from error
+def labels(
+    column: tables.Column, classes: Sequence[str] | None, where: str, files: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A label column -> (int64 [N] indices, class names), see `source.class_index`.
+
+    Whole numbers are indices. Names that a ClassLabel declares are the classes; given ones go by name, and by position
+    where they are as many and other names.
+    """
+    values, declared = column.values, column.declared
+    if declared is not None and classes is not None and not set(declared) <= set(classes):
+        if len(classes) == len(declared):
+            position = dict(zip(declared, classes, strict=True))
+            values = np.fromiter((value and position[value] for value in values), object, len(values))
+    elif declared is None and len(values) and all(isinstance(v, str) and _INDEX.fullmatch(v) for v in set(values)):
+        values = np.fromiter((int(value.removesuffix(".0")) for value in values), np.int64, len(values))
+    return source.class_index(values, declared if classes is None else classes, where, files)
 
 
-def find(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
-    """Raises InputError for the first of `names` that is not among the columns `there`, or is there twice."""
-    for name in names:
-        if name not in there:
-            listed = ", ".join(map(brief, there[:12])) + (", ..." if len(there) > 12 else "")
-            raise InputError(f'{path} has no column "{name}"{source.nearest(name, there)}; its columns: {listed}')
-        if list(there).count(name) > 1:
-            raise InputError(f'{path} has several columns called "{name}"; rename all but one')
+def groups(column: tables.Column) -> np.ndarray:
+    """A group column: object [N], "" where it is missing."""
+    return np.fromiter(("" if value is None else value for value in column.values), object, len(column.values))
 
 
-def _read_csv(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    parse = pa.csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
-    with path.open("rb") as file:
-        if not file.read(1):
-            raise InputError(f"{path} is empty (0 bytes); fetch or copy it again")
-    with path.open("rb") as file:
-        there = pa.csv.open_csv(file, parse_options=parse).schema.names
-    find(path, names, there)
-    # Everything as text first: Arrow would make a date of a text and a number of an identifier like 007.
-    convert = pa.csv.ConvertOptions(include_columns=names, column_types=dict.fromkeys(names, pa.string()))
-    with path.open("rb") as file:
-        table = pa.csv.read_csv(file, parse_options=parse, convert_options=convert)
-    return {name: _numbers_or_text(table.column(name)) for name in names}
-
-
-def _numbers_or_text(column: pa.ChunkedArray) -> np.ndarray:
-    """A csv column: whole numbers that are written as Python writes them, else decimal numbers, else text."""
-    different, text = _shared_text(column)
-    if len(different) and all(map(_WHOLE.fullmatch, different)):
-        return column.cast(pa.int64()).to_numpy()
-    if len(different) and all(map(_NUMBER.fullmatch, different)):
-        return column.cast(pa.float64()).to_numpy()
-    return text
-
-
-def _shared_text(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values, and the column of them: a million rows share a few str objects. Null becomes ""."""
-    coded = column.dictionary_encode().combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):  # a column without rows
-        return np.empty(0, object), np.empty(0, object)
-    different = np.fromiter((value.as_py() for value in coded.dictionary), object, len(coded.dictionary))
-    index = coded.indices
-    if index.null_count:
-        different = np.append(different, "")
-        index = index.fill_null(len(different) - 1)
-    return different, different[index.to_numpy(zero_copy_only=False)]
-
-
-def _read_parquet(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    with path.open("rb") as file:
-        parquet = pq.ParquetFile(file)
-        find(path, names, parquet.schema_arrow.names)
-        table = parquet.read(columns=names)
-    return {name: arrow_column(table.column(name)) for name in names}
-
-
-def arrow_column(column: pa.ChunkedArray) -> np.ndarray:
-    """A typed column as numpy: numbers and truth values as they are, text and dates as str, lists as tuples."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _shared_text(column)[1]
-    if (pa.types.is_integer(kind) or pa.types.is_boolean(kind)) and not column.null_count:
-        return column.to_numpy()
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return column.cast(pa.float64()).to_numpy()
-    values = column.to_pylist()
-    rows = (tuple(map(str, v)) if isinstance(v, list) else "" if v is None else str(v) for v in values)
-    return np.fromiter(rows, object, len(values))
-
-
-def _read_jsonl(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    columns: dict[str, list] = {name: [] for name in names}
-    for row, record in enumerate(_json_lines(path)):
-        if row == 0:
-            find(path, names, list(record))
-        for name in names:
-            if name not in record:
-                raise InputError(f'{path}: row {row} has no "{name}"; every line needs it')
-            value = record[name]
-            columns[name].append(tuple(map(str, value)) if isinstance(value, list) else value)
-    return {name: _json_column(values) for name, values in columns.items()}
-
-
-def _json_lines(path: Path) -> Iterator[dict]:
-    with path.open("r", encoding="utf-8-sig") as file:
-        row = 0
-        for line in file:
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(
-                    f"{path}: row {row} is not JSON ({one_line(error, 80)}); one object per line"
-                ) from error
-            if not isinstance(record, dict):
-                raise InputError(f"{path}: row {row} is {type(record).__name__}, not an object; one object per line")
-            yield record
-            row += 1
-
-
-def _json_column(values: list) -> np.ndarray:
-    kinds = {type(value) for value in values}
-    if kinds and (kinds <= {int} or kinds <= {bool} or kinds <= {int, float}):
-        return np.asarray(values)
-    rows = (v if isinstance(v, tuple) else "" if v is None else str(v) for v in values)
-    return np.fromiter(rows, object, len(values))
-
-
-def _as_text(values: np.ndarray) -> list[str]:
-    return [value if isinstance(value, str) else str(value) for value in values.tolist()]
-
-
-def join_captions(row: Sequence[Any]) -> tuple[str, ...]:
+def join_captions(row: Sequence[str | tuple[str, ...] | None]) -> tuple[str, ...]:
     """The captions of one row over the caption columns, empty cells left out."""
-    nested = (value if isinstance(value, tuple) else (str(value),) for value in row)
+    nested = (value if isinstance(value, tuple) else (value,) for value in row)
     return tuple(caption for values in nested for caption in values if caption)
 
 
