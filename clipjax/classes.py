@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clipjax.errors import InputError, brief, one_line, some
+from clipjax.errors import InputError, brief, nearest, one_line, some
+from clipjax.files import lines
 
 LISTS = (".txt", ".json", ".csv", ".tsv")  # a value with one of these endings is a file, there or not
 
@@ -118,13 +118,6 @@ def read_naming(text: str, source: str = "") -> Naming:
     return Naming(source, listed=tuple(listed))
 
 
-def lines(text: str) -> list[str]:
-    """The lines of a text; a line ends at \\n or \\r\\n and nowhere else (U+2028 and \\x0b are characters of a caption)."""
-    parts = text.split("\n")
-    parts = parts[:-1] if parts[-1] == "" else parts
-    return [part.removesuffix("\r") for part in parts]
-
-
 def lines_of_file(text: str, what: str) -> list[str] | None:
     """The lines of the file called `text`, without blank ones and surrounding spaces; None where there is no such file.
 
@@ -137,16 +130,10 @@ def lines_of_file(text: str, what: str) -> list[str] | None:
     except (OSError, ValueError):  # too long to be a file name, or a zero in it
         return None
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        found = lines(path.read_bytes().decode("utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{text}: not readable as a text file of {what} ({error})") from error
-    return [line.strip() for line in lines(content) if line.strip()]
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'; nearest: "x"' where one of the known words is near, else ''."""
-    close = difflib.get_close_matches(str(word), list(map(str, known)), 1, 0.5)
-    return f'; nearest: "{close[0]}"' if close else ""
+    return [line.strip() for line in found if line.strip()]
 
 
 def _of_file(text: str, what: str) -> list[str] | dict[str, str] | None:

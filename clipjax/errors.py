@@ -1,6 +1,7 @@
 """The one exception that means "the input is at fault, not the program", and how its lists are told."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LONGEST = 2000  # characters of a message: two screens of paths, and no file's megabyte
@@ -32,6 +33,12 @@ class Stopped(BaseException):
 def some(names: Sequence[str], most: int = 6) -> str:
     """The first few of many names, for a message of one line: "a, b and 7 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'; nearest: "x"' where one of the known words is near, else ''."""
+    close = difflib.get_close_matches(str(word), list(map(str, known)), 1, 0.5)
+    return f'; nearest: "{close[0]}"' if close else ""
 
 
 def brief(value: Any, most: int = 60) -> str:

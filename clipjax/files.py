@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,24 @@ def cache_dir() -> Path:
     """The folder of what is kept between runs: `CLIPJAX_CACHE`, or the user's cache folder of this system."""
     chosen = os.environ.get("CLIPJAX_CACHE")
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("clipjax", appauthor=False)
+
+
+def lines(text: str, where: str | os.PathLike = "the text") -> list[str]:
+    r"""The lines of a text, which end at "\n" or "\r\n" and nowhere else.
+
+    str.splitlines also ends them at vertical tabs, form feeds and U+0085, U+2028 and U+2029, which stand inside
+    captions; and a text file that is opened with universal newlines has lost the difference.
+    Raises InputError, naming `where`, for the carriage returns of old Macs: such a list would be one long line.
+    """
+    if "\n" not in text and "\r" in text[:-1]:
+        name = shlex.quote(os.fspath(where))
+        raise InputError(
+            f"{where}: lines end at carriage returns alone; write line feeds: tr '\\r' '\\n' < {name} > FILE"
+        )
+    found = text.split("\n")
+    if not found[-1]:
+        found.pop()
+    return [line.removesuffix("\r") for line in found]
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -38,6 +38,7 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 
 from clipjax.errors import InputError, one_line
+from clipjax.files import lines
 
 # A constant, not Pillow's registry: that one also claims .pdf, .mpg and .hdf, and loads every plugin.
 # fmt: off
@@ -206,14 +207,14 @@ def _walk(folder: Path) -> Iterable[Path]:
 
 def _read_list(path: Path) -> list[Path]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        listed = lines(path.read_bytes().decode("utf-8-sig"), path)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is neither a picture (by its suffix) nor a list in UTF-8; write one path a line"
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its access rights") from error
-    entries = [path.parent / line.strip() for line in lines if line.strip()]
+    entries = [path.parent / line.strip() for line in listed if line.strip()]
     if not entries:
         raise InputError(f"{path} lists no pictures; write one path a line")
     missing = [str(entry) for entry in entries if not entry.is_file()]

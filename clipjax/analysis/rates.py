@@ -18,6 +18,7 @@ from clipjax.analysis import two_rates
 from clipjax.analysis.intervals import interval
 from clipjax.design import Design
 from clipjax.errors import InputError
+from clipjax.files import lines
 
 Columns = Mapping[str, np.ndarray]
 Record = dict[str, Any]
@@ -51,7 +52,7 @@ def bands(text: str, columns: Columns) -> tuple[dict[str, np.ndarray], list[str]
     """
     out: dict[str, np.ndarray] = {}
     notes: list[str] = []
-    for line in filter(None, (part.strip() for part in text.replace("&", "\n").splitlines())):
+    for line in filter(None, (part.strip() for part in lines(text.replace("&", "\n")))):
         head, colon, body = line.partition(":")
         name, equals, source = (part.strip() for part in head.partition("="))
         if not colon or not equals or not name or not source:

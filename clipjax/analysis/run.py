@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from clipjax import stored
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, one_line
+from clipjax.files import lines
 
 SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
 REMEDY = "run the probe again"
@@ -138,11 +139,11 @@ def read_run(path: str | Path) -> Run:
 def changed(path: Path) -> list[str]:
     """Files of a run that are missing or not what was written; none for a run without SHA256SUMS."""
     try:
-        lines = (path / SUMS).read_text(encoding="ascii", errors="replace").splitlines()
+        listed = lines((path / SUMS).read_text(encoding="ascii", errors="replace"))
     except FileNotFoundError:
         return []
     found = []
-    for line in lines:
+    for line in listed:
         match = re.fullmatch(r"([0-9a-f]{64})  ([\w.]+)", line)
         if not match:
             return [SUMS]

@@ -64,11 +64,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _read_lines(path: str) -> list[str]:
     from clipjax.errors import InputError
+    from clipjax.files import lines
 
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        found = lines(Path(path).read_bytes().decode("utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as a text file ({error})") from error
-    if not lines:
+    if not found:
         raise InputError(f"{path}: holds no text; write one a line")
-    return lines
+    return found

@@ -1,7 +1,10 @@
-"""Age ranges that a spreadsheet has turned into dates: "9-Mar" was "3-9"."""
+"""Age ranges that a spreadsheet has turned into dates: "3-9" saved from Excel is "9-Mar"."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +30,7 @@ _DATE = re.compile(
 )
 
 
-def check(values: np.ndarray, where: str, files: Sequence[str] | np.ndarray) -> None:
+def check(values: np.ndarray, where: str, files: Sequence[Any] | np.ndarray) -> None:
     """Raises InputError where a spreadsheet has made dates of age ranges ("9-Mar" was "3-9")."""
     if values.dtype.kind in "iufb":
         return

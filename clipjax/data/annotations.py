@@ -22,6 +22,7 @@ from clipjax.data import source, table
 from clipjax.data.info import Info, design, own_index, own_names, plain
 from clipjax.data.source import Source
 from clipjax.errors import InputError, one_line
+from clipjax.files import lines as split_lines
 
 
 def choose(split: str | None, known: Sequence[str], info: Info, default: str = "test") -> str:
@@ -58,7 +59,7 @@ def first(path: str | os.PathLike, info: Info, names: Sequence[str], *folders: s
 
 def lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, blank ones left out. InputError where it is missing, unreadable or empty."""
-    found = [line.strip() for line in text(path).splitlines()]
+    found = [line.strip() for line in split_lines(text(path), path)]
     found = [line for line in found if line]
     if not found:
         raise InputError(f"{path} is empty; fetch or unpack the data set again")

@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from clipjax.classes import Naming, nearest
-from clipjax.errors import InputError, brief, some
+from clipjax.classes import Naming
+from clipjax.errors import InputError, brief, nearest, some
 
 Value = str | None | tuple[str, ...]
 
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_WHOLE_AS_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,17})\.0")
 WORDNET_ID = re.compile(r"n[0-9]{8}")
 
 
@@ -196,6 +197,8 @@ def read(
         ]
     several = any(isinstance(v, tuple) for v in listed)
     rows = [_members(v) for v in listed]
+    if all(_WHOLE_AS_FLOAT.fullmatch(text) for row in rows for text in row):  # a float column of whole numbers
+        rows = [tuple(text.removesuffix(".0") for text in row) for row in rows]
     ids = tuple(declared) if declared is not None else _sorted({text for row in rows for text in row})
     if not ids:
         raise InputError(f"{where}: no image has a label; name another label column, or none")

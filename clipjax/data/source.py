@@ -17,11 +17,11 @@ from etils import epath
 from PIL import Image
 
 from clipjax import image
-from clipjax.classes import nearest as nearest
 from clipjax.data import ages
 from clipjax.data.contents import Packed, digests
 from clipjax.data.labels import Labels
 from clipjax.errors import InputError, brief
+from clipjax.errors import nearest as nearest
 from clipjax.image import Preprocess
 
 Picture = bytes | os.PathLike | Image.Image | np.ndarray

@@ -9,6 +9,7 @@ import numpy as np
 
 from clipjax.data import labels as labelling
 from clipjax.data import source, tables
+from clipjax.data.kinds import shared
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 from clipjax.errors import InputError, brief
@@ -44,7 +45,7 @@ def load(
     files = [file or f"{path.name}#{row}" for row, file in enumerate(columns[image_column])]
     nameless = {row for row, file in enumerate(columns[image_column]) if not file}
     captions = [columns[name] for name in caption_columns]
-    table = {"captions": [join_captions(row) for row in zip(*captions, strict=True)]} if captions else {}
+    table = {"captions": [shared.captions_of(row) for row in zip(*captions, strict=True)]} if captions else {}
     table |= {("label", name): columns[name] for name in filter(None, [label_column])}
     table |= {("group", name): columns[name] for name in group_columns}
     table |= {("rows", name): columns[name] for name in (rows or ())[:1]}
@@ -63,15 +64,9 @@ def load(
             raise InputError(f"{path}: no row has {rows[0]} {rows[1]!r}; it has {there}")
     root = path.parent if images is None else source.as_path(images)
     remedy = f"; they are looked for below {root}: name another folder with --config.data.path=FOLDER"
-    groups = {key[1]: _texts(values) for key, values in table.items() if key != "captions"}
+    groups = {key[1]: shared.texts_of(values) for key, values in table.items() if key != "captions"}
     whole = _source(path.name, files, found, table.get("captions"), groups, {}, root, remedy, nameless)
     return whole if kept is None else whole.select(kept)
-
-
-def _texts(values: Sequence[Any]) -> np.ndarray:
-    """A group column: lists joined, "" where nothing is known."""
-    rows = ("|".join(v) if isinstance(v, tuple) else v or "" for v in values)
-    return np.fromiter(rows, object, len(values))
 
 
 def from_rows(
@@ -125,12 +120,6 @@ def _check_paths(name: str, files: Sequence[str]) -> None:
                 f"{name}: row {row} names {brief(file)!r}, which is not a path below a folder; write paths relative to "
                 "the folder of the images"
             )
-
-
-def join_captions(row: Sequence[Any]) -> tuple[str, ...]:
-    """The captions of one row over the caption columns, empty cells left out."""
-    nested = (value if isinstance(value, tuple) else (value,) for value in row)
-    return tuple(caption for values in nested for caption in values if caption)
 
 
 def _merged(files: list[str], table: dict[Any, Any], path: Path) -> tuple[list[str], dict[Any, Any]]:

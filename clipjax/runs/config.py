@@ -21,8 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 import clipjax
-from clipjax.classes import nearest
-from clipjax.errors import InputError, one_line
+from clipjax.errors import InputError, nearest, one_line
 from clipjax.keys import Key, defaults, flat
 from clipjax.runs import data as opening
 

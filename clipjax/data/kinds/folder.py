@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from clipjax import image
-from clipjax.classes import nearest
 from clipjax.data import naming, source
 from clipjax.data.kinds import shared
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, nearest
 from clipjax.keys import Key
 from clipjax.progress import say
 

@@ -1,7 +1,6 @@
-"""Parquet files with the pictures inside, as Hugging Face writes them: a struct of "bytes" and "path" per row."""
+"""Parquet files with the images inside, as Hugging Face writes them: a struct of "bytes" and "path" per row."""
 
 import contextlib
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -13,62 +12,80 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipjax import stored
-from clipjax.data import source, table
+from clipjax.data import naming, source, tables
+from clipjax.data.contents import Packed
+from clipjax.data.kinds import shared
 from clipjax.data.source import Source
 from clipjax.errors import InputError, one_line
+from clipjax.keys import Key
 
 # Arrow reads a row group or nothing. Rows come nearly in order, so that two groups at a time are enough: the one
 # that is ending and the one that is beginning.
 _GROUPS = 2
 
 
+KEYS = {
+    "path": Key("", 'a parquet file, a folder of them, or "data/test-*.parquet"; {split} stands for the split'),
+    "split": shared.SPLIT,
+    "image_column": shared.IMAGE_COLUMN,
+    "label_column": shared.LABEL_COLUMN,
+    "label_separator": shared.LABEL_SEPARATOR,
+    "caption_columns": shared.CAPTION_COLUMNS,
+    "group_columns": shared.GROUP_COLUMNS,
+    "class_names": shared.CLASS_NAMES,
+}
+PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
+LAYOUTS = ("{path}/{split}-*.parquet", "{path}/data/{split}-*.parquet", "{path}/{split}/*.parquet")
+
+
+def open_source(keys: Any) -> Source:
+    """The rows of the files, or of those of `split`."""
+    if not keys.path:
+        raise InputError("data.source=parquet needs the files: --config.data.path=FILE_OR_FOLDER")
+    path = shared.of_split(keys.path, keys.split, LAYOUTS)
+    return load(
+        path, keys.image_column, keys.label_column, shared.columns(keys.caption_columns),
+        shared.columns(keys.group_columns), keys.class_names, keys.label_separator,
+    )  # fmt: skip
+
+
 def load(
     path: str | os.PathLike,
-    image_column: str = "image",
-    label_column: str | None = "label",
+    image_column: str = "",
+    label_column: str = "",
     caption_columns: Sequence[str] = (),
     group_columns: Sequence[str] = (),
-    classes: Sequence[str] | None = None,
+    class_names: str = "",
+    separator: str = "",
 ) -> Source:
     """One parquet file, a folder of them (sorted by name) or a pattern such as "data/test-*.parquet".
 
-    Class names come from `classes`, else from what Hugging Face's `datasets` noted in the file, else from the labels
-    themselves (`source.class_index`). Files are called by the pictures' own paths where these are unique, else
-    "test.parquet/000012". Two row groups are held in memory: write groups of a hundred rows.
-    Raises InputError where no file is found, one cannot be read, a column is missing or holds no pictures.
+    image_column: where empty, "image", or the only column that holds images. label_column: where empty, "label" if
+    there is such a column. Class names are those that Hugging Face's `datasets`
+    noted in the file, else those of `naming.find`, else the labels themselves. Files are called by the images' own
+    paths where these are unique, else "test.parquet/000012". Two row groups are held in memory: write groups of a
+    hundred rows. Raises InputError where no file is found, one cannot be read, a column is missing or holds no images.
     """
-    parts = _parts(source.as_path(path))
-    named = [*([label_column] if label_column else []), *caption_columns, *group_columns]
-    groups = _Groups(parts, image_column, named)
-    columns, noted = groups.columns(named)
+    path = source.as_path(path)
+    parts = _parts(path)
+    label_column = label_column or ("label" if "label" in tables.columns(parts[0]) else "")
+    named = list(dict.fromkeys([*([label_column] if label_column else []), *caption_columns, *group_columns]))
+    groups = _Groups(parts, image_column or _image_column(parts[0]), named)
+    columns = tables.read(path, named) if named else {}
     name = parts[0].parent.name if len(parts) > 1 else parts[0].name
-    files = groups.names()
-    for key, column in columns.items():
-        if len(column) != len(files):
-            raise InputError(f'{name}: column "{key}" has {len(column)} rows for {len(files)} pictures; fetch it again')
-    out: dict[str, Any] = {"file": files}
-    names = None if classes is None else tuple(classes)
+    labels = captions = None
     if label_column:
-        classes = noted.get(label_column) if classes is None else classes
-        out["label"], names = source.class_index(columns[label_column], classes, name, files)
+        column, places = columns[label_column], [parts[0].parent, parts[0].parent.parent]
+        labels = naming.labels(column.values, name, class_names, places, column.declared, separator)
     if caption_columns:
-        rows = zip(*(columns[key] for key in caption_columns), strict=True)
-        out["captions"] = [table.join_captions(row) for row in rows]
-    out |= {key: columns[key] for key in group_columns}
-    return Source(
-        name=name,
-        table=out,
-        classes=names,
-        read=groups.read,
-        fingerprint=source.fingerprint(
-            "parquet", [part.name for part in parts], source.stamp_files(parts), column=image_column
-        ),
-    )
+        rows = zip(*(columns[key].values for key in caption_columns), strict=True)
+        captions = [shared.captions_of(row) for row in rows]
+    own = {key: shared.texts_of(columns[key].values) for key in group_columns}
+    return Source(name, groups.names(), groups.read, labels, captions, own, packed=groups.packed())
 
 
 class _Groups:
-    """Random access to the pictures of several parquet files, from any number of threads."""
+    """Random access to the images of several parquet files, from any number of threads."""
 
     def __init__(self, parts: Sequence[Path], column: str, named: Sequence[str]):
         self.parts, self.column = parts, column
@@ -79,7 +96,7 @@ class _Groups:
         total = 0
         for number, part in enumerate(parts):
             with _opened(part) as parquet:
-                table.find(part, [column, *named], parquet.schema_arrow.names)
+                tables.find(part, [column, *named], parquet.schema_arrow.names)
                 self._check(part, parquet.schema_arrow.field(column).type)
                 for group in range(parquet.metadata.num_row_groups):
                     self.starts.append(total)
@@ -96,21 +113,19 @@ class _Groups:
         elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             self.leaf, self.paths = self.column, False
         else:
-            raise InputError(f'{part}: column "{self.column}" is {kind}; it should hold the bytes of pictures')
+            raise InputError(f'{part}: column "{self.column}" is {kind}; it should hold the bytes of images')
 
-    def columns(self, named: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-        """The named columns over all files, and the class names that the first file notes."""
-        tables, noted = [], {}
+    def packed(self) -> list[Packed]:
+        """The rows of each file."""
+        out, start = [], 0
         for number, part in enumerate(self.parts):
-            with _opened(part) as parquet:
-                noted = noted if number else _class_names(parquet.schema_arrow)
-                tables.append(parquet.read(columns=list(named)))
-        with _in_one_line(self.parts[0].parent):
-            whole = pa.concat_tables(tables)
-            return {key: table.arrow_column(whole.column(key)) for key in named}, noted
+            stop = start + sum(self._size(g) for g, (p, _) in enumerate(self.places) if p == number)
+            out.append(Packed(os.fspath(part), start, stop))
+            start = stop
+        return out
 
     def names(self) -> list[str]:
-        """A name for every picture: its own path where all have one and no two the same."""
+        """A name for every image: its own path where all have one and no two the same."""
         own: list[str] = []
         if self.paths:
             for part in self.parts:
@@ -126,7 +141,7 @@ class _Groups:
         return out
 
     def read(self, i: int) -> bytes:
-        """The bytes of one picture."""
+        """The bytes of one image."""
         group = int(np.searchsorted(self.starts, i, side="right")) - 1
         part, _ = self.places[group]
         with _in_one_line(self.parts[part]):
@@ -163,6 +178,13 @@ class _Groups:
         return end - self.starts[group]
 
 
+def _image_column(part: Path) -> str:
+    with _opened(part) as parquet:
+        schema = parquet.schema_arrow
+    structs = [f.name for f in schema if pa.types.is_struct(f.type) and "bytes" in [inside.name for inside in f.type]]
+    return structs[0] if len(structs) == 1 and "image" not in schema.names else "image"
+
+
 def _parts(path: Path) -> list[Path]:
     if any(c in path.name for c in "*?["):
         parts = sorted(path.parent.glob(path.name))
@@ -190,15 +212,4 @@ def _in_one_line(part: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError, LookupError, ArithmeticError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{part} is no parquet file, or is cut off ({one_line(error)}); fetch it again") from error
-
-
-def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """The class names that Hugging Face's `datasets` leaves in a file's metadata, by column."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        noted = {key: kind["names"] for key, kind in features.items() if kind.get("_type") == "ClassLabel"}
-        stored.check(noted, {str: [str]})
-        return noted
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return {}  # not written by `datasets`
+        raise InputError(f"{part} is not a parquet file, or is cut off ({one_line(error)}); fetch it again") from error

@@ -1,5 +1,10 @@
 """Keys that several kinds of sources read; they mean the same in each."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clipjax.errors import InputError
 from clipjax.keys import Key
 
 SPLIT = Key("", "the part of the data set; empty: all of it, or the kind's own default")
@@ -16,3 +21,32 @@ GROUP_COLUMNS = Key("", "what images are grouped by, several by commas")
 def columns(text: str) -> tuple[str, ...]:
     """ "age, gender" -> the names of columns."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def captions_of(row: Sequence[Any]) -> tuple[str, ...]:
+    """The captions of one row over the caption columns, missing ones left out."""
+    nested = (value if isinstance(value, tuple) else (value,) for value in row)
+    return tuple(caption for values in nested for caption in values if caption)
+
+
+def texts_of(values: Sequence[Any]) -> list[str]:
+    """A group column: lists joined by "|", "" where nothing is known."""
+    return ["|".join(value) if isinstance(value, tuple) else value or "" for value in values]
+
+
+def of_split(path: str, split: str, layouts: Sequence[str]) -> str:
+    """The files of a split: `path` with {split} filled in, or the first of the usual layouts below it that is there."""
+    if not split:
+        if "{split}" in path:
+            raise InputError(f"{path}: name the split that {{split}} stands for: --config.data.split=NAME")
+        return path
+    if "{split}" in path:
+        return path.replace("{split}", split)
+    patterns = [layout.format(path=path.rstrip("/"), split=split) for layout in layouts]
+    found = [one for one in patterns if any(Path(one).parent.glob(Path(one).name))]
+    if not found:
+        raise InputError(
+            f"{path}: no files of a split {split!r} (looked for {', '.join(patterns)}); write the path with {{split}} in "
+            "it, or name each part's own: --config.data.train_path, --config.data.test_path"
+        )
+    return found[0]

@@ -1,179 +1,119 @@
-"""Webdataset tar shards: indexed once, read in place, never unpacked. Names in a tar never become paths on disk."""
+"""WebDataset shards: tar files with the members of each sample side by side, read in place (`clipjax.data.tars`)."""
 
-import dataclasses
+import itertools
 import os
-import re
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-from clipjax import image
-from clipjax.data import source
+from clipjax.data import naming, source, tars
+from clipjax.data.contents import Packed
+from clipjax.data.kinds import shared
+from clipjax.data.labels import Labels
 from clipjax.data.source import Source
-from clipjax.errors import InputError, one_line
+from clipjax.errors import InputError
+from clipjax.keys import Key
 
-_LARGEST_TEXT = 1 << 20  # bytes of a label or caption file: whatever is larger is none
+KEYS = {
+    "path": Key("", 'a tar, "shards-{000..012}.tar", "shards-*.tar" or several by "::"; {split} stands for the split'),
+    "split": shared.SPLIT,
+    "image_column": shared.IMAGE_COLUMN,
+    "label_column": shared.LABEL_COLUMN,
+    "label_separator": shared.LABEL_SEPARATOR,
+    "caption_columns": shared.CAPTION_COLUMNS,
+    "group_columns": shared.GROUP_COLUMNS,
+    "class_names": shared.CLASS_NAMES,
+}
+PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
+LABEL, CAPTION = "cls", "txt"
 
 
-@dataclasses.dataclass
-class _Sample:
-    """One picture and its texts: where the picture's bytes lie in which shard, None where there is none."""
-
-    shard: int
-    key: str
-    file: str | None = None
-    offset: int = 0
-    size: int = 0
-    texts: dict[str, str] = dataclasses.field(default_factory=dict)
+def open_source(keys: Any) -> Source:
+    """The samples of the shards, or of those of `split`."""
+    if not keys.path:
+        raise InputError("data.source=webdataset needs the shards: --config.data.path='shards-{000..012}.tar'")
+    pattern = shared.of_split(keys.path, keys.split, ("{path}/{split}/*.tar", "{path}/{split}-*.tar"))
+    return load(
+        pattern, keys.image_column, keys.label_column, shared.columns(keys.caption_columns),
+        shared.columns(keys.group_columns), keys.class_names, keys.label_separator,
+    )  # fmt: skip
 
 
 def load(
     pattern: str | os.PathLike,
-    label_key: str | None = "cls",
-    caption_key: str | None = "txt",
-    classes: Sequence[str] | None = None,
+    image_key: str = "",
+    label_key: str = "",
+    caption_keys: Sequence[str] = (),
+    group_keys: Sequence[str] = (),
+    class_names: str = "",
+    separator: str = "",
 ) -> Source:
     """The samples of one tar, of "shards-{000..012}.tar", or of "shards-*.tar" (sorted), in the order they lie in.
 
-    Files of one sample share their name up to its first dot; the picture is the first with a suffix of a picture.
-    Where samples have a `label_key` file, all must have it, and `classes` (else the different labels) are its
-    classes. A `caption_key` file has one caption a line. Files are called "shard.tar/name.jpg". A sample without a
-    picture keeps its row, and fails when it is read.
-    Raises InputError where no shard is found, one is compressed, damaged or cut off, or labels are missing.
+    label_key, caption_keys: extensions of members, where empty "cls" and "txt" if there are any; else fields of the
+    json members, as group_keys are. A caption member has one caption a line. A classnames.txt beside the shards or in
+    the folder above names the labels (`naming.find`). Files are called "shard.tar/name.jpg". A sample without an image
+    keeps its row, and fails when it is read. Raises InputError where no shard is found or `tars.index` refuses one.
     """
-    shards = _shards(os.fspath(pattern))
-    samples = [
-        sample for number, shard in enumerate(shards) for sample in _index(shard, number, label_key, caption_key)
-    ]
-    if not samples:
-        raise InputError(f"{pattern} holds no samples; check the pattern")
+    shards = find(os.fspath(pattern))
     name = _name(shards)
-    files = [f"{shards[s.shard].name}/{s.file or s.key}" for s in samples]
-    table: dict[str, Any] = {"file": files}
-    names = None if classes is None else tuple(classes)
-    if label_key is not None and any(label_key in sample.texts for sample in samples):
-        values = [_text(sample, label_key, file, name) for sample, file in zip(samples, files, strict=True)]
-        whole = all(re.fullmatch(r"-?\d{1,18}", value) for value in values)
-        numbers = [int(value) for value in values] if whole else values
-        table["label"], names = source.class_index(numbers, classes, name, files)
-    if caption_key is not None and any(caption_key in sample.texts for sample in samples):
-        lines = [_text(sample, caption_key, file, name) for sample, file in zip(samples, files, strict=True)]
-        table["captions"] = [tuple(filter(None, map(str.strip, text.splitlines()))) for text in lines]
-    places = [(s.shard, s.offset, s.size) if s.file is not None else None for s in samples]
+    members = [key for key in (label_key or LABEL, *(caption_keys or (CAPTION,)), "json") if key]
+    found = tars.index(shards, image_key, members)
+    asked = [key for key in filter(None, (label_key, *caption_keys)) if key not in found.extensions]
+    fields = found.fields([*asked, *group_keys])[0] if asked or group_keys else {}
 
-    def read(i: int) -> bytes:
-        place = places[i]
-        if place is None:
-            raise InputError(f"{files[i]} has no picture beside its texts; write the shard again")
-        shard, offset, size = place
-        with shards[shard].open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-        if len(data) < size:
-            raise InputError(f"{files[i]} ends after {len(data)} of {size} bytes; fetch the shard again")
-        return data
+    def column(key: str) -> Any:
+        return fields[key].values if key in fields else found.texts(key)[0]
 
-    stamps = source.stamp_files(shards)
-    return Source(
-        name=name,
-        table=table,
-        classes=names,
-        read=read,
-        fingerprint=source.fingerprint("webdataset", [shard.name for shard in shards], stamps),
-    )
+    labels = None
+    if label_key or LABEL in found.extensions:
+        labels = _labels(column(label_key or LABEL), name, class_names, shards, separator)
+    captions = None
+    if caption_keys:
+        parts = [fields[key].values if key in fields else found.captions(key)[0] for key in caption_keys]
+        captions = [shared.captions_of(row) for row in zip(*parts, strict=True)]
+    elif CAPTION in found.extensions:
+        captions = [row or () for row in found.captions(CAPTION)[0]]
+    groups = {key: shared.texts_of(fields[key].values) for key in group_keys}
+    return Source(name, found.files, found.read, labels, captions, groups, packed=_packed(found))
 
 
-def _shards(pattern: str) -> list[Path]:
-    found = [path for part in _braces(pattern) for path in _glob(part)]
+def _labels(values: Any, name: str, class_names: str, shards: Sequence[Path], separator: str) -> Labels:
+    places = list(dict.fromkeys(place for shard in shards for place in (shard.parent, shard.parent.parent)))
+    return naming.labels(values, name, class_names, places, None, separator)
+
+
+def _packed(found: tars.Index) -> list[Packed]:
+    """The rows of each shard; samples lie in the order of the shards."""
+    out, start = [], 0
+    for shard, samples in itertools.groupby(found.samples, key=lambda sample: sample.shard):
+        stop = start + sum(1 for _ in samples)
+        out.append(Packed(os.fspath(found.shards[shard]), start, stop))
+        start = stop
+    return out
+
+
+def find(pattern: str) -> list[Path]:
+    """The shards that a pattern means (`tars.expand`), "*" and "?" in a name included, sorted."""
+    found: list[Path] = []
+    for name in [pattern] if os.path.exists(pattern) else tars.expand(pattern):
+        path = source.as_path(name)
+        if any(c in path.name for c in "*?[") and not path.exists():
+            found += sorted(path.parent.glob(path.name))
+        elif path.is_dir():
+            found += sorted(path.glob("*.tar"))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise InputError(f"{path}: no such shard; fetch it, or correct the pattern")
     if not found:
         raise InputError(f"{pattern}: no such shards; give a tar, shards-{{000..012}}.tar or shards-*.tar")
+    if twice := next((path for path, times in Counter(found).items() if times > 1), None):
+        raise InputError(f"{pattern} names {twice} twice; name every shard once")
     return found
-
-
-def _braces(pattern: str) -> Iterator[str]:
-    span = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
-    if not span:
-        yield pattern
-        return
-    first, last = span.groups()
-    for number in range(int(first), int(last) + 1):
-        yield from _braces(pattern[: span.start()] + f"{number:0{len(first)}d}" + pattern[span.end() :])
-
-
-def _glob(pattern: str) -> list[Path]:
-    path = source.as_path(pattern)
-    if not any(c in path.name for c in "*?["):
-        if not path.exists():
-            raise InputError(f"{path}: no such shard; fetch it, or correct the pattern")
-        return [path]
-    return sorted(path.parent.glob(path.name))
 
 
 def _name(shards: Sequence[Path]) -> str:
     """What the shards share: "train-000.tar" and "train-001.tar" are "train"."""
     return shards[0].name.split(".")[0].rstrip("-_0123456789") or shards[0].parent.name or "webdataset"
-
-
-def _index(shard: Path, number: int, label_key: str | None, caption_key: str | None) -> Iterator[_Sample]:
-    wanted = {key for key in (label_key, caption_key) if key is not None}
-    sample: _Sample | None = None
-    try:
-        with shard.open("rb") as file, tarfile.open(fileobj=cast(IO[bytes], _Bounded(file)), mode="r:") as tar:
-            before = -1
-            while (member := tar.next()) is not None:
-                if member.size < 0 or tar.offset <= before:
-                    raise tarfile.ReadError("a member of negative size")
-                before = tar.offset
-                tar.members = []  # pyrefly: ignore[missing-attribute]  tarfile keeps every header otherwise, and a shard may have a million
-                if not member.isreg() or member.issparse():
-                    continue
-                folder, _, base = member.name.rpartition("/")
-                key, _, suffix = base.partition(".")
-                if not key:
-                    continue  # a hidden file, or what macOS adds
-                key = f"{folder}/{key}" if folder else key
-                if sample is None or sample.key != key:
-                    if sample is not None:
-                        yield sample
-                    sample = _Sample(number, key)
-                _add(sample, member, suffix.lower(), wanted, tar)
-            # tarfile takes a shard that was cut between two members, or in a header, for a whole one.
-            file.seek(tar.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("no end of archive")
-    except (tarfile.TarError, ArithmeticError, ValueError) as error:
-        raise InputError(
-            f"{shard} is no plain tar, or is cut off ({one_line(error)}); fetch it again, or unpack a .tar.gz to .tar:"
-            " compressed shards have no random access"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{shard} cannot be read ({error.strerror}); check its access rights") from error
-    if sample is not None:
-        yield sample
-
-
-class _Bounded:
-    """A shard as tarfile reads it: long names and extended headers come in one piece, as long as they claim to be."""
-
-    def __init__(self, file: IO[bytes]):
-        self._file, self.seek, self.tell = file, file.seek, file.tell
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _LARGEST_TEXT:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._file.read(size)
-
-
-def _add(sample: _Sample, member: tarfile.TarInfo, suffix: str, wanted: set[str], tar: tarfile.TarFile) -> None:
-    if sample.file is None and "." + suffix.rpartition(".")[2] in image.SUFFIXES:
-        sample.file, sample.offset, sample.size = member.name, member.offset_data, member.size
-    elif suffix in wanted and member.size <= _LARGEST_TEXT:
-        with cast(IO[bytes], tar.extractfile(member)) as text:  # None only for what is no file
-            sample.texts[suffix] = text.read().decode("utf-8", "replace").strip()
-
-
-def _text(sample: _Sample, key: str, file: str, name: str) -> str:
-    if key not in sample.texts:
-        raise InputError(f"{name}: {file} has no .{key}, other samples have; write the shard again or ask for no {key}")
-    return sample.texts[key]
