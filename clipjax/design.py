@@ -91,7 +91,8 @@ class Design:
         for c in self.classes:
             if c.name in seen:
                 raise InputError(
-                    f"design {self.name}: class {c.name!r} is given twice; two equal classes would share its probability"
+                    f"design {self.name}: class {c.name!r} is given twice; two equal classes would share its "
+                    "probability"
                 )
             seen.add(c.name)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
-from clipjax.errors import nearest
 
+from clipjax.errors import nearest
 
 
 @dataclasses.dataclass(frozen=True)

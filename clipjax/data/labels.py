@@ -139,10 +139,13 @@ class Labels:
             present[:, order[c]] |= self.column[:, c]
         return dataclasses.replace(self, names=asked, present=present, ids=())
 
-    def _used(self, keep=lambda c: True) -> list[int]:
+    def _used(self, keep: Callable[[int], bool] = lambda c: True) -> list[int]:
         """The classes that any image has, of those that `keep` says."""
-        used = self.column.any(0) if self.present is not None else np.bincount(self.column + 1, minlength=len(self.names) + 1)[1:] > 0  # fmt: skip
-        return [int(c) for c in np.flatnonzero(used) if keep(int(c))]
+        if self.present is not None:
+            used = np.flatnonzero(self.present.any(0))
+        else:
+            used = np.unique(self.column[self.column >= 0])
+        return [int(c) for c in used if keep(int(c))]
 
     @property
     def _positional(self) -> bool:
@@ -167,8 +170,8 @@ class Labels:
             low, high = min(self._positions), max(self._positions)
             raise InputError(
                 f"{where}: labels are numbers from {low} to {high}, and {len(asked)} classes are asked: a list by "
-                f"position has {high + 1} names, counted from 0; name the labels: --config.data.class_names=FILE, names "
-                "by position or one NUMBER=NAME a line"
+                f"position has {high + 1} names, counted from 0; name the labels: --config.data.class_names=FILE, "
+                "names by position or one NUMBER=NAME a line"
             )
         raise InputError(
             f"{where}: none of its {len(self.names)} labels ({own}) is among the {len(asked)} classes asked "

@@ -43,7 +43,7 @@ class Source:
     labels: with the names that they index; None where nothing is labelled.
     captions: a tuple of str per image, empty where there is none; None where nothing is captioned.
     columns: what else is known, by the data set's own names: text, "" where nothing is known.
-    protocol: what the metric of a named data set needs, by the names of `PROTOCOL` (`video`: rows of one clip share it).
+    protocol: what the metric of a named data set needs, by the names of `PROTOCOL` (`video` is of a clip).
     size: None for images as they are. A number says that they were resized and cropped before, for models of that
         image size only: `read` then gives uint8 [size, size, 3].
     packed: the files of many images, whose digests are kept together.
@@ -268,7 +268,8 @@ def _check_text(key: str, values: np.ndarray, where: str, files: Column) -> None
     for row, text in enumerate(texts):
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
             raise InputError(
-                f"{where}: row {row} ({brief(files[row])}) has in {key!r} text that is not UTF-8: {brief(text)}; rename it"
+                f"{where}: row {row} ({brief(files[row])}) has text in {key!r} that is not UTF-8: {brief(text)}; "
+                "rename it"
             )
 
 

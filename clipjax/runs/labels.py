@@ -67,7 +67,7 @@ def run(job: Job, task: Task) -> Result:
     encoded = job.image_features(task.source)
     probabilities = zeroshot.probabilities(encoded.values, weights, job.model.scale)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
-    table = task.table(encoded.rows) | answers(task, probabilities)
+    table = task.table(encoded.rows) | answers(task.design, probabilities)
     side = columns[task.contrast]
     if left := int((~np.isin(side, task.sides)).sum()):
         say(f"{left} images are in neither of {' and '.join(task.sides)}; they count in no comparison")

@@ -64,7 +64,7 @@ def run(job: Job, task: Task) -> Result:
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
     method = groups.method_of(job.config)
     records = rates.rate_records(best, task.design, columns, task.grouped, method)
-    table = task.table(encoded.rows) | answers(task, probabilities)
+    table = task.table(encoded.rows) | answers(task.design, probabilities)
     extra: dict[str, Any] = {"groups": ["*".join(g) for g in task.grouped]}
     if task.variants:
         rows = _swept(encoded.values, task.variants, weights[1:], columns, method)

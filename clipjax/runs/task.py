@@ -103,7 +103,7 @@ def columns(source: Source, labels: Labels | None, rows: np.ndarray) -> dict[str
         found["label"] = labels.texts()[rows]
     if taken := [name for name in source.columns if name in found or name in RESULT_COLUMNS]:
         raise InputError(
-            f"{source.name}: a group column is called {taken[0]!r}, as a column of predictions.parquet is; rename it in "
-            "the table, or leave it out of data.group_columns"
+            f"{source.name}: a group column is called {taken[0]!r}, as a column of predictions.parquet is; rename it "
+            "in the table, or leave it out of data.group_columns"
         )
     return found | {name: values[rows] for name, values in source.columns.items()}

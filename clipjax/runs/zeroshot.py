@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from clipjax.data.labels import Labels
+from clipjax.design import Design
 from clipjax.probes import metrics, zeroshot
 from clipjax.runs import groups, scoring
 from clipjax.runs import task as tasks
@@ -34,15 +35,15 @@ def run(job: Job, task: Task) -> Result:
     probabilities = zeroshot.probabilities(encoded.values, weights, job.model.scale)
     if "lexicon" in task.source.protocol:
         probabilities = within_lexicon(probabilities, task.source.protocol["lexicon"][encoded.rows])
-    table = tasks.columns(task.source, task.labels, encoded.rows) | answers(task, probabilities)
+    table = tasks.columns(task.source, task.labels, encoded.rows) | answers(task.design, probabilities)
     return Result(_records(job, task, encoded.rows, probabilities), table, encoded.skipped, task.design)
 
 
-def answers(task: Task, probabilities: np.ndarray) -> dict[str, Any]:
+def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:
     """Of predictions.parquet: the likeliest class of each image, its probability, and the whole row [N, C]."""
     best = probabilities.argmax(1)  # the first of equals
     return {
-        "prediction": np.array(task.design.names, object)[best],
+        "prediction": np.array(design.names, object)[best],
         "probability": probabilities[np.arange(len(best)), best],
         "probabilities": probabilities,
     }

@@ -46,7 +46,8 @@ def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[st
     if not path.is_dir():
         there = _folders(path.parent)
         raise InputError(
-            f"{path}: no such folder{nearest(path.name, there)}; give the folder that holds the images or the class folders"
+            f"{path}: no such folder{nearest(path.name, there)}; give the folder that holds the images or the class "
+            "folders"
         )
     endings = tuple(suffix.lower() for suffix in suffixes)
     folders, files = _listing(path, endings)

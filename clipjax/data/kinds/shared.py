@@ -46,7 +46,7 @@ def of_split(path: str, split: str, layouts: Sequence[str]) -> str:
     found = [one for one in patterns if any(Path(one).parent.glob(Path(one).name))]
     if not found:
         raise InputError(
-            f"{path}: no files of a split {split!r} (looked for {', '.join(patterns)}); write the path with {{split}} in "
-            "it, or name each part's own: --config.data.train_path, --config.data.test_path"
+            f"{path}: no files of a split {split!r} (looked for {', '.join(patterns)}); write the path with {{split}} "
+            "in it, or name each part's own: --config.data.train_path, --config.data.test_path"
         )
     return found[0]

@@ -61,9 +61,10 @@ def load(
     """A split of a prepared data set ("cifar10", "voc/2007", or with its version "cifar10/3.0.2").
 
     `data_dir` None means $TFDS_DATA_DIR, else ~/tensorflow_datasets. Nested features are written with slashes
-    ("attributes/Male"; COCO's captions are "captions/text"). Labels without class names are named by their own values or by `class_names` (`naming.find`);
-    the label -1 is none. Files are called by the data set's own file names where it keeps them, else "test/000012". An array_record holds
-    whole examples: learning the labels reads the split once, without decoding images.
+    ("attributes/Male"; COCO's captions are "captions/text"). Labels without class names are named by their own values
+    or by `class_names` (`naming.find`); the label -1 is none. Files are called by the data set's own file names where
+    it keeps them, else "test/000012". An array_record holds whole examples: learning the labels reads the split once,
+    without decoding images.
     Raises InputError where the data set, split or key is not there, or is in a format that needs TensorFlow.
     """
     folder = _version_folder(name, data_dir)

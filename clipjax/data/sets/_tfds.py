@@ -112,7 +112,8 @@ def by_name(found: Source, key: str) -> Source:
     TFDS labels ImageNet-A and ImageNet-R over all 1,000 classes of ImageNet, of which 200 occur.
     """
     index, labels = own_index(key), found.labels
-    assert labels is not None and labels.index is not None, found.name
+    assert labels is not None, found.name
+    assert labels.index is not None, found.name
     order = np.array([*(index.get(plain(name), -1) for name in labels.names), -1], np.int64)
     label = order[labels.index]
     if (label < 0).any():
