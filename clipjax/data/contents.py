@@ -63,6 +63,12 @@ def digests(read: Callable[[int], Any], rows: np.ndarray, packed: Sequence[Packe
     return out
 
 
+def marked(digests: np.ndarray, mark: str) -> np.ndarray:
+    """Digests uint8 [M, 32] of images that something was done to, which `mark` names."""
+    parts = (hashlib.sha256(digest.tobytes() + mark.encode()).digest() for digest in digests)
+    return np.frombuffer(b"".join(parts), np.uint8).reshape(len(digests), SIZE)
+
+
 def _hashed(
     read: Callable[[int], Any], rows: Sequence[int], threads: int = THREADS, kept: _Kept | None = None
 ) -> Iterator[bytes]:

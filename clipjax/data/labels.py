@@ -74,7 +74,7 @@ class Labels:
     @functools.cached_property
     def known(self) -> np.ndarray:
         """bool [N]: the images that have a label."""
-        return self.index >= 0 if self.index is not None else self.column.any(1)
+        return np.asarray(self.index >= 0 if self.index is not None else self.column.any(1))
 
     def check(self, n: int, where: str, files: Sequence[str] | np.ndarray) -> None:
         """InputError where there are not N labels, or one is outside the list of names."""
@@ -122,7 +122,7 @@ class Labels:
         elif self._positional and len(asked) == self._length:
             new, outside = self._positions, []
         else:
-            self._refuse(asked, where)
+            raise self._refusal(asked, where)
         if outside:
             near = nearest(self.names[outside[0]], asked)
             raise InputError(
@@ -164,16 +164,16 @@ class Labels:
         """How many names a list by position has."""
         return max(self._positions) + 1 if min(self._positions) >= 0 else -1
 
-    def _refuse(self, asked: tuple[str, ...], where: str) -> None:
+    def _refusal(self, asked: tuple[str, ...], where: str) -> InputError:
         own = some([repr(name) for name in self.ids], 3)
         if self._positional and is_numbers(self.ids):
             low, high = min(self._positions), max(self._positions)
-            raise InputError(
+            return InputError(
                 f"{where}: labels are numbers from {low} to {high}, and {len(asked)} classes are asked: a list by "
                 f"position has {high + 1} names, counted from 0; name the labels: --config.data.class_names=FILE, "
                 "names by position or one NUMBER=NAME a line"
             )
-        raise InputError(
+        return InputError(
             f"{where}: none of its {len(self.names)} labels ({own}) is among the {len(asked)} classes asked "
             f"({some([repr(name) for name in asked], 3)}); say which is which: --config.data.class_names=FILE, one "
             "OLD=NEW a line"

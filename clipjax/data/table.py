@@ -87,7 +87,7 @@ def from_rows(
     if root is None:
         root = source.common_folder(paths)
     names = [source.relative(path, *source.absolute([root])) for path in paths]
-    known = source.of_columns(name, {**columns, "file": names}, classes, lambda i: names[i])
+    known = source.of_columns(name, {**columns, "file": names}, classes, lambda i: Path(names[i]))
     return _source(
         name, names, known.labels, known.captions, known.columns, known.protocol, source.as_path(root),
         "; check where the data set lies",

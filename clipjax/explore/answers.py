@@ -16,7 +16,6 @@ from clipjax.design import Design
 from clipjax.explore.opened import Opened
 from clipjax.explore.texts import Texts
 from clipjax.probes import zeroshot
-from clipjax.runs import designs
 
 MOST_BYTES = 512 << 20  # of probabilities kept; 10,000 pictures and 22 classes are 1 MB
 MOST_FAMILIES = 16  # of paired tests
@@ -53,7 +52,7 @@ class Answers:
         with self._lock:
             if (found := self._asked.pop(key, None)) is None:
                 encode = functools.partial(self.texts.features, unwanted=unwanted)
-                (weights,) = designs.weights(encode, [design])
+                (weights,) = zeroshot.class_weights(encode, [design])
                 cosines = zeroshot.similarity(weights)(self.opened.unit)
                 probabilities = zeroshot.softmax(self.opened.scale * cosines)
                 found = Asked(design, probabilities, probabilities.argmax(1))

@@ -8,7 +8,6 @@ import threading
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.explore.opened import Opened
-from clipjax.runs import designs
 
 SIZE = 192  # pixels of the longer side
 
@@ -44,7 +43,7 @@ class Pictures:
     def _find(self) -> Source:
         config, data = self._opened.config, self._opened.run.manifest["data"]
         try:
-            source = designs.source_of(config, config.data.split).source
+            source = data.open_source(config.data).source
         except InputError as error:
             raise InputError(f"the pictures cannot be opened (start where the run was made): {error}") from error
         if source.fingerprint != data["fingerprint"]:

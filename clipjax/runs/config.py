@@ -74,7 +74,7 @@ def probe_config(probe: str) -> ConfigDict:
 
 def listing(config: ConfigDict) -> list[dict[str, Any]]:
     """Every key of a config: name, default (of this config), type, meaning, and for data.* the sources that read it."""
-    known, rows = keys_of(config), []
+    known, rows = keys_of(config.to_dict()), []
     for name, value in flat(plain(config)).items():
         if name in ("probe", "verb"):
             continue

@@ -112,7 +112,8 @@ def open_source(data: Any, split: str = "") -> Opened:
         found = _named(name, keys)
     elif hasattr(module, "opened"):  # a prepared folder, which may have been a named data set
         ready = module.opened(keys)
-        found = Opened(ready.source, *(_asked(ready.data_set) if ready.data_set else ()))
+        asked, metric = _asked(ready.data_set) if ready.data_set else (None, "top1")
+        found = Opened(ready.source, asked, metric)
     else:
         found = Opened(module.open_source(keys))
     if data.limit < 0:

@@ -1,6 +1,6 @@
 """Keys that several kinds of sources read; they mean the same in each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def captions_of(row: Sequence[Any]) -> tuple[str, ...]:
     return tuple(caption for values in nested for caption in values if caption)
 
 
-def texts_of(values: Sequence[Any]) -> list[str]:
+def texts_of(values: Iterable[Any]) -> list[str]:
     """A group column: lists joined by "|", "" where nothing is known."""
     return ["|".join(value) if isinstance(value, tuple) else value or "" for value in values]
 

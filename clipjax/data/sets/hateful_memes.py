@@ -35,6 +35,6 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     names = ("dev.jsonl", "dev_seen.jsonl") if split == "dev" else ("train.jsonl",)
     listing = annotations.first(path, INFO, names, "hateful_memes")
     naming = Naming(f"{INFO.name}'s own", mapping=dict(zip(own_names(INFO.key), design(INFO.key).names, strict=True)))
-    found = table.load(listing, "img", "label", images=listing.parent, naming=naming)
+    found = table.load(listing, "img", "label", images=listing.parent, find=lambda ids: naming)
     labels = found.labels.align(design(INFO.key).names, str(listing)) if found.labels else None
     return dataclasses.replace(found, name=INFO.key, labels=labels)

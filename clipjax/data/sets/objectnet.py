@@ -9,6 +9,7 @@ from PIL import Image
 
 from clipjax import image
 from clipjax.data import annotations, source, table
+from clipjax.data.contents import marked
 from clipjax.data.info import Info
 from clipjax.data.sets import _json
 from clipjax.data.source import Source
@@ -61,7 +62,7 @@ def load(path: str | os.PathLike, split: str | None = None, border: int = 2) -> 
     return dataclasses.replace(
         found,
         read=lambda i: _cropped(cast(Path, found.read(i)), border),  # `from_rows` reads paths
-        fingerprint=source.digest([found.fingerprint, f"border={border}"]),
+        contents=lambda rows: marked(found.digests(rows), f"border={border}"),
     )
 
 
