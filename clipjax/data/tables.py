@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -327,9 +328,12 @@ def _texts(
         return np.full(len(array), None, object)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if not _has_text(array.type):
+        kind = brief(str(array.type))
+        raise InputError(f'{path}: column "{name}" is {kind}, not text, numbers or lists of them; name another column')
     coded = array.dictionary_encode()
     indices = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)
-    different = _spelled(coded.dictionary, name, path)
+    different = _spelled(coded.dictionary, path)
     if declared is not None and pa.types.is_integer(coded.dictionary.type):
         numbers = coded.dictionary.to_pylist()
         used = set(np.unique(indices).tolist())
@@ -352,24 +356,21 @@ def _texts(
     return _object([*shared, None])[indices]
 
 
-def _spelled(values: pa.Array, name: str, path: Path) -> list[str | None]:
+def _has_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind)
+    return text or number or types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind)
+
+
+def _spelled(values: pa.Array, path: Path) -> list[str | None]:
     """Each value as text; None for null, NaN and the empty text."""
     kind = values.type
     with _one_line(path, ValueError, ArithmeticError, LookupError):  # damaged text, a date outside the calendar
-        return _spelled_as(kind, values, name, path)
-
-
-def _spelled_as(kind: pa.DataType, values: pa.Array, name: str, path: Path) -> list[str | None]:
-    if pa.types.is_floating(kind):
-        numbers = values.to_numpy(zero_copy_only=False)  # numpy spells float32 as shortly as it can be
-        return [None if number != number else str(number) for number in numbers]
-    if pa.types.is_timestamp(kind):
-        whole = values.cast(pa.timestamp("us", kind.tz), safe=False)
-        return [None if value is None else value.isoformat() for value in whole.to_pylist()]
-    if pa.types.is_date(kind) or pa.types.is_time(kind):
-        return [None if value is None else value.isoformat() for value in values.to_pylist()]
-    types = pa.types
-    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    if text or types.is_boolean(kind) or types.is_integer(kind) or types.is_decimal(kind):
-        return [None if value is None else str(value) for value in values.to_pylist()]
-    raise InputError(f'{path}: column "{name}" is {brief(str(kind))}, not text, numbers or lists of them; name another')
+        if pa.types.is_floating(kind):
+            numbers = values.to_numpy(zero_copy_only=False)  # numpy spells float32 as shortly as it can be
+            return [None if number != number else str(number) for number in numbers]
+        if pa.types.is_timestamp(kind):
+            values = values.cast(pa.timestamp("us", kind.tz), safe=False)
+        spell = datetime.datetime.isoformat if pa.types.is_timestamp(kind) else str  # str(date) is ISO 8601
+        return [None if value is None else spell(value) for value in values.to_pylist()]
