@@ -370,7 +370,7 @@ def _spelled(values: pa.Array, path: Path) -> list[str | None]:
         if pa.types.is_floating(kind):
             numbers = values.to_numpy(zero_copy_only=False)  # numpy spells float32 as shortly as it can be
             return [None if number != number else str(number) for number in numbers]
-        if pa.types.is_timestamp(kind):
+        if pa.types.is_timestamp(kind) and kind.unit == "ns":
             values = values.cast(pa.timestamp("us", kind.tz), safe=False)
         spell = datetime.datetime.isoformat if pa.types.is_timestamp(kind) else str  # str(date) is ISO 8601
         return [None if value is None else spell(value) for value in values.to_pylist()]

@@ -100,10 +100,11 @@ class Index:
         rows: list[tuple[str, ...] | None] = []
         for row, value in enumerate(values):
             try:
-                listed = lines(value or "", self._name(row, extension))
-                rows.append(tuple(line.strip() for line in listed if line.strip()) if value else None)
-            except InputError as error:
-                why[row] = str(error)
+                listed = [line.strip() for line in lines(value or "")]
+                rows.append(tuple(filter(None, listed)) if value else None)
+            except InputError:
+                name = self._name(row, extension)
+                why[row] = f"{name} has lines that end at carriage returns alone; write it again with line feeds"
                 rows.append(None)
         return np.fromiter(rows, object, len(rows)), why
 

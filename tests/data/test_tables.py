@@ -301,7 +301,7 @@ def test_what_is_not_there_or_not_text(tmp_path):
     pq.write_table(pa.table({"x": [{"bytes": b"1", "path": "a"}]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match='column "x" is struct'):
         tables.read(tmp_path / "t.parquet", ["x"])
-    pq.write_table(pa.table({"x": pa.array([2**62], pa.timestamp("s"))}), tmp_path / "t.parquet")
+    pq.write_table(pa.table({"x": pa.array([2**62], pa.timestamp("ms"))}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"t\.parquet is not a parquet file"):
         tables.read(tmp_path / "t.parquet", ["x"])
 
