@@ -117,7 +117,7 @@ def _reader(path: Path) -> tuple[Callable[[Path, list[str], dict[str, str]], _Ta
     if suffix in (".csv", ".tsv"):
         return _read_delimited, lambda part: list(delimited.table(part).names)
     if suffix in (".jsonl", ".json"):
-        return _read_json, lambda part: list(_json_names(_records(part)))
+        return _read_json, _json_names
     if suffix == ".parquet":
         return _read_parquet, _parquet_names
     raise InputError(f"{path}: a table's suffix is one of {', '.join(SUFFIXES)}; rename it, or save it as one of them")
@@ -150,44 +150,50 @@ class _Number(str):
 
 
 def _read_json(path: Path, names: list[str], share: dict[str, str]) -> _Table:
-    rows = _records(path)
-    find(path, names, list(_json_names(rows)))
-    return {name: Column(json_column([row.get(name) for row in rows], name, str(path), share)) for name in names}
+    found: list[list[Any]] = [[] for _ in names]
+    there: dict[str, None] = {}  # the keys of all rows: an object may leave out what is missing
+    for row in _objects(path):
+        there.update(dict.fromkeys(row))
+        for name, values in zip(names, found, strict=True):
+            values.append(row.get(name))
+    find(path, names, list(there))
+    return {
+        name: Column(json_column(values, name, str(path), share)) for name, values in zip(names, found, strict=True)
+    }
 
 
-def _json_names(rows: list[dict[str, Any]]) -> dict[str, None]:
-    """The keys of all rows: an object may leave out what is missing."""
-    return dict.fromkeys(key for row in rows for key in row)
+def _json_names(path: Path) -> list[str]:
+    return list(dict.fromkeys(name for row in _objects(path) for name in row))
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a jsonl file, one a line, or of a JSON list."""
-    numbered: list[tuple[int, Any]] = []
-    unit = "line"
+    row = None
     with delimited.text(path).opened() as stream:
         for number, line in enumerate(stream, 1):
-            if not numbered and line.lstrip().startswith("["):
-                unit = "row"
-                numbered = list(enumerate(json_value(line + stream.read(), str(path))))
+            if row is None and line.lstrip().startswith("["):
+                values = enumerate(json_value(line + stream.read(), str(path)))
+                where = "row"
             elif line.strip():
-                numbered.append((number, json_value(line, f"{path} line {number}")))
-    if not numbered:
+                values = ((number, json_value(line, f"{path} line {number}")),)
+                where = "line"
+            else:
+                continue
+            for number, row in values:
+                if not isinstance(row, dict):
+                    raise InputError(
+                        f"{path} {where} {number} is not an object ({brief(row, 20)}); write one object per line, such"
+                        ' as {"file": "a.png"}'
+                    )
+                yield row
+    if row is None:
         raise InputError(f'{path} has no rows; write one object per line, such as {{"file": "a.png"}}')
-    for number, row in numbered:
-        if not isinstance(row, dict):
-            raise InputError(
-                f"{path} {unit} {number} is not an object ({brief(row, 20)}); write one object per line, such as"
-                ' {"file": "a.png"}'
-            )
-    return [row for _, row in numbered]
 
 
 def json_value(text: str | bytes, where: str) -> Any:
     """The value of a JSON text with its numbers as spelled; `where` leads the message of the InputError."""
     try:
-        return json.loads(
-            text, parse_float=_Number, parse_int=_Number, parse_constant=_constant, object_pairs_hook=_once
-        )
+        return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON ({one_line(error, 120)}); write one object per line") from error
 
@@ -202,6 +208,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {brief(next(n for n in names if names.count(n) > 1))} comes twice")
     return found
+
+
+_DECODER = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_constant, object_pairs_hook=_once)
 
 
 def json_column(values: list[Any], name: str, where: str, share: dict[str, str] | None = None) -> np.ndarray:
