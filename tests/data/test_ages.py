@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clipjax.data.ages import check_ages
+from clipjax.data import ages
 from clipjax.errors import InputError
 
 FILES = ["0.png", "1.png", "2.png"]
@@ -11,8 +11,8 @@ MANGLED = """9-Mar 09-Mar 03-Sep 9-mar Mar-9 Mar-09 19-Oct Oct-19 9.Mar 2019-10-
 9-March Oct-2019 09.Mrz 19.Okt 19-okt. 9-mars 3月9日 45360""".split()
 
 
-def check(*ages):
-    check_ages(np.asarray(ages, object), "t.csv", FILES)
+def check(*written):
+    ages.check(np.asarray(written, object), "t.csv", FILES)
 
 
 @pytest.mark.parametrize("age", [*MANGLED, "2024-03-09 00:00:00", " 9-Mar ", "9. Mar"])
@@ -22,7 +22,7 @@ def test_every_spelling_of_a_mangled_age_is_known(age):
 
 
 @pytest.mark.parametrize(
-    "ages",
+    "written",
     [
         ["0-2", "3-9", "10-19"],
         ["20-29", "more than 70", "60-69"],
@@ -32,9 +32,9 @@ def test_every_spelling_of_a_mangled_age_is_known(age):
         ["Mar", "12 months", "100"],
     ],
 )
-def test_real_ages_pass(ages):
-    check(*ages)
-    check_ages(np.array([3, 45360, 12]), "t.csv", FILES)
+def test_real_ages_pass(written):
+    check(*written)
+    ages.check(np.array([3, 45360, 12]), "t.csv", FILES)
 
 
 def test_what_the_range_was_is_said_only_when_it_is_known():

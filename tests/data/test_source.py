@@ -85,10 +85,38 @@ def test_contradictions_stop_before_any_picture(columns, words):
         assert word in message
 
 
-def test_ages_that_a_spreadsheet_made_dates_of_are_seen_and_other_columns_may_hold_dates():
-    make(age=["0-2", "3-9", "10-19"], taken=["9-Mar", "2024-03-09", "19-Oct"])
+MANGLED = """9-Mar 09-Mar 03-Sep 9-mar Mar-9 Mar-09 19-Oct Oct-19 9.Mar 2019-10-01 2024-03-09T00:00:00 9/3/2024 3.9.2024
+9-March Oct-2019 09.Mrz 19.Okt 19-okt. 9-mars 3月9日 45360""".split()
+
+
+@pytest.mark.parametrize("age", [*MANGLED, "2024-03-09 00:00:00", " 9-Mar ", "9. Mar"])
+def test_every_spelling_of_a_mangled_age_is_known(age):
     with pytest.raises(InputError, match="spreadsheet"):
-        make(Age=["0-2", "9-Mar", "10-19"])
+        make(age=["0-2", age, "3-9"])
+
+
+@pytest.mark.parametrize(
+    "ages",
+    [
+        ["0-2", "3-9", "10-19"],
+        ["20-29", "more than 70", "60-69"],
+        ["child", "adult", "march"],
+        ["3", "40", "1.5"],
+        [3, 40, 12],
+        ["", "70+", "Marian-3"],
+        ["Mar", "12 months", "100"],
+    ],
+)
+def test_real_ages_pass_and_other_columns_may_hold_dates(ages):
+    make(age=ages, taken=["9-Mar", "2024-03-09", "19-Oct"])
+
+
+def test_what_the_range_was_is_said_only_when_it_is_known():
+    with pytest.raises(InputError, match='it was "3-9"'):
+        make(age=["Mar-09", "x", "y"])
+    with pytest.raises(InputError) as caught:
+        make(age=["2024-03-09", "x", "y"])
+    assert "it was" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "path", "picture"])

@@ -3,6 +3,7 @@
 import datetime
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -54,48 +55,38 @@ def test_four_formats_give_one_table(tmp_path, suffix):
     assert s.classes == ("cat", "dog")
     assert s.table["label"].tolist() == [1, 0, 1]
     for key in ("file", "age", "race", "id", "count", "score"):
-        assert s.table[key].tolist() == [str(value) for value in ROWS[key]], key
+        assert s.table[key].tolist() == ROWS[key], key
+    assert s.table["count"].dtype == np.int64
+    assert s.table["score"].dtype == np.float64
     assert "flag" not in s.table
     assert [s.image(i).getpixel((0, 0)) for i in range(3)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
-def test_truth_values_are_spelled_as_csv_has_them(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_typed_formats_keep_truth_values(tmp_path, suffix):
     pictures(tmp_path)
     s = table.load(write(tmp_path / f"t{suffix}", ROWS), group_columns=["flag"])
-    assert s.table["flag"].tolist() == ["True", "False", "True"]
+    assert s.table["flag"].tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
-    "cells",
+    ("cells", "kind", "values"),
     [
-        ["1", "02", "3"],
-        ["1", "", "3"],
-        ["1", "2.5", "-3e2"],
-        ["1.1", "1.10", "01.1"],
-        ["2020-01-01", "2020-01-02", "NaN"],
-        ["1_000", "999999999999999999999", "+1"],
+        (["1", "02", "3"], object, ["1", "02", "3"]),
+        (["1", "", "3"], object, ["1", "", "3"]),
+        (["1", "2.5", "-3e2"], np.float64, [1, 2.5, -300]),
+        (["0.50", "1.0", "00.5"], object, ["0.50", "1.0", "00.5"]),
+        (["True", "False", "True"], object, ["True", "False", "True"]),
+        (["2020-01-01", "2020-01-02", "NaN"], object, ["2020-01-01", "2020-01-02", "NaN"]),
+        (["1_000", "1", "2"], object, ["1_000", "1", "2"]),
+        (["999999999999999999999", "1", "2"], np.float64, [1e21, 1, 2]),
     ],
 )
-def test_groups_are_text_as_written(tmp_path, cells):
+def test_csv_cells_are_numbers_only_where_nothing_is_lost(tmp_path, cells, kind, values):
     pictures(tmp_path)
     s = table.load(write(tmp_path / "t.csv", {"file": ROWS["file"], "x": cells}), group_columns=["x"])
-    assert s.table["x"].tolist() == cells
-
-
-@pytest.mark.parametrize(
-    ("cells", "indices", "classes"),
-    [
-        (["10", "9", "10"], [1, 0, 1], ("9", "10")),
-        (["1.0", "0.0", "1.0"], [1, 0, 1], ("0", "1")),
-        (["1.1", "1.10", "1.1"], [0, 1, 0], ("1.1", "1.10")),
-        (["007", "7", "007"], [0, 1, 0], ("007", "7")),
-    ],
-)
-def test_labels_are_numbers_only_where_nothing_is_lost(tmp_path, cells, indices, classes):
-    pictures(tmp_path)
-    s = table.load(write(tmp_path / "t.csv", {"file": ROWS["file"], "x": cells}), label_column="x")
-    assert (s.table["label"].tolist(), s.classes) == (indices, classes)
+    assert s.table["x"].dtype == kind
+    assert s.table["x"].tolist() == values
 
 
 def test_csv_with_a_byte_order_mark_windows_lines_and_quoted_line_breaks(tmp_path):
@@ -206,17 +197,16 @@ def test_an_age_column_of_real_dates(tmp_path):
     [
         ("t.csv", b"", "empty"),
         ("t.csv", b"file\n", "no rows"),
-        ("t.csv", b"file,x\nval/1.png,1\nval/2.png\n", "line 3 has 1 field, the header has 2"),
+        ("t.csv", b"file,x\nval/1.png,1\nval/2.png\n", "Expected 2 columns"),
         ("t.csv", b"file,x\nval/1.png,\xe9t\xe9\n", "UTF-8"),
         ("t.csv", b"file,x,x\nval/1.png,1,2\n", 'several columns called "x"'),
         ("t.csv", b"file,x\nval/1.png,1\n,2\n", "row 1 has nothing"),
         ("t.parquet", b"PAR1 cut", "parquet"),
         ("t.parquet", b"", "parquet"),
-        ("t.jsonl", b"", "empty (0 bytes)"),
-        ("t.jsonl", b'{"file": "val/1.png", "x": 1}\n{"file"', "line 2 is not JSON"),
-        ("t.jsonl", b'{"file": "val/1.png", "x": 1}\n[1]', "line 2 is not an object (['1'])"),
-        ("t.jsonl", b'{"file": "val/1.png", "x": {"y": 1}}', 'column "x" holds an object'),
-        ("t.jsonl", b'{"file": ["val/1.png"], "x": 1}', 'row 0 has a list in column "file"'),
+        ("t.jsonl", b"", "no rows"),
+        ("t.jsonl", b'{"file": "val/1.png", "x": 1}\n{"file"', "row 1 is not JSON"),
+        ("t.jsonl", b'{"file": "val/1.png", "x": 1}\n[1]', "row 1 is list"),
+        ("t.jsonl", b'{"file": "val/1.png", "x": 1}\n{"file": "val/2.png"}', 'row 1 has no "x"'),
         ("t.xlsx", b"PK", ".csv, .tsv, .parquet, .jsonl"),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipjax.data import tars, webdataset
+from clipjax.data import tars
+from clipjax.data.kinds import webdataset
 from clipjax.errors import InputError
 
 quickly = settings(max_examples=40, deadline=None, derandomize=True)
