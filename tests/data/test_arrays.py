@@ -24,15 +24,15 @@ def test_pictures_come_back_as_they_were(images, mode, pixels):
     s = arrays.load("digits", images, {"label": [0, 1, 1, 0]}, ["zero", "one"])
     assert s.image(2).mode == mode
     np.testing.assert_array_equal(np.asarray(s.image(2)), pixels[2])
-    assert s.table["file"].tolist() == ["00000", "00001", "00002", "00003"]
-    assert s.table["label"].tolist() == [0, 1, 1, 0]
-    assert s.classes == ("zero", "one")
+    assert s.files.tolist() == ["00000", "00001", "00002", "00003"]
+    assert s.labels.index.tolist() == [0, 1, 1, 0]
+    assert s.labels.names == ("zero", "one")
 
 
 def test_files_may_have_names():
     s = arrays.load("cifar", COLOUR, {"file": list("dcba")})
-    assert s.table["file"].tolist() == list("dcba")
-    assert s.classes is None
+    assert s.files.tolist() == list("dcba")
+    assert s.labels is None
 
 
 def test_an_array_on_disk_is_read_where_it_lies(tmp_path):

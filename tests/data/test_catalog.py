@@ -90,35 +90,35 @@ def test_an_info_with_an_unknown_metric_is_a_defect():
 
 
 def test_openai_wordings():
-    ucf, kinetics, resisc = (prompts(k).templates for k in ("ucf101", "kinetics700", "resisc45"))
+    ucf, kinetics, resisc = (design(k).templates for k in ("ucf101", "kinetics700", "resisc45"))
     assert ucf[0] == "a photo of a person {}."
     assert "a example of the person practicing {}." in ucf  # OpenAI's spelling
     assert kinetics[:2] == ("a photo of {}.", "a photo of a person {}.")
     assert set(ucf) & set(kinetics) == {t for t in kinetics if "person" in t}
     assert resisc[:2] == ("satellite imagery of {}.", "aerial imagery of {}.")
     assert all(len(set(t)) == len(t) for t in (ucf, kinetics, resisc))
-    assert prompts("patch_camelyon").templates == ("this is a photo of {}",)
-    assert prompts("clevr_counts").classes == ("10", "3", "4", "5", "6", "7", "8", "9")
-    assert prompts("kitti_distance").classes[3] == "a photo i took with no car."
-    assert prompts("ucf101").classes[36] == "Hand Stand Pushups"
+    assert design("patch_camelyon").templates == ("this is a photo of {}",)
+    assert design("clevr_counts").names == ("10", "3", "4", "5", "6", "7", "8", "9")
+    assert design("kitti_distance").names[3] == "a photo i took with no car."
+    assert design("ucf101").names[36] == "Hand Stand Pushups"
     assert sum(map(len, prompts("fer2013").names)) == 12
 
 
 def test_known_traps_of_class_order_and_names():
-    twice = [n for n, count in collections.Counter(prompts("imagenet").classes).items() if count > 1]
+    twice = [n for n, count in collections.Counter(design("imagenet").names).items() if count > 1]
     assert sorted(twice) == ["missile", "sunglasses"]
-    assert [i for i, n in enumerate(prompts("imagenet").classes) if n == "missile"] == [657, 744]
-    assert prompts("pets").classes[:2] == ("Abyssinian", "Bengal")  # cats first
-    assert prompts("pets").classes[12] == "american bulldog"
-    voc = prompts("voc2007").classes
+    assert [i for i, n in enumerate(design("imagenet").names) if n == "missile"] == [657, 744]
+    assert design("pets").names[:2] == ("Abyssinian", "Bengal")  # cats first
+    assert design("pets").names[12] == "american bulldog"
+    voc = design("voc2007").names
     assert voc.index("diningtable") == voc.index("sofa") + 1
     caltech = prompts("caltech101")
     assert caltech.classes[caltech.index()[plain("Faces_easy")]] == "centered face"
-    countries = dict(zip(prompts("country211").own, prompts("country211").classes, strict=True))
+    countries = dict(zip(own_names("country211"), design("country211").names, strict=True))
     assert countries["XK"] == "Kosovo"
     assert countries["SZ"] == "Eswatini"
     assert countries["GS"] == "South Georgia and South Sandwich Is."
-    a, r, every = (set(prompts(k).own) for k in ("imagenet_a", "imagenet_r", "imagenet"))
+    a, r, every = (set(own_names(k)) for k in ("imagenet_a", "imagenet_r", "imagenet"))
     assert a < every
     assert r < every
     assert a != r
@@ -128,9 +128,9 @@ def test_known_traps_of_class_order_and_names():
 def test_imagenet_prompts_are_those_of_open_clip():
     import open_clip
 
-    assert list(prompts("imagenet").classes) == list(open_clip.IMAGENET_CLASSNAMES)
+    assert list(design("imagenet").names) == list(open_clip.IMAGENET_CLASSNAMES)
     theirs = [template("x y") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
-    assert [t.format("x y") for t in prompts("imagenet").templates] == theirs
+    assert [t.format("x y") for t in design("imagenet").templates] == theirs
 
 
 def test_published_numbers_carry_their_provenance():

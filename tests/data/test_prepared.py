@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from clipjax import image
-from clipjax.data import arrays, folder, pipeline, prepared
+from clipjax.data import arrays, pipeline, prepared
+from clipjax.data.kinds import folder
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.files import write_atomically
@@ -71,7 +72,7 @@ def test_every_column_and_class_comes_back_as_it_was(tmp_path):
     original = arrays.load("everything", np.zeros((n, 20, 24, 3), np.uint8), table, classes=("x", "y", "z, w"))
     write(original, tmp_path / "out", data_set="cifar10")
     found = prepared.load(tmp_path / "out")
-    assert (found.source.name, found.source.classes, found.data_set) == ("everything", original.classes, "cifar10")
+    assert (found.source.name, found.source.labels.names, found.data_set) == ("everything", original.classes, "cifar10")
     assert list(found.source.table) == list(original.table)
     for key, values in original.table.items():
         assert found.source.table[key].dtype == values.dtype, key
@@ -214,7 +215,7 @@ def test_many_threads_read_the_same_shards(tmp_path, small_shards):
 
 def test_a_picture_in_another_mode_is_prepared_as_it_is_seen(tmp_path):
     seen = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 20, 4), np.uint8), "RGBA")
-    original = Source("one", {"file": ["a"]}, None, lambda i: seen, "0")
+    original = Source("one", ["a"], lambda i: seen)
     write(original, tmp_path / "out")
     ours = prepared.load(tmp_path / "out").source.crop(0, SPEC)
     np.testing.assert_array_equal(ours, image.preprocess_uint8(seen, SPEC)[0])

@@ -34,20 +34,20 @@ def test_columns_come_in_the_promised_form():
         flag=[True, False, True],
     )
     assert len(s) == 3
-    assert s.classes == ("cat", "dog")
-    assert s.table["label"].dtype == np.int64
-    assert s.table["labels"].dtype == s.table["difficult"].dtype == bool
-    assert s.table["captions"].tolist() == [("a", "b"), ("one",), ("c", "d")]
-    assert s.table["race"].tolist() == ["Black", "White", "East Asian"]
+    assert s.labels.names == ("cat", "dog")
+    assert s.labels.index.dtype == np.int64
+    assert s.labels.present.dtype == s.protocol["difficult"].dtype == bool
+    assert s.captions.tolist() == [("a", "b"), ("one",), ("c", "d")]
+    assert s.columns["race"].tolist() == ["Black", "White", "East Asian"]
     assert all(type(value) is str for key in ("file", "split", "race") for value in s.table[key])
-    assert s.table["size"].dtype == np.float64
-    assert s.table["flag"].dtype == bool
+    assert s.columns["size"].dtype == np.float64
+    assert s.columns["flag"].dtype == bool
     with pytest.raises(TypeError):
-        s.table["label"] = 1
+        s.labels.index = 1
 
 
 def test_captions_of_equal_number_stay_tuples():
-    assert make(captions=[("a", "b")] * 3).table["captions"].shape == (3,)
+    assert make(captions=[("a", "b")] * 3).captions.shape == (3,)
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_row(read, word):
 def test_select_takes_rows_of_every_column_and_picture():
     s = make(4, label=[0, 1, 1, 0], captions=[("a",), ("b",), ("c",), ("d",)])
     part = s.select([3, 1])
-    assert part.table["file"].tolist() == ["3.png", "1.png"]
-    assert part.table["label"].tolist() == [0, 1]
-    assert part.table["captions"].tolist() == [("d",), ("b",)]
+    assert part.files.tolist() == ["3.png", "1.png"]
+    assert part.labels.index.tolist() == [0, 1]
+    assert part.captions.tolist() == [("d",), ("b",)]
     assert part.image(0).getpixel((0, 0))[0] == 3
     again = part.select([1])
-    assert again.table["file"].tolist() == ["1.png"]
+    assert again.files.tolist() == ["1.png"]
     assert again.image(0).getpixel((0, 0))[0] == 1
 
 

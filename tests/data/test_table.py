@@ -52,12 +52,12 @@ def test_four_formats_give_one_table(tmp_path, suffix):
     path = path.rename(tmp_path / f"t{suffix}")
     s = table.load(path, label_column="label", group_columns=["age", "race", "id", "count", "score"])
     assert s.name == f"t{suffix}"
-    assert s.classes == ("cat", "dog")
-    assert s.table["label"].tolist() == [1, 0, 1]
+    assert s.labels.names == ("cat", "dog")
+    assert s.labels.index.tolist() == [1, 0, 1]
     for key in ("file", "age", "race", "id", "count", "score"):
         assert s.table[key].tolist() == ROWS[key], key
-    assert s.table["count"].dtype == np.int64
-    assert s.table["score"].dtype == np.float64
+    assert s.columns["count"].dtype == np.int64
+    assert s.columns["score"].dtype == np.float64
     assert "flag" not in s.table
     assert [s.image(i).getpixel((0, 0)) for i in range(3)] == [0, 1, 2]
 
@@ -66,7 +66,7 @@ def test_four_formats_give_one_table(tmp_path, suffix):
 def test_typed_formats_keep_truth_values(tmp_path, suffix):
     pictures(tmp_path)
     s = table.load(write(tmp_path / f"t{suffix}", ROWS), group_columns=["flag"])
-    assert s.table["flag"].tolist() == [True, False, True]
+    assert s.columns["flag"].tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_typed_formats_keep_truth_values(tmp_path, suffix):
 def test_csv_cells_are_numbers_only_where_nothing_is_lost(tmp_path, cells, kind, values):
     pictures(tmp_path)
     s = table.load(write(tmp_path / "t.csv", {"file": ROWS["file"], "x": cells}), group_columns=["x"])
-    assert s.table["x"].dtype == kind
-    assert s.table["x"].tolist() == values
+    assert s.columns["x"].dtype == kind
+    assert s.columns["x"].tolist() == values
 
 
 def test_csv_with_a_byte_order_mark_windows_lines_and_quoted_line_breaks(tmp_path):
@@ -94,7 +94,7 @@ def test_csv_with_a_byte_order_mark_windows_lines_and_quoted_line_breaks(tmp_pat
     text = '\ufefffile,caption\r\nval/1.png,"a cat,\nsleeping"\r\nval/2.png,"he said ""no"""\r\n'
     (tmp_path / "t.csv").write_bytes(text.encode())
     s = table.load(tmp_path / "t.csv", caption_columns=["caption"])
-    assert s.table["captions"].tolist() == [("a cat,\nsleeping",), ('he said "no"',)]
+    assert s.captions.tolist() == [("a cat,\nsleeping",), ('he said "no"',)]
 
 
 def test_line_breaks_in_a_csv_of_several_blocks(tmp_path):
@@ -102,7 +102,7 @@ def test_line_breaks_in_a_csv_of_several_blocks(tmp_path):
     pictures(tmp_path, ["0.png"])
     rows = (f'{i}.png,"{i}\n{"x" * 100}\ny,z"\n' for i in range(n))
     (tmp_path / "t.csv").write_text("file,caption\n" + "".join(rows))
-    captions = table.load(tmp_path / "t.csv", caption_columns=["caption"]).table["captions"]
+    captions = table.load(tmp_path / "t.csv", caption_columns=["caption"]).captions
     assert [int(caption.split("\n")[0]) for (caption,) in captions] == list(range(n))
 
 
@@ -113,7 +113,7 @@ def test_files_below_another_folder_and_absolute_files(tmp_path):
     assert s.image(2).getpixel((0, 0)) == 2
     absolute = [str(tmp_path / "pictures" / name) for name in ROWS["file"]]
     by_path = table.load(write(tmp_path / "a.csv", {"file": absolute}))
-    assert by_path.table["file"].tolist() == absolute
+    assert by_path.files.tolist() == absolute
     assert by_path.image(1).getpixel((0, 0)) == 1
 
 
@@ -121,9 +121,9 @@ def test_given_classes_and_indices(tmp_path):
     pictures(tmp_path)
     path = write(tmp_path / "t.csv", {"file": ROWS["file"], "label": ["dog", "cat", "dog"], "index": [2, 0, 1]})
     classes = ["emu", "dog", "cat"]
-    assert table.load(path, label_column="label", classes=classes).table["label"].tolist() == [1, 2, 1]
+    assert table.load(path, label_column="label", classes=classes).labels.index.tolist() == [1, 2, 1]
     s = table.load(path, label_column="index", classes=classes)
-    assert (s.table["label"].tolist(), s.classes) == ([2, 0, 1], ("emu", "dog", "cat"))
+    assert (s.labels.index.tolist(), s.labels.names) == ([2, 0, 1], ("emu", "dog", "cat"))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
@@ -131,7 +131,7 @@ def test_lists_of_captions(tmp_path, suffix):
     pictures(tmp_path)
     rows = {"file": ROWS["file"], "texts": [["a", "b"], ["c"], ["d", "e"]], "title": ["x", "", "z"]}
     s = table.load(write(tmp_path / f"t{suffix}", rows), caption_columns=["title", "texts"])
-    assert s.table["captions"].tolist() == [("x", "a", "b"), ("c",), ("z", "d", "e")]
+    assert s.captions.tolist() == [("x", "a", "b"), ("c",), ("z", "d", "e")]
 
 
 def test_one_caption_a_row_becomes_one_picture_with_many(tmp_path):
@@ -139,9 +139,9 @@ def test_one_caption_a_row_becomes_one_picture_with_many(tmp_path):
     rows = {"file": [*ROWS["file"], "val/1.png"], "caption": ["a", "b", "c", "d"], "split": ["x", "y", "x", "x"]}
     path = write(tmp_path / "t.csv", rows)
     s = table.load(path, caption_columns=["caption"], group_columns=["split"])
-    assert s.table["file"].tolist() == ROWS["file"]
-    assert s.table["captions"].tolist() == [("a", "d"), ("b",), ("c",)]
-    assert s.table["split"].tolist() == ["x", "y", "x"]
+    assert s.files.tolist() == ROWS["file"]
+    assert s.captions.tolist() == [("a", "d"), ("b",), ("c",)]
+    assert s.protocol["split"].tolist() == ["x", "y", "x"]
     with pytest.raises(InputError, match=r"val/1\.png is named twice \(rows 0 and 3\)"):
         table.load(path, group_columns=["split"])
     rows["split"][3] = "y"
@@ -265,11 +265,11 @@ def test_from_rows_names_files_from_their_common_folder(tmp_path):
     files = [tmp_path / name for name in ROWS["file"]]
     columns = {"label": [0, 1, 0], "captions": [("a", "b"), ("c",), ("d",)], "age": ROWS["age"]}
     s = table.from_rows("faces", files, columns, ["dog", "cat"])
-    assert s.table["file"].tolist() == ["1.png", "2.png", "10.png"]
-    assert s.table["captions"].tolist() == columns["captions"]
+    assert s.files.tolist() == ["1.png", "2.png", "10.png"]
+    assert s.captions.tolist() == columns["captions"]
     assert s.image(2).getpixel((0, 0)) == 2
     rooted = table.from_rows("faces", files, columns, ["dog", "cat"], root=tmp_path)
-    assert rooted.table["file"].tolist() == ROWS["file"]
+    assert rooted.files.tolist() == ROWS["file"]
     assert rooted.image(2).getpixel((0, 0)) == 2
 
 
@@ -278,7 +278,7 @@ def test_from_rows_takes_relative_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     s = table.from_rows("faces", ["val/2.png", "val/1.png"], {})
     monkeypatch.chdir("/")
-    assert s.table["file"].tolist() == ["2.png", "1.png"]
+    assert s.files.tolist() == ["2.png", "1.png"]
     assert s.image(0).getpixel((0, 0)) == 1
 
 
@@ -307,5 +307,5 @@ def test_a_large_csv_costs_only_the_columns_asked_for(tmp_path):
     s = table.load(tmp_path / "t.csv", group_columns=["race"])
     assert len(s) == n
     # A hundred thousand rows share three text objects, and Arrow has given everything back.
-    assert len({id(value) for value in s.table["race"]}) == 3
+    assert len({id(value) for value in s.columns["race"]}) == 3
     assert pa.total_allocated_bytes() - before < 1 << 20

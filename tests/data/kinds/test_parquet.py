@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipjax.data import parquet, pipeline
+from clipjax.data import pipeline
+from clipjax.data.kinds import parquet
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 
@@ -49,11 +50,11 @@ def levels(s):
 def test_pictures_labels_and_class_names_inside(tmp_path):
     s = parquet.load(write(tmp_path / "t.parquet"), group_columns=["race"], caption_columns=["caption"])
     assert s.name == "t.parquet"
-    assert s.classes == ("dog", "cat")
-    assert s.table["label"].tolist() == [0, 1] * 5
-    assert s.table["file"].tolist() == [f"p{i}.png" for i in range(10)]
-    assert s.table["race"].tolist() == ["Black", "White"] * 5
-    assert s.table["captions"][3] == ("3", "x")
+    assert s.labels.names == ("dog", "cat")
+    assert s.labels.index.tolist() == [0, 1] * 5
+    assert s.files.tolist() == [f"p{i}.png" for i in range(10)]
+    assert s.columns["race"].tolist() == ["Black", "White"] * 5
+    assert s.captions[3] == ("3", "x")
     assert levels(s) == list(range(10))
     assert [s.image(i).getpixel((0, 0)) for i in (9, 0, 4, 3)] == [9, 0, 4, 3]
 
@@ -66,7 +67,7 @@ def test_several_files_in_order_of_their_names(tmp_path, how):
     s = parquet.load(tmp_path / how)
     assert s.name == "data"
     assert levels(s) == list(range(15))
-    assert s.table["label"].tolist() == [i % 2 for i in range(15)]
+    assert s.labels.index.tolist() == [i % 2 for i in range(15)]
 
 
 @pytest.mark.parametrize("paths", ["", "same.png"])
@@ -74,19 +75,19 @@ def test_pictures_without_names_of_their_own(tmp_path, paths):
     write(tmp_path / "d/a.parquet", 0, 5, paths=paths, group=2)
     write(tmp_path / "d/b.parquet", 5, 2, paths=paths)
     s = parquet.load(tmp_path / "d")
-    assert s.table["file"][4:].tolist() == ["a.parquet/000004", "b.parquet/000000", "b.parquet/000001"]
+    assert s.files[4:].tolist() == ["a.parquet/000004", "b.parquet/000000", "b.parquet/000001"]
 
 
 def test_plain_bytes_and_other_labels(tmp_path):
     path = write(tmp_path / "t.parquet", binary=True, names=None, labels=["emu", "cat"] * 5)
     s = parquet.load(path)
     assert levels(s) == list(range(10))
-    assert (s.table["label"].tolist(), s.classes) == ([1, 0] * 5, ("cat", "emu"))
+    assert (s.labels.index.tolist(), s.labels.names) == ([1, 0] * 5, ("cat", "emu"))
     given = parquet.load(path, classes=["emu", "dog", "cat"])
-    assert given.table["label"].tolist() == [0, 2] * 5
+    assert given.labels.index.tolist() == [0, 2] * 5
     bare = parquet.load(path, label_column=None)
-    assert bare.classes is None
-    assert set(bare.table) == {"file"}
+    assert bare.labels is None
+    assert not bare.columns
 
 
 def test_in_order_each_group_is_read_once_and_two_are_held(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 from PIL import Image
 
-from clipjax.data import webdataset
+from clipjax.data.kinds import webdataset
 from clipjax.errors import InputError
 
 
@@ -48,9 +48,9 @@ def two_shards(folder):
 def test_samples_over_shards(tmp_path):
     s = webdataset.load(two_shards(tmp_path), classes=["dog", "cat"])
     assert s.name == "test"
-    assert s.table["file"].tolist() == ["test-000.tar/000.png", "test-000.tar/001.png", "test-001.tar/000.jpg.png"]
-    assert s.table["label"].tolist() == [1, 0, 1]
-    assert s.table["captions"].tolist() == [("a cat", "a sleeping cat"), ("a dog",), ("ein Käse",)]
+    assert s.files.tolist() == ["test-000.tar/000.png", "test-000.tar/001.png", "test-001.tar/000.jpg.png"]
+    assert s.labels.index.tolist() == [1, 0, 1]
+    assert s.captions.tolist() == [("a cat", "a sleeping cat"), ("a dog",), ("ein Käse",)]
     assert [s.image(i).getpixel((0, 0)) for i in (2, 0, 1)] == [20, 10, 11]
 
 
@@ -67,7 +67,7 @@ def test_names_in_a_tar_never_become_paths(tmp_path, name):
     write(tmp_path / "x.tar", [(name, png(3))])
     s = webdataset.load(tmp_path / "x.tar")
     assert s.image(0).getpixel((0, 0)) == 3
-    assert s.table["file"][0].startswith("x.tar/")
+    assert s.files[0].startswith("x.tar/")
     assert not (tmp_path.parent.parent / "escape.png").exists()
 
 
@@ -81,34 +81,34 @@ def test_links_folders_and_hidden_members_are_no_samples(tmp_path):
             info = tarfile.TarInfo(name)
             info.size = len(png(4))
             tar.addfile(info, io.BytesIO(png(4)))
-    assert webdataset.load(tmp_path / "x.tar").table["file"].tolist() == ["x.tar/d.png"]
+    assert webdataset.load(tmp_path / "x.tar").files.tolist() == ["x.tar/d.png"]
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_formats_of_tar_and_long_names(tmp_path, form):
     name = "/".join(["a" * 60] * 2)
     s = webdataset.load(write(tmp_path / "x.tar", [(f"{name}.png", png(5)), (f"{name}.cls", "3")], pax=form))
-    assert s.table["file"][0] == f"x.tar/{name}.png"
+    assert s.files[0] == f"x.tar/{name}.png"
     assert s.image(0).getpixel((0, 0)) == 5
-    assert s.classes == ("3",)
+    assert s.labels.names == ("3",)
 
 
 def test_one_tar_a_pattern_and_folders_in_names(tmp_path):
     two_shards(tmp_path)
     assert len(webdataset.load(tmp_path / "test-000.tar")) == 2
-    assert webdataset.load(tmp_path / "test-*.tar").table["file"].tolist() == [
+    assert webdataset.load(tmp_path / "test-*.tar").files.tolist() == [
         "test-000.tar/000.png",
         "test-000.tar/001.png",
         "test-001.tar/000.jpg.png",
     ]
     write(tmp_path / "f.tar", [("a/1.png", png(1)), ("b/1.png", png(2))])
-    assert webdataset.load(tmp_path / "f.tar").table["file"].tolist() == ["f.tar/a/1.png", "f.tar/b/1.png"]
+    assert webdataset.load(tmp_path / "f.tar").files.tolist() == ["f.tar/a/1.png", "f.tar/b/1.png"]
 
 
 def test_of_two_pictures_in_a_sample_the_first_counts(tmp_path):
     write(tmp_path / "x.tar", [("1.png", png(1)), ("1.mask.png", png(2)), ("1.cls", "0")])
     s = webdataset.load(tmp_path / "x.tar")
-    assert s.table["file"].tolist() == ["x.tar/1.png"]
+    assert s.files.tolist() == ["x.tar/1.png"]
     assert s.image(0).getpixel((0, 0)) == 1
 
 
@@ -124,16 +124,16 @@ def test_the_index_keeps_no_headers(tmp_path, monkeypatch):
 def test_text_labels_and_no_labels(tmp_path):
     write(tmp_path / "x.tar", [("1.png", png(1)), ("1.cls", "dog"), ("2.png", png(2)), ("2.cls", "cat")])
     s = webdataset.load(tmp_path / "x.tar")
-    assert (s.table["label"].tolist(), s.classes) == ([1, 0], ("cat", "dog"))
+    assert (s.labels.index.tolist(), s.labels.names) == ([1, 0], ("cat", "dog"))
     bare = webdataset.load(tmp_path / "x.tar", label_key=None)
-    assert bare.classes is None
-    assert set(bare.table) == {"file"}
+    assert bare.labels is None
+    assert not bare.columns
 
 
 def test_a_sample_without_picture_keeps_its_row_and_fails_by_name(tmp_path):
     write(tmp_path / "x.tar", [("1.cls", "0"), ("2.png", png(2)), ("2.cls", "0")])
     s = webdataset.load(tmp_path / "x.tar")
-    assert s.table["file"].tolist() == ["x.tar/1", "x.tar/2.png"]
+    assert s.files.tolist() == ["x.tar/1", "x.tar/2.png"]
     with pytest.raises(InputError, match=r"x row 0: x\.tar/1 has no picture"):
         s.image(0)
     assert s.image(1).getpixel((0, 0)) == 2

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from clipjax.data import pipeline
-from clipjax.data import tfds as prepared
+from clipjax.data.kinds import tfds as prepared
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 
@@ -78,12 +78,12 @@ def data_dir(tmp_path_factory):
 def test_a_split_is_read_whole_and_by_name(data_dir):
     s = prepared.load("insects", data_dir, "test", group_keys=["number", "attributes/Male"])
     assert len(s) == N
-    assert s.classes == ("bee", "ant")
-    number = s.table["number"]
+    assert s.labels.names == ("bee", "ant")
+    number = s.columns["number"]
     assert sorted(number) == list(range(N))
-    assert s.table["label"].tolist() == (number % 2).tolist()
-    assert s.table["file"].tolist() == [f"{i}.png" for i in number]
-    assert s.table["attributes/Male"].tolist() == (number % 3 == 0).tolist()
+    assert s.labels.index.tolist() == (number % 2).tolist()
+    assert s.files.tolist() == [f"{i}.png" for i in number]
+    assert s.columns["attributes/Male"].tolist() == (number % 3 == 0).tolist()
     assert [s.image(i).getpixel((1, 1))[0] for i in range(N)] == number.tolist()
     assert type(s.read(0)) is bytes
     assert "tensorflow" not in sys.modules
@@ -93,14 +93,14 @@ def test_threads_read_it_at_once(data_dir):
     s = prepared.load("insects", data_dir, "test", group_keys=["number"])
     spec = Preprocess(4, (0, 0, 0), (1, 1, 1))
     found = list(pipeline.batches(s, range(N), spec, 16, threads=6, dtype=np.uint8))
-    assert np.concatenate([b.pixels for b in found])[:, 0, 0, 0].tolist() == s.table["number"].tolist()
+    assert np.concatenate([b.pixels for b in found])[:, 0, 0, 0].tolist() == s.columns["number"].tolist()
 
 
 def test_labels_and_files_without_names(data_dir):
     s = prepared.load("plain", data_dir, "test", group_keys=["number"])
-    assert s.classes == ("5", "10")
-    assert s.table["label"].tolist() == (s.table["number"] % 2).tolist()
-    assert s.table["file"][12] == "test/000012"
+    assert s.labels.names == ("5", "10")
+    assert s.labels.index.tolist() == (s.columns["number"] % 2).tolist()
+    assert s.files[12] == "test/000012"
     bare = prepared.load("plain", data_dir, "train", label_key=None)
     assert (bare.classes, len(bare)) == (None, 3)
 
@@ -203,8 +203,8 @@ def test_a_format_that_needs_tensorflow_says_so(data_dir, tmp_path):
 
 def test_captions_of_a_sequence(data_dir):
     found = prepared.load("insects", data_dir, "test", label_key=None, caption_key="captions/text")
-    numbers = [int(file.removesuffix(".png")) for file in found.table["file"]]
-    for number, captions in zip(numbers, found.table["captions"], strict=True):
+    numbers = [int(file.removesuffix(".png")) for file in found.files]
+    for number, captions in zip(numbers, found.captions, strict=True):
         assert captions == tuple(f"insect {number}, caption {k}" for k in range(1 + number % 3))
     with pytest.raises(InputError, match='no feature "captions/txt"'):
         prepared.load("insects", data_dir, "test", label_key=None, caption_key="captions/txt")

@@ -8,7 +8,8 @@ from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from clipjax.data import folder, source
+from clipjax.data import source
+from clipjax.data.kinds import folder
 from clipjax.errors import InputError
 
 
@@ -26,35 +27,35 @@ def test_class_folders_are_sorted_classes(tmp_path):
     put(tmp_path, "dog/b.png", "dog/a.JPG", "cat/x.png", "dog/notes.txt", ".git/x.png", "cat/.hidden.png")
     s = folder.load(tmp_path)
     assert s.name == tmp_path.name
-    assert s.classes == ("cat", "dog")
-    assert s.table["file"].tolist() == ["cat/x.png", "dog/a.JPG", "dog/b.png"]
-    assert s.table["label"].tolist() == [0, 1, 1]
+    assert s.labels.names == ("cat", "dog")
+    assert s.files.tolist() == ["cat/x.png", "dog/a.JPG", "dog/b.png"]
+    assert s.labels.index.tolist() == [0, 1, 1]
     assert [s.image(i).getpixel((0, 0)) for i in (0, 2)] == [2, 0]
 
 
 def test_a_folder_called_like_a_picture_is_a_class(tmp_path):
     put(tmp_path, "x.png/1.png", "y/1.png")
-    assert folder.load(tmp_path).classes == ("x.png", "y")
+    assert folder.load(tmp_path).labels.names == ("x.png", "y")
 
 
 def test_given_classes_are_found_by_name_and_may_be_empty(tmp_path):
     put(tmp_path, "dog/b.png", "cat/x.png")
     s = folder.load(tmp_path, classes=["emu", "dog", "cat"])
-    assert s.classes == ("emu", "dog", "cat")
-    assert s.table["label"].tolist() == [2, 1]
+    assert s.labels.names == ("emu", "dog", "cat")
+    assert s.labels.index.tolist() == [2, 1]
 
 
 def test_a_flat_folder_has_no_labels(tmp_path):
     put(tmp_path, "2.png", "10.png", "readme.txt")
     s = folder.load(tmp_path)
-    assert s.table["file"].tolist() == ["10.png", "2.png"]
-    assert "label" not in s.table
-    assert s.classes is None
+    assert s.files.tolist() == ["10.png", "2.png"]
+    assert s.labels is None
+    assert s.labels is None
 
 
 def test_other_suffixes(tmp_path):
     put(tmp_path, "1.png", "2.bmp")
-    assert folder.load(tmp_path, suffixes=[".BMP"]).table["file"].tolist() == ["2.bmp"]
+    assert folder.load(tmp_path, suffixes=[".BMP"]).files.tolist() == ["2.bmp"]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +138,8 @@ def test_a_folder_in_a_bucket(bucket, tmp_path):
         bucket.pipe(f"gs://bucket/set/{path.relative_to(tmp_path)}", path.read_bytes())
     s = folder.load("gs://bucket/set")
     assert s.name == "set"
-    assert s.table["file"].tolist() == ["cat/1.png", "dog/2.png", "dog/3.png"]
-    assert s.table["label"].tolist() == [0, 1, 1]
+    assert s.files.tolist() == ["cat/1.png", "dog/2.png", "dog/3.png"]
+    assert s.labels.index.tolist() == [0, 1, 1]
     assert s.image(2).getpixel((0, 0)) == 2
     before = s.fingerprint
     bucket.pipe("gs://bucket/set/dog/2.png", b"cut off")
