@@ -226,7 +226,7 @@ def test_fer2013_reads_pixels_from_a_csv(tmp_path):
     np.testing.assert_array_equal(pixels(source), images[[1, 3]])
     assert names(load("fer2013", tmp_path, "trainval")) == ["happy", "angry"]
     assert names(load("fer2013", tmp_path, "val")) == ["angry"]
-    assert prompts("fer2013").names[3] == ("happy", "smiling")
+    assert design("fer2013").classes[3].texts == ("happy", "smiling")
     path.write_text("\n".join(["emotion,pixels,Usage", "3,1 2 3,PrivateTest"]))
     with pytest.raises(InputError, match=r"fer2013.csv line 2: 3 pixels of 2304"):
         load("fer2013", tmp_path)

@@ -155,13 +155,13 @@ def test_celeba_attributes_and_identities(tmp_path, annotations, images):
     s = celeba.load(tmp_path)
     assert s.labels is None
     assert s.files.tolist() == ["000003.jpg", "000004.jpg"]
-    assert s.columns["Male"].tolist() == [0, 1]
-    assert s.columns["Wearing_Hat"].tolist() == [1, 1]
-    assert s.columns["Bald"].tolist() == [0, 0]
-    assert s.columns["identity"].tolist() == [8692, 2880]
+    assert s.columns["Male"].tolist() == ["0", "1"]
+    assert s.columns["Wearing_Hat"].tolist() == ["1", "1"]
+    assert s.columns["Bald"].tolist() == ["0", "0"]
+    assert s.columns["identity"].tolist() == ["8692", "2880"]
     assert s.image(0).size == (8, 8)
     assert celeba.load(tmp_path, "train").files.tolist() == ["000001.jpg"]
-    assert celeba.load(tmp_path, "val").columns["Bald"].tolist() == [1]
+    assert celeba.load(tmp_path, "val").columns["Bald"].tolist() == ["1"]
     assert len(celeba.load(tmp_path, "all")) == 4
 
 
@@ -189,7 +189,7 @@ def test_celeba_names_only_what_the_user_brings(tmp_path):
 
 def test_celeba_without_identities(tmp_path):
     celebrities(tmp_path, identities=False)
-    assert "identity" not in celeba.load(tmp_path).table
+    assert "identity" not in celeba.load(tmp_path).columns
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_congress_from_the_replication_material(tmp_path, below):
     assert s.columns["gender"].tolist() == ["Female", "Male"]
     assert s.columns["party"].tolist() == ["Democrat", "Republican"]
     assert s.columns["name"].tolist() == ["Ann Example", "Bob Example"]
-    assert "wiki_img_labels" not in s.table
+    assert "wiki_img_labels" not in s.columns
     assert s.image(1).size == (8, 8)
 
 

@@ -54,7 +54,7 @@ def test_imagenet_keeps_the_duplicated_names_apart(tmp_path):
     picture(tmp_path / "val" / MISSILE / "ILSVRC2012_val_00000001.JPEG")
     picture(tmp_path / "val" / PROJECTILE / "ILSVRC2012_val_00000002.JPEG")
     s = imagenet.load(tmp_path)
-    assert names(s) == ["missile", "missile"]
+    assert names(s) == ["missile", "missile (2)"]  # asked alike, told apart
     assert s.labels.index.tolist() == [657, 744]
 
 

@@ -297,9 +297,9 @@ def test_celeba_as_tfds_prepares_it(tmp_path):
     prepare(tmp_path, "celeb_a", "2.1.0", features, {"test": examples})
     s = celeba.load(tmp_path)
     levels = [s.image(i).getpixel((0, 0))[0] for i in range(4)]
-    assert s.columns["identity"].tolist() == [100 + n for n in levels]
-    assert s.columns["Male"].tolist() == [n % 2 for n in levels]
-    assert s.columns["Bald"].tolist() == [int(n > 2) for n in levels]
+    assert s.columns["identity"].tolist() == [str(100 + n) for n in levels]
+    assert s.columns["Male"].tolist() == [str(n % 2) for n in levels]
+    assert s.columns["Bald"].tolist() == [str(int(n > 2)) for n in levels]
     listing = tmp_path / "names.csv"
     listing.write_text("identity,name\n102,Cee\n")
     assert names(celeba.load(tmp_path, names=listing)) == ["Cee"]
