@@ -83,11 +83,28 @@ def test_plain_bytes_and_other_labels(tmp_path):
     s = parquet.load(path)
     assert levels(s) == list(range(10))
     assert (s.labels.index.tolist(), s.labels.names) == ([1, 0] * 5, ("cat", "emu"))
-    given = parquet.load(path, classes=["emu", "dog", "cat"])
-    assert given.labels.index.tolist() == [0, 2] * 5
-    bare = parquet.load(path, label_column=None)
-    assert bare.labels is None
-    assert not bare.columns
+    given = parquet.load(path, class_names="emu=bird")
+    assert (given.labels.names, given.labels.ids) == (("cat", "bird"), ("cat", "emu"))
+    assert given.labels.texts().tolist() == ["bird", "cat"] * 5
+    assert not given.columns
+
+
+def test_no_label_and_one_image_column_of_another_name(tmp_path):
+    rows = {"photo": [{"bytes": png(1), "path": "a"}], "age": ["0-2"]}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    s = parquet.load(tmp_path / "t.parquet", group_columns=["age"])
+    assert (s.labels, s.columns["age"].tolist(), levels(s)) == (None, ["0-2"], [1])
+
+
+def test_group_columns_keep_their_class_names(tmp_path):
+    features = {"race": {"names": ["East Asian", "Indian"], "_type": "ClassLabel"}}
+    rows = pa.table({"image": [{"bytes": png(i), "path": f"{i}"} for i in range(3)], "race": [1, 0, -1]})
+    noted = json.dumps({"info": {"features": features}})
+    pq.write_table(rows.replace_schema_metadata({"huggingface": noted}), tmp_path / "t.parquet")
+    s = parquet.load(tmp_path / "t.parquet", group_columns=["race"])
+    assert s.columns["race"].tolist() == ["Indian", "East Asian", ""]
+    labelled = parquet.load(tmp_path / "t.parquet", label_column="race").labels
+    assert (labelled.names, labelled.index.tolist()) == (("East Asian", "Indian"), [1, 0, -1])
 
 
 def test_in_order_each_group_is_read_once_and_two_are_held(tmp_path, monkeypatch):
@@ -131,7 +148,7 @@ def test_through_the_pipeline(tmp_path):
 def test_missing_pictures_fail_by_name(tmp_path):
     rows = {"image": [{"bytes": b"", "path": "a"}, {"bytes": None, "path": "b"}, None, {"bytes": png(1), "path": "d"}]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
-    s = parquet.load(tmp_path / "t.parquet", label_column=None)
+    s = parquet.load(tmp_path / "t.parquet")
     for i in range(3):
         with pytest.raises(InputError, match=rf"t\.parquet row {i}: .*no bytes"):
             s.image(i)
@@ -144,8 +161,8 @@ def test_missing_pictures_fail_by_name(tmp_path):
         ({"image_column": "imgae"}, ['no column "imgae"', 'nearest: "image"']),
         ({"label_column": "labels"}, ['no column "labels"', 'nearest: "label"']),
         ({"group_columns": ["gender"]}, ['no column "gender"']),
-        ({"image_column": "race"}, ['"race" is string', "bytes of pictures"]),
-        ({"classes": ["dog"]}, ["label 1", "row 1", "p1.png"]),
+        ({"image_column": "race"}, ['"race" is string', "bytes of images"]),
+        ({"class_names": "dgo=cat,dog=cat"}, ["'dgo' is not a label", 'nearest: "dog"']),
     ],
 )
 def test_columns_and_labels_that_are_not_there(tmp_path, arguments, words):
@@ -164,7 +181,7 @@ def test_files_that_are_not_there_or_no_parquet(tmp_path):
         parquet.load(tmp_path / "t.parquet")
     path = write(tmp_path / "t.parquet")
     os.truncate(path, 200)
-    with pytest.raises(InputError, match=r"t\.parquet is no parquet file, or is cut off"):
+    with pytest.raises(InputError, match=r"t\.parquet is not a parquet file, or is cut off"):
         parquet.load(path)
 
 
@@ -175,7 +192,7 @@ def test_a_damaged_column_of_another_length(tmp_path, monkeypatch, n):
     read, column = pq.ParquetFile.read, pa.chunked_array([[None] * n] if n else [], pa.int64())
     damaged = lambda self, columns: pa.table({"label": column}) if columns == ["label"] else read(self, columns)  # noqa: E731
     monkeypatch.setattr(pq.ParquetFile, "read", damaged)
-    with pytest.raises(InputError, match=f"has {n} rows for 10 pictures"):
+    with pytest.raises(InputError, match=f"has {n} of 10 rows"):
         parquet.load(path)
 
 
@@ -183,16 +200,19 @@ def test_a_mangled_age_inside(tmp_path):
     rows = {"image": [{"bytes": png(1), "path": "a.png"}], "age": ["9-Mar"]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"9-Mar.*row 0, a\.png"):
-        parquet.load(tmp_path / "t.parquet", label_column=None, group_columns=["age"])
+        parquet.load(tmp_path / "t.parquet", group_columns=["age"])
 
 
-def test_the_fingerprint_knows_files_and_not_their_place_or_labels(tmp_path):
+def test_the_fingerprint_is_of_the_images_and_not_of_files_or_labels(tmp_path):
     write(tmp_path / "one/t.parquet")
     before = parquet.load(tmp_path / "one").fingerprint
-    assert parquet.load(tmp_path / "one/t.parquet", label_column=None).fingerprint == before
+    assert parquet.load(tmp_path / "one/t.parquet").fingerprint == before
     (tmp_path / "one").rename(tmp_path / "two")
     assert parquet.load(tmp_path / "two/t.parquet").fingerprint == before
     os.utime(tmp_path / "two/t.parquet", ns=(0, 5))
-    after = parquet.load(tmp_path / "two").fingerprint
     (tmp_path / "two/t.parquet").rename(tmp_path / "two/u.parquet")
-    assert len({before, after, parquet.load(tmp_path / "two").fingerprint}) == 3
+    assert parquet.load(tmp_path / "two").fingerprint == before
+    write(tmp_path / "two/u.parquet", group=3, binary=True)  # the same images, packed otherwise
+    assert parquet.load(tmp_path / "two").fingerprint == before
+    write(tmp_path / "two/u.parquet", first=1)
+    assert parquet.load(tmp_path / "two").fingerprint != before
