@@ -196,12 +196,12 @@ def index(shards: Sequence[Path], image_key: str = "", wanted: Iterable[str] = (
     if not any(images):
         listed = some([f".{one}" for one, _ in extensions.most_common()])
         raise InputError(
-            f"{shards[0]}: no sample has an image ({listed}); give the extension of the images as image_key"
+            f"{shards[0]}: no sample has an image, but {listed}; name their extension: --config.data.image_column=EXTENSION"
         )
     missing = {}
     for row, (sample, place) in enumerate(zip(samples, images, strict=True)):
         if place is None:
-            missing[row] = f"{shards[sample.shard].name}/{sample.key} has no image ({_there(sample, keys)})"
+            missing[row] = f"{shards[sample.shard].name}/{sample.key} has no image, but {_there(sample, keys)}"
     files = [
         f"{shards[sample.shard].name}/{sample.key if place is None else place.name}"
         for sample, place in zip(samples, images, strict=True)
@@ -214,7 +214,7 @@ def index(shards: Sequence[Path], image_key: str = "", wanted: Iterable[str] = (
 def _there(sample: Sample, keys: Sequence[str]) -> str:
     """What a sample without an image has, and how to take what may be one."""
     other = next((one for one in sample.extensions if _is_image(one)), None)
-    remedy = f"; to take .{other} give image_key='{';'.join([*keys, other])}'" if other else "; write the shard again"
+    remedy = f"; to take .{other} too: --config.data.image_column='{';'.join([*keys, other])}'" if other else ""
     return f"{some([f'.{one}' for one in sample.extensions])}{remedy}"
 
 
@@ -230,7 +230,7 @@ def _image_keys(shards: Sequence[Path], samples: Sequence[Sample], extensions: M
         if len(compound) > 1:
             raise InputError(
                 f"{shards[0]}: its images are called {some([f'.{one}' for one in sorted(compound)])}; name the one to"
-                f" take, as image_key={min(compound)}"
+                f" take: --config.data.image_column={min(compound)}"
             )
         return tuple(compound)
     for sample in samples:
@@ -238,7 +238,7 @@ def _image_keys(shards: Sequence[Path], samples: Sequence[Sample], extensions: M
         if len(several) > 1:
             raise InputError(
                 f"{shards[sample.shard]}: {sample.key} has several images ({some([f'.{one}' for one in several])});"
-                f" name the one to take, as image_key={several[0]}"
+                f" name the one to take: --config.data.image_column={several[0]}"
             )
     return exact
 

@@ -9,7 +9,7 @@ import pytest
 
 from clipjax.cli import main
 from clipjax.data import catalog
-from clipjax.data.info import PROVENANCES, Info, _published, plain, prompts, published
+from clipjax.data.info import PROVENANCES, Info, _published, count, design, own_index, own_names, plain, published
 from clipjax.errors import InputError
 from clipjax.models.catalog import names as models
 
@@ -40,11 +40,11 @@ def test_the_model_card_is_complete():
 
 @pytest.mark.parametrize("key", sorted(EXPECTED))
 def test_counts(key):
-    info, stored, expected = catalog.info(key), prompts(key), EXPECTED[key]
+    info, stored, expected = catalog.info(key), design(key), EXPECTED[key]
     assert info.n == expected["n"]
-    assert stored.count == len(stored.classes) or not stored.classes
+    assert count(key) == len(stored.classes) or not stored.classes
     if expected["classes"] is not None:
-        assert stored.count == expected["classes"]
+        assert count(key) == expected["classes"]
     if expected["templates"] is not None:
         assert len(stored.templates) == expected["templates"]
     else:
@@ -54,13 +54,14 @@ def test_counts(key):
 
 @pytest.mark.parametrize("key", sorted(EXPECTED))
 def test_prompts_are_well_formed(key):
-    stored = prompts(key)
+    stored, own = design(key), own_names(key)
     assert stored.templates
     assert all(template.count("{}") == 1 and template.format("x") for template in stored.templates)
-    assert all(name.strip() == name and name for names in stored.names for name in names)
-    assert not stored.own or len(stored.own) == len(stored.classes)
+    assert all(text.strip() == text and text for c in stored.classes for text in c.texts)
+    assert len(set(stored.names)) == len(stored.names)
+    assert not own or len(own) == len(stored.classes)
     # Labels are found through these names: two that fall together would merge two classes.
-    assert len(stored.index()) == len(stored.own or set(stored.classes))
+    assert len(own_index(key)) == len(own or stored.names)
 
 
 @pytest.mark.parametrize("key", catalog.names())
@@ -90,35 +91,35 @@ def test_an_info_with_an_unknown_metric_is_a_defect():
 
 
 def test_openai_wordings():
-    ucf, kinetics, resisc = (prompts(k).templates for k in ("ucf101", "kinetics700", "resisc45"))
+    ucf, kinetics, resisc = (design(k).templates for k in ("ucf101", "kinetics700", "resisc45"))
     assert ucf[0] == "a photo of a person {}."
     assert "a example of the person practicing {}." in ucf  # OpenAI's spelling
     assert kinetics[:2] == ("a photo of {}.", "a photo of a person {}.")
     assert set(ucf) & set(kinetics) == {t for t in kinetics if "person" in t}
     assert resisc[:2] == ("satellite imagery of {}.", "aerial imagery of {}.")
     assert all(len(set(t)) == len(t) for t in (ucf, kinetics, resisc))
-    assert prompts("patch_camelyon").templates == ("this is a photo of {}",)
-    assert prompts("clevr_counts").classes == ("10", "3", "4", "5", "6", "7", "8", "9")
-    assert prompts("kitti_distance").classes[3] == "a photo i took with no car."
-    assert prompts("ucf101").classes[36] == "Hand Stand Pushups"
-    assert sum(map(len, prompts("fer2013").names)) == 12
+    assert design("patch_camelyon").templates == ("this is a photo of {}",)
+    assert design("clevr_counts").names == ("10", "3", "4", "5", "6", "7", "8", "9")
+    assert design("kitti_distance").names[3] == "a photo i took with no car."
+    assert design("ucf101").names[36] == "Hand Stand Pushups"
+    assert sum(len(c.texts) for c in design("fer2013").classes) == 12
 
 
 def test_known_traps_of_class_order_and_names():
-    twice = [n for n, count in collections.Counter(prompts("imagenet").classes).items() if count > 1]
-    assert sorted(twice) == ["missile", "sunglasses"]
-    assert [i for i, n in enumerate(prompts("imagenet").classes) if n == "missile"] == [657, 744]
-    assert prompts("pets").classes[:2] == ("Abyssinian", "Bengal")  # cats first
-    assert prompts("pets").classes[12] == "american bulldog"
-    voc = prompts("voc2007").classes
+    imagenet = design("imagenet")
+    twice = [texts for texts, n in collections.Counter(c.texts for c in imagenet.classes).items() if n > 1]
+    assert sorted(twice) == [("missile",), ("sunglasses",)]
+    assert [imagenet.names[i] for i in (657, 744)] == ["missile", "missile (2)"]
+    assert design("pets").names[:2] == ("Abyssinian", "Bengal")  # cats first
+    assert design("pets").names[12] == "american bulldog"
+    voc = design("voc2007").names
     assert voc.index("diningtable") == voc.index("sofa") + 1
-    caltech = prompts("caltech101")
-    assert caltech.classes[caltech.index()[plain("Faces_easy")]] == "centered face"
-    countries = dict(zip(prompts("country211").own, prompts("country211").classes, strict=True))
+    assert design("caltech101").names[own_index("caltech101")[plain("Faces_easy")]] == "centered face"
+    countries = dict(zip(own_names("country211"), design("country211").names, strict=True))
     assert countries["XK"] == "Kosovo"
     assert countries["SZ"] == "Eswatini"
     assert countries["GS"] == "South Georgia and South Sandwich Is."
-    a, r, every = (set(prompts(k).own) for k in ("imagenet_a", "imagenet_r", "imagenet"))
+    a, r, every = (set(own_names(k)) for k in ("imagenet_a", "imagenet_r", "imagenet"))
     assert a < every
     assert r < every
     assert a != r
@@ -128,9 +129,9 @@ def test_known_traps_of_class_order_and_names():
 def test_imagenet_prompts_are_those_of_open_clip():
     import open_clip
 
-    assert list(prompts("imagenet").classes) == list(open_clip.IMAGENET_CLASSNAMES)
+    assert [c.texts[0] for c in design("imagenet").classes] == list(open_clip.IMAGENET_CLASSNAMES)
     theirs = [template("x y") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
-    assert [t.format("x y") for t in prompts("imagenet").templates] == theirs
+    assert [t.format("x y") for t in design("imagenet").templates] == theirs
 
 
 def test_published_numbers_carry_their_provenance():

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from clipjax import image
-from clipjax.data import arrays, folder, pipeline
+from clipjax.data import arrays, pipeline
+from clipjax.data.kinds import folder
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -83,7 +84,7 @@ def test_missing_and_damaged_pictures_are_named_and_later_batches_stay(tmp_path)
 
 def test_a_picture_the_transform_cannot_take_is_skipped():
     pictures = [Image.new("RGB", (9, 9)), Image.new("La", (9, 9))]
-    source = Source("two", {"file": ["a", "b"]}, None, pictures.__getitem__, "0")
+    source = Source("two", ["a", "b"], pictures.__getitem__)
     (batch,) = pipeline.batches(source, [0, 1], SPEC, 2)
     assert batch.rows.tolist() == [0]
     ((row, file, reason),) = batch.skipped
@@ -95,7 +96,7 @@ def test_a_defect_is_not_a_damaged_picture():
     def read(i):
         raise KeyError("a defect")
 
-    source = Source("broken", {"file": ["a"]}, None, read, "0")
+    source = Source("broken", ["a"], read)
     with pytest.raises(KeyError, match="a defect"):
         list(pipeline.batches(source, [0], SPEC, 1))
 
@@ -107,7 +108,7 @@ def test_the_next_batch_is_decoded_while_the_caller_holds_this_one():
         seen[i].set()
         return Image.new("RGB", (8, 8))
 
-    source = Source("watched", {"file": [str(i) for i in range(12)]}, None, read, "0")
+    source = Source("watched", [str(i) for i in range(12)], read)
     running = pipeline.batches(source, range(12), SPEC, 5, threads=1)
     next(running)
     # Nobody asks for more, and yet the whole of the second batch is read. The wait only bounds a failure.
@@ -124,7 +125,7 @@ def test_what_is_decoded_ahead_is_bounded():
         return Image.new("RGB", (8, 8))
 
     n = 400
-    source = Source("long", {"file": [str(i) for i in range(n)]}, None, read, "0")
+    source = Source("long", [str(i) for i in range(n)], read)
     ahead = 0
     done = 0
     for batch in pipeline.batches(source, range(n), SPEC, 10, threads=2):
@@ -144,7 +145,7 @@ def test_leaving_early_reads_no_further():
         read_rows.append(i)
         return Image.new("RGB", (8, 8))
 
-    source = Source("gated", {"file": [str(i) for i in range(50)]}, None, read, "0")
+    source = Source("gated", [str(i) for i in range(50)], read)
     running = pipeline.batches(source, range(50), SPEC, 4, threads=1)
     next(running)
     workers = [t for t in threading.enumerate() if t.name.startswith("grain-prefetch")]

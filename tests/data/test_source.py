@@ -19,42 +19,52 @@ def png(level: int = 0, mode: str = "RGB") -> bytes:
 
 def make(n: int = 3, classes=("cat", "dog"), read=None, **columns) -> Source:
     table = {"file": [f"{i}.png" for i in range(n)], **columns}
-    return Source("small", table, classes, read or (lambda i: png(i)), source.digest([str(n)]))
+    return source.of_columns("small", table, classes, read or (lambda i: png(i)))
 
 
-def test_columns_come_in_the_promised_form():
+def test_columns_come_by_their_roles():
     s = make(
-        label=[0, 1, 1],
-        labels=[[1, 0], [0, 1], [1, 1]],
+        label=[0, 1, -1],
         difficult=[[0, 0], [0, 1], [0, 0]],
         captions=[["a", "b"], "one", ("c", "d")],
         split=["test"] * 3,
-        race=["Black", "White", "East Asian"],
+        race=["Black", None, "East Asian"],
         size=[1.5, 2, 3],
         flag=[True, False, True],
     )
     assert len(s) == 3
-    assert s.classes == ("cat", "dog")
-    assert s.table["label"].dtype == np.int64
-    assert s.table["labels"].dtype == s.table["difficult"].dtype == bool
-    assert s.table["captions"].tolist() == [("a", "b"), ("one",), ("c", "d")]
-    assert s.table["race"].tolist() == ["Black", "White", "East Asian"]
-    assert all(type(value) is str for key in ("file", "split", "race") for value in s.table[key])
-    assert s.table["size"].dtype == np.float64
-    assert s.table["flag"].dtype == bool
+    assert s.labels.names == ("cat", "dog")
+    assert s.labels.index.dtype == np.int64
+    assert s.labels.known.tolist() == [True, True, False]
+    assert s.captions.tolist() == [("a", "b"), ("one",), ("c", "d")]
+    assert set(s.protocol) == {"difficult", "split"}
+    assert s.protocol["difficult"].dtype == bool
+    assert s.protocol["split"].tolist() == ["test"] * 3
+    assert {key: values.tolist() for key, values in s.columns.items()} == {
+        "race": ["Black", "", "East Asian"],
+        "size": ["1.5", "2", "3"],
+        "flag": ["True", "False", "True"],
+    }
     with pytest.raises(TypeError):
-        s.table["label"] = 1
+        s.columns["race"] = 1
+
+
+def test_a_users_columns_have_no_meaning_by_their_names():
+    own = {key: ["x", "y"] for key in (*source.PROTOCOL, "label", "captions")}
+    s = Source("own", ["a", "b"], lambda i: png(i), columns=own)
+    assert (s.labels, s.captions, dict(s.protocol)) == (None, None, {})
+    assert set(s.columns) == set(own)
 
 
 def test_captions_of_equal_number_stay_tuples():
-    assert make(captions=[("a", "b")] * 3).table["captions"].shape == (3,)
+    assert make(captions=[("a", "b")] * 3).captions.shape == (3,)
 
 
 @pytest.mark.parametrize(
     "values", [np.array(["x", "yy", "z"]), np.array(["x", "yy", "z"], object), ["x", "yy", "z"], iter(["x", "yy", "z"])]
 )
 def test_text_columns_are_objects_whatever_they_were(values):
-    column = source.as_column("race", values, "t")
+    column = source.as_text(values)
     assert column.dtype == object
     assert column.tolist() == ["x", "yy", "z"]
 
@@ -63,13 +73,14 @@ def test_text_columns_are_objects_whatever_they_were(values):
     ("columns", "words"),
     [
         ({"label": [0, 2, 5]}, ["label 2", "row 1", "1.png", "0 to 1"]),
-        ({"label": [0, 1, -1]}, ["label -1", "row 2", "2.png"]),
+        ({"label": [0, 1, -2]}, ["label -2", "row 2", "2.png"]),
         ({"label": [0.0, 1.0, 1.0]}, ["whole numbers", "float64"]),
-        ({"label": [0, 1]}, ['"label"', "2 entries", "3 files"]),
-        ({"label": [0, 1, 0], "classes": None}, ["needs class names"]),
-        ({"labels": [[1], [0], [1]]}, ['"labels"', "[3, 1]", "[3, 2]"]),
+        ({"label": [0, 1]}, ["2 labels", "3 files"]),
+        ({"race": ["x", "y"]}, ['"race"', "2 entries", "3 files"]),
+        ({"label": [0, 1, 0], "classes": None}, ["need class names"]),
+        ({"labels": [[1], [0], [1]]}, ["labels have shape", "[3, 1]", "[3, 2]"]),
         ({"file": ["a", "b", "a"]}, ["a is named twice", "rows 0 and 2"]),
-        ({"file": []}, ["small holds no pictures"]),
+        ({"file": []}, ["small holds no images"]),
         ({"Age": ["0-2", "3-9", "19-Oct"]}, ['age "19-Oct"', "row 2", "2.png", '"10-19"', "text"]),
     ],
 )
@@ -156,12 +167,12 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_row(read, word):
 def test_select_takes_rows_of_every_column_and_picture():
     s = make(4, label=[0, 1, 1, 0], captions=[("a",), ("b",), ("c",), ("d",)])
     part = s.select([3, 1])
-    assert part.table["file"].tolist() == ["3.png", "1.png"]
-    assert part.table["label"].tolist() == [0, 1]
-    assert part.table["captions"].tolist() == [("d",), ("b",)]
+    assert part.files.tolist() == ["3.png", "1.png"]
+    assert part.labels.index.tolist() == [0, 1]
+    assert part.captions.tolist() == [("d",), ("b",)]
     assert part.image(0).getpixel((0, 0))[0] == 3
     again = part.select([1])
-    assert again.table["file"].tolist() == ["1.png"]
+    assert again.files.tolist() == ["1.png"]
     assert again.image(0).getpixel((0, 0))[0] == 1
 
 
@@ -200,67 +211,9 @@ def test_a_row_selected_twice_is_a_file_named_twice():
         make(4).select([1, 1])
 
 
-@pytest.mark.parametrize(
-    ("values", "classes", "index", "names"),
-    [
-        (["dog", "cat", "dog"], None, [1, 0, 1], ("cat", "dog")),
-        (["dog", "cat", "dog"], ["dog", "emu", "cat"], [0, 2, 0], ("dog", "emu", "cat")),
-        ([10, 9, 10], None, [1, 0, 1], ("9", "10")),
-        ([0, 1, 0], ["cat", "dog"], [0, 1, 0], ("cat", "dog")),
-        ([1, 2, 1], ["2", "1"], [1, 0, 1], ("2", "1")),
-        ([1.0, 0.0, 1.0], ["cat", "dog"], [1, 0, 1], ("cat", "dog")),
-        (["1", "0", "1"], ["0", "1"], [1, 0, 1], ("0", "1")),
-    ],
-)
-def test_class_index(values, classes, index, names):
-    found, classes = source.class_index(values, classes, "t", ["a", "b", "c"])
-    assert found.tolist() == index
-    assert found.dtype == np.int64
-    assert classes == names
-
-
-@pytest.mark.parametrize(
-    ("values", "classes", "words"),
-    [
-        (["cat", "dgo"], ["cat", "dog"], ["'dgo'", "row 1", "b", 'nearest: "dog"']),
-        ([0, 2], ["cat", "dog"], ["label 2", "row 1", "b"]),
-        ([1, 3], ["1", "2"], ["label 3", "row 1"]),
-        (["cat", ""], None, ["row 1 (b)", "no label"]),
-        ([0.0, float("nan")], None, ["row 1 (b)", "no label"]),
-    ],
-)
-def test_class_index_names_the_first_value_without_class(values, classes, words):
-    with pytest.raises(InputError) as caught:
-        source.class_index(values, classes, "t", ["a", "b"])
-    for word in words:
-        assert word in str(caught.value)
-
-
 def test_digest_tells_apart_what_joins_to_the_same_text():
     assert source.digest(["ab", "c"]) != source.digest(["a", "bc"])
     assert source.digest(["a"]) != source.digest(["a", ""])
-
-
-def test_fingerprint_depends_on_every_part():
-    base = ("files", ["a", "b"], [(1, 2), (3, 4)])
-    others = [
-        ("video", *base[1:]),
-        ("files", ["b", "a"], base[2]),
-        ("files", base[1], [(1, 2), (3, 5)]),
-        ("files", base[1], [(1, 2), None]),
-    ]
-    prints = [source.fingerprint(*base), *(source.fingerprint(*o) for o in others)]
-    prints += [source.fingerprint(*base, protocol="all"), source.fingerprint(*base, protocol="middle")]
-    assert len(set(prints)) == len(prints)
-    assert source.fingerprint(*base) == prints[0]
-
-
-def test_many_files_are_stamped_in_order(tmp_path):
-    paths = [tmp_path / str(i) for i in range(2100)]
-    for i in (0, 1023, 1024, 2099):
-        paths[i].write_bytes(b"x" * (i % 97))
-    stamps = source.stamp_files(paths)
-    assert {i: stamp[0] for i, stamp in enumerate(stamps) if stamp} == {i: i % 97 for i in (0, 1023, 1024, 2099)}
 
 
 def test_common_folder_and_relative():

@@ -3,9 +3,9 @@
 import dataclasses
 import os
 
-from clipjax.classes import Naming
 from clipjax.data import annotations, table
-from clipjax.data.info import Info, design, own_names
+from clipjax.data.info import Info, design
+from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 
 INFO = Info(
@@ -34,7 +34,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     split = annotations.choose(split, SPLITS, INFO, default="dev")
     names = ("dev.jsonl", "dev_seen.jsonl") if split == "dev" else ("train.jsonl",)
     listing = annotations.first(path, INFO, names, "hateful_memes")
-    naming = Naming(f"{INFO.name}'s own", mapping=dict(zip(own_names(INFO.key), design(INFO.key).names, strict=True)))
-    found = table.load(listing, "img", "label", images=listing.parent, find=lambda ids: naming)
-    labels = found.labels.align(design(INFO.key).names, str(listing)) if found.labels else None
-    return dataclasses.replace(found, name=INFO.key, labels=labels)
+    found = table.load(listing, "img", "label", images=listing.parent)
+    assert found.labels is not None, listing
+    index = annotations.labels(found.labels.texts().tolist(), INFO.key, listing)
+    return dataclasses.replace(found, name=INFO.key, labels=Labels(design(INFO.key).names, index))

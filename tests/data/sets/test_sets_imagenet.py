@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from clipjax.data.info import prompts
+from clipjax.data.info import design, own_names
 from clipjax.data.sets import (
     imagenet,
     imagenet_a,
@@ -32,7 +32,7 @@ def picture(path, color=(0, 0, 0), size=(8, 8)):
 
 
 def names(source):
-    return [source.classes[i] for i in source.table["label"]]
+    return [source.labels.names[i] for i in source.labels.index]
 
 
 def test_imagenet_by_wordnet_folders(tmp_path):
@@ -43,8 +43,8 @@ def test_imagenet_by_wordnet_folders(tmp_path):
     s = imagenet.load(tmp_path)
     assert s.name == "imagenet"
     assert names(s) == ["tench", "giant panda"]
-    assert s.table["label"].tolist() == [0, 388]
-    assert s.table["file"][0] == f"{TENCH}/ILSVRC2012_val_00000293.JPEG"
+    assert s.labels.index.tolist() == [0, 388]
+    assert s.files[0] == f"{TENCH}/ILSVRC2012_val_00000293.JPEG"
     assert np.asarray(s.image(0)).max() > 0
     assert names(imagenet.load(tmp_path, "train")) == ["goldfish"]
     assert names(imagenet.load(tmp_path / "val")) == names(s)
@@ -54,8 +54,8 @@ def test_imagenet_keeps_the_duplicated_names_apart(tmp_path):
     picture(tmp_path / "val" / MISSILE / "ILSVRC2012_val_00000001.JPEG")
     picture(tmp_path / "val" / PROJECTILE / "ILSVRC2012_val_00000002.JPEG")
     s = imagenet.load(tmp_path)
-    assert names(s) == ["missile", "missile"]
-    assert s.table["label"].tolist() == [657, 744]
+    assert names(s) == ["missile", "missile (2)"]  # asked alike, told apart
+    assert s.labels.index.tolist() == [657, 744]
 
 
 def flat(root, n=3):
@@ -78,7 +78,7 @@ def test_imagenet_flat_with_the_devkit(tmp_path):
     devkit(tmp_path, [2, 1, 2])
     s = imagenet.load(tmp_path)
     assert names(s) == ["tench", "giant panda", "tench"]
-    assert s.table["file"][0] == "ILSVRC2012_val_00000001.JPEG"
+    assert s.files[0] == "ILSVRC2012_val_00000001.JPEG"
     # A picture taken out must not move the others' labels.
     (tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG").unlink()
     assert names(imagenet.load(tmp_path)) == ["giant panda", "tench"]
@@ -123,7 +123,7 @@ def test_relatives_are_restricted_to_their_own_classes(tmp_path, module, folder,
     (tmp_path / folder / "README.txt").write_text("readme")
     s = module.load(tmp_path)
     assert names(s) == [name]
-    assert len(s.classes) == {"sketch": 1000}.get(folder, 200)
+    assert len(s.labels.names) == {"sketch": 1000}.get(folder, 200)
     assert names(module.load(tmp_path / folder)) == [name]
     picture(tmp_path / folder / outside / "a.jpg")
     with pytest.raises(InputError, match=f'"{outside}" is none of'):
@@ -133,10 +133,10 @@ def test_relatives_are_restricted_to_their_own_classes(tmp_path, module, folder,
 
 
 def test_the_two_subsets_differ():
-    a, r = set(prompts("imagenet_a").own), set(prompts("imagenet_r").own)
+    a, r = set(own_names("imagenet_a")), set(own_names("imagenet_r"))
     assert len(a) == len(r) == 200
     assert 0 < len(a & r) < 200
-    assert a | r <= set(prompts("imagenet").own)
+    assert a | r <= set(own_names("imagenet"))
 
 
 FOLDERS = {"alarm_clock": "Alarm clock", "air_freshener": "Air freshener", "tshirt": "T-shirt"}
@@ -159,9 +159,9 @@ def object_net(root, size=(12, 10)):
 def test_objectnet_overlap_without_its_border(tmp_path):
     object_net(tmp_path / "objectnet-1.0")
     s = objectnet.load(tmp_path)
-    assert s.classes == ("Alarm clock", "T-shirt")
+    assert s.labels.names == ("Alarm clock", "T-shirt")
     assert names(s) == ["Alarm clock", "T-shirt"]
-    assert s.table["file"].tolist() == ["alarm_clock/0.png", "tshirt/2.png"]
+    assert s.files.tolist() == ["alarm_clock/0.png", "tshirt/2.png"]
     assert s.image(0).size == (8, 6)
     assert (np.asarray(s.image(0)) == (0, 0, 200)).all()
     whole = objectnet.load(tmp_path, border=0)
@@ -205,30 +205,30 @@ def vid(root, index=True):
     (root / "metadata" / "pmsets.json").write_text(json.dumps({lone: [], anchor: [near]}))
     (root / "metadata" / "labels.json").write_text(json.dumps(frames))
     if index:
-        own = {str(i): ["n00000000", name] for i, name in enumerate(prompts("imagenet_vid").own)}
+        own = {str(i): ["n00000000", name] for i, name in enumerate(own_names("imagenet_vid"))}
         (root / "misc").mkdir()
         (root / "misc" / "imagenet_vid_class_index.json").write_text(json.dumps(own))
     return anchor, near, lone
 
 
 def shown(source):
-    return [[source.classes[i] for i in np.flatnonzero(row)] for row in source.table["labels"]]
+    return [[source.labels.names[i] for i in np.flatnonzero(row)] for row in source.labels.present]
 
 
 @pytest.mark.parametrize("index", [True, False])
 def test_imagenet_vid_anchors_and_their_frames(tmp_path, index):
     anchor, near, lone = vid(tmp_path / "imagenet-vid-robust", index)
     s = imagenet_vid.load(tmp_path)
-    assert s.table["file"].tolist() == [lone, anchor, near]
-    assert s.table["anchor"].tolist() == [lone, anchor, anchor]
+    assert s.files.tolist() == [lone, anchor, near]
+    assert s.protocol["anchor"].tolist() == [lone, anchor, anchor]
     assert shown(s) == [["domestic cat", "monkey"], ["turtle"], ["turtle"]]
-    assert s.table["labels"].shape == (3, 30)
+    assert s.labels.present.shape == (3, 30)
 
 
 def test_imagenet_vid_goes_by_name(tmp_path):
     vid(tmp_path)
     index = tmp_path / "misc" / "imagenet_vid_class_index.json"
-    own = list(prompts("imagenet_vid").own)
+    own = list(own_names("imagenet_vid"))
     own[26], own[0] = own[0], own[26]
     index.write_text(json.dumps({str(i): ["n0", name] for i, name in enumerate(own)}))
     assert shown(imagenet_vid.load(tmp_path))[1] == ["airplane"]
@@ -294,11 +294,11 @@ def test_youtube_bb_takes_what_reviewers_agreed_on(tmp_path):
         originals=[("AbC_d", 2000, 7), ("xyz", 500, 22), ("bad", 1, 1), ("Q", 9, 1), ("R", 9, 1)],
     )
     s = youtube_bb.load(tmp_path)
-    assert s.table["file"].tolist() == [anchor, frames[1], frames[3], cars]
-    assert s.table["anchor"].tolist() == [anchor, anchor, anchor, cars]
+    assert s.files.tolist() == [anchor, frames[1], frames[3], cars]
+    assert s.protocol["anchor"].tolist() == [anchor, anchor, anchor, cars]
     assert [set(row) for row in shown(s)] == [{"cat", "dog"}] * 3 + [{"car"}]
-    assert "none" not in s.classes
-    assert len(s.classes) == 23
+    assert "none" not in s.labels.names
+    assert len(s.labels.names) == 23
 
 
 def test_youtube_bb_says_what_is_wrong(tmp_path):

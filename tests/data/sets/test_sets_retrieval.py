@@ -44,13 +44,13 @@ def test_flickr30k_by_karpathys_splits(tmp_path, images):
     flickr(tmp_path, images)
     s = flickr30k.load(tmp_path)
     assert s.name == "flickr30k"
-    assert s.classes is None
-    assert s.table["file"].tolist() == ["3.jpg", "2.jpg"]
-    assert s.table["captions"].tolist() == [texts("3.jpg"), texts("2.jpg")]
+    assert s.labels is None
+    assert s.files.tolist() == ["3.jpg", "2.jpg"]
+    assert s.captions.tolist() == [texts("3.jpg"), texts("2.jpg")]
     assert s.image(1).size == (8, 8)
-    assert flickr30k.load(tmp_path, "train").table["file"].tolist() == ["1.jpg"]
+    assert flickr30k.load(tmp_path, "train").files.tolist() == ["1.jpg"]
     assert len(flickr30k.load(tmp_path, "all")) == 3
-    assert flickr30k.load(tmp_path, captions=2).table["captions"][0] == texts("3.jpg", 2)
+    assert flickr30k.load(tmp_path, captions=2).captions[0] == texts("3.jpg", 2)
 
 
 def tokens(root):
@@ -63,13 +63,13 @@ def tokens(root):
 def test_flickr30k_by_its_token_file(tmp_path):
     tokens(tmp_path)
     s = flickr30k.load(tmp_path, "all")
-    assert s.table["captions"].tolist() == [texts("2.jpg"), texts("1.jpg")]
+    assert s.captions.tolist() == [texts("2.jpg"), texts("1.jpg")]
     with pytest.raises(InputError, match=r"has no splits: put dataset_flickr30k\.json or test\.txt beside it"):
         flickr30k.load(tmp_path)
     (tmp_path / "test.txt").write_text("1\n")
-    assert flickr30k.load(tmp_path).table["captions"].tolist() == [texts("1.jpg")]
+    assert flickr30k.load(tmp_path).captions.tolist() == [texts("1.jpg")]
     (tmp_path / "test.txt").write_text("2.jpg\n1.jpg\n")
-    assert flickr30k.load(tmp_path).table["file"].tolist() == ["2.jpg", "1.jpg"]
+    assert flickr30k.load(tmp_path).files.tolist() == ["2.jpg", "1.jpg"]
     (tmp_path / "test.txt").write_text("7\n")
     with pytest.raises(InputError, match=r"names 7\.jpg, which results_20130124\.token does not know"):
         flickr30k.load(tmp_path)
@@ -117,10 +117,10 @@ def test_coco_by_karpathys_splits_keeps_five_captions(tmp_path, images, below):
     karpathy(tmp_path / below / "dataset_coco.json", records)
     s = mscoco.load(tmp_path)
     first, second = records[0][0], records[2][0]
-    assert s.table["file"].tolist() == [f"val2014/{first}", f"val2014/{second}"]
-    assert s.table["captions"].tolist() == [texts(first), texts(second)]
-    assert mscoco.load(tmp_path, captions=7).table["captions"][0] == texts(first, 7)
-    assert mscoco.load(tmp_path, "train").table["file"].tolist() == [f"train2014/{records[1][0]}"]
+    assert s.files.tolist() == [f"val2014/{first}", f"val2014/{second}"]
+    assert s.captions.tolist() == [texts(first), texts(second)]
+    assert mscoco.load(tmp_path, captions=7).captions[0] == texts(first, 7)
+    assert mscoco.load(tmp_path, "train").files.tolist() == [f"train2014/{records[1][0]}"]
 
 
 def test_coco_by_its_own_files(tmp_path):
@@ -136,8 +136,8 @@ def test_coco_by_its_own_files(tmp_path):
     images = [{"id": 73, "file_name": files[0]}, {"id": 42, "file_name": files[1]}]
     listing.write_text(json.dumps({"images": images, "annotations": annotations}))
     s = mscoco.load(tmp_path, "val2014")
-    assert s.table["file"].tolist() == [f"val2014/{file}" for file in files]
-    assert s.table["captions"].tolist() == [("A bus on a road.",), ("A cat.", "A black cat.")]
+    assert s.files.tolist() == [f"val2014/{file}" for file in files]
+    assert s.captions.tolist() == [("A bus on a road.",), ("A cat.", "A black cat.")]
     listing.write_text(json.dumps({"images": images, "annotations": annotations[:1]}))
     with pytest.raises(InputError, match=r"000000000073\.jpg has no caption"):
         mscoco.load(tmp_path, "val2014")

@@ -34,7 +34,7 @@ def number(picture):
 
 
 def names(source):
-    return [source.classes[i] for i in source.table["label"]]
+    return [source.labels.names[i] for i in source.labels.index]
 
 
 ARCHERY = "Archery/v_Archery_g01_c01.avi"
@@ -57,12 +57,12 @@ def test_ucf101_is_the_three_test_splits_together(tmp_path):
     ucf(tmp_path)
     s = ucf101.load(tmp_path)
     assert names(s) == ["Archery", "Breast Stroke", "Hand Stand Pushups"]
-    assert s.table["split"].tolist() == ["test1", "test2", "test3"]
-    assert s.table["file"].tolist() == [ARCHERY, BREAST, PUSHUPS]
+    assert s.protocol["split"].tolist() == ["test1", "test2", "test3"]
+    assert s.files.tolist() == [ARCHERY, BREAST, PUSHUPS]
     assert number(s.image(1)) == 5
     second = ucf101.load(tmp_path, "test2")
     assert names(second) == ["Breast Stroke"]
-    assert second.table["split"].tolist() == ["test2"]
+    assert second.protocol["split"].tolist() == ["test2"]
     assert names(ucf101.load(tmp_path / "ucfTrainTestlist", "train1")) == ["Archery"]
 
 
@@ -70,7 +70,7 @@ def test_ucf101_by_all_frames(tmp_path):
     ucf(tmp_path, seconds=0.3)
     s = ucf101.load(tmp_path, protocol="all")
     assert len(s) == 9
-    assert s.table["video"].tolist() == [ARCHERY] * 3 + [BREAST] * 3 + [PUSHUPS] * 3
+    assert s.protocol["video"].tolist() == [ARCHERY] * 3 + [BREAST] * 3 + [PUSHUPS] * 3
     assert [number(s.image(i)) for i in range(3)] == [0, 1, 2]
     assert s.fingerprint != ucf101.load(tmp_path).fingerprint
 
@@ -139,9 +139,9 @@ def test_kinetics_is_what_is_left_of_it(tmp_path, listing, place):
         below = place.format(label=label, under=label.replace(" ", "_"))
         clip(tmp_path / f"{below}{name}_{start:06d}_{end:06d}.mp4")
     s = kinetics700.load(tmp_path)
-    assert s.classes[:2] == ("abseiling", "archery again")
-    assert s.classes == tuple(sorted(s.classes))
-    assert len(s.classes) == 9
+    assert s.labels.names[:2] == ("abseiling", "archery again")
+    assert s.labels.names == tuple(sorted(s.labels.names))
+    assert len(s.labels.names) == 9
     assert names(s) == ["zumba", "abseiling", "making a cake"]
     assert number(s.image(0)) == 5
     assert len(kinetics700.load(tmp_path, protocol="all")) == 30
@@ -184,11 +184,11 @@ def rare(root, rows=RAREACT, videos=True):
 def test_rareact_has_one_row_per_line(tmp_path):
     rare(tmp_path)
     s = rareact.load(tmp_path)
-    assert s.classes == ("wash keyboard", "cut keyboard")
+    assert s.labels.names == ("wash keyboard", "cut keyboard")
     assert names(s) == ["cut keyboard", "wash keyboard", "cut keyboard", "cut keyboard"]
-    assert s.table["annotation"].tolist() == [1, 2, 0, 1]
-    assert s.table["noun"].tolist() == ["keyboard"] * 4
-    assert s.table["youtube_id"].tolist() == ["vid_A", "vid_A", "vid_B", "vid_A"]
+    assert s.protocol["annotation"].tolist() == [1, 2, 0, 1]
+    assert s.protocol["noun"].tolist() == ["keyboard"] * 4
+    assert s.protocol["youtube_id"].tolist() == ["vid_A", "vid_A", "vid_B", "vid_A"]
     assert [number(s.image(i)) for i in range(4)] == [10, 30, 10, 10]
 
 
@@ -197,7 +197,7 @@ def test_rareact_by_seconds(tmp_path):
     s = rareact.load(tmp_path, protocol="seconds")
     assert len(s) == 8
     assert [number(s.image(i)) for i in range(4)] == [5, 15, 25, 35]
-    video = s.table["video"].tolist()
+    video = s.protocol["video"].tolist()
     assert [video.index(v) for v in video] == [0, 0, 2, 2, 4, 4, 6, 6]
     assert s.fingerprint != rareact.load(tmp_path).fingerprint
 

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 from PIL import Image
 
-from clipjax.data import webdataset
+from clipjax.data.kinds import webdataset
 from clipjax.errors import InputError
 
 
@@ -29,6 +29,7 @@ def write(path, members, mode="w", pax=tarfile.PAX_FORMAT):
 
 
 def two_shards(folder):
+    folder.mkdir(exist_ok=True)
     write(
         folder / "test-000.tar",
         [
@@ -41,16 +42,16 @@ def two_shards(folder):
             ("001.json", "{}"),
         ],
     )
-    write(folder / "test-001.tar", [("000.jpg.png", png(20)), ("000.cls", "1"), ("000.txt", "ein Käse")])
+    write(folder / "test-001.tar", [("002.png", png(20)), ("002.cls", "1"), ("002.txt", "ein Käse")])
     return folder / "test-{000..001}.tar"
 
 
 def test_samples_over_shards(tmp_path):
-    s = webdataset.load(two_shards(tmp_path), classes=["dog", "cat"])
+    s = webdataset.load(two_shards(tmp_path), class_names="dog,cat")
     assert s.name == "test"
-    assert s.table["file"].tolist() == ["test-000.tar/000.png", "test-000.tar/001.png", "test-001.tar/000.jpg.png"]
-    assert s.table["label"].tolist() == [1, 0, 1]
-    assert s.table["captions"].tolist() == [("a cat", "a sleeping cat"), ("a dog",), ("ein Käse",)]
+    assert s.files.tolist() == ["test-000.tar/000.png", "test-000.tar/001.png", "test-001.tar/002.png"]
+    assert s.labels.index.tolist() == [1, 0, 1]
+    assert s.captions.tolist() == [("a cat", "a sleeping cat"), ("a dog",), ("ein Käse",)]
     assert [s.image(i).getpixel((0, 0)) for i in (2, 0, 1)] == [20, 10, 11]
 
 
@@ -67,7 +68,7 @@ def test_names_in_a_tar_never_become_paths(tmp_path, name):
     write(tmp_path / "x.tar", [(name, png(3))])
     s = webdataset.load(tmp_path / "x.tar")
     assert s.image(0).getpixel((0, 0)) == 3
-    assert s.table["file"][0].startswith("x.tar/")
+    assert s.files[0].startswith("x.tar/")
     assert not (tmp_path.parent.parent / "escape.png").exists()
 
 
@@ -81,34 +82,38 @@ def test_links_folders_and_hidden_members_are_no_samples(tmp_path):
             info = tarfile.TarInfo(name)
             info.size = len(png(4))
             tar.addfile(info, io.BytesIO(png(4)))
-    assert webdataset.load(tmp_path / "x.tar").table["file"].tolist() == ["x.tar/d.png"]
+    assert webdataset.load(tmp_path / "x.tar").files.tolist() == ["x.tar/d.png"]
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_formats_of_tar_and_long_names(tmp_path, form):
     name = "/".join(["a" * 60] * 2)
     s = webdataset.load(write(tmp_path / "x.tar", [(f"{name}.png", png(5)), (f"{name}.cls", "3")], pax=form))
-    assert s.table["file"][0] == f"x.tar/{name}.png"
+    assert s.files[0] == f"x.tar/{name}.png"
     assert s.image(0).getpixel((0, 0)) == 5
-    assert s.classes == ("3",)
+    assert s.labels.names == ("3",)
 
 
 def test_one_tar_a_pattern_and_folders_in_names(tmp_path):
     two_shards(tmp_path)
     assert len(webdataset.load(tmp_path / "test-000.tar")) == 2
-    assert webdataset.load(tmp_path / "test-*.tar").table["file"].tolist() == [
+    assert webdataset.load(tmp_path / "test-*.tar").files.tolist() == [
         "test-000.tar/000.png",
         "test-000.tar/001.png",
-        "test-001.tar/000.jpg.png",
+        "test-001.tar/002.png",
     ]
     write(tmp_path / "f.tar", [("a/1.png", png(1)), ("b/1.png", png(2))])
-    assert webdataset.load(tmp_path / "f.tar").table["file"].tolist() == ["f.tar/a/1.png", "f.tar/b/1.png"]
+    assert webdataset.load(tmp_path / "f.tar").files.tolist() == ["f.tar/a/1.png", "f.tar/b/1.png"]
 
 
-def test_of_two_pictures_in_a_sample_the_first_counts(tmp_path):
-    write(tmp_path / "x.tar", [("1.png", png(1)), ("1.mask.png", png(2)), ("1.cls", "0")])
+def test_of_two_images_in_a_sample_one_is_named_exactly_or_by_the_user(tmp_path):
+    write(tmp_path / "x.tar", [("1.mask.png", png(2)), ("1.png", png(1)), ("1.cls", "0")])
+    assert webdataset.load(tmp_path / "x.tar", "mask.png").image(0).getpixel((0, 0)) == 2
+    write(tmp_path / "y.tar", [("1.jpg", png(2)), ("1.png", png(1))])
+    with pytest.raises(InputError, match=r"several images.*--config\.data\.image_column=jpg"):
+        webdataset.load(tmp_path / "y.tar")
     s = webdataset.load(tmp_path / "x.tar")
-    assert s.table["file"].tolist() == ["x.tar/1.png"]
+    assert s.files.tolist() == ["x.tar/1.png"]
     assert s.image(0).getpixel((0, 0)) == 1
 
 
@@ -124,17 +129,34 @@ def test_the_index_keeps_no_headers(tmp_path, monkeypatch):
 def test_text_labels_and_no_labels(tmp_path):
     write(tmp_path / "x.tar", [("1.png", png(1)), ("1.cls", "dog"), ("2.png", png(2)), ("2.cls", "cat")])
     s = webdataset.load(tmp_path / "x.tar")
-    assert (s.table["label"].tolist(), s.classes) == ([1, 0], ("cat", "dog"))
-    bare = webdataset.load(tmp_path / "x.tar", label_key=None)
-    assert bare.classes is None
-    assert set(bare.table) == {"file"}
+    assert (s.labels.index.tolist(), s.labels.names) == ([1, 0], ("cat", "dog"))
+    write(tmp_path / "y.tar", [("1.png", png(1)), ("1.txt", "a dog")])
+    assert webdataset.load(tmp_path / "y.tar").labels is None
+
+
+def test_a_list_of_names_beside_the_shards_names_numbers(tmp_path, capsys):
+    pattern = two_shards(tmp_path / "wds")
+    (tmp_path / "classnames.txt").write_text("dog\ncat\nant\n")
+    s = webdataset.load(pattern)
+    assert s.labels.texts().tolist() == ["cat", "dog", "cat"]
+    assert "classnames.txt" in capsys.readouterr().err
+
+
+def test_fields_of_the_json_members(tmp_path):
+    write(
+        tmp_path / "x.tar",
+        [("1.png", png(1)), ("1.json", '{"y": 1.10, "race": "Black"}'), ("2.png", png(2)), ("2.json", '{"y": 1.1}')],
+    )
+    s = webdataset.load(tmp_path / "x.tar", label_key="y", group_keys=["race"])
+    assert s.labels.names == ("1.1", "1.10")
+    assert s.columns["race"].tolist() == ["Black", ""]
 
 
 def test_a_sample_without_picture_keeps_its_row_and_fails_by_name(tmp_path):
     write(tmp_path / "x.tar", [("1.cls", "0"), ("2.png", png(2)), ("2.cls", "0")])
     s = webdataset.load(tmp_path / "x.tar")
-    assert s.table["file"].tolist() == ["x.tar/1", "x.tar/2.png"]
-    with pytest.raises(InputError, match=r"x row 0: x\.tar/1 has no picture"):
+    assert s.files.tolist() == ["x.tar/1", "x.tar/2.png"]
+    with pytest.raises(InputError, match=r"x row 0: x\.tar/1 has no image, but \.cls"):
         s.image(0)
     assert s.image(1).getpixel((0, 0)) == 2
 
@@ -155,11 +177,10 @@ def test_a_shard_that_shrinks_under_the_run(tmp_path):
 
 def test_labels_outside_the_classes_or_missing(tmp_path):
     write(tmp_path / "x.tar", [("1.png", png(1)), ("1.cls", "0"), ("2.png", png(2)), ("2.cls", "2")])
-    with pytest.raises(InputError, match=r"label 2 \(row 1, x\.tar/2\.png\)"):
-        webdataset.load(tmp_path / "x.tar", classes=["a", "b"])
+    with pytest.raises(InputError, match=r"2 names by position, and x has the label 2; positions count from 0"):
+        webdataset.load(tmp_path / "x.tar", class_names="a,b")
     write(tmp_path / "y.tar", [("1.png", png(1)), ("1.cls", "0"), ("2.png", png(2))])
-    with pytest.raises(InputError, match=r"y\.tar/2\.png has no \.cls"):
-        webdataset.load(tmp_path / "y.tar")
+    assert webdataset.load(tmp_path / "y.tar").labels.index.tolist() == [0, -1]
 
 
 def test_shards_that_are_none(tmp_path):
@@ -182,18 +203,22 @@ def test_shards_that_are_none(tmp_path):
 def test_a_shard_that_is_cut_off(tmp_path, cut):
     path = write(tmp_path / "x.tar", [("1.png", png(1)), ("2.png", png(2))])
     os.truncate(path, cut)
-    with pytest.raises(InputError, match=r"x\.tar is no plain tar, or is cut off"):
+    with pytest.raises(InputError, match=r"x\.tar is not a plain tar, or is cut off"):
         webdataset.load(path)
 
 
-def test_the_fingerprint_knows_shards_and_not_their_place_or_labels(tmp_path):
+def test_the_fingerprint_is_of_the_images_and_not_of_shards_or_labels(tmp_path):
     (tmp_path / "one").mkdir()
     pattern = two_shards(tmp_path / "one")
     before = webdataset.load(pattern).fingerprint
-    assert webdataset.load(pattern, label_key=None).fingerprint == before
+    assert webdataset.load(pattern).fingerprint == before
     (tmp_path / "one").rename(tmp_path / "two")
     moved = tmp_path / "two" / pattern.name
     assert webdataset.load(moved).fingerprint == before
     assert webdataset.load(tmp_path / "two/test-000.tar").fingerprint != before
     os.utime(tmp_path / "two/test-001.tar", ns=(0, 5))
-    assert webdataset.load(moved).fingerprint != before
+    assert webdataset.load(moved).fingerprint == before
+    members = [("000.png", png(10)), ("001.png", png(11)), ("002.png", png(20))]
+    assert webdataset.load(write(tmp_path / "one.tar", members)).fingerprint == before
+    members[1] = ("001.png", png(12))
+    assert webdataset.load(write(tmp_path / "other.tar", members)).fingerprint != before

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from clipjax.data import annotations, catalog
-from clipjax.data.info import prompts
+from clipjax.data.info import design, own_names
 from clipjax.errors import InputError
 
 
@@ -27,7 +27,7 @@ def load(key, path, *args, **kwargs):
 
 
 def names(source):
-    return [source.classes[i] for i in source.table["label"]]
+    return [source.labels.names[i] for i in source.labels.index]
 
 
 def structs(**fields):
@@ -54,9 +54,9 @@ def test_food101(tmp_path):
         picture(root / "images" / f"{name}.jpg", 100 * i)
     source = load("food101", tmp_path)  # the folder above is as good as the folder itself
     assert names(source) == ["waffles", "apple pie"]
-    assert source.table["file"].tolist() == ["waffles/7.jpg", "apple_pie/1005649.jpg"]
+    assert source.files.tolist() == ["waffles/7.jpg", "apple_pie/1005649.jpg"]
     assert abs(source.image(1).getpixel((0, 0))[0] - 100) < 3  # JPEG
-    assert source.classes == prompts("food101").classes
+    assert source.labels.names == design("food101").names
     assert names(load("food101", root, "train")) == ["sushi"]
     with pytest.raises(InputError, match='no split "tset"; nearest: "test"; its splits: train, test'):
         load("food101", root, "tset")
@@ -81,10 +81,10 @@ def test_birdsnap_is_what_the_web_still_has(tmp_path):
     for file in ("Sora/2.jpg", "Allens_Hummingbird/3.jpg", "Sora/4.jpg"):
         picture(root / "download" / "images" / file)
     source = load("birdsnap", tmp_path)
-    assert source.classes == ("Allens Hummingbird", "Sora")
-    assert source.table["file"].tolist() == ["Sora/2.jpg", "Allens_Hummingbird/3.jpg"]
+    assert source.labels.names == ("Allens Hummingbird", "Sora")
+    assert source.files.tolist() == ["Sora/2.jpg", "Allens_Hummingbird/3.jpg"]
     assert names(source) == ["Sora", "Allens Hummingbird"]
-    assert load("birdsnap", root, "train").table["file"].tolist() == ["Sora/4.jpg"]
+    assert load("birdsnap", root, "train").files.tolist() == ["Sora/4.jpg"]
     write(root / "species.txt", "id\tname", "1\tSora")
     with pytest.raises(InputError, match=r'species.txt has no column "dir"'):
         load("birdsnap", root)
@@ -99,7 +99,7 @@ def test_sun397_partitions(tmp_path):
     write(root / "Partitions" / "Testing_10.txt", files[0])
     source = load("sun397", tmp_path)
     assert names(source) == ["youth hostel", "apse indoor"]
-    assert source.table["file"][1] == "a/apse/indoor/sun_b.jpg"
+    assert source.files[1] == "a/apse/indoor/sun_b.jpg"
     assert names(load("sun397", root, partition=10)) == ["abbey"]
     assert names(load("sun397", root, "all")) == ["abbey", "apse indoor", "youth hostel"]
     with pytest.raises(InputError, match="partitions 1 to 10, not 11"):
@@ -110,7 +110,7 @@ def test_sun397_partitions(tmp_path):
 def test_cars(tmp_path, place):
     root = tmp_path / "stanford_cars"
     (root / "devkit").mkdir(parents=True)
-    known = prompts("cars").classes
+    known = design("cars").names
     own = (known[150], known[3], known[0])  # not in OpenAI's order
     savemat(root / "devkit" / "cars_meta.mat", {"class_names": cells(*own)})
     rows = structs(bbox_x1=[1, 1], fname=["00001.jpg", "00002.jpg"], **{"class": [3, 1]})
@@ -119,7 +119,7 @@ def test_cars(tmp_path, place):
         picture(root / "cars_test" / f"0000{i}.jpg")
     source = load("cars", tmp_path)
     assert names(source) == [known[0], known[150]]
-    assert source.table["file"].tolist() == ["cars_test/00001.jpg", "cars_test/00002.jpg"]
+    assert source.files.tolist() == ["cars_test/00001.jpg", "cars_test/00002.jpg"]
     # The test annotations of the development kit have no classes.
     savemat(root / place / "cars_test_annos_withlabels.mat", {"annotations": structs(fname=["00001.jpg", "2.jpg"])})
     with pytest.raises(InputError, match='no field "class"'):
@@ -133,7 +133,7 @@ def test_aircraft(tmp_path):
         picture(data / "images" / f"{number}.jpg")
     source = load("aircraft", tmp_path)
     assert names(source) == ["F-16A/B", "Cessna 172", "707-320"]
-    assert source.table["file"][1] == "0034309.jpg"
+    assert source.files[1] == "0034309.jpg"
     with pytest.raises(InputError, match=r"images_variant_trainval.txt is missing"):
         load("aircraft", tmp_path, "trainval")
 
@@ -151,12 +151,12 @@ def test_voc2007_difficult_counts_neither_way(tmp_path):
     for number in ("000001", "000002"):
         picture(root / "JPEGImages" / f"{number}.jpg")
     source = load("voc2007", tmp_path)
-    chosen = [{source.classes[c] for c in np.flatnonzero(row)} for row in source.table["labels"]]
-    hard = [{source.classes[c] for c in np.flatnonzero(row)} for row in source.table["difficult"]]
+    chosen = [{source.labels.names[c] for c in np.flatnonzero(row)} for row in source.labels.present]
+    hard = [{source.labels.names[c] for c in np.flatnonzero(row)} for row in source.protocol["difficult"]]
     assert chosen == [{"sofa"}, {"diningtable", "tvmonitor"}]
     assert hard == [{"person"}, set()]
-    assert "label" not in source.table
-    assert source.classes.index("diningtable") == source.classes.index("sofa") + 1  # OpenAI's order, trap 8
+    assert not source.labels.index
+    assert source.labels.names.index("diningtable") == source.labels.names.index("sofa") + 1  # OpenAI's order, trap 8
     write(root / "Annotations" / "000002.xml", annotation(("dinosaur", 0)))
     with pytest.raises(InputError, match=r'000002.xml: "dinosaur" is none of the 20 classes'):
         load("voc2007", root)
@@ -191,7 +191,7 @@ def test_pets_by_breed_never_by_number(tmp_path):
         picture(root / "images" / f"{name}.jpg")
     source = load("pets", tmp_path)
     assert names(source) == ["american bulldog", "Abyssinian", "British Shorthair"]
-    assert source.table["label"].tolist() == [12, 0, 4]
+    assert source.labels.index.tolist() == [12, 0, 4]
     write(root / "annotations" / "test.txt", "Abyssinian_2 1")
     with pytest.raises(InputError, match=r"test.txt line 1: 'Abyssinian_2 1' has 2 fields of 4"):
         load("pets", root)
@@ -206,18 +206,18 @@ def test_caltech101_draws_thirty_per_class(tmp_path):
     (root / "BACKGROUND_Google" / "tmp").write_text("no picture")
     train, test, every = (load("caltech101", tmp_path, split) for split in ("train", "test", "all"))
     assert len(every) == sum(counts.values())
-    assert set(train.table["file"]).isdisjoint(test.table["file"])
-    assert set(train.table["file"]) | set(test.table["file"]) == set(every.table["file"])
+    assert set(train.files).isdisjoint(test.files)
+    assert set(train.files) | set(test.files) == set(every.files)
     # 34 names of the background go into the draw, the one that is no picture too: 30 or 29 pictures are drawn.
     random, left = np.random.RandomState(1234), {}
     for folder, extra in (("BACKGROUND_Google", ["tmp"]), ("Faces_easy", []), ("accordion", [])):
         listing = [f"image_{i:04d}.jpg" for i in range(1, counts[folder] + 1)] + extra
         drawn = random.choice(listing, 30, replace=False)
         left[folder] = [f"{folder}/{name}" for name in listing if name not in drawn and name != "tmp"]
-    assert test.table["file"].tolist() == [file for files in left.values() for file in files]
+    assert test.files.tolist() == [file for files in left.values() for file in files]
     assert set(names(test)) == {"background", "centered face", "accordion"}
     assert set(names(every)) == {"background", "centered face", "accordion", "yin and yang symbol"}
-    assert load("caltech101", tmp_path).table["file"].tolist() == test.table["file"].tolist()
+    assert load("caltech101", tmp_path).files.tolist() == test.files.tolist()
     for file in list((root / "yin_yang").iterdir())[:1]:
         file.unlink()
     with pytest.raises(InputError, match="yin_yang holds 29 files, fewer than the 30"):
@@ -266,7 +266,7 @@ def test_hateful_memes(tmp_path, name):
     with pytest.raises(InputError, match=r"train.jsonl is missing"):
         load("hateful_memes", root, "train")
     write(root / name, json.dumps({"img": "img/08291.png", "label": 2}))
-    with pytest.raises(InputError, match="label 2"):
+    with pytest.raises(InputError, match='"2" is none of the 2 classes of hateful_memes'):
         load("hateful_memes", root)
 
 
@@ -283,10 +283,10 @@ def test_gtsrb_reads_the_training_set_both_ways(tmp_path):
             write(folder / f"GT-{number}.csv", header, *rows)
             for i in range(count):
                 picture(folder / f"00000_0000{i}.ppm")
-    first, last = prompts("gtsrb").classes[0], prompts("gtsrb").classes[42]
+    first, last = design("gtsrb").names[0], design("gtsrb").names[42]
     source = load("gtsrb", tmp_path)
     assert names(source) == ["stop", "red and white circle 20 kph speed limit"]
-    assert source.table["file"][0] == "Final_Test/Images/00000.ppm"
+    assert source.files[0] == "Final_Test/Images/00000.ppm"
     assert names(load("gtsrb", root, "train")) == [first, last]
     assert names(load("gtsrb", root, "train", protocol="official")) == [first, first, last, last]
     with pytest.raises(InputError, match='paper or official, not "mixed"'):
@@ -309,16 +309,16 @@ def test_vtab_splits(tmp_path, key, folder, own, classes):
             picture(tmp_path / folder / name / f"{name}_{i}.jpg")
     parts = {split: load(key, tmp_path, split) for split in ("train", "val", "test", "all")}
     assert {split: len(part) for split, part in parts.items()} == {"train": 12, "val": 4, "test": 4, "all": 20}
-    files = [file for split in ("train", "val", "test") for file in parts[split].table["file"]]
-    assert sorted(files) == sorted(parts["all"].table["file"])
+    files = [file for split in ("train", "val", "test") for file in parts[split].files]
+    assert sorted(files) == sorted(parts["all"].files)
     # The whole order is TFDS's: by the hash of its key, "CLASS_FILE".
-    keys = [f"{file.split('/')[0]}_{file.split('/')[1]}" for file in parts["all"].table["file"]]
+    keys = [f"{file.split('/')[0]}_{file.split('/')[1]}" for file in parts["all"].files]
     order = annotations.tfds_order(keys, "train")
-    assert files == [parts["all"].table["file"][i] for i in order]
+    assert files == [parts["all"].files[i] for i in order]
     for part in parts.values():
-        for file, name in zip(part.table["file"], names(part), strict=True):
+        for file, name in zip(part.files, names(part), strict=True):
             assert name == dict(zip(own, classes, strict=True))[file.split("/")[0]]
-    assert load(key, tmp_path / folder).table["file"].tolist() == parts["test"].table["file"].tolist()
+    assert load(key, tmp_path / folder).files.tolist() == parts["test"].files.tolist()
     picture(tmp_path / folder / "unheard_of" / "x_1.jpg")
     with pytest.raises(InputError, match='"unheard_of" is none of the'):
         load(key, tmp_path, "all")
@@ -337,11 +337,11 @@ def test_iiit5k_has_a_lexicon_per_picture(tmp_path):
     for file in ("test/1_1.png", "test/2_1.png"):
         picture(root / file)
     source = load("iiit5k", tmp_path)
-    assert source.classes == ("BAR", "FOO", "LONDON", "ZOO")
+    assert source.labels.names == ("BAR", "FOO", "LONDON", "ZOO")
     assert names(source) == ["LONDON", "FOO"]
-    allowed = [{source.classes[i] for i in row} for row in source.table["lexicon"]]
+    allowed = [{source.labels.names[i] for i in row} for row in source.protocol["lexicon"]]
     assert allowed == [{"ZOO", "LONDON", "BAR"}, {"FOO", "ZOO"}]
-    assert load("iiit5k", root, lexicon="small").classes == ("BAR", "FOO", "LONDON")
+    assert load("iiit5k", root, lexicon="small").labels.names == ("BAR", "FOO", "LONDON")
     with pytest.raises(InputError, match="it has large, small"):
         load("iiit5k", root, lexicon="medium")
     rows[0, 1]["GroundTruth"] = "QUX"

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from clipjax.data import annotations, catalog, pickles
-from clipjax.data.info import prompts
+from clipjax.data.info import design, own_names
 from clipjax.errors import InputError
 
 
@@ -22,7 +22,7 @@ def load(key, path, *args, **kwargs):
 
 
 def names(source):
-    return [source.classes[i] for i in source.table["label"]]
+    return [source.labels.names[i] for i in source.labels.index]
 
 
 def pixels(source):
@@ -65,7 +65,7 @@ def test_cifar10_by_the_names_of_its_own_meta_file(tmp_path):
         python2_pickle(root / f"data_batch_{i}", cifar_batch(pictures(i, 32, 32, 3), [1] * i))
     source = load("cifar10", tmp_path)
     assert names(source) == ["truck", "airplane", "cat"]
-    assert source.classes == prompts("cifar10").classes
+    assert source.labels.names == design("cifar10").names
     np.testing.assert_array_equal(pixels(source), images)
     train = load("cifar10", root, "train")
     assert len(train) == 15
@@ -193,7 +193,7 @@ def test_stl10_is_written_by_columns_and_in_folds(tmp_path):
     root = tmp_path / "stl10_binary"
     root.mkdir()
     images = pictures(4, 96, 96, 3)
-    own = ["truck", "airplane", "monkey", *prompts("stl10").own[:7]]
+    own = ["truck", "airplane", "monkey", *own_names("stl10")[:7]]
     (root / "class_names.txt").write_text("\n".join(own) + "\n")
     for split in ("train", "test"):
         (root / f"{split}_X.bin").write_bytes(images.transpose(0, 3, 2, 1).tobytes())
@@ -203,7 +203,7 @@ def test_stl10_is_written_by_columns_and_in_folds(tmp_path):
     assert names(source) == ["monkey", "truck", "airplane", "truck"]
     np.testing.assert_array_equal(pixels(source), images)
     fold = load("stl10", root, "train", fold=1)
-    assert fold.table["file"].tolist() == ["00003", "00001"]
+    assert fold.files.tolist() == ["00003", "00001"]
     np.testing.assert_array_equal(pixels(fold), images[[3, 1]])
     with pytest.raises(InputError, match='folds 0 to 9 of split "train", not fold 0 of "test"'):
         load("stl10", root, fold=0)
@@ -222,11 +222,11 @@ def test_fer2013_reads_pixels_from_a_csv(tmp_path):
     path.write_text("\n".join(["emotion,pixels,Usage", *cells]))
     source = load("fer2013", tmp_path)
     assert names(source) == ["neutral", "surprised"]
-    assert source.table["file"].tolist() == ["00001", "00003"]
+    assert source.files.tolist() == ["00001", "00003"]
     np.testing.assert_array_equal(pixels(source), images[[1, 3]])
     assert names(load("fer2013", tmp_path, "trainval")) == ["happy", "angry"]
     assert names(load("fer2013", tmp_path, "val")) == ["angry"]
-    assert prompts("fer2013").names[3] == ("happy", "smiling")
+    assert design("fer2013").classes[3].texts == ("happy", "smiling")
     path.write_text("\n".join(["emotion,pixels,Usage", "3,1 2 3,PrivateTest"]))
     with pytest.raises(InputError, match=r"fer2013.csv line 2: 3 pixels of 2304"):
         load("fer2013", tmp_path)
@@ -244,8 +244,8 @@ def test_patch_camelyon(tmp_path):
     with h5py.File(f"{stem}_y.h5", "w") as file:
         file["y"] = np.array([1, 0, 1], np.uint8).reshape(3, 1, 1, 1)
     source = load("patch_camelyon", tmp_path)
-    assert source.table["label"].tolist() == [1, 0, 1]
-    assert source.classes == ("lymph node", "lymph node containing metastatic tumor tissue")
+    assert source.labels.index.tolist() == [1, 0, 1]
+    assert source.labels.names == ("lymph node", "lymph node containing metastatic tumor tissue")
     np.testing.assert_array_equal(pixels(source), images)
     stem.with_name(f"{stem.name}_y.h5").write_bytes(b"packed still")
     with pytest.raises(InputError, match='is no HDF5 file with an array "y"'):
@@ -299,8 +299,8 @@ def test_prepared_by_tfds_in_another_order_of_classes(tmp_path, prepare):
         source = load("pets", path)
         assert len(source) == 7
         assert source.name == "pets"
-        assert source.classes == prompts("pets").classes
-        for file, name in zip(source.table["file"], names(source), strict=True):
+        assert source.labels.names == design("pets").names
+        for file, name in zip(source.files, names(source), strict=True):
             assert name == file.rpartition("_")[0].replace("_", " ")
 
 
@@ -315,7 +315,7 @@ def test_vtab_order_is_the_order_tfds_writes(tmp_path, prepare):
         examples,
         lambda t: {"label": t.features.ClassLabel(names=own), "filename": t.features.Text()},
     )
-    written = [load("eurosat", where, split).table["file"].tolist() for split in ("train", "val", "test")]
+    written = [load("eurosat", where, split).files.tolist() for split in ("train", "val", "test")]
     # From the pictures' names alone, as `load` does for class folders.
     ours = [[files[i] for i in annotations.vtab_rows(keys, split)] for split in ("train", "val", "test")]
     assert written == ours
@@ -339,7 +339,7 @@ def test_prepared_partitions_are_not_mistaken_for_each_other(tmp_path, prepare):
 
 
 def test_voc2007_prepared_by_tfds(tmp_path, prepare):
-    own = sorted(prompts("voc2007").own)
+    own = sorted(own_names("voc2007"))
     examples = [
         ("a", {"labels": ["sofa", "person"], "labels_no_difficult": ["sofa"]}),
         ("b", {"labels": ["diningtable"], "labels_no_difficult": ["diningtable"]}),
@@ -351,7 +351,7 @@ def test_voc2007_prepared_by_tfds(tmp_path, prepare):
         lambda t: {key: t.features.Sequence(t.features.ClassLabel(names=own)) for key in examples[0][1]},
     )
     source = load("voc2007", where)
-    clear = {frozenset(source.classes[c] for c in np.flatnonzero(row)) for row in source.table["labels"]}
-    hard = {frozenset(source.classes[c] for c in np.flatnonzero(row)) for row in source.table["difficult"]}
+    clear = {frozenset(source.labels.names[c] for c in np.flatnonzero(row)) for row in source.labels.present}
+    hard = {frozenset(source.labels.names[c] for c in np.flatnonzero(row)) for row in source.protocol["difficult"]}
     assert clear == {frozenset({"sofa"}), frozenset({"diningtable"})}
     assert hard == {frozenset({"person"}), frozenset()}

@@ -1,6 +1,7 @@
 """Folders of class folders and flat ones, local and in a bucket."""
 
 import os
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -8,7 +9,8 @@ from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from clipjax.data import folder, source
+from clipjax.data import source
+from clipjax.data.kinds import folder
 from clipjax.errors import InputError
 
 
@@ -26,45 +28,69 @@ def test_class_folders_are_sorted_classes(tmp_path):
     put(tmp_path, "dog/b.png", "dog/a.JPG", "cat/x.png", "dog/notes.txt", ".git/x.png", "cat/.hidden.png")
     s = folder.load(tmp_path)
     assert s.name == tmp_path.name
-    assert s.classes == ("cat", "dog")
-    assert s.table["file"].tolist() == ["cat/x.png", "dog/a.JPG", "dog/b.png"]
-    assert s.table["label"].tolist() == [0, 1, 1]
+    assert s.labels.names == ("cat", "dog")
+    assert s.files.tolist() == ["cat/x.png", "dog/a.JPG", "dog/b.png"]
+    assert s.labels.index.tolist() == [0, 1, 1]
     assert [s.image(i).getpixel((0, 0)) for i in (0, 2)] == [2, 0]
 
 
 def test_a_folder_called_like_a_picture_is_a_class(tmp_path):
     put(tmp_path, "x.png/1.png", "y/1.png")
-    assert folder.load(tmp_path).classes == ("x.png", "y")
+    assert folder.load(tmp_path).labels.names == ("x.png", "y")
 
 
-def test_given_classes_are_found_by_name_and_may_be_empty(tmp_path):
-    put(tmp_path, "dog/b.png", "cat/x.png")
-    s = folder.load(tmp_path, classes=["emu", "dog", "cat"])
-    assert s.classes == ("emu", "dog", "cat")
-    assert s.table["label"].tolist() == [2, 1]
+def test_folders_may_be_called_otherwise(tmp_path, capsys):
+    put(tmp_path, "0/b.png", "1/x.png")
+    s = folder.load(tmp_path, "emu,dog")
+    assert (s.labels.names, s.labels.ids, s.labels.index.tolist()) == (("emu", "dog"), ("0", "1"), [0, 1])
+    (tmp_path / "classes.txt").write_text("cat\nant\n")
+    s = folder.load(tmp_path)
+    assert s.labels.names == ("cat", "ant")
+    assert "classes.txt" in capsys.readouterr().err
+    assert folder.load(tmp_path, "1=owl").labels.names == ("0", "owl")
+
+
+def test_texts_beside_images_are_captions(tmp_path, capsys):
+    put(tmp_path, "00000/1.png", "00000/2.png", "00001/3.png")
+    (tmp_path / "00000/1.txt").write_text("a cat\n")
+    (tmp_path / "00001/3.txt").write_text("ein Käse", encoding="utf-8")
+    s = folder.load(tmp_path)
+    assert (s.labels, s.captions.tolist()) == (None, [("a cat",), (), ("ein Käse",)])
+    assert "captions" in capsys.readouterr().err
+    with pytest.raises(InputError, match="no class folders, and data.class_names names classes"):
+        folder.load(tmp_path, "a,b")
+
+
+def test_a_split_is_a_folder_below(tmp_path):
+    put(tmp_path, "test/cat/1.png", "test/dog/2.png", "train/cat/3.png")
+    keys = SimpleNamespace(path=str(tmp_path), split="test", class_names="")
+    assert folder.open_source(keys).files.tolist() == ["cat/1.png", "dog/2.png"]
+    keys.split = "tset"
+    with pytest.raises(InputError, match='no such folder; nearest: "test"'):
+        folder.open_source(keys)
 
 
 def test_a_flat_folder_has_no_labels(tmp_path):
     put(tmp_path, "2.png", "10.png", "readme.txt")
     s = folder.load(tmp_path)
-    assert s.table["file"].tolist() == ["10.png", "2.png"]
-    assert "label" not in s.table
-    assert s.classes is None
+    assert s.files.tolist() == ["10.png", "2.png"]
+    assert s.labels is None
+    assert s.labels is None
 
 
 def test_other_suffixes(tmp_path):
     put(tmp_path, "1.png", "2.bmp")
-    assert folder.load(tmp_path, suffixes=[".BMP"]).table["file"].tolist() == ["2.bmp"]
+    assert folder.load(tmp_path, suffixes=[".BMP"]).files.tolist() == ["2.bmp"]
 
 
 @pytest.mark.parametrize(
     ("names", "classes", "words"),
     [
-        (["notes.txt"], None, ["holds no pictures"]),
-        (["cat/1.png", "dog/notes.txt"], None, ["dog", "holds no pictures", "remove"]),
-        (["cat/1.png", "2.png"], None, ["2.png", "beside folders", "cat"]),
-        (["train/cat/1.png", "val/cat/1.png"], None, ["train", "folders of its own (cat)", "splits"]),
-        (["cat/1.png", "dgo/2.png"], ["cat", "dog"], ["dgo", "not among the 2 classes", 'nearest: "dog"']),
+        (["notes.txt"], "", ["holds no images"]),
+        (["cat/1.png", "dog/notes.txt"], "", ["dog", "holds no images", "remove"]),
+        (["cat/1.png", "2.png"], "", ["2.png", "beside folders", "cat"]),
+        (["train/cat/1.png", "val/cat/1.png"], "", ["train", "folders of its own (cat)", "splits"]),
+        (["cat/1.png", "dgo/2.png"], "cat=a,dog=b", ["'dog' is not a label", 'nearest: "dgo"']),
     ],
 )
 def test_folders_that_are_not_what_they_seem(tmp_path, names, classes, words):
@@ -81,31 +107,30 @@ def test_folders_that_are_not_what_they_seem(tmp_path, names, classes, words):
 def test_a_folder_that_is_not_there_or_is_empty(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         folder.load(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no images"):
         folder.load(tmp_path)
 
 
-def test_fingerprint_changes_with_the_files_and_not_with_their_place(tmp_path):
+def test_fingerprint_is_of_the_images_and_not_of_names_times_or_place(tmp_path):
     first, second = tmp_path / "one" / "set", tmp_path / "two" / "set"
     put(first, "cat/1.png", "cat/2.png", "dog/3.png")
     second.parent.mkdir()
     before = folder.load(first).fingerprint
     first.rename(second)
     assert folder.load(second).fingerprint == before
-    assert folder.load(second, classes=["dog", "cat"]).fingerprint == before
+    assert folder.load(second, "cat=x").fingerprint == before
 
+    os.utime(second / "cat/1.png", ns=(0, 12345))
+    (second / "dog/3.png").rename(second / "dog/4.png")
+    assert folder.load(second).fingerprint == before
     seen = {before}
     status = (second / "cat/1.png").stat()
-    Image.new("L", (40, 40), 9).save(second / "cat/1.png")  # replaced, by another size
+    Image.new("L", (3, 2), 9).save(second / "cat/1.png")  # another image, of the same size and time
     os.utime(second / "cat/1.png", ns=(status.st_atime_ns, status.st_mtime_ns))
-    seen.add(folder.load(second).fingerprint)
-    os.utime(second / "cat/1.png", ns=(0, 12345))  # replaced, at another time
-    seen.add(folder.load(second).fingerprint)
-    (second / "dog/3.png").rename(second / "dog/4.png")
     seen.add(folder.load(second).fingerprint)
     put(second, "dog/5.png")
     seen.add(folder.load(second).fingerprint)
-    assert len(seen) == 5
+    assert len(seen) == 3
 
 
 class Bucket(MemoryFileSystem):
@@ -124,6 +149,7 @@ class Bucket(MemoryFileSystem):
 def bucket(monkeypatch):
     files = Bucket(skip_instance_cache=True)
     monkeypatch.setattr(fsspec, "filesystem", lambda *args, **kwargs: files)
+    monkeypatch.setattr(fsspec.core, "filesystem", lambda *args, **kwargs: files)
     monkeypatch.setattr(source, "_has_driver", lambda scheme: scheme == "gs")
     type(backend.fsspec_backend)._get_filesystem.cache_clear()
     yield files
@@ -137,8 +163,8 @@ def test_a_folder_in_a_bucket(bucket, tmp_path):
         bucket.pipe(f"gs://bucket/set/{path.relative_to(tmp_path)}", path.read_bytes())
     s = folder.load("gs://bucket/set")
     assert s.name == "set"
-    assert s.table["file"].tolist() == ["cat/1.png", "dog/2.png", "dog/3.png"]
-    assert s.table["label"].tolist() == [0, 1, 1]
+    assert s.files.tolist() == ["cat/1.png", "dog/2.png", "dog/3.png"]
+    assert s.labels.index.tolist() == [0, 1, 1]
     assert s.image(2).getpixel((0, 0)) == 2
     before = s.fingerprint
     bucket.pipe("gs://bucket/set/dog/2.png", b"cut off")

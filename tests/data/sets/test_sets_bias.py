@@ -50,14 +50,14 @@ def test_fairface_columns(tmp_path):
     picture(tmp_path / "train" / "1.jpg")
     s = fairface.load(tmp_path)
     assert s.name == "fairface"
-    assert s.classes is None
-    assert s.table["file"].tolist() == ["val/1.jpg", "val/2.jpg", "val/3.jpg"]
-    assert s.table["age"].tolist() == ["3-9", "more than 70", "0-2"]
-    assert s.table["gender"].tolist() == ["Male", "Female", "Female"]
-    assert s.table["race"].tolist() == ["East Asian", "Latino_Hispanic", "Middle Eastern"]
-    assert s.table["service_test"].tolist() == ["False", "True", "True"]
-    assert "label" not in s.table
-    assert fairface.load(tmp_path, "train").table["file"].tolist() == ["train/1.jpg"]
+    assert s.labels is None
+    assert s.files.tolist() == ["val/1.jpg", "val/2.jpg", "val/3.jpg"]
+    assert s.columns["age"].tolist() == ["3-9", "more than 70", "0-2"]
+    assert s.columns["gender"].tolist() == ["Male", "Female", "Female"]
+    assert s.columns["race"].tolist() == ["East Asian", "Latino_Hispanic", "Middle Eastern"]
+    assert s.columns["service_test"].tolist() == ["False", "True", "True"]
+    assert s.labels is None
+    assert fairface.load(tmp_path, "train").files.tolist() == ["train/1.jpg"]
 
 
 def test_fairface_crops_are_named(tmp_path):
@@ -71,7 +71,7 @@ def test_fairface_crops_are_named(tmp_path):
         fairface.load(tmp_path)
     wide = fairface.load(tmp_path, crop="1.25")
     assert wide.read(0) == tmp_path / "fairface-img-margin125-trainval" / "val" / "1.jpg"
-    assert wide.table["file"].tolist() == only.table["file"].tolist()
+    assert wide.files.tolist() == only.files.tolist()
     with pytest.raises(InputError, match=r'unknown crop "0\.5"'):
         fairface.load(tmp_path, crop="0.5")
 
@@ -105,7 +105,7 @@ def test_fairface_first10k_is_the_first_rows_in_their_order(tmp_path):
     faces(tmp_path, rows)
     s = fairface.load(tmp_path, "first10k")
     assert len(s) == 10000
-    assert s.table["file"][[0, -1]].tolist() == ["val/1.jpg", "val/10000.jpg"]
+    assert s.files[[0, -1]].tolist() == ["val/1.jpg", "val/10000.jpg"]
     assert s.fingerprint != fairface.load(tmp_path).fingerprint
     rows[0], rows[1] = rows[1], rows[0]
     faces(tmp_path, rows)
@@ -153,15 +153,15 @@ def celebrities(root, annotations="", images="img_align_celeba", identities=True
 def test_celeba_attributes_and_identities(tmp_path, annotations, images):
     celebrities(tmp_path, annotations, images)
     s = celeba.load(tmp_path)
-    assert s.classes is None
-    assert s.table["file"].tolist() == ["000003.jpg", "000004.jpg"]
-    assert s.table["Male"].tolist() == [0, 1]
-    assert s.table["Wearing_Hat"].tolist() == [1, 1]
-    assert s.table["Bald"].tolist() == [0, 0]
-    assert s.table["identity"].tolist() == [8692, 2880]
+    assert s.labels is None
+    assert s.files.tolist() == ["000003.jpg", "000004.jpg"]
+    assert s.columns["Male"].tolist() == ["0", "1"]
+    assert s.columns["Wearing_Hat"].tolist() == ["1", "1"]
+    assert s.columns["Bald"].tolist() == ["0", "0"]
+    assert s.columns["identity"].tolist() == ["8692", "2880"]
     assert s.image(0).size == (8, 8)
-    assert celeba.load(tmp_path, "train").table["file"].tolist() == ["000001.jpg"]
-    assert celeba.load(tmp_path, "val").table["Bald"].tolist() == [1]
+    assert celeba.load(tmp_path, "train").files.tolist() == ["000001.jpg"]
+    assert celeba.load(tmp_path, "val").columns["Bald"].tolist() == ["1"]
     assert len(celeba.load(tmp_path, "all")) == 4
 
 
@@ -170,9 +170,9 @@ def test_celeba_names_only_what_the_user_brings(tmp_path):
     listing = tmp_path / "names.csv"
     table(listing, "identity,name", [(2937, "Ada Example"), (2880, "Ben Example"), (77, "Nobody Here")])
     s = celeba.load(tmp_path, "all", names=listing)
-    assert s.classes == ("Ada Example", "Ben Example", "Nobody Here")
-    assert s.table["file"].tolist() == ["000001.jpg", "000002.jpg", "000004.jpg"]
-    assert [s.classes[i] for i in s.table["label"]] == ["Ben Example", "Ada Example", "Ben Example"]
+    assert s.labels.names == ("Ada Example", "Ben Example", "Nobody Here")
+    assert s.files.tolist() == ["000001.jpg", "000002.jpg", "000004.jpg"]
+    assert [s.labels.names[i] for i in s.labels.index] == ["Ben Example", "Ada Example", "Ben Example"]
     table(listing, "identity,name", [(77, "Nobody Here")])
     with pytest.raises(InputError, match="no picture of this split shows one of the 1 identities"):
         celeba.load(tmp_path, names=listing)
@@ -189,7 +189,7 @@ def test_celeba_names_only_what_the_user_brings(tmp_path):
 
 def test_celeba_without_identities(tmp_path):
     celebrities(tmp_path, identities=False)
-    assert "identity" not in celeba.load(tmp_path).table
+    assert "identity" not in celeba.load(tmp_path).columns
 
 
 @pytest.mark.parametrize(
@@ -228,11 +228,11 @@ def test_congress_from_the_replication_material(tmp_path, below):
     for row in MEMBERS:
         picture(tmp_path / row[5])
     s = congress.load(tmp_path)
-    assert s.table["file"].tolist() == ["mc_images/Ann_Example.jpg", "mc_images/Bob_Example.jpg"]
-    assert s.table["gender"].tolist() == ["Female", "Male"]
-    assert s.table["party"].tolist() == ["Democrat", "Republican"]
-    assert s.table["name"].tolist() == ["Ann Example", "Bob Example"]
-    assert "wiki_img_labels" not in s.table
+    assert s.files.tolist() == ["mc_images/Ann_Example.jpg", "mc_images/Bob_Example.jpg"]
+    assert s.columns["gender"].tolist() == ["Female", "Male"]
+    assert s.columns["party"].tolist() == ["Democrat", "Republican"]
+    assert s.columns["name"].tolist() == ["Ann Example", "Bob Example"]
+    assert "wiki_img_labels" not in s.columns
     assert s.image(1).size == (8, 8)
 
 
@@ -242,9 +242,9 @@ def test_congress_from_an_own_table(tmp_path):
     for row in rows:
         picture(tmp_path / row[0])
     s = congress.load(tmp_path)
-    assert s.classes is None
-    assert s.table["file"].tolist() == ["b.jpg", "a.jpg"]
-    assert s.table["chamber"].tolist() == ["Senate", "House"]
+    assert s.labels is None
+    assert s.files.tolist() == ["b.jpg", "a.jpg"]
+    assert s.columns["chamber"].tolist() == ["Senate", "House"]
     assert congress.load(tmp_path / "congress.csv").fingerprint == s.fingerprint
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorflow_datasets.datasets.kitti.kitti_dataset_builder import _build_splits
 
 from clipjax.data import catalog
-from clipjax.data.info import prompts
+from clipjax.data.info import design, own_names
 from clipjax.data.sets import celeba, clevr_counts, country211, imagenet, imagenet_a, kitti_distance, mscoco
 from clipjax.errors import InputError
 
@@ -27,7 +27,7 @@ def picture(path, color=(0, 0, 0)):
 
 
 def names(source):
-    return [source.classes[i] for i in source.table["label"]]
+    return [source.labels.names[i] for i in source.labels.index]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -53,8 +53,8 @@ def test_country211_goes_by_code(tmp_path):
         picture(tmp_path / "country211" / split / code / "1.jpg")
     s = country211.load(tmp_path)
     assert names(s) == ["Andorra", "Kosovo", "Zimbabwe"]
-    assert s.table["file"].tolist() == ["AD/1.jpg", "XK/1.jpg", "ZW/1.jpg"]
-    assert len(s.classes) == 211
+    assert s.files.tolist() == ["AD/1.jpg", "XK/1.jpg", "ZW/1.jpg"]
+    assert len(s.labels.names) == 211
     assert names(country211.load(tmp_path / "country211", "train")) == ["Germany"]
     picture(tmp_path / "country211" / "test" / "YU" / "1.jpg")
     with pytest.raises(InputError, match='"YU" is none of the 211 classes'):
@@ -78,8 +78,8 @@ def test_clevr_counts_objects(tmp_path):
     clevr(tmp_path / "CLEVR_v1.0", [5], "train")
     s = clevr_counts.load(tmp_path)
     assert names(s) == ["3", "10", "9", "4"]
-    assert s.classes == ("10", "3", "4", "5", "6", "7", "8", "9")
-    assert s.table["file"][0] == "CLEVR_val_000000.png"
+    assert s.labels.names == ("10", "3", "4", "5", "6", "7", "8", "9")
+    assert s.files[0] == "CLEVR_val_000000.png"
     assert names(clevr_counts.load(tmp_path, "train")) == ["5"]
     clevr(tmp_path / "CLEVR_v1.0", [3, 11])
     with pytest.raises(InputError, match='"11" is none of the 8 classes'):
@@ -140,9 +140,9 @@ def test_kitti_goes_by_case_to_openais_sentences(tmp_path, mapping):
     drives = [f"2011_09_26_drive_{p % 20:04d}_sync" for p in range(60)]
     folder = kitti(tmp_path, drives, by_remainder, mapping)
     test, train = kitti_distance.load(tmp_path), kitti_distance.load(tmp_path, "train")
-    assert sorted([*test.table["file"], *train.table["file"]]) == [f"{p:06d}.png" for p in range(60)]
+    assert sorted([*test.files, *train.files]) == [f"{p:06d}.png" for p in range(60)]
     for s in (test, train):
-        for file, name in zip(s.table["file"], names(s), strict=True):
+        for file, name in zip(s.files, names(s), strict=True):
             assert name.endswith(SENTENCES[int(file[:6]) % 4])
     # TFDS's own function is the oracle: VTAB's 711 test pictures are its test split.
     devkit = [
@@ -152,7 +152,7 @@ def test_kitti_goes_by_case_to_openais_sentences(tmp_path, mapping):
     expected = [sorted(part) for part in _build_splits(iter(devkit))]
     drawn = kitti_distance.drives(folder)
     assert [drawn["train"], drawn["validation"], drawn["test"]] == expected
-    assert test.table["file"].tolist() == [f"{p:06d}.png" for p in expected[2]]
+    assert test.files.tolist() == [f"{p:06d}.png" for p in expected[2]]
     assert 0 < len(test) < len(train)
 
 
@@ -160,7 +160,7 @@ def test_kitti_says_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match="training/label_2 is missing"):
         kitti_distance.load(tmp_path)
     folder = kitti(tmp_path, [f"d{p}" for p in range(12)], by_remainder)
-    number = int(kitti_distance.load(tmp_path).table["file"][0][:6])
+    number = int(kitti_distance.load(tmp_path).files[0][:6])
     label = tmp_path / "training" / "label_2" / f"{number:06d}.txt"
     label.write_text("Car 0.00 0\n")
     with pytest.raises(InputError, match=r"line 1: 'Car 0\.00 0' has 3 fields of 15"):
@@ -221,7 +221,7 @@ def test_clevr_as_tfds_prepares_it(tmp_path):
     for path in (tmp_path, where.parent, where):
         s = clevr_counts.load(path)
         assert s.name == "clevr_counts"
-        assert [f"{n}.png" for n in names(s)] == s.table["file"].tolist()
+        assert [f"{n}.png" for n in names(s)] == s.files.tolist()
         assert [s.image(i).getpixel((0, 0))[0] for i in range(3)] == [int(n) for n in names(s)]
     with pytest.raises(InputError, match='no split "train"'):
         clevr_counts.load(tmp_path, "train")
@@ -273,10 +273,10 @@ def test_coco_as_tfds_prepares_it(tmp_path):
     where = prepare(tmp_path / "coco_captions", "2014", "1.1.0", features, {"test": examples})
     for path in (tmp_path, where):
         s = mscoco.load(path)
-        assert s.classes is None
-        for i, file in enumerate(s.table["file"]):
+        assert s.labels is None
+        for i, file in enumerate(s.files):
             n = int(file.removesuffix(".jpg"))
-            assert s.table["captions"][i] == tuple(f"{n} caption {j}" for j in range(5))
+            assert s.captions[i] == tuple(f"{n} caption {j}" for j in range(5))
             assert s.image(i).getpixel((0, 0))[0] == n
 
 
@@ -297,9 +297,9 @@ def test_celeba_as_tfds_prepares_it(tmp_path):
     prepare(tmp_path, "celeb_a", "2.1.0", features, {"test": examples})
     s = celeba.load(tmp_path)
     levels = [s.image(i).getpixel((0, 0))[0] for i in range(4)]
-    assert s.table["identity"].tolist() == [100 + n for n in levels]
-    assert s.table["Male"].tolist() == [n % 2 for n in levels]
-    assert s.table["Bald"].tolist() == [int(n > 2) for n in levels]
+    assert s.columns["identity"].tolist() == [str(100 + n) for n in levels]
+    assert s.columns["Male"].tolist() == [str(n % 2) for n in levels]
+    assert s.columns["Bald"].tolist() == [str(int(n > 2)) for n in levels]
     listing = tmp_path / "names.csv"
     listing.write_text("identity,name\n102,Cee\n")
     assert names(celeba.load(tmp_path, names=listing)) == ["Cee"]
@@ -307,7 +307,7 @@ def test_celeba_as_tfds_prepares_it(tmp_path):
 
 def test_imagenet_a_as_tfds_prepares_it(tmp_path):
     """TFDS labels it over all 1,000 classes; here they are its 200."""
-    wnids = list(prompts("imagenet").own)
+    wnids = list(own_names("imagenet"))
     features = {
         "image": IMAGE,
         "label": tfds.features.ClassLabel(names=wnids),
@@ -317,8 +317,8 @@ def test_imagenet_a_as_tfds_prepares_it(tmp_path):
     examples = {w: {"image": png(1), "label": w, "file_name": f"{w}.jpg"} for w in shown}
     prepare(tmp_path, "imagenet_a", "0.1.0", features, {"test": examples})
     s = imagenet_a.load(tmp_path)
-    assert {file[:9]: name for file, name in zip(s.table["file"], names(s), strict=True)} == shown
-    assert len(s.classes) == 200
+    assert {file[:9]: name for file, name in zip(s.files, names(s), strict=True)} == shown
+    assert len(s.labels.names) == 200
     whole = prepare(tmp_path, "imagenet2012", "5.1.0", features, {"validation": examples})
     assert sorted(names(imagenet.load(whole))) == ["pelican", "stingray"]
     outside = {"n01440764": {"image": png(1), "label": "n01440764", "file_name": "x.jpg"}}

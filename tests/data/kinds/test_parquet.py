@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipjax.data import parquet, pipeline
+from clipjax.data import pipeline
+from clipjax.data.kinds import parquet
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 
@@ -49,11 +50,11 @@ def levels(s):
 def test_pictures_labels_and_class_names_inside(tmp_path):
     s = parquet.load(write(tmp_path / "t.parquet"), group_columns=["race"], caption_columns=["caption"])
     assert s.name == "t.parquet"
-    assert s.classes == ("dog", "cat")
-    assert s.table["label"].tolist() == [0, 1] * 5
-    assert s.table["file"].tolist() == [f"p{i}.png" for i in range(10)]
-    assert s.table["race"].tolist() == ["Black", "White"] * 5
-    assert s.table["captions"][3] == ("3", "x")
+    assert s.labels.names == ("dog", "cat")
+    assert s.labels.index.tolist() == [0, 1] * 5
+    assert s.files.tolist() == [f"p{i}.png" for i in range(10)]
+    assert s.columns["race"].tolist() == ["Black", "White"] * 5
+    assert s.captions[3] == ("3", "x")
     assert levels(s) == list(range(10))
     assert [s.image(i).getpixel((0, 0)) for i in (9, 0, 4, 3)] == [9, 0, 4, 3]
 
@@ -66,7 +67,7 @@ def test_several_files_in_order_of_their_names(tmp_path, how):
     s = parquet.load(tmp_path / how)
     assert s.name == "data"
     assert levels(s) == list(range(15))
-    assert s.table["label"].tolist() == [i % 2 for i in range(15)]
+    assert s.labels.index.tolist() == [i % 2 for i in range(15)]
 
 
 @pytest.mark.parametrize("paths", ["", "same.png"])
@@ -74,19 +75,36 @@ def test_pictures_without_names_of_their_own(tmp_path, paths):
     write(tmp_path / "d/a.parquet", 0, 5, paths=paths, group=2)
     write(tmp_path / "d/b.parquet", 5, 2, paths=paths)
     s = parquet.load(tmp_path / "d")
-    assert s.table["file"][4:].tolist() == ["a.parquet/000004", "b.parquet/000000", "b.parquet/000001"]
+    assert s.files[4:].tolist() == ["a.parquet/000004", "b.parquet/000000", "b.parquet/000001"]
 
 
 def test_plain_bytes_and_other_labels(tmp_path):
     path = write(tmp_path / "t.parquet", binary=True, names=None, labels=["emu", "cat"] * 5)
     s = parquet.load(path)
     assert levels(s) == list(range(10))
-    assert (s.table["label"].tolist(), s.classes) == ([1, 0] * 5, ("cat", "emu"))
-    given = parquet.load(path, classes=["emu", "dog", "cat"])
-    assert given.table["label"].tolist() == [0, 2] * 5
-    bare = parquet.load(path, label_column=None)
-    assert bare.classes is None
-    assert set(bare.table) == {"file"}
+    assert (s.labels.index.tolist(), s.labels.names) == ([1, 0] * 5, ("cat", "emu"))
+    given = parquet.load(path, class_names="emu=bird")
+    assert (given.labels.names, given.labels.ids) == (("cat", "bird"), ("cat", "emu"))
+    assert given.labels.texts().tolist() == ["bird", "cat"] * 5
+    assert not given.columns
+
+
+def test_no_label_and_one_image_column_of_another_name(tmp_path):
+    rows = {"photo": [{"bytes": png(1), "path": "a"}], "age": ["0-2"]}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    s = parquet.load(tmp_path / "t.parquet", group_columns=["age"])
+    assert (s.labels, s.columns["age"].tolist(), levels(s)) == (None, ["0-2"], [1])
+
+
+def test_group_columns_keep_their_class_names(tmp_path):
+    features = {"race": {"names": ["East Asian", "Indian"], "_type": "ClassLabel"}}
+    rows = pa.table({"image": [{"bytes": png(i), "path": f"{i}"} for i in range(3)], "race": [1, 0, -1]})
+    noted = json.dumps({"info": {"features": features}})
+    pq.write_table(rows.replace_schema_metadata({"huggingface": noted}), tmp_path / "t.parquet")
+    s = parquet.load(tmp_path / "t.parquet", group_columns=["race"])
+    assert s.columns["race"].tolist() == ["Indian", "East Asian", ""]
+    labelled = parquet.load(tmp_path / "t.parquet", label_column="race").labels
+    assert (labelled.names, labelled.index.tolist()) == (("East Asian", "Indian"), [1, 0, -1])
 
 
 def test_in_order_each_group_is_read_once_and_two_are_held(tmp_path, monkeypatch):
@@ -130,7 +148,7 @@ def test_through_the_pipeline(tmp_path):
 def test_missing_pictures_fail_by_name(tmp_path):
     rows = {"image": [{"bytes": b"", "path": "a"}, {"bytes": None, "path": "b"}, None, {"bytes": png(1), "path": "d"}]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
-    s = parquet.load(tmp_path / "t.parquet", label_column=None)
+    s = parquet.load(tmp_path / "t.parquet")
     for i in range(3):
         with pytest.raises(InputError, match=rf"t\.parquet row {i}: .*no bytes"):
             s.image(i)
@@ -143,8 +161,8 @@ def test_missing_pictures_fail_by_name(tmp_path):
         ({"image_column": "imgae"}, ['no column "imgae"', 'nearest: "image"']),
         ({"label_column": "labels"}, ['no column "labels"', 'nearest: "label"']),
         ({"group_columns": ["gender"]}, ['no column "gender"']),
-        ({"image_column": "race"}, ['"race" is string', "bytes of pictures"]),
-        ({"classes": ["dog"]}, ["label 1", "row 1", "p1.png"]),
+        ({"image_column": "race"}, ['"race" is string', "bytes of images"]),
+        ({"class_names": "dgo=cat,dog=cat"}, ["'dgo' is not a label", 'nearest: "dog"']),
     ],
 )
 def test_columns_and_labels_that_are_not_there(tmp_path, arguments, words):
@@ -163,7 +181,7 @@ def test_files_that_are_not_there_or_no_parquet(tmp_path):
         parquet.load(tmp_path / "t.parquet")
     path = write(tmp_path / "t.parquet")
     os.truncate(path, 200)
-    with pytest.raises(InputError, match=r"t\.parquet is no parquet file, or is cut off"):
+    with pytest.raises(InputError, match=r"t\.parquet is not a parquet file, or is cut off"):
         parquet.load(path)
 
 
@@ -174,7 +192,7 @@ def test_a_damaged_column_of_another_length(tmp_path, monkeypatch, n):
     read, column = pq.ParquetFile.read, pa.chunked_array([[None] * n] if n else [], pa.int64())
     damaged = lambda self, columns: pa.table({"label": column}) if columns == ["label"] else read(self, columns)  # noqa: E731
     monkeypatch.setattr(pq.ParquetFile, "read", damaged)
-    with pytest.raises(InputError, match=f"has {n} rows for 10 pictures"):
+    with pytest.raises(InputError, match=f"has {n} of 10 rows"):
         parquet.load(path)
 
 
@@ -182,16 +200,19 @@ def test_a_mangled_age_inside(tmp_path):
     rows = {"image": [{"bytes": png(1), "path": "a.png"}], "age": ["9-Mar"]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"9-Mar.*row 0, a\.png"):
-        parquet.load(tmp_path / "t.parquet", label_column=None, group_columns=["age"])
+        parquet.load(tmp_path / "t.parquet", group_columns=["age"])
 
 
-def test_the_fingerprint_knows_files_and_not_their_place_or_labels(tmp_path):
+def test_the_fingerprint_is_of_the_images_and_not_of_files_or_labels(tmp_path):
     write(tmp_path / "one/t.parquet")
     before = parquet.load(tmp_path / "one").fingerprint
-    assert parquet.load(tmp_path / "one/t.parquet", label_column=None).fingerprint == before
+    assert parquet.load(tmp_path / "one/t.parquet").fingerprint == before
     (tmp_path / "one").rename(tmp_path / "two")
     assert parquet.load(tmp_path / "two/t.parquet").fingerprint == before
     os.utime(tmp_path / "two/t.parquet", ns=(0, 5))
-    after = parquet.load(tmp_path / "two").fingerprint
     (tmp_path / "two/t.parquet").rename(tmp_path / "two/u.parquet")
-    assert len({before, after, parquet.load(tmp_path / "two").fingerprint}) == 3
+    assert parquet.load(tmp_path / "two").fingerprint == before
+    write(tmp_path / "two/u.parquet", group=3, binary=True)  # the same images, packed otherwise
+    assert parquet.load(tmp_path / "two").fingerprint == before
+    write(tmp_path / "two/u.parquet", first=1)
+    assert parquet.load(tmp_path / "two").fingerprint != before
