@@ -1,7 +1,7 @@
 """What the built pages take from the code itself: every verb's help, every config's keys, every shipped design.
 
-A line `<!-- verbs -->`, `<!-- configs probes -->`, `<!-- configs finetune -->` or `<!-- designs -->` in a page is
-replaced by what the parsers and configs say at the time of the build; `<!-- source MODULE.FUNCTION -->` by its lines.
+A line `<!-- verbs -->`, `<!-- configs probes -->`, `<!-- configs finetune -->`, `<!-- keys KIND.CONFIG -->` or
+`<!-- designs -->` in a page is replaced by what the parsers and configs say at the time of the build.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from clipjax import design
 from clipjax.cli import main as cli
-from clipjax.runs import config, finetune_config
+from clipjax.keys import flat
+from clipjax.runs import config
 
 
 def verbs(_: str) -> str:
@@ -36,20 +35,31 @@ def verbs(_: str) -> str:
 
 
 def configs(kind: str) -> str:
-    """A section per shipped config of a kind: its docstring and the keys in which it differs from the shared ones."""
+    """A section per shipped config of a kind: its docstring and the keys that it changes."""
     parts = []
     for name, path in config.shipped(kind).items():
         found = config.load(name, [], kind)
-        shared = shared_keys(found, kind)
+        known = config.keys_of(found.to_dict())
         rows = [
             f"| `config.{key}` | {_cell(value)} |"
-            for key, value in flat(found).items()
-            if key not in ("probe", "verb") and (key not in shared or shared[key] != value)
+            for key, value in flat(found.to_dict()).items()
+            if key not in ("probe", "verb") and (key not in known or known[key].default != value)
         ]
         doc = inspect.cleandoc(_docstring(path.read_text(encoding="utf-8")))
         table = "\n".join(["| key | value |", "|---|---|", *rows]) if rows else ""
         parts.append(f"### {name}\n\n```text\n{doc}\n```\n\n{table}\n")
     return "\n".join(parts)
+
+
+def keys(name: str) -> str:
+    """A row per key of a shipped config, as `clipjax probe NAME --keys` lists them."""
+    kind, _, found = name.partition(".")
+    rows = []
+    for row in config.listing(config.load(found, [], kind)):
+        sources = f" ({', '.join(row['sources'])})" if row.get("sources") else ""
+        meaning = f"{row['meaning']}{sources}".replace("|", "\\|")
+        rows.append(f"| `config.{row['name']}` | {_cell(row['default'])} | {row['type']} | {meaning} |")
+    return "\n".join(["| key | default | type | meaning |", "|---|---|---|---|", *rows])
 
 
 def designs(_: str) -> str:
@@ -62,32 +72,8 @@ def designs(_: str) -> str:
     return "\n".join(["| design | classes | sets | note |", "|---|---:|---|---|", *rows])
 
 
-def shared_keys(found: ConfigDict, kind: str) -> dict[str, Any]:
-    """What a config file starts from before it changes and adds what it needs."""
-    if kind == "finetune":
-        return flat(finetune_config.finetune_config())
-    return flat(config.design_config("") if "design" in found else config.probe_config(""))
-
-
-def source(name: str) -> str:
-    """A function's own lines, where its comments are the explanation."""
-    module, _, function = name.rpartition(".")
-    return f"```text\n{inspect.getsource(getattr(importlib.import_module(module), function))}```\n"
-
-
-def flat(found: ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys."""
-    out: dict[str, Any] = {}
-    for key, value in found.items():
-        if isinstance(value, ConfigDict):
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
-
-
 def _cell(value: Any) -> str:
-    return f"`{value}`".replace("|", "\\|") if value not in ("", None) else "empty"
+    return f"`{value}`".replace("|", "\\|") if value not in ("", None, {}) else "empty"
 
 
 def _docstring(source: str) -> str:
@@ -96,8 +82,8 @@ def _docstring(source: str) -> str:
     return ast.get_docstring(ast.parse(source)) or ""
 
 
-MARKS: dict[str, Callable[[str], str]] = {"verbs": verbs, "configs": configs, "designs": designs, "source": source}
-MARK = re.compile(r"^<!-- (verbs|configs|designs|source) ?([\w.]*) -->$", re.MULTILINE)
+MARKS: dict[str, Callable[[str], str]] = {"verbs": verbs, "configs": configs, "designs": designs, "keys": keys}
+MARK = re.compile(r"^<!-- (verbs|configs|designs|keys) ?([\w.]*) -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
