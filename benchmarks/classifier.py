@@ -52,8 +52,8 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
         from clipjax.data import info
 
         torch.set_num_threads(THREADS)
-        prompts = info.prompts("imagenet")
-        names, templates = [n[0] for n in prompts.names[: args.names]], tuple(prompts.templates)
+        asked = info.design("imagenet")
+        names, templates = list(asked.names[: args.names]), asked.templates
         model = clipjax.load(files["clipjax"])
         stem = args.model.replace("/", "-").replace("@", "-").removesuffix("px") + "-quickgelu"
         second = open_clip.create_model(stem, pretrained=str(files["open_clip"])).eval()

@@ -39,7 +39,7 @@ def make(root: Path, name: str, per_class: int) -> None:
     import clipjax
     from clipjax.data import info
 
-    classes = [names[0] for names in info.prompts("cifar100").names]
+    classes = list(info.design("cifar100").names)
     flat = sorted(photographs(root / "all", len(classes) * per_class, (500, 375)).iterdir())
     for i, file in enumerate(flat):
         folder = root / "photos" / classes[i // per_class]

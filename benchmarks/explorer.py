@@ -66,7 +66,9 @@ def make(work: Path) -> Path:
     from clipjax.analysis import paper
     from clipjax.cache import FeatureCache
     from clipjax.models import catalog, clip, weights
-    from clipjax.runs import config, designs, runner
+    from clipjax.probes import zeroshot
+    from clipjax.runs import config, runner
+    from clipjax.runs.data import open_source
     from clipjax.runs.folder import RunFolder
     from clipjax.runs.job import Job, cache_root, image_key, images_folder
 
@@ -84,15 +86,15 @@ def make(work: Path) -> Path:
                  "--config.data.group_columns=race,gender,age", f"--config.model={work / 'model.safetensors'}",
                  f"--config.design={DESIGN}"]  # fmt: skip
     resolved = config.load("fairface:csv", overrides)
-    source = designs.source_of(resolved).source
+    source = open_source(resolved.data).source
     job = Job(loading.load(resolved.model), resolved, RunFolder(run, {}, writes=False))
-    (classes,) = designs.weights(job.text_features, [design.load(DESIGN)])
+    (classes,) = zeroshot.class_weights(job.text_features, [design.load(DESIGN)])
     spec = job.model.preprocessing
     key = image_key(job.weights_sha256, job.model.config, "float32", job.arithmetic, spec, source.fingerprint)
     root = cache_root(resolved)
     assert root is not None
     with FeatureCache(images_folder(root, key), 768, key) as cache:
-        cache.append(np.arange(N), planted(classes, source.table["race"], rng), [])
+        cache.append(np.arange(N), planted(classes, source.columns["race"], rng), [])
     runner.run(resolved, run)
     assert paper.published()["populations"]["first10k"]["n"] == N
     return run

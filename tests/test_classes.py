@@ -1,10 +1,10 @@
 """Lists of texts as people write them: in one line, or one a line in a file."""
 
 import pytest
-from clipjax.runs.sources import templates_of
 
 from clipjax.classes import lines_of_file, read_classes
 from clipjax.errors import InputError
+from clipjax.runs.task import templates_of
 
 
 def test_a_list_in_one_line_or_in_a_file(tmp_path):

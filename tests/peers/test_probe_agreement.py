@@ -93,7 +93,7 @@ def agree(table, records, logits: np.ndarray, labels: np.ndarray, classes):
 
 def test_cifar10(both, tmp_path):
     name, peer, weights = both
-    prompts = info.prompts("cifar10")
+    prompts = info.design("cifar10")
     lines = (DATA / "cifar10" / "cifar10.csv").read_text().splitlines()
     rows = [line.split(",") for line in lines[1:] if ",test," in line][:: max(1, 1000 // LIMIT[name])]
     table = tmp_path / "t.csv"

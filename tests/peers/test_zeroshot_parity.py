@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 
+from clipjax.design import of_classes
 from clipjax.probes import metrics, retrieval, zeroshot
 
 pytestmark = [pytest.mark.peers]
@@ -57,10 +58,11 @@ def test_open_clips_classifier_and_predictions(count):
     import torch
 
     names = [f"thing {i}" for i in range(count)]
-    texts = zeroshot.prompts(names, TEMPLATES)
+    asked = of_classes(names, TEMPLATES)
+    texts = [text for listed in asked.prompts() for text in listed]
     model, tokenizer, features = table_model(texts, np.zeros((1, E)))
     theirs = open_clip.build_zero_shot_classifier(model, tokenizer, names, TEMPLATES).numpy().T
-    ours = zeroshot.classifier(features.reshape(count, len(TEMPLATES), E))
+    (ours,) = zeroshot.class_weights(lambda wanted: features[[texts.index(text) for text in wanted]], [asked])
     error = np.abs(ours - theirs).max()
     images, _ = pictures(theirs, 2000)
     unit = torch.nn.functional.normalize(torch.tensor(images), dim=-1).numpy()
@@ -87,9 +89,10 @@ def test_clip_benchmarks_accuracies(count, monkeypatch):
     monkeypatch.setattr(zeroshot_classification, "float", lambda x: float(np.asarray(x).item()), raising=False)
 
     names = [f"thing {i}" for i in range(count)]
-    texts = zeroshot.prompts(names, TEMPLATES)
+    asked = of_classes(names, TEMPLATES)
+    texts = [text for listed in asked.prompts() for text in listed]
     _, _, features = table_model(texts, np.zeros((1, E)))
-    weights = zeroshot.classifier(features.reshape(count, len(TEMPLATES), E))
+    (weights,) = zeroshot.class_weights(lambda wanted: features[[texts.index(text) for text in wanted]], [asked])
     images, labels = pictures(weights, 1500)
     model, tokenizer, _ = table_model(texts, images)
     theirs = zeroshot_classification.evaluate(

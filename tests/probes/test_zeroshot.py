@@ -1,48 +1,50 @@
-"""Prompts, and the classifier made of their features."""
+"""Class weights, made of the features of a design's prompts."""
 
 import numpy as np
 import pytest
 
+from clipjax.design import Design, DesignClass, of_classes
 from clipjax.errors import InputError
 from clipjax.probes import zeroshot
 
 TEMPLATES = ("a photo of a {}.", "art of the {}.")
-FER = ("angry", ("happy", "smiling"), ("surprised", "shocked", "spooked"))
+NAMES = ("angry", ("happy", "smiling"), ("surprised", "shocked", "spooked"))
+
+
+def asked(names=NAMES, templates=TEMPLATES):
+    """A design whose classes have one name or several."""
+    several = [(name,) if isinstance(name, str) else name for name in names]
+    return Design("faces", tuple(DesignClass(texts[0], texts) for texts in several), templates)
+
+
+def encoder(designs, seed=0):
+    """(texts -> features [T, E] in float64, the feature of each text)."""
+    texts = list(dict.fromkeys(t for d in designs for listed in d.prompts() for t in listed))
+    r = np.random.default_rng(seed)
+    table = {text: r.normal(size=5) * 10 ** r.integers(0, 3) for text in texts}
+    return lambda wanted: np.stack([table[text] for text in wanted]), table
 
 
 def unit(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def test_prompts_class_by_class():
-    assert zeroshot.prompts(["cat", "dog"], TEMPLATES) == [
-        "a photo of a cat.", "art of the cat.", "a photo of a dog.", "art of the dog."
-    ]  # fmt: skip
-    texts = zeroshot.prompts(FER, TEMPLATES)
-    assert zeroshot.prompt_counts(FER, TEMPLATES) == [2, 4, 6]
-    assert texts[2:6] == ["a photo of a happy.", "art of the happy.", "a photo of a smiling.", "art of the smiling."]
-    for bad in ("no place", "{} and {}"):
-        with pytest.raises(InputError, match="exactly one"):
-            zeroshot.prompts(["cat"], [bad])
-    with pytest.raises(InputError, match="no templates"):
-        zeroshot.prompts(["cat"], [])
+def test_all_prompts_of_a_class_weigh_the_same_whatever_their_length():
+    encode, table = encoder([asked()])
+    (found,) = zeroshot.class_weights(encode, [asked()])
+    expected = [unit(np.mean([unit(table[text]) for text in listed], axis=0)) for listed in asked().prompts()]
+    assert [len(listed) for listed in asked().prompts()] == [2, 4, 6]
+    assert np.abs(found - np.stack(expected)).max() < 1e-6  # float32 against float64
 
 
-def test_classifier_normalises_averages_normalises():
-    features = np.random.default_rng(0).normal(size=(3, 2, 5)) * np.array([1, 10, 100])[:, None, None]
-    expected = unit(np.stack([(unit(f[0]) + unit(f[1])) / 2 for f in features]))
-    # float32 against float64
-    assert np.abs(zeroshot.classifier(features) - expected).max() < 1e-6
-    assert np.array_equal(zeroshot.classifier(features.reshape(6, 5), [2, 2, 2]), zeroshot.classifier(features))
-
-
-def test_all_names_of_a_class_weigh_the_same():
-    features = np.random.default_rng(1).normal(size=(12, 5))
-    found = zeroshot.classifier(features, zeroshot.prompt_counts(FER, TEMPLATES))
-    parts = [features[:2], features[2:6], features[6:]]
-    assert np.abs(found - unit(np.stack([unit(p).mean(0) for p in parts]))).max() < 1e-6
-    with pytest.raises(InputError, match="12 text features for 11 prompts of 3 classes"):
-        zeroshot.classifier(features, [2, 4, 5])
+def test_designs_that_share_classes_share_their_weights_and_their_texts():
+    designs = [asked(), asked(NAMES[::-1]), asked(("angry", "calm"))]
+    encode, _ = encoder(designs)
+    seen = []
+    first, second, third = zeroshot.class_weights(lambda texts: seen.extend(texts) or encode(texts), designs)
+    assert len(seen) == len(set(seen)) == 14
+    assert np.array_equal(first, second[::-1])
+    assert np.array_equal(first[0], third[0])
 
 
 def test_probabilities():
@@ -65,18 +67,17 @@ def test_classes_of_the_same_name_tie_wherever_they_stand():
 
 
 def test_classes_are_checked():
-    assert zeroshot.check_classes(["cat", "dog"]) == ("cat", "dog")
-    assert zeroshot.check_classes(["missile", "missile"], repeats=True) == ("missile", "missile")
+    assert of_classes(["cat", "dog"]).names == ("cat", "dog")
     for classes, said in [(["cat", "cat"], "given twice"), ([], "no classes"), (["cat", " "], "class 2 of 2 is empty")]:
         with pytest.raises(InputError, match=said):
-            zeroshot.check_classes(classes)
+            of_classes(classes)
 
 
 def test_a_row_without_direction():
     features = np.ones((2, 3, 4))
     features[1, 0] = 0
     with pytest.raises(InputError, match=r"row 3 \(from 0\) has length 0"):
-        zeroshot.classifier(features)
+        zeroshot.normalise(features)
     features[1, 2, 1] = np.nan
     with pytest.raises(InputError, match=r"row 5 \(from 0\) has nan"):
         zeroshot.normalise(features)

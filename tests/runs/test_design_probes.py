@@ -242,7 +242,7 @@ def test_identities_keep_totals_only(world, tmp_path, capsys):
         ("congress:csv", ["--config.contrast=party"], "no column 'party'"),
         ("congress:csv", ["--config.contrast=gender=M"], "needs two values"),
         ("congress:csv", ["--config.thresholds=5%"], "for example 0.005,0.04"),
-        ("fairface_attributes:csv", ["--config.binary=race=Green"], "'Green' is no class"),
+        ("fairface_attributes:csv", ["--config.binary=race=Green"], "'Green' is not a class"),
         ("fairface_attributes:csv", ["--config.classifier=knn"], "none of zero-shot, linear"),
         ("celeba:csv", [], "has no names: bring your own"),
         ("celeba:csv", ["--config.data.label_column=who", "--config.sizes=100"], "names 12 people, fewer"),

@@ -40,7 +40,7 @@ def prepared_world(world, tmp_path):
 def test_a_probe_over_prepared_pictures_gives_the_same_bytes(world, tmp_path, capsys):
     ready = prepared_world(world, tmp_path)
     told = capsys.readouterr().out
-    assert "18 pictures for models of 32 pixels, 1 of them could not be read" in told
+    assert "18 images for models of 32 pixels, 1 of them could not be read" in told
     more = ["--config.data.max_skipped=0.1"]
     assert main(argv(world, tmp_path / "run", *more)) == 0
     assert main(argv(ready, tmp_path / "again", *more, config="zeroshot:prepared")) == 0

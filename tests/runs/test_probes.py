@@ -78,7 +78,7 @@ def test_fewshot_gives_mean_and_spread_per_number_of_shots(world, tmp_path):
 def test_a_linear_probe_needs_two_different_parts(world, tmp_path, capsys):
     more = ["--config.train_split=test"]
     assert main(argv(world, tmp_path / "run", *more, config="linear")) == 1
-    assert "same pictures" in capsys.readouterr().err
+    assert "same images" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -92,7 +92,7 @@ def test_retrieval_equals_a_loop_over_the_features(world, tmp_path):
     long.write_text(f"file,one\n{files[0]},short\n{files[1]},{'word ' * 90}\n")
     more = ["--config.data.source=csv", f"--config.data.csv={long}", "--config.data.caption_columns=one"]
     assert main([w for w in argv(world, tmp_path / "cut", *more, config="retrieval") if "data.path" not in w]) == 0
-    assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["design"]["truncated"] == 1
+    assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["result"]["truncated"] == 1
     out = tmp_path / "run"
     more = ["--config.data.source=csv", f"--config.data.csv={tmp_path}/t.csv", "--config.data.caption_columns=one,two"]
     assert main([w for w in argv(world, out, *more, config="retrieval") if "data.path" not in w]) == 0
@@ -115,7 +115,7 @@ def test_a_named_data_set_brings_its_classes_templates_and_published_numbers(wor
     out = tmp_path / "run"
     assert main(argv(world, out, f"--config.data.path={root}", config="zeroshot:country211")) == 0
     design = json.loads((out / "manifest.json").read_text())["design"]
-    assert design["classes"][:2] == ["Andorra", "United Arab Emirates"]
+    assert [c["name"] for c in design["classes"][:2]] == ["Andorra", "United Arab Emirates"]
     assert design["templates"][0] == "a photo i took in {}."
     table = pq.read_table(out / "predictions.parquet").to_pydict()
     assert table["label"] == ["Andorra"] * 2 + ["United Arab Emirates"] * 2 + ["France"] * 3

@@ -48,7 +48,7 @@ def test_a_run_holds_what_the_design_promises(world, tmp_path, capsys):
     assert records["top1"]["low"] < records["top1"]["value"] < records["top1"]["high"]
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["counts"] == {"seen": n, "skipped": 0, "skipped_files": []}
-    assert manifest["design"]["prompts"][0] == ["a photo of a cat."]
+    assert manifest["design"]["classes"][0]["prompts"] == ["a photo of a cat."]
     assert len(manifest["model"]["weights_sha256"]) == 64
     assert manifest["versions"]["jax"]
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
@@ -134,16 +134,18 @@ def test_corrupt_and_missing_pictures_are_skipped_named_counted_and_limited(worl
     ("more", "words"),
     [
         (["--config.data.path=nowhere"], "nowhere"),
-        (["--config.data.limt=5"], 'Did you mean "limit"'),
+        (["--config.data.limt=5"], 'nearest: "data.limit"'),
         (["--config.data.limit=many"], "many"),
-        (["--config.classes=cat,dog"], "'fish' is not among"),
+        (["--config.classes=cat,dog"], "label 'fish' is not among the 2 classes asked"),
         (["--config.classes=cat,cat"], "given twice"),
         (["--config.templates=a photo"], "needs exactly one {}"),
         (["--config.model=ViT-B/3"], "did you mean ViT-B/32?"),
         (["--config.precision=float64"], "compute dtype"),
         (["--config.data.source=food1001"], "food101"),
-        (["--config.data.source=webdataset", "--config.data.split=test"], "means nothing to webdataset"),
-        (["stray"], "no override"),
+        (["--config.data.source=webdataset", "--config.data.split=test"], "no files of a split 'test'"),
+        (["stray"], "is not an override"),
+        (["--config.data.csv=t.csv"], "data.csv=t.csv is not read by the source folder"),
+        (["--config.shots=(1,2)"], "no key 'shots', which is read by fewshot"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_no_run(world, tmp_path, capsys, more, words):

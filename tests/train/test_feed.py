@@ -58,7 +58,7 @@ def test_every_row_once_an_epoch_in_new_order_with_its_own_caption(source):
         for file, pixels, tokens in zip(b.files, b.arrays["pixels"], b.arrays["tokens"], strict=True):
             number = int(file[:2])
             assert (pixels == (number * 10, 0, 0)).all()
-            known = {text: ids(text) for text in source.table["captions"][number]}
+            known = {text: ids(text) for text in source.captions[number]}
             captions.setdefault(number, set()).update(t for t, ids in known.items() if (ids == tokens).all())
     assert all(found for found in captions.values())
     assert sum(len(found) == 2 for found in captions.values()) > 5  # both captions are drawn

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from clipjax.data import annotations, catalog
-from clipjax.data.info import design, own_names
+from clipjax.data.info import design
 from clipjax.errors import InputError
 
 

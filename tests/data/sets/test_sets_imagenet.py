@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from clipjax.data.info import design, own_names
+from clipjax.data.info import own_names
 from clipjax.data.sets import (
     imagenet,
     imagenet_a,

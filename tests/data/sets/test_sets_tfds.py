@@ -11,7 +11,7 @@ from PIL import Image
 from tensorflow_datasets.datasets.kitti.kitti_dataset_builder import _build_splits
 
 from clipjax.data import catalog
-from clipjax.data.info import design, own_names
+from clipjax.data.info import own_names
 from clipjax.data.sets import celeba, clevr_counts, country211, imagenet, imagenet_a, kitti_distance, mscoco
 from clipjax.errors import InputError
 
