@@ -138,7 +138,12 @@ def load(name: str, overrides: Sequence[str], kind: str = "probes") -> ConfigDic
     source = f"--config={path}" + (f":{arg}" if arg else "")
     before = _parsed(path.name, config_flags.DEFINE_config_file, [source])
     _check_names(before, overrides, path.stem)
-    return _parsed(path.name, config_flags.DEFINE_config_file, [source, *overrides])
+    config = _parsed(path.name, config_flags.DEFINE_config_file, [source, *overrides])
+    given = [word.removeprefix("--config.").partition("=")[0] for word in overrides]
+    for one, other in (("classes", "design"), ("design", "classes")):  # two ways to say what is asked: the user's
+        if one in given and other not in given and other in config:
+            config[other] = ""
+    return config
 
 
 def resume(values: dict[str, Any], overrides: Sequence[str], where: Path) -> ConfigDict:

@@ -41,8 +41,9 @@ class Parts:
 def load(config: Any) -> Parts:
     """Parts of one data set by split, or by a path each; their labels index one list of classes, by name."""
     found = {"train": opening.open_part(config.data, "train", config.train_split)}
-    if config.validation_split or config.data.validation_path:
-        found["validation"] = opening.open_part(config.data, "validation", config.validation_split)
+    validation = config.get("validation_split", "")
+    if validation or config.data.get("validation_path", ""):
+        found["validation"] = opening.open_part(config.data, "validation", validation)
     found["test"] = opening.open_part(config.data, "test", config.data.split or config.test_split)
     for part in found.values():
         if part.source.labels is None:
