@@ -326,19 +326,22 @@ class _Marks:
 def _check_swallowed(path: Path, separator: str, line: int, row: list[str], raw: list[str]) -> None:
     """Raises InputError where a field with line breaks holds what looks like rows of the table itself.
 
-    A quotation mark too many joins rows, and the next one ends the field: the count of fields can be right. A line of
-    the field that splits into as many fields, each of the kind that this row has there, is a row.
+    A quotation mark too many joins rows, and the next one ends the field: the count of fields can be right. A line that
+    splits into as many fields, each of the kind that this row has there, is a row. Of the line where the field begins
+    and of that where it ends, one side is this row's own in any case, and the other is compared.
     """
-    others = [i for i, cell in enumerate(row) if "\n" not in cell and "\r" not in cell]
-    for number, inner in enumerate(raw[1:], line + 1):
-        for cells in (inner.rstrip("\r\n").split(separator), _cells(inner, separator)):
-            if len(cells) != len(row):
+    broken = [i for i, cell in enumerate(row) if "\n" in cell or "\r" in cell]
+    before, after = range(broken[0]), range(broken[-1] + 1, len(row))
+    for number, text in (*enumerate(raw[1:], 1), (0, raw[0])):
+        compared = after if number == 0 else before if number == len(raw) - 1 else [*before, *after]
+        for cells in (text.rstrip("\r\n").split(separator), _cells(text, separator)):
+            if len(cells) != len(row) or not any(row[i] for i in compared):
                 continue
-            kinds = [(_kind(cells[i]), _kind(row[i])) for i in others]
-            if any(row[i] for i in others) and all(one == other for one, other in kinds):
+            if all(_kind(cells[i]) == _kind(row[i]) for i in compared):
                 raise InputError(
-                    f"{path} line {line}: a field in quotation marks holds line {number}, which looks like a row of its"
-                    f" own; close the quotation mark in line {line}, or replace the line breaks in the texts"
+                    f"{path} line {line}: a field in quotation marks goes on for {len(raw)} lines, and line"
+                    f" {line + number} looks like a row of its own; close the quotation mark in line {line}, or replace"
+                    " the line breaks in the texts"
                 )
 
 

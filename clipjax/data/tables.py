@@ -266,7 +266,7 @@ def _parquet_names(path: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    with _one_line(path), path.open("rb") as file:
+    with _one_line(path, UnicodeDecodeError), path.open("rb") as file:
         yield pq.ParquetFile(file)
 
 

@@ -80,6 +80,7 @@ class Index:
         Surrounding white space is left out, and what is then empty is missing, as is what is not UTF-8.
         """
         values, why = [], {}
+        extension = extension.removeprefix(".").lower()
         for row, data in enumerate(self._members(extension)):
             value = None
             if isinstance(data, str):
@@ -196,7 +197,8 @@ def index(shards: Sequence[Path], image_key: str = "", wanted: Iterable[str] = (
     if not any(images):
         listed = some([f".{one}" for one, _ in extensions.most_common()])
         raise InputError(
-            f"{shards[0]}: no sample has an image, but {listed}; name their extension: --config.data.image_column=EXTENSION"
+            f"{shards[0]}: no sample has an image, but {listed}; name their extension:"
+            " --config.data.image_column=EXTENSION"
         )
     missing = {}
     for row, (sample, place) in enumerate(zip(samples, images, strict=True)):

@@ -82,8 +82,8 @@ def test_a_tsv_whose_header_is_quoted(tmp_path):
         ("t.tsv", 'file\tcaption\na.png\t"x\nb.png\n', ["line 3 has 1 field", "save the table as jsonl"]),
         ("t.csv", 'file,caption\na.png,"x\nb.png,y\n', ["line 2", "never closed"]),
         ("t.csv", 'file,caption\na.png,"x"y\n', ["line 2", "after its closing quotation mark"]),
-        ("t.csv", 'file,caption\na.png,"x\nb.png,y\nc.png,"\n', ["line 2", "holds line 3, which looks like a row"]),
-        ("t.csv", 'file,caption\na.png,"x\nb.png,y"\n', ["line 2", "holds line 3"]),
+        ("t.csv", 'file,caption\na.png,"x\nb.png,y\nc.png,"\n', ["line 2", "line 3 looks like a row"]),
+        ("t.csv", 'file,caption\na.png,"x\nb.png,y"\n', ["line 2", "line 3 looks like a row"]),
         ("t.csv", 'file,caption\na.png, "x"\n', ["line 2", "spaces stand before the quotation mark"]),
         ("t.csv", "file,caption\na.png,x\ry\n", ["line 2", "a carriage return"]),
         (
@@ -104,12 +104,31 @@ def test_what_is_refused(tmp_path, name, content, words):
         assert word in str(caught.value)
 
 
-def test_a_swallowed_row_of_a_table_with_more_columns(tmp_path):
-    content = 'file,caption,label\na.png,"x,cat\nb.png,y",dog\n'
-    with pytest.raises(InputError, match="holds line 3"):
+COLUMNS = ("file", "caption", "label")
+
+
+@pytest.mark.parametrize(
+    ("order", "lines", "number"),
+    [
+        ((0, 1, 2), ['a.png,"x,cat', 'b.png,y",dog'], 3),
+        ((0, 1, 2), ['a.png,"x,cat', "b.png,y,dog", 'c.png,z",dog'], 3),
+        ((1, 0, 2), ['"x,a.png,cat', 'y",b.png,dog'], 2),
+        ((0, 2, 1), ['a.png,cat,"x', 'b.png,dog,y"'], 3),
+        ((1, 2, 0), ['"x,cat,a.png', 'y",dog,b.png'], 2),
+    ],
+)
+def test_a_swallowed_row_wherever_the_text_stands(tmp_path, order, lines, number):
+    content = "\n".join([",".join(COLUMNS[i] for i in order), *lines]) + "\n"
+    with pytest.raises(InputError, match=f"line 2: .* line {number} looks like a row"):
         read(tmp_path, "t.csv", content)
-    content = 'file,caption,label\na.png,"x\nand y, z",dog\n'
-    assert read(tmp_path, "t.csv", content) == [("a.png", "x\nand y, z")]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0)])
+@pytest.mark.parametrize("caption", ["x\ny", "a cat,\nblack", "a cat, grey\nand black, asleep\n", "\n\n,\n"])
+def test_texts_with_line_breaks_wherever_they_stand(tmp_path, order, caption):
+    cells = ["a.png", f'"{caption}"', "cat"]
+    content = "\n".join([",".join(COLUMNS[i] for i in order), ",".join(cells[i] for i in order)]) + "\n"
+    assert read(tmp_path, "t.csv", content) == [("a.png", caption)]
 
 
 @pytest.mark.parametrize("encoding", ["windows-1252", "utf-16-le", "utf-16-be"])

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
 from clipjax.data import tables
@@ -42,6 +42,16 @@ def lists(found):
     return {name: column.values.tolist() for name, column in found.items()}
 
 
+def read_or_doubted(path, names):
+    """A text with line breaks of which a line looks like a row is refused, rightly, in what has no types."""
+    try:
+        return lists(tables.read(path, names))
+    except InputError as error:
+        if "looks like a row of its own" not in str(error) or path.suffix not in (".csv", ".tsv"):
+            raise
+        reject()
+
+
 def one(path, name="x"):
     return tables.read(path, [name])[name].values.tolist()
 
@@ -61,19 +71,20 @@ TABLE = st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6)
 
 
 @quickly
-@given(TABLE)
-@example([('"a cat"', "x"), ("b", None)])
-@example([("a cat,\nsleeping", "1.10"), ("a,b\nc,d", "1.1")])
-@example([("a;b", "c;d"), ("\u2028", "\x85")])
-def test_every_container_gives_the_same_columns(tmp_path_factory, rows):
+@given(TABLE, st.permutations(["file", "caption", "group"]))
+@example([('"a cat"', "x"), ("b", None)], ["file", "caption", "group"])
+@example([("a cat,\nsleeping", "1.10"), ("a,b\nc,d", "1.1")], ["caption", "file", "group"])
+@example([("a;b", "c;d"), ("\u2028", "\x85")], ["file", "caption", "group"])
+def test_every_container_gives_the_same_columns(tmp_path_factory, rows, order):
     folder = tmp_path_factory.mktemp("tables")
     written = {
         "file": [f"val/{i}.png" for i in range(len(rows))],
         "caption": [row[0] for row in rows],
         "group": [row[1] for row in rows],
     }
+    written = {name: written[name] for name in order}
     for suffix in SUFFIXES:
-        assert lists(tables.read(write(folder / f"t{suffix}", written), list(written))) == written, suffix
+        assert read_or_doubted(write(folder / f"t{suffix}", written), list(written)) == written, suffix
 
 
 @quickly
@@ -86,8 +97,8 @@ def test_permuted_rows_and_parts_change_nothing_else(tmp_path_factory, rows, dra
     permuted = {name: [values[i] for i in order] for name, values in written.items()}
     cut = draw.randrange(len(rows) + 1)
     for suffix in SUFFIXES:
-        whole = lists(tables.read(write(folder / f"whole{suffix}", written), ["y", "x"]))
-        other = lists(tables.read(write(folder / f"permuted{suffix}", permuted), ["x", "y"]))
+        whole = read_or_doubted(write(folder / f"whole{suffix}", written), ["y", "x"])
+        other = read_or_doubted(write(folder / f"permuted{suffix}", permuted), ["x", "y"])
         assert {name: [values[i] for i in order] for name, values in whole.items()} == other
         if 0 < cut < len(rows):
             for number, part in enumerate((slice(0, cut), slice(cut, None))):

@@ -78,14 +78,14 @@ def test_which_member_is_the_image(tmp_path, names, image_key, taken):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["1.jpg", "1.png"], ["1 has several images (.jpg, .png)", "image_key=jpg"]),
-        (["1.png", "1.jpg"], ["1 has several images (.jpg, .png)", "image_key=jpg"]),
-        (["1.left.jpg", "1.right.jpg"], [".left.jpg, .right.jpg", "image_key=left.jpg"]),
+        (["1.jpg", "1.png"], ["1 has several images (.jpg, .png)", "--config.data.image_column=jpg"]),
+        (["1.png", "1.jpg"], ["1 has several images (.jpg, .png)", "--config.data.image_column=jpg"]),
+        (["1.left.jpg", "1.right.jpg"], [".left.jpg, .right.jpg", "--config.data.image_column=left.jpg"]),
         (["1.jpg", "1.JPG"], ["1.JPG comes twice"]),
         (["1.jpg", "1.cls", "1.cls"], ["1.cls comes twice"]),
         (["1.jpg", "2.jpg", "1.cls"], ["1.cls comes after other samples", "tar --sort=name"]),
         (["1.jpg", "2.jpg", "1.jpg"], ["1.jpg comes after other samples"]),
-        (["1.cls", "1.txt"], ["no sample has an image (.cls, .txt)"]),
+        (["1.cls", "1.txt"], ["no sample has an image, but .cls, .txt"]),
         ([], ["holds no samples"]),
     ],
 )
@@ -96,15 +96,15 @@ def test_what_is_refused_within_a_shard(tmp_path, names, words):
     for word in ("x.tar", *words):
         assert word in str(caught.value)
     for word in words:
-        if word.startswith("image_key="):
-            index(shard, image_key=word.removeprefix("image_key="))  # the remedy works
+        if word.startswith("--config"):
+            index(shard, image_key=word.partition("=")[2])  # the remedy works
 
 
 def test_an_image_of_another_extension_is_named_with_what_takes_it(tmp_path):
     found = index(write(tmp_path / "x.tar", ("1.jpg", "a"), ("2.b.png", "b"), ("3.cls", "0")))
     assert found.missing == {
-        1: "x.tar/2 has no image (.b.png; to take .b.png give image_key='jpg;b.png')",
-        2: "x.tar/3 has no image (.cls; write the shard again)",
+        1: "x.tar/2 has no image, but .b.png; to take .b.png too: --config.data.image_column='jpg;b.png'",
+        2: "x.tar/3 has no image, but .cls",
     }
     with pytest.raises(InputError, match=r"x\.tar/3 has no image"):
         found.read(2)
