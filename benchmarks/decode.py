@@ -29,7 +29,8 @@ from PIL import Image  # noqa: E402
 
 import clipjax  # noqa: E402
 from clipjax import image  # noqa: E402
-from clipjax.data import folder, pipeline, prepared  # noqa: E402
+from clipjax.data import pipeline, prepared  # noqa: E402
+from clipjax.data.kinds import folder  # noqa: E402
 from clipjax.data.source import Source  # noqa: E402
 from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD  # noqa: E402
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipjax.data import folder, table
+from clipjax.data import table
+from clipjax.data.kinds import folder
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 from clipjax.text import tokenize

@@ -150,6 +150,7 @@ def bucket(monkeypatch):
     files = Bucket(skip_instance_cache=True)
     monkeypatch.setattr(fsspec, "filesystem", lambda *args, **kwargs: files)
     monkeypatch.setattr(fsspec.core, "filesystem", lambda *args, **kwargs: files)
+    monkeypatch.setattr(fsspec.core, "get_filesystem_class", lambda scheme: Bucket)
     monkeypatch.setattr(source, "_has_driver", lambda scheme: scheme == "gs")
     type(backend.fsspec_backend)._get_filesystem.cache_clear()
     yield files
