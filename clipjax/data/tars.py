@@ -196,7 +196,8 @@ def index(shards: Sequence[Path], image_key: str = "", wanted: Iterable[str] = (
     if not any(images):
         listed = some([f".{one}" for one, _ in extensions.most_common()])
         raise InputError(
-            f"{shards[0]}: no sample has an image, but {listed}; name their extension: --config.data.image_column=EXTENSION"
+            f"{shards[0]}: no sample has an image, but {listed}; name the images' extension: "
+            "--config.data.image_column=EXTENSION"
         )
     missing = {}
     for row, (sample, place) in enumerate(zip(samples, images, strict=True)):

@@ -224,8 +224,8 @@ def test_a_packed_file_that_has_gone_is_no_crash(tmp_path, cache):
 def test_pixels_are_their_mode_shape_and_values():
     zeros = np.zeros((2, 3, 3), np.uint8)
     different = [
-        zeros, zeros.reshape(3, 2, 3), zeros.astype(np.uint16), zeros + 1, Image.new("L", (2, 3)), Image.new("L", (3, 2)),
-        Image.new("RGB", (2, 3)), b"", b"\0",
+        zeros, zeros.reshape(3, 2, 3), zeros.astype(np.uint16), zeros + 1, Image.new("L", (2, 3)),
+        Image.new("L", (3, 2)), Image.new("RGB", (2, 3)), b"", b"\0",
     ]  # fmt: skip
     found = contents.digests(different.__getitem__, np.arange(len(different)))
     assert len({row.tobytes() for row in found}) == len(different)

@@ -218,7 +218,7 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     for name in ("a\\u0000.png", "\\ud800.png", "http://x/a.png", "gs://x/a.png"):
         (tmp_path / "t.jsonl").write_text(f'{{"file": "a.png"}}\n{{"file": "{name}"}}\n')
-        with pytest.raises(InputError, match="row 1 .*not a path below a folder"):
+        with pytest.raises(InputError, match=r"row 1 .*not a path below a folder"):
             table.load(tmp_path / "t.jsonl")
     (tmp_path / "t.jsonl").write_text('{"file": "a.png", "race": "\\ud800"}\n')
     with pytest.raises(InputError, match="not UTF-8"):

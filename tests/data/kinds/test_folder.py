@@ -57,7 +57,7 @@ def test_texts_beside_images_are_captions(tmp_path, capsys):
     s = folder.load(tmp_path)
     assert (s.labels, s.captions.tolist()) == (None, [("a cat",), (), ("ein Käse",)])
     assert "captions" in capsys.readouterr().err
-    with pytest.raises(InputError, match="no class folders, and data.class_names names classes"):
+    with pytest.raises(InputError, match=r"no class folders, and data\.class_names names classes"):
         folder.load(tmp_path, "a,b")
 
 
