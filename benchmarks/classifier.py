@@ -53,7 +53,7 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
 
         torch.set_num_threads(THREADS)
         asked = info.design("imagenet")
-        names, templates = list(asked.names[: args.names]), asked.templates
+        names, templates = [c.texts[0] for c in asked.classes[: args.names]], asked.templates
         model = clipjax.load(files["clipjax"])
         stem = args.model.replace("/", "-").replace("@", "-").removesuffix("px") + "-quickgelu"
         second = open_clip.create_model(stem, pretrained=str(files["open_clip"])).eval()

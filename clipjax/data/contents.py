@@ -51,10 +51,13 @@ def digests(read: Callable[[int], Any], rows: np.ndarray, packed: Sequence[Packe
             inside = np.flatnonzero((rows >= part.start) & (rows < part.stop))
             if not len(inside):
                 continue
-            found = kept.get(part.path, _stamp(part.path), (part.stop - part.start) * SIZE)
+            stamp = _stamp_if_there(part.path)  # before it is read: what changes meanwhile is hashed again
+            found = kept.get(part.path, stamp, (part.stop - part.start) * SIZE)
             if found is None and len(inside) == part.stop - part.start:
-                found = b"".join(_hashed(read, range(part.start, part.stop), threads=1))  # in order, as it lies
-                kept.put(part.path, _stamp(part.path), found)
+                parts = list(_hashed(read, range(part.start, part.stop), threads=1))  # in order, as it lies
+                found = b"".join(parts)
+                if stamp and UNREADABLE not in parts:  # a disk may answer again
+                    kept.put(part.path, stamp, found)
             if found is not None:
                 every = np.frombuffer(found, np.uint8).reshape(-1, SIZE)
                 out[inside], left[inside] = every[rows[inside] - part.start], False
@@ -123,6 +126,14 @@ def _stamp(path: str) -> str:
         return " ".join(marks[:1]) or f"{info.get('size')} {info.get('mtime') or info.get('created')}"
     status = os.stat(path)
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def _stamp_if_there(path: str) -> str:
+    """As `_stamp`; "" for a file that is not there, whose images fail when they are read."""
+    try:
+        return _stamp(path)
+    except OSError:
+        return ""
 
 
 class _Kept:

@@ -94,8 +94,12 @@ def _check_operations(data: bytes) -> None:
             raise InputError(f"it uses {operation.name} as CIFAR's files do not")
 
 
-def entry(found: dict[bytes, Any], path: Path, key: str) -> Any:
-    """One value of the dict; InputError names the file and the key that is missing."""
+def entry(found: dict[bytes, Any], path: Path, key: str, of: type) -> Any:
+    """A value of the dict: an array, or a list of `of`. InputError names the file and the key that is not there."""
     if key.encode() not in found:
         raise InputError(f'{path} is no CIFAR batch ("{key}" is missing); fetch or unpack it again')
-    return found[key.encode()]
+    value = found[key.encode()]
+    whole = isinstance(value, np.ndarray) if of is np.ndarray else isinstance(value, list)
+    if not whole or (of is not np.ndarray and not all(isinstance(one, of) for one in value)):
+        raise InputError(f'{path}: "{key}" holds {brief(value)}, as no CIFAR batch does; fetch or unpack it again')
+    return value

@@ -42,6 +42,7 @@ def load(
     columns = {name: column.values for name, column in read.items()}
     if not len(columns[image_column]):
         raise InputError(f"{path} has no rows; every image needs one")
+    _check_files(columns[image_column], image_column, path)
     files = [file or f"{path.name}#{row}" for row, file in enumerate(columns[image_column])]
     nameless = {row for row, file in enumerate(columns[image_column]) if not file}
     captions = [columns[name] for name in caption_columns]
@@ -110,6 +111,16 @@ def _source(
         return source.as_path(os.path.join(base, files[i]))
 
     return Source(name, files, read, labels, captions, columns, protocol)
+
+
+def _check_files(values: np.ndarray, column: str, path: Path) -> None:
+    """Raises InputError where a row has a list of files."""
+    for row, value in enumerate(values):
+        if isinstance(value, tuple):
+            raise InputError(
+                f'{path} row {row}: column "{column}" holds a list ({brief(value)}); give one file per row, or name '
+                "another column: --config.data.image_column=NAME"
+            )
 
 
 def _check_paths(name: str, files: Sequence[str]) -> None:

@@ -73,7 +73,7 @@ def pictures_seeds() -> list[bytes]:
 
 
 def pictures(folder: Path, data: bytes) -> None:
-    from clipjax.data import parquet
+    from clipjax.data.kinds import parquet
 
     found = parquet.load(put(folder, "x.parquet", data))
     look_at(found)
@@ -149,7 +149,7 @@ def shard_seeds() -> list[bytes]:
 
 
 def shard(folder: Path, data: bytes) -> None:
-    from clipjax.data import webdataset
+    from clipjax.data.kinds import webdataset
 
     look_at(webdataset.load(put(folder, "x.tar", data)))
 
@@ -207,8 +207,8 @@ def mat(folder: Path, data: bytes) -> None:
 
 
 def prepared_seeds() -> list[bytes]:
-    from clipjax.data import folder as folders
     from clipjax.data import prepared
+    from clipjax.data.kinds import folder as folders
 
     with tempfile.TemporaryDirectory() as where:
         for name in ("cat", "dog"):

@@ -28,7 +28,8 @@ from clipjax import design, image, stored
 from clipjax.analysis import report
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
-from clipjax.data import annotations, folder, parquet, pickles, table, webdataset
+from clipjax.data import annotations, pickles, table
+from clipjax.data.kinds import folder, parquet, webdataset
 from clipjax.errors import InputError, brief, one_line
 from clipjax.models import config as configs
 from clipjax.models import weights
@@ -217,15 +218,15 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     for name in ("a\\u0000.png", "\\ud800.png", "http://x/a.png", "gs://x/a.png"):
         (tmp_path / "t.jsonl").write_text(f'{{"file": "a.png"}}\n{{"file": "{name}"}}\n')
-        with pytest.raises(InputError, match=r"row 1 .*no path"):
+        with pytest.raises(InputError, match=r"row 1 .*not a path below a folder"):
             table.load(tmp_path / "t.jsonl")
     (tmp_path / "t.jsonl").write_text('{"file": "a.png", "race": "\\ud800"}\n')
-    with pytest.raises(InputError, match="no UTF-8"):
+    with pytest.raises(InputError, match="not UTF-8"):
         table.load(tmp_path / "t.jsonl", group_columns=["race"])
     (tmp_path / "d").mkdir()
     with open(bytes(tmp_path / "d") + b"/\xff.png", "wb") as file:
         file.write((tmp_path / "a.png").read_bytes())
-    with pytest.raises(InputError, match="no UTF-8"):
+    with pytest.raises(InputError, match="not UTF-8"):
         folder.load(tmp_path / "d")
 
 
@@ -240,7 +241,7 @@ def test_any_text_of_a_csv_comes_back_as_written(tmp_path_factory, rows):
     (where / "t.csv").write_bytes("\n".join(lines).encode("utf-8", "surrogatepass") + b"\n")
     if not refusal(table.load, where / "t.csv", group_columns=["x", "y"]):
         found = table.load(where / "t.csv", group_columns=["x", "y"])
-        assert found.table["y"].tolist() == ["t" + b for _, b in rows]
+        assert found.columns["y"].tolist() == ["t" + b for _, b in rows]
 
 
 @pytest.mark.parametrize(
@@ -272,10 +273,10 @@ def test_a_tensor_of_seventy_axes_is_no_weight(tmp_path):
         file.get_tensor("w")
 
 
-def test_a_label_that_is_a_list_is_refused(tmp_path):
+def test_a_label_that_is_an_object_is_refused(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    (tmp_path / "t.jsonl").write_text('{"file": "a.png", "label": ["cat"]}\n')
-    with pytest.raises(InputError, match="row 0 has a tuple for a label"):
+    (tmp_path / "t.jsonl").write_text('{"file": "a.png", "label": {"name": "cat"}}\n')
+    with pytest.raises(InputError, match='column "label" holds an object'):
         table.load(tmp_path / "t.jsonl", label_column="label")
 
 
@@ -421,5 +422,5 @@ def test_a_named_data_set_with_other_annotations_is_one_line(tmp_path, capsys):
     assert main([*words, f"--out={tmp_path / 'run'}"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("clipjax probe: ")
-    assert "not cifar10 as its readers know it" in err
+    assert '"label_names" holds 3, as no CIFAR batch does' in err
     assert err.count("\n") == 1

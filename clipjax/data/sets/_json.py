@@ -1,12 +1,12 @@
 """Annotation files in JSON, read with one clear line where they are not what they should be."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clipjax import stored
 from clipjax.data import annotations
-from clipjax.errors import InputError
+from clipjax.errors import InputError, brief
 
 
 def read(path: Path, kind: type[dict] | type[list] = dict) -> Any:
@@ -24,6 +24,8 @@ def member(record: Any, key: str, path: Path) -> Any:
     return record[key]
 
 
-def members(records: Iterable[Any], keys: tuple[str, ...], path: Path) -> list[tuple[Any, ...]]:
-    """The values of `keys` for every record of a list."""
+def members(records: Any, keys: tuple[str, ...], path: Path) -> list[tuple[Any, ...]]:
+    """The values of `keys` for every record of a list. InputError where it is not one, or a key is not there."""
+    if not isinstance(records, list):
+        raise InputError(f"{path}: {brief(records)} is not a list of records; is it the file of another data set?")
     return [tuple(member(record, key, path) for key in keys) for record in records]

@@ -114,13 +114,13 @@ def by_name(found: Source, key: str) -> Source:
     index, labels = own_index(key), found.labels
     assert labels is not None, found.name
     assert labels.index is not None, found.name
-    # By what the data calls them: WordNet ids, which have names by now (`naming.imagenet`).
+    # By what the data calls them: WordNet ids, for which `labels` has names (`naming.imagenet`).
     order = np.array([*(index.get(plain(name), -1) for name in labels.ids), -1], np.int64)
     label = order[labels.index]
     if (label < 0).any():
         row = int(np.argmax(label < 0))
+        own = labels.ids[labels.index[row]] if labels.index[row] >= 0 else ""
         raise InputError(
-            f'{found.name} row {row}: "{labels.ids[labels.index[row]]}" is not among the {len(index)} classes; is this another '
-            "data set?"
+            f'{found.name} row {row}: "{own}" is not among the {len(index)} classes; is this another data set?'
         )
     return dataclasses.replace(found, labels=Labels(design(key).names, label))

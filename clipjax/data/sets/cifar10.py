@@ -41,14 +41,15 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
 
 def read(info: Info, batches: Sequence[Path], meta: Path, labels_key: str, names_key: str) -> Source:
     """The batches of CIFAR-10 or -100: rows of 3,072 bytes, red plane first; numbers into the meta file's names."""
-    names = [name.decode() for name in pickles.entry(pickles.load(meta), meta, names_key)]
+    names = [name.decode() for name in pickles.entry(pickles.load(meta), meta, names_key, bytes)]
     pixels, numbers, files = [], [], []
     for batch in batches:
         found = pickles.load(batch)
-        pixels.append(np.asarray(pickles.entry(found, batch, "data"), np.uint8).reshape(-1, 3, 32, 32))
-        numbers += list(pickles.entry(found, batch, labels_key))
+        pixels.append(np.asarray(pickles.entry(found, batch, "data", np.ndarray), np.uint8).reshape(-1, 3, 32, 32))
+        numbers += pickles.entry(found, batch, labels_key, int)
         # A file name occurs twice in CIFAR-10's training batches, never twice within one.
-        files += [f"{batch.name}/{i:05d}_{f.decode()}" for i, f in enumerate(pickles.entry(found, batch, "filenames"))]
+        listed = enumerate(pickles.entry(found, batch, "filenames", bytes))
+        files += [f"{batch.name}/{i:05d}_{name.decode()}" for i, name in listed]
     own = annotations.named(numbers, names, batches[0])
     return arrays.load(
         info.key,

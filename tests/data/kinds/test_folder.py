@@ -57,7 +57,7 @@ def test_texts_beside_images_are_captions(tmp_path, capsys):
     s = folder.load(tmp_path)
     assert (s.labels, s.captions.tolist()) == (None, [("a cat",), (), ("ein Käse",)])
     assert "captions" in capsys.readouterr().err
-    with pytest.raises(InputError, match="no class folders, and data.class_names names classes"):
+    with pytest.raises(InputError, match=r"no class folders, and data\.class_names names classes"):
         folder.load(tmp_path, "a,b")
 
 
@@ -150,6 +150,7 @@ def bucket(monkeypatch):
     files = Bucket(skip_instance_cache=True)
     monkeypatch.setattr(fsspec, "filesystem", lambda *args, **kwargs: files)
     monkeypatch.setattr(fsspec.core, "filesystem", lambda *args, **kwargs: files)
+    monkeypatch.setattr(fsspec.core, "get_filesystem_class", lambda scheme: Bucket)
     monkeypatch.setattr(source, "_has_driver", lambda scheme: scheme == "gs")
     type(backend.fsspec_backend)._get_filesystem.cache_clear()
     yield files
