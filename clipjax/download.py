@@ -19,6 +19,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from clipjax.errors import InputError
+from clipjax.files import local_path
 from clipjax.progress import say
 from clipjax.transfer import Failed, Missing, WrongBytes, hash_file, receive
 
@@ -59,7 +60,9 @@ class Source:
 def cache_dir() -> Path:
     """The folder of downloaded weights: `CLIPJAX_CACHE`, or the user's cache folder of this system."""
     chosen = os.environ.get("CLIPJAX_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("clipjax", appauthor=False)
+    if chosen:
+        return local_path(chosen, "CLIPJAX_CACHE").expanduser()
+    return platformdirs.user_cache_path("clipjax", appauthor=False)
 
 
 def is_offline() -> bool:

@@ -339,8 +339,6 @@ def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
     _decode(image, label)
     if image.mode in _DEEP:
         _say_once(f"{label} has mode {image.mode}, clipped to 0..255 as OpenAI does (open_image scales 16 bits)")
-            f"{label} has mode {image.mode}, clipped to 0..255 as OpenAI does (clipjax.open_image scales 16 bits)"
-        )
     width, height = _resized_size(image.width, image.height, size)
     limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None
     if limit and width * height > limit:

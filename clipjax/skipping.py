@@ -43,15 +43,22 @@ def check(skipped: Sequence[tuple[int, str, str]], total: int, share: float, whe
     """
     limit = allowed(total, share)
     if skipped and len(skipped) >= total:
+        if total == 1:
+            raise InputError(_reason(skipped[0]))
         raise InputError(f"{where}: none of {total} images can be read; the first: {_reason(skipped[0])}")
     if len(skipped) <= limit:
         return
-    # While images are still being read the final count is unknown: leave room for twice as many.
-    enough = next(step for step in _STEPS if step == 1 or allowed(total, step) >= 2 * len(skipped))
     raise InputError(
         f"{where}: {len(skipped)} of {total} images cannot be read, and {limit} may be skipped; the first: "
-        f"{_reason(skipped[0])}. Repair or remove them, or skip more: {option}={enough:g}"
+        f"{_reason(skipped[0])}. {remedy(len(skipped), total, option)}"
     )
+
+
+def remedy(skipped: int, total: int, option: str = "--config.data.max_skipped") -> str:
+    """What to do where `skipped` of `total` images are too many, with a value of `option` that is enough."""
+    # While images are still being read the final count is unknown: leave room for twice as many.
+    enough = next(step for step in _STEPS if step == 1 or allowed(total, step) >= 2 * skipped)
+    return f"Repair or remove them, or skip more: {option}={enough:g}"
 
 
 def notes(skipped: Iterable[tuple[int, str, str]]) -> list[str]:
@@ -67,4 +74,4 @@ def notes(skipped: Iterable[tuple[int, str, str]]) -> list[str]:
 def _reason(one: tuple[int, str, str]) -> str:
     _, file, reason = one
     reason = brief(reason, 300).rstrip(".")
-    return reason if str(file) in reason else f"{brief(file, 200)}: {reason}"
+    return reason if file in reason else f"{brief(file, 200)}: {reason}"

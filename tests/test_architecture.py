@@ -25,7 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "clipjax.transfer": {"clipjax.progress"},
     "clipjax.download": {"clipjax.progress", "clipjax.transfer"},
     "clipjax.compilation": {"clipjax.progress"},
-    "clipjax.parallel": {"jax"},
+    "clipjax.parallel": {"clipjax.progress", "jax"},
     "clipjax.cpu": {"jax"},
     "clipjax.gpu": {"jax"},
     "clipjax.encoder": {"clipjax.cpu", "clipjax.gpu", "clipjax.models", "clipjax.parallel", "jax"},
