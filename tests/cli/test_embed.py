@@ -87,10 +87,10 @@ def test_a_list_keeps_its_order_and_repetitions(here):
     np.testing.assert_array_equal(found["image_features"][0], found["image_features"][2])
 
 
-def test_features_are_a_probes_to_the_last_bit(here):
-    pictures(here / "photos", {"a": 150, "b": 150})  # more than a full batch of 8 devices
+def test_features_are_a_probes_to_the_last_bit(here, monkeypatch):
+    monkeypatch.setattr("clipjax.runs.embedding.BATCH", 2)  # on 8 devices 20 images are more than a full batch
     assert embed() == 0
-    assert main(argv(here, here / "run", "--config.batch_size=32", f"--config.cache_dir={here}/features")) == 0
+    assert main(argv(here, here / "run", f"--config.cache_dir={here}/features")) == 0
     (folder,) = (here / "features" / "images").iterdir()
     with FeatureCache(folder, 32, {}) as cache:
         np.testing.assert_array_equal(cache.read().values, np.load("f.npz")["image_features"])
