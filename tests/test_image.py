@@ -321,6 +321,16 @@ def test_sixteen_bits_of_grey_are_what_the_file_says(tmp_path, file_format, caps
     assert err.count("\n") == 1
 
 
+def test_twelve_bits_of_grey_too(tmp_path):
+    """A TIFF of 4 samples of 12 bits: Pillow leaves them at 0 to 4095."""
+    data = bytes.fromhex("000fff800101")
+    tags = {256: 4, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<4sI", b"II*\0", 8 + len(data))
+    (tmp_path / "a.tif").write_bytes(head + data + struct.pack("<H", len(tags)) + entries + bytes(4))
+    assert np.asarray(open_image(tmp_path / "a.tif")).tolist() == [[0, 255, 128, 16]]
+
+
 @pytest.mark.parametrize(("dtype", "words"), [(np.float32, "floating-point"), (np.int32, "32-bit")])
 def test_samples_without_a_range_are_refused(tmp_path, dtype, words):
     Image.fromarray(np.linspace(0, 1, 400).reshape(20, 20).astype(dtype)).save(tmp_path / "a.tif")

@@ -7,8 +7,8 @@ one first (exit status 143). RUN/model.safetensors is the result: whatever takes
     clipjax finetune openai_vit_b32_csv --config.data.csv=captions.csv --config.data.caption_columns=caption --out=RUN
 
 On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md) the same command runs on every host; elsewhere add
---coordinator=HOST:PORT --processes=N --process=I. See `configs/finetune` for what each config needs, and `clipjax/runs/finetune_config.py` for
-every key.
+--coordinator=HOST:PORT --processes=N --process=I. See `configs/finetune` for what each config needs, and
+`clipjax/runs/finetune_config.py` for every key.
 """
 
 from __future__ import annotations
