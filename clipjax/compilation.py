@@ -22,6 +22,7 @@ from pathlib import Path
 
 import platformdirs
 
+from clipjax.files import local_path
 from clipjax.progress import say
 
 VARIABLE = "CLIPJAX_COMPILATION_CACHE"
@@ -39,9 +40,9 @@ def keep_programs() -> Path | None:
     chosen = os.environ.get(VARIABLE, "").strip()
     if chosen.lower() in ("none", "off", "no", "0", "false") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return None
-    base = (
-        Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("clipjax", appauthor=False) / "programs"
-    )
+    base = platformdirs.user_cache_path("clipjax", appauthor=False) / "programs"
+    if chosen:
+        base = local_path(chosen, VARIABLE).expanduser()
     # XLA compiles for the processor it runs on, and a home folder may be on many: an entry of another one could stop
     # this one with an illegal instruction.
     folder = base / _processor()

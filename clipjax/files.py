@@ -1,13 +1,14 @@
-"""Files that appear whole or not at all, and their sums."""
+"""Files that appear whole or not at all, their sums, and addresses that are not files of this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import re
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,41 @@ import platformdirs
 
 from clipjax.errors import InputError
 
+# gs://bucket, and gs:/bucket, which is what pathlib makes of it. One letter alone is a drive of Windows.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(abfss?|az|file|gs|hf|https?|s3):/")
+HUB = ("hf",)  # what options that take a model read beside local files
+BUCKETS = ("gs", "s3", "az", "hf")  # what options that take a data set read beside local files
+
+
+def local_path(text: str | os.PathLike, option: str) -> Path:
+    """The value of `option` as a path of this machine; see `check_address`."""
+    check_address(text, option)
+    return Path(text)
+
+
+def check_address(text: str | os.PathLike, option: str, reads: Collection[str] = ()) -> None:
+    """Raises InputError for an address (gs://bucket/x, s3://..., hf://org/name) whose scheme is not among `reads`.
+
+    `Path("gs://bucket/x")` is the local folder `gs:/bucket/x`: results would lie where nobody looks for them.
+    """
+    value = os.fspath(text)
+    found = _ADDRESS.match(value)
+    scheme = (found[1] or found[2]).lower() if found else ""
+    if not scheme or scheme in reads:
+        return
+    if scheme == "file":
+        remedy = f"leave out file://: {option}={value.partition(':')[2].replace('//', '', 1)}"
+    else:
+        also = f" or {', '.join(f'{name}://' for name in reads)}" if reads else ""
+        remedy = f"give a local path{also}; copy from and to buckets yourself, or mount the bucket and give its folder"
+    raise InputError(f"{option}={value}: {scheme}:// addresses are not read or written here; {remedy}")
+
 
 def cache_dir() -> Path:
     """The folder of what is kept between runs: `CLIPJAX_CACHE`, or the user's cache folder of this system."""
-    chosen = os.environ.get("CLIPJAX_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("clipjax", appauthor=False)
+    if chosen := os.environ.get("CLIPJAX_CACHE"):
+        return local_path(chosen, "CLIPJAX_CACHE").expanduser()
+    return platformdirs.user_cache_path("clipjax", appauthor=False)
 
 
 def lines(text: str, where: str | os.PathLike = "the text") -> list[str]:

@@ -13,7 +13,9 @@ kept because published numbers were computed this way:
   first if that is not wanted; a picture already n x n is unharmed.
 - CMYK, YCbCr, LAB, HSV, RGBX, RGBa: resampled in their own space, then converted.
 - I, I;16 (and L, B, N variants), F: resampled at full depth, then *clipped* to 0..255, not rescaled: most
-  16-bit greyscale pictures turn white. Rescale to 8 bits first if that is not wanted.
+  16-bit greyscale images turn white. So this holds only for images that a caller opened with Pillow. `open_image`,
+  which reads every file of every verb, scales 16-bit greyscale to 8 bits as its format defines, says so once, and
+  refuses samples whose range the file does not say (32-bit integers, floats, signed 16-bit).
 - La (premultiplied grey, made only by code): OpenAI's transform fails; here it is an InputError.
 
 EXIF orientation is not applied, as in OpenAI's code; `PIL.ImageOps.exif_transpose` does it.
@@ -27,18 +29,19 @@ from Pillow 11.0 to 13.0. Whoever compares numbers to the last digit records the
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
-from clipjax.errors import InputError, one_line
+from clipjax.errors import InputError, brief, one_line, some
 from clipjax.files import lines
+from clipjax.progress import say
 
 # A constant, not Pillow's registry: that one also claims .pdf, .mpg and .hdf, and loads every plugin.
 # fmt: off
@@ -67,6 +70,12 @@ FORMATS = (
 
 # Modes that Pillow resamples as they are; it premultiplies alpha around a whole resize, and 1 and P go by NEAREST.
 _SEPARABLE = ("L", "RGB")
+
+
+# Greyscale of more than 8 bits, and the two tags of a TIFF that say what its values mean.
+_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+_BITS, _PHOTOMETRIC = 258, 262
+_SAID: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -130,11 +139,12 @@ def normalise(pixels: np.ndarray, spec: Preprocess) -> np.ndarray:
 
 
 def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
-    """Open and fully decode one picture of FORMATS, in its own mode; of an animation, the first frame.
+    """Open and fully decode one image of FORMATS, in its own mode; of an animation, the first frame.
 
-    EXIF orientation is not applied (OpenAI's code does not). Pillow's limit on decompression bombs stays in
-    force. The file is closed on return when it was given by path; a stream stays the caller's. Raises
-    InputError with one line that names the file and the remedy.
+    Greyscale of 16 (or 12) bits comes back as 8 bits (mode L), black and white where the format puts them. EXIF
+    orientation is not applied (OpenAI's code does not). Pillow's limit on decompression bombs stays in force. The
+    file is closed on return when it was given by path; a stream stays the caller's. Raises InputError with one line
+    that names the file and the remedy, also for samples of 32 bits, floats and signed ones: their range is unknown.
     """
     is_path = isinstance(source, str | os.PathLike)
     name = os.fspath(source) if is_path else getattr(source, "name", None) or "the given stream"
@@ -163,32 +173,96 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
         raise InputError(
             f"{name} cannot be decoded ({one_line(error)}): damaged or incomplete; fetch or copy it again"
         ) from error
-    return image
+    return _eight_bits(image, str(name)) if image.mode in _DEEP else image
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Greyscale samples of more than 8 bits as the file means them: 0 is black, the format's largest value white."""
+    # Of PNG and PPM, mode I is 16 bits as well, which Pillow has scaled to 65535.
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        kind = "floating-point" if image.mode == "F" else "32-bit or signed"
+        raise InputError(
+            f"{name} has {kind} samples, and the file does not say which values are black and white; save it as an "
+            "8-bit or unsigned 16-bit image first"
+        )
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    largest = 4095 if tags.get(_BITS) == (12,) else 65535
+    values = np.asarray(image).clip(0, largest).astype(np.uint32)
+    scaled = ((values * 510 + largest) // (2 * largest)).astype(np.uint8)  # rounded
+    if tags.get(_PHOTOMETRIC) == 0:  # "white is zero", which Pillow inverts for 8 bits only
+        scaled = 255 - scaled
+    _say_once(f"{brief(name, 200)} has 16-bit greyscale, read as 8 bits (OpenAI's own transform clips it to white)")
+    return Image.fromarray(scaled)
+
+
+def _say_once(note: str) -> None:
+    """A note about the first image of its kind: thousands of lines would hide the rest."""
+    kind = note.partition(" has ")[2]
+    if kind not in _SAID:
+        _SAID.add(kind)
+        say(f"note: {note}; said once")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files in order, and what lies beside them: suffix (lower case, "" for none) -> number of files."""
+
+    files: list[Path]
+    passed_over: Mapping[str, int]
 
 
 def find_images(path: str | os.PathLike) -> list[Path]:
-    """The picture files that `path` stands for.
+    """The files of `list_images`."""
+    return list_images(path).files
 
-    A folder: every file below it with a suffix in SUFFIXES, links followed, hidden files and folders
-    skipped, sorted by path. A picture file: itself. Any other file: a UTF-8 list with one path a line,
-    relative to the list's own folder, kept in the list's order with its repetitions; blank lines are
-    skipped. Existence is checked, content is not. Raises InputError where nothing is found or an entry of
-    the list is missing.
+
+def list_images(path: str | os.PathLike) -> Listing:
+    """The image files that `path` stands for.
+
+    A folder: every file below it with a suffix in SUFFIXES, links followed, hidden files and folders skipped, sorted
+    by path; other files are counted. An image file, whatever its suffix: itself. Any other file: a UTF-8 list with
+    one path a line, relative to the list's own folder, kept in the list's order with its repetitions; blank lines are
+    skipped, and so is nothing else: a file of any suffix may be named. Content is not checked, nor whether a listed
+    file exists. Raises InputError where nothing is found or no file of a list exists.
     """
     path = Path(path)
     if path.is_dir():
-        found = sorted(_walk(path))
-        if not found:
-            raise InputError(f"{path} holds no pictures (looked for {', '.join(sorted(SUFFIXES))})")
-        return found
+        passed_over: Counter[str] = Counter()
+        files = sorted(_walk(path, passed_over))
+        if not files:
+            also = f"; {note}" if (note := passed_over_note(path, passed_over)) else ""
+            raise InputError(f"{path} holds no images (looked for {', '.join(sorted(SUFFIXES))}){also}")
+        return Listing(files, passed_over)
     if not path.is_file():
-        raise InputError(f"{path}: no such file or folder; give a folder of pictures, or a list of paths")
-    if path.suffix.lower() in SUFFIXES:
-        return [path]
-    return _read_list(path)
+        raise InputError(f"{path}: no such file or folder; give a folder of images, or a list of paths")
+    if path.suffix.lower() in SUFFIXES or _is_image(path):
+        return Listing([path], {})
+    return Listing(_read_list(path), {})
 
 
-def _walk(folder: Path) -> Iterable[Path]:
+def passed_over_note(where: str | os.PathLike, passed_over: Mapping[str, int]) -> str:
+    """One line about the files of a folder that were not read because of their suffix; "" where there are none."""
+    if not passed_over:
+        return ""
+    ranked = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    names = some([f"{suffix or 'no suffix'} {n}" for suffix, n in ranked])
+    total = sum(passed_over.values())
+    return (
+        f"{os.fspath(where)}: passed over {total} file{'s' * (total > 1)} by suffix ({names}); an image under another "
+        "suffix is read where a list names it, HEIC and JPEG XL after conversion to JPEG or PNG"
+    )
+
+
+def _is_image(path: Path) -> bool:
+    """Whether the content is of a format that has a signature."""
+    try:
+        with Image.open(path, formats=[name for name in FORMATS if name != "TGA"]):
+            return True
+    except Exception:  # what open_image says about Pillow's plugins
+        return False
+
+
+def _walk(folder: Path, passed_over: Counter[str]) -> Iterable[Path]:
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename} cannot be listed ({error.strerror}); check its access rights")
 
@@ -201,28 +275,29 @@ def _walk(folder: Path) -> Iterable[Path]:
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                continue
+            if suffix in SUFFIXES:
                 yield Path(root, name)
+            else:
+                passed_over[suffix] += 1
 
 
 def _read_list(path: Path) -> list[Path]:
     try:
         listed = lines(path.read_bytes().decode("utf-8-sig"), path)
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is neither a picture (by its suffix) nor a list in UTF-8; write one path a line"
-        ) from error
+        raise InputError(f"{path} is neither an image nor a list in UTF-8; write one path a line") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its access rights") from error
     entries = [path.parent / line.strip() for line in listed if line.strip()]
     if not entries:
-        raise InputError(f"{path} lists no pictures; write one path a line")
-    missing = [str(entry) for entry in entries if not entry.is_file()]
-    if missing:
-        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(f"{path} lists no images; write one path a line")
+    if not any(entry.is_file() for entry in entries):
         raise InputError(
-            f"{path}: {len(missing)} of {len(entries)} entries are not files: {named}; paths are relative to"
-            " the list's folder"
+            f"{path}: none of its {len(entries)} entries is a file ({some([str(e) for e in entries], 3)}); paths are "
+            "relative to the list's folder"
         )
     return entries
 
@@ -263,6 +338,8 @@ def _batch(
 
 def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
     _decode(image, label)
+    if image.mode in _DEEP:
+        _say_once(f"{label} has mode {image.mode}, clipped to 0..255 as OpenAI does (open_image scales 16 bits)")
     width, height = _resized_size(image.width, image.height, size)
     limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None
     if limit and width * height > limit:

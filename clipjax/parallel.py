@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -10,10 +11,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src import clusters
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from clipjax.errors import InputError, one_line
+from clipjax.progress import say
 
 # Parameters that are cut over the devices where one chip cannot hold them all: the first matching path decides,
 # the number is the axis to cut. What matches nothing is replicated (norms, biases: next to nothing).
@@ -26,32 +29,118 @@ FSDP_RULES: tuple[tuple[str, int], ...] = (
 )
 
 
+# Launchers of MPI that JAX itself does not recognise (Open MPI 5, MPICH, Intel MPI, MVAPICH2): processes, this one.
+MPI = (
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_SIZE", "PMI_RANK"),
+    ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+)
+ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+
+
 def start_hosts(
     coordinator: str | None = None, processes: int | None = None, process: int | None = None, saves: bool = False
 ) -> None:
-    """Joins the other hosts of this run, before any device is touched; alone, does nothing.
+    """Joins the other processes of this run, before any device is touched; alone, does nothing.
 
-    Cloud TPU pods, Slurm and Kubernetes jobs of several tasks are recognised by what they set in the environment
-    and need no arguments; elsewhere all three are given ("host:port", count, index). `saves` leaves SIGTERM to JAX's
-    preemption service, for a loop that asks it at which step all hosts save; without, SIGTERM ends the process.
+    The arguments ("host:port", count, index) come from the command line, all three or none; without them `launched`
+    asks the environment. `saves` leaves SIGTERM to JAX's preemption service, for a loop that asks it at which step all
+    hosts save; without, SIGTERM ends the process.
     """
     given = [x is not None for x in (coordinator, processes, process)]
     if any(given) and not all(given):
         raise InputError("--coordinator, --processes and --process go together: give all three or none")
-    jax.config.update("jax_enable_preemption_service", saves)
     if all(given):
-        jax.distributed.initialize(coordinator, processes, process)
-    elif several_hosts(os.environ):
-        jax.distributed.initialize()
+        options: dict[str, Any] | None = _checked(coordinator, processes, process, "--coordinator", "--process")
+    else:
+        options = launched(os.environ)
+    if options is not None:
+        jax.config.update("jax_enable_preemption_service", saves)
+        jax.distributed.initialize(**options)
 
 
-def several_hosts(environment: Mapping[str, str]) -> bool:
-    """Whether a launcher that `jax.distributed` understands has started more than one process."""
-    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
-        return True
-    if len([h for h in environment.get("TPU_WORKER_HOSTNAMES", "").split(",") if h]) > 1:
-        return True
-    return "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment
+def launched(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """What `jax.distributed.initialize` takes for this process of several; None where it runs alone.
+
+    Understood, in this order: JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID (JAX_NUM_PROCESSES=1:
+    alone, whatever else is set); with the address alone, count and index of the cluster or of MPI; every cluster that
+    JAX detects (Cloud TPU, Slurm, Open MPI, Kubernetes where the `kubernetes` package is installed and the job has a
+    headless service); MPI's own variables with the package mpi4py. Raises InputError where one of several processes
+    cannot find the others: alone, all of them would write to the same folder.
+    """
+    address, count, index = environment.get(ADDRESS) or None, _number(environment, COUNT), _number(environment, INDEX)
+    if count == 1:
+        return None
+    if None in (address, count, index):
+        cluster = _cluster(environment)
+        if cluster is not None and (address, count, index) == (None, None, None):
+            return {} if cluster[0] > 1 else None
+        ranks = cluster or _mpi(environment)
+        if ranks is None and (address, count, index) == (None, None, None):
+            return None
+        if ranks is not None:
+            count, index = ranks[0] if count is None else count, ranks[1] if index is None else index
+            if count == 1:
+                return None
+            if address is None and cluster is None and importlib.util.find_spec("mpi4py"):
+                return {"cluster_detection_method": "mpi4py"}
+    values = {ADDRESS: address, COUNT: count, INDEX: index}
+    if missing := [name for name, value in values.items() if value is None]:
+        which = f"process {index} of {count}" if None not in (count, index) else "one of several processes"
+        raise InputError(
+            f"this is {which}, and {' and '.join(missing)} must be set to find the others: {ADDRESS}=HOST:PORT of "
+            f"process 0, {COUNT}=N, {INDEX}=0 to N-1; or {COUNT}=1 for a run of its own"
+        )
+    return _checked(address, count, index, ADDRESS, INDEX)
+
+
+def _mpi(environment: Mapping[str, str]) -> tuple[int, int] | None:
+    for names in MPI:
+        count, index = (_number(environment, name) for name in names)
+        if count is not None and index is not None:
+            return count, index
+    return None
+
+
+def _cluster(environment: Mapping[str, str]) -> tuple[int, int] | None:
+    """Processes and this one's number in the cluster that JAX detects; None where it detects none.
+
+    JAX's own detection without its start, which would also start for a single process and would wait for the others
+    of any indexed Kubernetes job: there only a job whose pods can reach each other is one run.
+    """
+    kubernetes = "JOB_COMPLETION_INDEX" in environment and importlib.util.find_spec("kubernetes")
+    for cluster in clusters.ClusterEnv._cluster_types:
+        in_pods = cluster is clusters.K8sCluster
+        if cluster.opt_in_only_method or (in_pods and not kubernetes):
+            continue
+        try:
+            if not cluster.is_env_present():
+                continue
+            if in_pods:
+                cluster.get_coordinator_address(None, environment.get("JAX_COORDINATOR_PORT"))
+            return cluster.get_process_count(), cluster.get_process_id()
+        except Exception as error:  # the Kubernetes client's own, beside JAX's RuntimeError
+            if not in_pods:
+                raise
+            say(f"note: this Kubernetes job is not one run over its pods, each works alone ({one_line(error, 200)})")
+    return None
+
+
+def _checked(address: Any, count: Any, index: Any, named: str, numbered: str) -> dict[str, Any]:
+    if not re.fullmatch(r".+:\d+", address):
+        raise InputError(f"{named}={address} is not HOST:PORT, the address of process 0; for example 10.0.0.1:1234")
+    if not 0 <= index < count:
+        raise InputError(f"{numbered}={index}: {count} processes are numbered 0 to {count - 1}")
+    return {"coordinator_address": address, "num_processes": count, "process_id": index}
+
+
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name)
+    if text is None or not text.strip():
+        return None
+    if not text.strip().isdecimal():
+        raise InputError(f"{name}={text} is not a whole number; correct or unset it")
+    return int(text)
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

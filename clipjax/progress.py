@@ -108,7 +108,8 @@ class Progress:
             self._log.close()
             self._log = None
         elapsed = self._clock() - self._first[0]
-        rate = (self.n - self._first[1]) / elapsed if elapsed > 0 else None
+        done = self.n - self._first[1]
+        rate = done / elapsed if elapsed > 0 and done else None  # all from a cache: "0.0 images/s" would mislead
         ending = f"  in {_duration(elapsed)}" if kind is None else "  stopped"
         self._show(self._line(rate, eta=False) + ending, end="\n")
 

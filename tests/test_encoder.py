@@ -155,17 +155,6 @@ def test_parameters_of_another_configuration_are_refused(params):
         Encoder(RESNET, params)
 
 
-def test_launchers_of_several_hosts_are_recognised():
-    assert not parallel.several_hosts({})
-    assert not parallel.several_hosts({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
-    assert parallel.several_hosts({"SLURM_NTASKS": "4", "SLURM_PROCID": "2"})
-    assert parallel.several_hosts({"TPU_WORKER_HOSTNAMES": "a,b"})
-    assert not parallel.several_hosts({"TPU_WORKER_HOSTNAMES": "localhost"})
-    assert parallel.several_hosts({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"})
-    with pytest.raises(InputError, match="all three or none"):
-        parallel.start_hosts("localhost:1", None, None)
-
-
 def test_uint8_crops_are_normalised_on_the_device_as_on_the_host(params):
     crops = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3)).astype(np.uint8)
     one = encoder(params, 1, full_batches=True)

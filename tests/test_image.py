@@ -18,8 +18,10 @@ from clipjax.errors import InputError
 from clipjax.image import (
     Preprocess,
     find_images,
+    list_images,
     normalise,
     open_image,
+    passed_over_note,
     preprocess,
     preprocess_uint8,
 )
@@ -289,6 +291,60 @@ def test_open_decodes_in_its_own_mode(tmp_path):
     assert not stream.closed
 
 
+def _grey(file_format: str, values: np.ndarray) -> bytes:
+    """A greyscale file of 16 bits; "PGM" by hand, because Pillow writes its mode I only."""
+    if file_format == "PGM":
+        return b"P5\n%d %d\n65535\n" % values.shape[::-1] + values.astype(">u2").tobytes()
+    stream = io.BytesIO()
+    if file_format == "white is zero":
+        Image.fromarray(65535 - values).save(stream, "TIFF", tiffinfo={262: 0})
+    elif file_format == "TIFF B":
+        Image.frombytes("I;16B", values.shape[::-1], values.astype(">u2").tobytes()).save(stream, "TIFF")
+    else:
+        Image.fromarray(values).save(stream, file_format)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "TIFF B", "white is zero", "JPEG2000", "PGM"])
+def test_sixteen_bits_of_grey_are_what_the_file_says(tmp_path, file_format, capsys, monkeypatch):
+    """65535 is white by every one of these formats; OpenAI's transform makes everything above 255 white."""
+    monkeypatch.setattr("clipjax.image._SAID", set())
+    values = np.linspace(0, 65535, 40 * 50).reshape(40, 50).round().astype(np.uint16)
+    path = tmp_path / "a.png"
+    path.write_bytes(_grey(file_format, values))
+    opened = open_image(path)
+    assert opened.mode == "L"
+    np.testing.assert_array_equal(np.asarray(opened), np.round(values / 257))
+    open_image(path)
+    err = capsys.readouterr().err
+    assert "a.png has 16-bit greyscale" in err
+    assert err.count("\n") == 1
+
+
+def test_twelve_bits_of_grey_too(tmp_path):
+    """A TIFF of 4 samples of 12 bits: Pillow leaves them at 0 to 4095."""
+    data = bytes.fromhex("000fff800101")
+    tags = {256: 4, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<4sI", b"II*\0", 8 + len(data))
+    (tmp_path / "a.tif").write_bytes(head + data + struct.pack("<H", len(tags)) + entries + bytes(4))
+    assert np.asarray(open_image(tmp_path / "a.tif")).tolist() == [[0, 255, 128, 16]]
+
+
+@pytest.mark.parametrize(("dtype", "words"), [(np.float32, "floating-point"), (np.int32, "32-bit")])
+def test_samples_without_a_range_are_refused(tmp_path, dtype, words):
+    Image.fromarray(np.linspace(0, 1, 400).reshape(20, 20).astype(dtype)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=words) as error:
+        open_image(tmp_path / "a.tif")
+    assert "a.tif" in message(error)
+
+
+def test_deep_grey_that_a_caller_opened_is_clipped_with_a_note(capsys, monkeypatch):
+    monkeypatch.setattr("clipjax.image._SAID", set())
+    preprocess([picture("I;16", 40, 30)] * 2, spec(24))
+    assert capsys.readouterr().err.count("clipped to 0..255 as OpenAI does") == 1
+
+
 def test_open_takes_the_first_frame_and_ignores_orientation(tmp_path):
     frames = [Image.new("RGB", (12, 9), colour) for colour in ("red", "lime", "blue")]
     path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
@@ -408,26 +464,49 @@ def test_list_keeps_order_and_repetition(tmp_path):
     assert found == ["sub/ä b.jpg", "x.png", "z", "x.png"]
 
 
-def test_list_with_missing_entries_counts_and_names_them(tmp_path):
+def test_list_keeps_missing_entries_unless_all_are_missing(tmp_path):
+    """Whoever reads them skips, counts and names them; a list of nothing but missing files is a wrong folder."""
     (tmp_path / "here.png").touch()
     listing = tmp_path / "list.txt"
-    listing.write_text("here.png\n" + "".join(f"gone{i}.png\n" for i in range(5)))
+    listing.write_text("here.png\ngone.png\n")
+    assert names(find_images(listing), tmp_path) == ["here.png", "gone.png"]
+    listing.write_text("".join(f"gone{i}.png\n" for i in range(5)))
     with pytest.raises(InputError) as error:
         find_images(listing)
-    assert "5 of 6" in message(error)
-    assert "gone0.png" in message(error)
-    assert "gone2.png, ..." in message(error)
-    assert "gone3.png" not in message(error)
+    assert "none of its 5 entries" in message(error)
+    assert "gone2.png and 2 more" in message(error)
+
+
+def test_files_passed_over_by_suffix_are_counted(tmp_path):
+    image = picture("RGB", 20, 20)
+    for name in ("a.PNG", "b.heic", "c.HEIC", "d", "e.jpg_large", ".hidden"):
+        image.save(tmp_path / name, "PNG")
+    found = list_images(tmp_path)
+    assert names(found.files, tmp_path) == ["a.PNG"]
+    assert found.passed_over == {".heic": 2, "": 1, ".jpg_large": 1}
+    note = passed_over_note(tmp_path, found.passed_over)
+    assert "passed over 4 files by suffix (.heic 2, no suffix 1, .jpg_large 1)" in note
+    assert passed_over_note(tmp_path, {}) == ""
+    (tmp_path / "a.PNG").unlink()
+    with pytest.raises(InputError, match=r"passed over 4 files"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "file_format"), [("a.jpg_large", "JPEG"), ("b.mpo", "MPO"), ("c", "PNG")])
+def test_an_image_that_is_named_is_read_whatever_its_suffix(tmp_path, name, file_format):
+    picture("RGB", 20, 20).save(tmp_path / name, file_format)
+    assert find_images(tmp_path / name) == [tmp_path / name]
+    assert open_image(tmp_path / name).size == (20, 20)
 
 
 def test_nothing_to_find(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         find_images(tmp_path / "absent")
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no images"):
         find_images(tmp_path)
     listing = tmp_path / "list.txt"
     listing.write_text("\n  \n")
-    with pytest.raises(InputError, match="lists no pictures"):
+    with pytest.raises(InputError, match="lists no images"):
         find_images(listing)
     listing.write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match="UTF-8"):

@@ -87,6 +87,14 @@ def test_bytes_are_shown_in_megabytes_and_start_is_not_in_the_rate():
     assert last == "encode: 105.0/354.0 MB  29%  2.5 MB/s  in 0:02\n"
 
 
+def test_where_everything_was_there_before_there_is_no_rate():
+    stream = io.StringIO()
+    clock = Clock()
+    with Progress("encode", 100, "images", stream, start=100, clock=clock):
+        clock.now += 1
+    assert stream.getvalue() == "encode: 100/100 images  100%  in 0:01\n"
+
+
 def test_without_a_total_there_is_no_percentage_and_no_eta():
     stream = Terminal()
     run(stream, [3], total=None, unit="")

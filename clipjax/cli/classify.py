@@ -1,16 +1,27 @@
-"""Classify pictures into classes you name: probabilities per image.
+"""Classify images into classes you name: probabilities per image.
 
     clipjax classify cat.jpg dog.png --classes=cat,dog
     clipjax classify *.jpg --classes=names.txt --model=ViT-B/32 --template="a photo of a {}." --top=3
 
-Without --model the small embedded demo model answers; it has only ever seen emoji artwork.
+Without --model the small embedded demo model answers; it has only ever seen emoji artwork. An image that cannot be
+read is named on stderr and the others are answered; where none can be read the command fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from clipjax.skipping import Skipped
+
+AT_ONCE = 64  # images that are decoded at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,29 +35,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--template", action="append", help='prompt around the class (default: "a photo of a {}."); repeatable'
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to show (default: 5)")
+    parser.add_argument(
+        "--max-skipped", type=float, default=1.0, metavar="SHARE",
+        help="fail where more than this share of the images cannot be read (default: 1; one always may)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON list instead of the table")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Checks classes and pictures before the model is loaded, then answers."""
-    from clipjax import design, image, loading
+    """Checks classes and the first images before the model is loaded, then answers."""
+    from clipjax import design, image, loading, skipping
     from clipjax.classes import read_classes
-    from clipjax.errors import InputError
+    from clipjax.errors import InputError, some
     from clipjax.progress import say
+    from clipjax.runs import account
 
     if args.top < 1:
         raise InputError(f"--top={args.top} shows nothing; choose 1 or more")
+    skipping.allowed(1, args.max_skipped)
     asked = design.of_classes(read_classes(args.classes), args.template or (design.TEMPLATE,))
     classes, templates = asked.names, asked.templates
-    pictures = [image.open_image(path) for path in args.images]
-    if args.model is None:
-        say("model: the embedded demo (emoji artwork only); --model=ViT-B/32 answers with OpenAI's weights")
+    prompts = dict(zip(classes, asked.prompts(), strict=True))
+    skipped: list[Skipped] = []
+    chunks = _opened(args.images, image.usable_processors(), skipped)
+    first = next(chunks)  # unreadable images cost no model
+    skipping.check(skipped, len(args.images), args.max_skipped, "classify", "--max-skipped")
     model = loading.load(args.model or loading.DEMO)
-    probabilities = model.classify(pictures, classes, templates)
     answers: list[dict[str, Any]] = []
-    for file, row in zip(args.images, probabilities, strict=True):
-        best = sorted(range(len(classes)), key=lambda i: -row[i])[: args.top]
-        answers.append({"file": file, "top": [{"class": classes[i], "probability": float(row[i])} for i in best]})
+    for files, images in itertools.chain([first], chunks):
+        skipping.check(skipped, len(args.images), args.max_skipped, "classify", "--max-skipped")
+        rows = model.classify(images, classes, templates) if images else []
+        for file, row in zip(files, rows, strict=True):
+            best = sorted(range(len(classes)), key=lambda i: -row[i])[: args.top]
+            answers.append({"file": file, "top": [{"class": classes[i], "probability": float(row[i])} for i in best]})
+    weights = account.weights_of(loading.locate(args.model or loading.DEMO), model.source)
+    demo = "" if args.model else account.DEMO
+    for line in account.describe(model.name, *weights, some(args.images, 3), len(answers), skipped, prompts, demo):
+        say(line)
     if args.json:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
         return
@@ -56,3 +81,28 @@ def run(args: argparse.Namespace) -> None:
         for guess in answer["top"]:
             bar = "#" * round(30 * guess["probability"])
             print(f"  {guess['probability']:7.2%}  {guess['class']:<{width}}  {bar}".rstrip())
+
+
+def _opened(
+    files: Sequence[str], threads: int, skipped: list[Skipped]
+) -> Iterator[tuple[list[str], list[Image.Image]]]:
+    """The readable images with their names, some at a time; the others go to `skipped`."""
+    from clipjax import image
+    from clipjax.errors import InputError
+    from clipjax.skipping import Skipped
+
+    def opened(file: str) -> Image.Image | str:
+        try:
+            return image.open_image(file)
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(files), AT_ONCE):
+            part = files[start : start + AT_ONCE]
+            found = list(zip(part, pool.map(opened, part), strict=True))
+            for i, (file, what) in enumerate(found):
+                if isinstance(what, str):
+                    skipped.append(Skipped(start + i, file, what))
+            good = [(file, what) for file, what in found if not isinstance(what, str)]
+            yield [file for file, _ in good], [what for _, what in good]

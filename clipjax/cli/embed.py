@@ -1,9 +1,10 @@
-"""Write raw features of pictures and texts to one .npz, for your own analysis.
+"""Write raw features of images and texts to one .npz, for your own analysis.
 
     clipjax embed --model=ViT-B/32 --images=photos/ --texts=captions.txt --out=features.npz
 
 Arrays: image_features [B, E], files [B], text_features [C, E], texts [C], logit_scale (the parameter: similarity
-is exp(logit_scale) times the cosine). Features are float32 and not normalised.
+is exp(logit_scale) times the cosine). Features are float32 and not normalised. Images that cannot be read are left
+out: skipped [M] has their names, skipped_reasons [M] why; too many of them (--max-skipped) stop the command.
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from clipjax.skipping import SHARE
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax embed`."""
     parser.add_argument("--model", required=True, help="released name, weights file, folder or hf://org/name")
     parser.add_argument(
-        "--images", metavar="DIR_OR_LIST", help="a folder of pictures, or a text file with one path a line"
+        "--images", metavar="DIR_OR_LIST", help="a folder of images, an image, or a text file with one path a line"
     )
     parser.add_argument("--texts", metavar="FILE", help="a text file, one text a line")
     parser.add_argument("--truncate", action="store_true", help="cut texts that are too long instead of stopping")
+    parser.add_argument(
+        "--max-skipped", type=float, default=SHARE, metavar="SHARE",
+        help=f"stop where more than this share of the images cannot be read (default: {SHARE}; one always may)",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="F.npz")
 
 
@@ -28,38 +35,51 @@ def run(args: argparse.Namespace) -> None:
     """Finds and checks all inputs first; the output appears whole or not at all."""
     import numpy as np
 
-    from clipjax import image, loading, text
-    from clipjax.errors import InputError
+    from clipjax import image, loading, skipping, text
+    from clipjax.errors import InputError, brief
     from clipjax.files import write_atomically
-    from clipjax.progress import Progress
+    from clipjax.progress import say
+    from clipjax.runs import account, embedding
 
     if not args.images and not args.texts:
         raise InputError("nothing to embed; give --images, --texts or both")
     if not args.out.endswith(".npz"):
         raise InputError(f"{args.out}: the output is a .npz file; name it so")
-    files = [str(f) for f in image.find_images(args.images)] if args.images else []
+    skipping.allowed(1, args.max_skipped)
+    listing = image.list_images(args.images) if args.images else image.Listing([], {})
+    if note := image.passed_over_note(args.images, listing.passed_over):
+        say(f"note: {note}")
     lines = _read_lines(args.texts) if args.texts else []
     model = loading.load(args.model)
     arrays: dict[str, Any] = {"logit_scale": np.asarray(model.params["logit_scale"], np.float32)}
     if args.texts:
         tokens = text.tokenize(lines, model.config.text.context_length, truncate=args.truncate)
         arrays |= {"texts": np.array(lines), "text_features": model.encoder.texts(tokens)}
+    found = None
     if args.images:
-        parts, size = [], model.encoder.batch_size
-        with Progress("embed", len(files), "images") as progress:
-            for i in range(0, len(files), size):
-                chunk = [image.open_image(f) for f in files[i : i + size]]
-                parts.append(model.encoder.images(model.preprocess(chunk)))
-                progress.update(len(chunk))
-        arrays |= {"files": np.array(files), "image_features": np.concatenate(parts)}
+        files = [str(file) for file in listing.files]
+        found = embedding.embed_images(model, files, args.images, args.max_skipped, "--max-skipped")
+        arrays |= {
+            "files": np.array(found.files),
+            "image_features": found.features,
+            "skipped": np.array([one.file for one in found.skipped], np.str_),
+            "skipped_reasons": np.array([one.reason for one in found.skipped], np.str_),
+        }
 
     def save(path: Path) -> None:
         with open(path, "wb") as file:  # an open file: numpy would add .npz to the temporary name
             np.savez(file, **arrays)
 
     write_atomically(args.out, save)
+    weights = account.weights_of(loading.locate(args.model), model.source)
+    n, skipped = (len(found.files), found.skipped) if found else (0, [])
+    for line in account.describe(model.name, *weights, args.images or "", n, skipped):
+        say(line)
+    if lines:
+        say(f'texts: {args.texts}, {len(lines)}; the first: "{brief(lines[0], 80)}"')
     shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items())
-    print(f"{args.out}: {shapes} from {model.name}")
+    lost = f"; {len(skipped)} of {n + len(skipped)} images skipped" if skipped else ""
+    print(f"{args.out}: {shapes} from {model.name}{lost}")
 
 
 def _read_lines(path: str) -> list[str]:

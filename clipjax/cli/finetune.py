@@ -6,8 +6,9 @@ one first (exit status 143). RUN/model.safetensors is the result: whatever takes
 
     clipjax finetune openai_vit_b32_csv --config.data.csv=captions.csv --config.data.caption_columns=caption --out=RUN
 
-On a pod or a Slurm or Kubernetes job the same command runs on every host; elsewhere add --coordinator=HOST:PORT
---processes=N --process=I. `clipjax finetune NAME --keys` lists every key of a config.
+On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md) the same command runs on every host; elsewhere add
+--coordinator=HOST:PORT --processes=N --process=I. `clipjax finetune NAME --keys` lists
+every key of a config.
 """
 
 from __future__ import annotations

@@ -19,10 +19,18 @@ from typing import Any
 import clipjax
 from clipjax import compilation
 from clipjax.errors import Breach, InputError, Stopped
+from clipjax.files import BUCKETS, HUB, check_address
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
 # Nothing in these runs a model.
 WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "models", "plan", "report")
+# Options and config keys that take more than local paths. All others refuse addresses (gs://, s3://, ...), those of a
+# new verb too; texts that may hold anything are exempt.
+READS = {
+    **dict.fromkeys(("model", "src", "before", "after"), HUB),
+    **dict.fromkeys(("data.path", "data.csv", "data.train_path", "data.test_path"), BUCKETS),
+}
+TEXTS = ("template", "fail_if", "templates")
 GRACE = 5.0  # seconds
 # A full disk, a missing right, a disk that fails, a name that no file can have: the program is not at fault.
 MACHINE = (
@@ -61,13 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"clipjax {verb}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)
-    if own_process and verb not in WITHOUT_PROGRAMS:  # called from Python, JAX's settings are the caller's
-        compilation.keep_programs()
     if own_process:
         signal.signal(signal.SIGTERM, _stop)
         sys.unraisablehook = _dropped
     try:
-        status = _run(verb, module, parser, argv[1:])
+        status = _run(verb, module, parser, argv[1:], keeps=own_process and verb not in WITHOUT_PROGRAMS)
     except Exception as error:
         if own_process and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # _stop's word, in another's exception:
             print(f"clipjax {verb}: {STOP}", file=sys.stderr)  # a module that was just being loaded says ImportError
@@ -82,12 +88,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequence[str], keeps: bool) -> int:
     try:
+        if keeps:  # called from Python, JAX's settings are the caller's
+            compilation.keep_programs()
         if getattr(module, "TAKES_OVERRIDES", False):
-            module.run(*parser.parse_known_args(words))
+            args, overrides = parser.parse_known_args(words)
+            _check_addresses(parser, args, overrides)
+            module.run(args, overrides)
         else:
-            module.run(parser.parse_args(words))
+            args = parser.parse_args(words)
+            _check_addresses(parser, args)
+            module.run(args)
     except InputError as error:
         print(f"clipjax {verb}: {error}", file=sys.stderr)
         return FAILED
@@ -104,12 +116,28 @@ def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequenc
         if error.errno not in MACHINE:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"clipjax {verb}: {where}{error.strerror}; mend that, and give the same command again", file=sys.stderr)
+        print(f"clipjax {verb}: {where}{error.strerror}; fix this and rerun the same command", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(f"clipjax {verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
         return 130
     return DONE
+
+
+def _check_addresses(parser: argparse.ArgumentParser, args: argparse.Namespace, overrides: Sequence[str] = ()) -> None:
+    """InputError, before any work, where an option or a config key is given an address that it does not read."""
+    names = {a.dest: a.option_strings[-1] if a.option_strings else str(a.metavar or a.dest) for a in parser._actions}
+    for key, given in vars(args).items():
+        for value in given if isinstance(given, list) else [given]:
+            if isinstance(value, str) and key not in TEXTS:
+                check_address(value, names.get(key, f"--{key}"), READS.get(key, ()))
+    for i, word in enumerate(overrides):
+        name, equals, value = word.partition("=")
+        key = name.removeprefix("--config.")
+        if not equals:
+            value = next(iter(overrides[i + 1 : i + 2]), "")
+        if name.startswith("--config.") and key not in TEXTS:
+            check_address(value, name, READS.get(key, ()))
 
 
 def _leave(status: int, together: bool) -> None:

@@ -10,8 +10,8 @@ Conditions on the numbers make the exit status 3, with a line for each breach:
 
     clipjax probe fairface ... --fail-if="rate[set=crime, race=*] > 0.05 @ lower"
 
-On a pod or a Slurm or Kubernetes job the same command runs on every host; elsewhere add --coordinator=HOST:PORT
---processes=N --process=I. `clipjax probe NAME --keys` lists every key of a config.
+On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md) the same command runs on every host; elsewhere add
+--coordinator=HOST:PORT --processes=N --process=I. `clipjax probe NAME --keys` lists every key.
 """
 
 from __future__ import annotations

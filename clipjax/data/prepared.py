@@ -24,7 +24,7 @@ import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipjax import stored
+from clipjax import skipping, stored
 from clipjax.classes import Naming
 from clipjax.data import labels as labelling
 from clipjax.data import source
@@ -94,10 +94,10 @@ def write(
     def check(skipped: Sequence[tuple[int, str, str]]) -> None:
         nonlocal lost
         lost += len(skipped)
-        if lost > max_skipped * len(original):
+        if lost > skipping.allowed(len(original), max_skipped):
             raise InputError(
-                f"{original.name}: {lost} of {len(original)} pictures cannot be read, more than data.max_skipped="
-                f"{max_skipped} allows; the last: {skipped[-1][2] if skipped else 'in an earlier call'}"
+                f"{original.name}: {lost} of {len(original)} images cannot be read; the last: "
+                f"{skipped[-1][2] if skipped else 'in an earlier call'}. {skipping.remedy(lost, len(original))}"
             )
 
     check([])

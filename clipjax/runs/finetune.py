@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,14 +244,31 @@ def _manifest(
 
 
 def _summary(out: Path, config: ConfigDict, events: Any) -> str:
-    """What a person reads at the end: how far the loss fell, and how to ask who is affected."""
-    losses = [e["loss"] for e in events if e["stage"] == "train"]
+    """What a person reads at the end: the losses that were logged, and how to ask who is affected."""
+    events = [e for e in events if e["stage"] == "train"]
     before = config.model or "BEFORE"
+    replaced = sum(e["replaced"] for e in events)
+    lost = (
+        f"{replaced} images could not be read, others took their place: {out / 'manifest.json'}\n" if replaced else ""
+    )
     return (
-        f"loss {losses[0]:.4f} -> {losses[-1]:.4f} over {config.steps} steps of {config.batch_size}\n\n"
+        f"{config.steps} steps of {config.batch_size}; {_losses([(e['step'], e['loss']) for e in events])}\n{lost}\n"
         f"Written: {out / RESULT}\n"
         "Who is affected? Run the same probe before and after, then compare:\n"
         f"  clipjax probe PROBE --config.model={before} --out=before\n"
         f"  clipjax probe PROBE --config.model={out / RESULT} --out=after\n"
         "  clipjax compare before after --vary=weights"
     )
+
+
+def _losses(logged: Sequence[tuple[int, float]]) -> str:
+    """(step, loss) of single batches as one line: means with their spread, for two batches differ in their images."""
+    several = min(10, len(logged) // 2)
+    if several < 3:
+        return f"loss of the batch of step {logged[-1][0]}: {logged[-1][1]:.4f}"
+    parts = []
+    for name, part in (("first", logged[:several]), ("last", logged[-several:])):
+        losses = [loss for _, loss in part]
+        spread = f"{statistics.mean(losses):.4f} (standard deviation {statistics.stdev(losses):.4f})"
+        parts.append(f"{name} {several}, steps {part[0][0]} to {part[-1][0]}: {spread}")
+    return "mean loss of logged batches, " + "; ".join(parts)

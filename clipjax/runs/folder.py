@@ -123,10 +123,11 @@ class RunFolder:
         write_atomically(path, write)
 
     def write_records(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """metrics.json: one tidy record per number, and the same as tables/metrics.csv and .md."""
+        """metrics.json: one tidy record per number; tables/metrics.csv and .md, with a column per group column."""
         self.write_json("metrics.json", {"records": list(records)})
-        names = list(dict.fromkeys(key for record in records for key in record))
-        rows = [[_cell(record.get(key)) for key in names] for record in records]
+        flat = [_flat(record) for record in records]
+        names = list(dict.fromkeys(key for record in flat for key in record))
+        rows = [[_cell(record.get(key)) for key in names] for record in flat]
         self.write_text("tables/metrics.csv", csv_text([names, *rows]))
         self.write_text("tables/metrics.md", "\n".join(markdown_lines([names, *rows])) + "\n")
 
@@ -152,6 +153,14 @@ def _arrow(values: Any) -> pa.Array:
         flat = pa.array(array.reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, array.shape[1]).cast(pa.list_(flat.type))
     return pa.array(array.tolist()) if array.dtype == object else pa.array(array)
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without mappings: {"group": {"race": "Black"}} is {"group.race": "Black"}."""
+    out: dict[str, Any] = {}
+    for key, value in record.items():
+        out |= {f"{key}.{name}": part for name, part in value.items()} if isinstance(value, Mapping) else {key: value}
+    return out
 
 
 def _cell(value: Any) -> str:

@@ -14,13 +14,14 @@ import jax
 import numpy as np
 import PIL
 
-from clipjax import download, parallel
+from clipjax import download, parallel, skipping
 from clipjax.cache import FeatureCache, Skipped, cached_array, key_of
 from clipjax.data.pipeline import Batch, batches
 from clipjax.data.source import Source
 from clipjax.design import Design
 from clipjax.encoder import TEXT_LENGTHS, Encoder, arithmetic
 from clipjax.errors import InputError
+from clipjax.files import local_path
 from clipjax.image import Preprocess
 from clipjax.model import Model
 from clipjax.models import clip
@@ -44,7 +45,11 @@ class Encoded:
 def cache_root(config: Any) -> Path | None:
     """Where a config keeps its features; None where it keeps nothing."""
     chosen = config.cache_dir
-    return None if chosen == "none" else Path(chosen).expanduser() if chosen else download.cache_dir() / "features"
+    if chosen == "none":
+        return None
+    if chosen:
+        return local_path(chosen, "--config.cache_dir").expanduser()
+    return download.cache_dir() / "features"
 
 
 def image_key(
@@ -218,13 +223,8 @@ class Job:
 
     def check_skipped(self, source: Source, skipped: Skipped) -> None:
         """InputError where more images are skipped than data.max_skipped allows."""
-        limit = self.config.data.max_skipped * len(source)
-        if len(skipped) > limit:
-            _, _, reason = skipped[0]
-            raise InputError(
-                f"{source.name}: {len(skipped)} of {len(source)} pictures cannot be read, more than data.max_skipped="
-                f"{self.config.data.max_skipped} allows; the first: {reason}"
-            )
+        share = self.config.data.max_skipped
+        skipping.check(skipped, len(source), share, source.name, "--config.data.max_skipped")
 
     def text_features(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
         """Raw features float32 [N, E]; a text that comes twice is encoded once."""

@@ -13,10 +13,11 @@ from clipjax import loading, parallel
 from clipjax.data import catalog as data_sets
 from clipjax.data import info as infos
 from clipjax.errors import InputError
+from clipjax.model import Model
 from clipjax.models import catalog
 from clipjax.models.config import to_dict
 from clipjax.progress import say
-from clipjax.runs import summary
+from clipjax.runs import account, summary
 from clipjax.runs.config import digest, plain, probe_module, words
 from clipjax.runs.data import kind
 from clipjax.runs.folder import RunFolder, environment, finished
@@ -86,9 +87,20 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
                 "tables/published.md", summary.records_table(result.records, published, markdown=True) + "\n"
             )
         out.write_json("manifest.json", _manifest(job, config, task, result))  # last: the run is complete
+        if speaks:
+            print("\n".join(_account(model, config, task, result)), end="\n\n")
     finally:
         out.close()
     return result.records, published
+
+
+def _account(model: Model, config: ConfigDict, task: Any, result: Result) -> list[str]:
+    """What was used and asked, and what was skipped, as lines."""
+    weights = account.weights_of(loading.locate(config.model), model.source)
+    asked = dict(zip(result.design.names, result.design.prompts(), strict=True))
+    demo = account.DEMO.replace("--model", "--config.model") if config.model == loading.DEMO else ""
+    n = len(result.columns["file"])
+    return account.describe(model.name, *weights, task.source.name, n, result.skipped, asked, demo)
 
 
 def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> dict[str, Any]:

@@ -18,6 +18,8 @@ PROVENANCE = {
 # What a run's first page leaves out, where there are many numbers, and how many lines it has.
 DETAILS = ("rate_difference", "rate_ratio", "rate_range", "label_rate", "chi_squared", "fisher", "recall")
 OVERVIEW = 60
+# What a record has measured, and is not named by.
+NUMBERS = ("value", "low", "high", "k", "n", "level", "method", "small", "group")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,10 @@ def records_table(records: Sequence[Mapping[str, Any]], published: Mapping[str, 
         return "no labels, so no metrics: see predictions.parquet"
     shown = _overview(records)
     rows = [["metric", "value", "95% interval", "n", "method"]]
-    rows += [[_name(r), _value(r), _interval(r), _count(r), str(r.get("method", ""))] for r in shown]
+    rows += [
+        [name, _value(r), _interval(r), _count(r), str(r.get("method", ""))]
+        for name, r in zip(_names(shown), shown, strict=True)
+    ]
     for source, cell in published.items():
         mark = PROVENANCE.get(cell["provenance"], cell["provenance"])
         rows.append([source.replace("_", " "), f"{cell['value']:.2f}%", "", "", mark])
@@ -117,8 +122,23 @@ def _name(record: Mapping[str, Any]) -> str:
     extra = [str(record[key]) for key in keys if key in record]
     extra += [f"{key} {record[key]}" for key in ("threshold", "candidates") if key in record]
     extra += [str(record["images"])] if "images" in record else []
-    group = [f"{value}" for value in (record.get("group") or {}).values()]
-    return " ".join([str(record["metric"]), *extra]) + (f", {' '.join(group)}" if group else "")
+    group = [f"{column}={value}" for column, value in (record.get("group") or {}).items()]
+    return ", ".join([" ".join([str(record["metric"]), *extra]), *group])
+
+
+def _names(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each record; where two would be equal, with whatever else tells them apart."""
+    names = [_name(record) for record in records]
+    alike: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        alike.setdefault(name, []).append(i)
+    for same in alike.values():
+        keys = dict.fromkeys(key for i in same for key in records[i] if key not in NUMBERS)
+        for key in keys:
+            if len({repr(records[i].get(key)) for i in same}) > 1:
+                for i in same:
+                    names[i] += f", {key}={records[i][key]}" if key in records[i] else ""
+    return names
 
 
 def _value(record: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ def fails(capsys, *argv) -> str:
     *before, last = err.splitlines()
     assert out == ""
     assert last.startswith(f"clipjax {argv[0]}: ")
-    assert all(line.startswith(("note:", "model:", f"{argv[0]}: ")) for line in before), err  # notes, progress
+    assert all(line.startswith(("note:", f"{argv[0]}: ")) for line in before), err  # notes, progress
     return last
 
 
@@ -182,13 +182,6 @@ def test_embed_writes_raw_features_in_order(capsys, here):
         assert np.isclose(np.exp(stored["logit_scale"]), model.scale)
     assert "f.txt" in fails(capsys, *argv, "--out=f.txt")
     assert "--images" in fails(capsys, "embed", "--model=emoji-clip", "--out=f.npz")
-
-
-def test_embed_stops_at_a_broken_picture_and_keeps_the_old_output(capsys, here):
-    Path("f.npz").write_text("precious")
-    Path("c.jpg").write_text("not a picture")
-    assert "c.jpg" in fails(capsys, "embed", "--model=emoji-clip", "--images=.", "--out=f.npz")
-    assert Path("f.npz").read_text() == "precious"
 
 
 def test_demo_writes_what_it_says(demo_run):

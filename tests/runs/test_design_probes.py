@@ -76,7 +76,7 @@ def test_rates_of_any_table_with_groups(world, tmp_path, capsys):
     out = tmp_path / "run"
     assert probe(world, out, f"--config.design={world / 'mine.yaml'}") == 0
     shown = capsys.readouterr()
-    assert "rate other, Black" in shown.out
+    assert "rate other, race=Black" in shown.out
     manifest, records, table = read(out)
     assert list(table) == [
         "file", "race", "gender", "age", "age_band", "prediction", "probability", "probabilities",

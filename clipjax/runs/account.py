@@ -1,0 +1,65 @@
+"""What a command used and did, as plain lines: the same ones for every verb that asks a model about images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clipjax import skipping
+from clipjax.errors import brief, some
+from clipjax.files import sha256
+
+SHORT = 12  # hex digits of a sha256
+PROMPTS = 10  # classes whose first prompt is shown
+DEMO = "--model=ViT-B/32 answers with OpenAI's weights"
+
+
+def describe(
+    model: str,
+    weights_file: str,
+    weights_sha256: str,
+    data: str,
+    n: int,
+    skipped: Sequence[tuple[int, str, str]] = (),
+    prompts: Mapping[str, Sequence[str]] | None = None,
+    demo: str = "",
+) -> list[str]:
+    """Lines about one finished command, without line ends; for stderr, or above a table.
+
+    Args:
+        model: The model's name.
+        weights_file: The file its parameters came from.
+        weights_sha256: That file's, in full; shown short.
+        data: What the images are: a folder, a list, a data set's name; "" where there are none.
+        n: Images that were used.
+        skipped: (row, file, reason) of those that were not.
+        prompts: Class name -> its prompts, where classes were asked; the first prompt of each class is shown.
+        demo: Where the embedded model answered because none was given: what to type for another one (`DEMO`).
+    """
+    name = f"{model}, the embedded demo (it has only seen emoji artwork); {demo}" if demo else model
+    lines = [f"model: {name}", f"weights: {weights_file}, sha256 {weights_sha256[:SHORT]}"]
+    if data:
+        lost = f", {len(skipped)} skipped" if skipped else ""
+        lines.append(f"data: {data}, {n} {'image' if n == 1 else 'images'}{lost}")
+    if prompts:
+        lines.append(_prompts(prompts))
+    return lines + skipping.notes(skipped)
+
+
+def _prompts(prompts: Mapping[str, Sequence[str]]) -> str:
+    counts = {len(texts) for texts in prompts.values()}
+    each = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    first = some([f'"{brief(texts[0], 80)}"' for texts in prompts.values() if texts], PROMPTS)
+    shown = "" if counts == {1} else "; the first of each"
+    return f"prompts: {len(prompts)} classes, {each} each{shown}: {first}"
+
+
+def weights_of(path: Path, source: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and sha256 of the file that a model was read from.
+
+    `path` is what was named (`loading.locate`); of a folder, the model's own `source` says which file was read.
+    """
+    if "sha256" in source and (path.is_dir() or source.get("file") == path.name):
+        return str(source.get("file", path.name)), str(source["sha256"])
+    return (path.name, sha256(path)) if path.is_file() else (path.name, "unknown")
