@@ -35,13 +35,14 @@ class Naming:
         mapping = self.mapping or self._columns(ids)
         if mapping:
             return self._mapped(ids, mapping, where)
-        numbers = all(name.isdigit() and name == str(int(name)) for name in ids)
-        if numbers and max(map(int, ids)) < len(self.listed):
-            return tuple(self.listed[int(name)] for name in ids)
-        if numbers:
+        if all(re.fullmatch(r"0|-?[1-9][0-9]*", name) for name in ids):
+            low, high = min(ids, key=int), max(ids, key=int)
+            if int(low) >= 0 and int(high) < len(self.listed):
+                return tuple(self.listed[int(name)] for name in ids)
+            outside = low if int(low) < 0 else high
             raise InputError(
-                f"{self.source}: {len(self.listed)} names by position, and {where} has the label {max(ids, key=int)}; "
-                "positions count from 0"
+                f"{self.source}: {len(self.listed)} names by position, and {where} has the label {outside}; positions "
+                f"count from 0, else write one OLD=NEW a line, such as {outside}=NAME"
             )
         if set(ids) <= set(self.listed):
             return tuple(ids)  # the labels are names already

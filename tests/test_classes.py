@@ -92,6 +92,10 @@ def test_names_by_position_in_one_line_or_a_file(file):
     assert read_naming("cat,dog").source == "class_names=cat,dog"
     words = refusal(read_naming("cat,dog").names, ("0", "2"), "set")
     assert "2 names by position, and set has the label 2; positions count from 0" in words
+    assert "write one OLD=NEW a line, such as 2=NAME" in words
+    assert read_naming("0=cat,2=dog").names(("0", "2"), "set") == ("cat", "dog")
+    assert "set has the label -1" in refusal(read_naming("cat,dog").names, ("-1", "1"), "set")
+    assert read_naming("-1=no,1=yes").names(("-1", "1"), "set") == ("no", "yes")
 
 
 @pytest.mark.parametrize("given", ["0=cat,1=dog", " 0 = cat , 1 = dog"])

@@ -5,6 +5,7 @@ In this order: what the user says (`data.class_names`), a list beside the data, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from clipjax.classes import Naming, read_naming
 from clipjax.data import info
 from clipjax.data.labels import WORDNET_ID, Labels, Value, is_numbers, read
-from clipjax.errors import InputError
+from clipjax.errors import InputError, some
 from clipjax.progress import say
 
 BESIDE = ("classnames.txt", "class_names.txt", "classes.txt", "classes.json", "labels.txt")
@@ -39,7 +40,7 @@ def find(given: str, ids: Sequence[str], places: Sequence[Path], where: str) -> 
     labels is left aside with a note; one that is too short for numbers is an error.
     """
     if given:
-        return read_naming(given)
+        return _noted(read_naming(given), ids, where)
     for place in places:
         for name in BESIDE:
             if not (place / name).is_file():
@@ -49,14 +50,23 @@ def find(given: str, ids: Sequence[str], places: Sequence[Path], where: str) -> 
                 named = naming.names(ids, where)
             except InputError as error:
                 if is_numbers(ids):
-                    raise
+                    raise InputError(f"{error}, in a list that you name: --config.data.class_names=FILE") from error
                 say(f"note: {error}; {name} is not used")
                 continue
             if named != tuple(ids):
                 say(f"note: {where}: labels are named by {place / name}")
-                return naming
+                return _noted(naming, ids, where)
             return None
     return imagenet(ids, where)
+
+
+def _noted(naming: Naming, ids: Sequence[str], where: str) -> Naming:
+    """Says which labels have one name, and are one class."""
+    named = naming.names(ids, where)
+    twice = [name for name, times in Counter(named).items() if times > 1]
+    if twice:
+        say(f"note: {where}: several labels are called {some([repr(name) for name in twice], 3)}: one class each")
+    return naming
 
 
 def imagenet(ids: Sequence[str], where: str) -> Naming | None:

@@ -30,10 +30,22 @@ def test_the_first_place_and_the_user_come_first(tmp_path):
     assert names(["1", "0"], given=str(tmp_path / "b/classnames.txt"), places=places) == ["y", "x"]
 
 
+def test_labels_of_one_name_are_one_class_and_that_is_said(tmp_path, capsys):
+    (tmp_path / "classnames.txt").write_text("crane\nmissile\nmissile\n")
+    assert names(["0", "2", "1"], places=[tmp_path]) == ["crane", "missile", "missile"]
+    assert "several labels are called 'missile'" in capsys.readouterr().err
+    assert names(["0", "1"], "0=x,1=x") == ["x", "x"]
+    assert "several labels are called 'x'" in capsys.readouterr().err
+
+
 def test_a_list_that_is_too_short_for_numbers_is_refused(tmp_path):
     (tmp_path / "classnames.txt").write_text("dog\ncat\n")
     with pytest.raises(InputError, match=r"classnames\.txt: 2 names by position, and set has the label 2"):
         names(["0", "2"], places=[tmp_path])
+    with pytest.raises(InputError, match=r"the label -1; .*--config\.data\.class_names=FILE"):
+        names(["-1", "1"], places=[tmp_path])
+    (tmp_path / "own.txt").write_text("-1=no\n1=yes\n")
+    assert names(["-1", "1"], str(tmp_path / "own.txt"), places=[tmp_path]) == ["no", "yes"]
 
 
 def test_a_list_of_something_else_beside_text_labels_is_left_aside(tmp_path, capsys):
