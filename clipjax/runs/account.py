@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def _prompts(prompts: Mapping[str, Sequence[str]]) -> str:
     return f"prompts: {len(prompts)} classes, {each} each{shown}: {first}"
 
 
-def weights_of(named: str, source: Mapping[str, Any]) -> tuple[str, str]:
+def weights_of(named: str | os.PathLike, source: Mapping[str, Any]) -> tuple[str, str]:
     """Name and sha256 of the file that a model was read from.
 
     `named` is what was asked for, `source` the model's own word. A file of clipjax's format says where its parameters
