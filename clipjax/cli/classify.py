@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         for file, row in zip(files, rows, strict=True):
             best = sorted(range(len(classes)), key=lambda i: -row[i])[: args.top]
             answers.append({"file": file, "top": [{"class": classes[i], "probability": float(row[i])} for i in best]})
-    weights = account.weights_of(loading.locate(args.model or loading.DEMO), model.source)
+    weights = account.weights_of(args.model or loading.DEMO, model.source)
     demo = "" if args.model else account.DEMO
     for line in account.describe(model.name, *weights, some(args.images, 3), len(answers), skipped, prompts, demo):
         say(line)

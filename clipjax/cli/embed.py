@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
             np.savez(file, **arrays)
 
     write_atomically(args.out, save)
-    weights = account.weights_of(loading.locate(args.model), model.source)
+    weights = account.weights_of(args.model, model.source)
     n, skipped = (len(found.files), found.skipped) if found else (0, [])
     for line in account.describe(model.name, *weights, args.images or "", n, skipped):
         say(line)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipjax import skipping
+from clipjax import loading, skipping
 from clipjax.errors import brief, some
 from clipjax.files import sha256
 
@@ -55,11 +56,13 @@ def _prompts(prompts: Mapping[str, Sequence[str]]) -> str:
     return f"prompts: {len(prompts)} classes, {each} each{shown}: {first}"
 
 
-def weights_of(path: Path, source: Mapping[str, Any]) -> tuple[str, str]:
+def weights_of(named: str | os.PathLike, source: Mapping[str, Any]) -> tuple[str, str]:
     """Name and sha256 of the file that a model was read from.
 
-    `path` is what was named (`loading.locate`); of a folder, the model's own `source` says which file was read.
+    `named` is what was asked for, `source` the model's own word. A file of clipjax's format says where its parameters
+    once came from, so a .safetensors that is named is hashed; of all others `source` has the bytes that were read.
     """
-    if "sha256" in source and (path.is_dir() or source.get("file") == path.name):
-        return str(source.get("file", path.name)), str(source["sha256"])
-    return (path.name, sha256(path)) if path.is_file() else (path.name, "unknown")
+    path = loading.locate(named) if named == loading.DEMO else Path(named)
+    if path.is_file() and (path.suffix == ".safetensors" or source.get("file") != path.name):
+        return path.name, sha256(path)
+    return str(source.get("file", named)), str(source.get("sha256", "unknown"))

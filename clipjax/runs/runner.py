@@ -96,7 +96,7 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
 
 def _account(model: Model, config: ConfigDict, task: Any, result: Result) -> list[str]:
     """What was used and asked, and what was skipped, as lines."""
-    weights = account.weights_of(loading.locate(config.model), model.source)
+    weights = account.weights_of(config.model, model.source)
     asked = dict(zip(result.design.names, result.design.prompts(), strict=True))
     demo = account.DEMO.replace("--model", "--config.model") if config.model == loading.DEMO else ""
     n = len(result.columns["file"])

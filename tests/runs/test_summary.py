@@ -3,6 +3,7 @@
 import csv
 import io
 
+from clipjax.files import sha256
 from clipjax.runs import account, summary
 from clipjax.runs.finetune import _losses
 from clipjax.runs.folder import RunFolder
@@ -64,3 +65,14 @@ def test_the_losses_of_single_batches_are_not_shown_as_progress():
         "mean loss of logged batches, first 10, steps 10 to 100: 3.5000 (standard deviation 0.5270); "
         "last 10, steps 310 to 400: 3.5000 (standard deviation 0.5270)"
     )
+
+
+def test_the_file_that_was_read_is_named_and_not_where_it_once_came_from(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(b"weights")
+    origin = {"file": "ViT-B-32.pt", "sha256": "ab" * 32}
+    assert account.weights_of(str(path), origin) == ("mine.safetensors", sha256(path))
+    assert account.weights_of(str(path), origin | {"file": path.name}) == ("mine.safetensors", sha256(path))
+    assert account.weights_of("ViT-B/32", origin) == ("ViT-B-32.pt", "ab" * 32)
+    assert account.weights_of("emoji-clip", {})[0] == "emoji-clip.safetensors"
+    assert account.weights_of(str(tmp_path), {}) == (str(tmp_path), "unknown")
