@@ -147,7 +147,7 @@ def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:
     """
     none = ("set", NO_SET)
     if none in a or none in b:
-        a, b = ({none: np.zeros(len(next(iter(x.values()))), bool)} | x if _by_sets(x) else x for x in (a, b))
+        a, b = ({none: np.zeros(len(next(iter(x.values()))), bool)} | dict(x) if _by_sets(x) else x for x in (a, b))
     both = sorted((key for key in a if key in b), key=lambda key: key == none)
     return {key: a[key] for key in both}, {key: b[key] for key in both}
 
