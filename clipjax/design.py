@@ -13,7 +13,11 @@ to be a key factor determining both the model performance and the unwanted biase
 A class is asked with its name in every template, or with `texts: [...]` instead of its name; `prompt` (or a list,
 `prompts`) is asked as it stands, whatever the templates.
 
-`extends: NAME`, `add: [child]` and `drop: [animal]` make one design out of another.
+`extends: NAME`, `add: [child]` and `drop: [animal]` make one design out of another. A class that is added by its name
+alone is in no set; `child:person` is in the set `person`, which the design has to have. `NAME+child`,
+`config.sweep.add`, `add` and the explorer read one text alike (`Design.added`). No set is the default since only the
+author knows what a class counts as: a set that the tool chose would move that set's rate by the choice and not by the
+model's answers. What such classes are given is a rate of its own, `no set`.
 
 A design is all that a probe asks: a list of classes, a named data set's own classes and templates, a file. It is what
 `manifest["design"]` holds for every probe (`Design.manifest`).
@@ -35,9 +39,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from clipjax.errors import InputError, brief, one_line
+from clipjax.errors import InputError, brief, one_line, some
 
 TEMPLATE = "a photo of a {}."
+NO_SET = "no set"  # where answers are counted whose class is in no set of a design that has sets
 KEYS = ("name", "note", "extends", "templates", "classes", "add", "drop")
 LARGEST = 4 << 20  # bytes of a design file: thousands of classes are some 100 kB
 SCHWEMMER = {"Google": "wiki_img_labels", "Amazon": "wiki_img_labels_awsrek", "Microsoft": "wiki_img_labels_macv"}
@@ -62,6 +67,8 @@ class DesignClass:
         object.__setattr__(self, "asked", tuple(self.asked))
         if not self.name.strip() or not all(text.strip() for text in (*self.texts, *self.asked)):
             raise InputError(f"class {self.name!r} is empty or asks with an empty text; remove it or name it")
+        if NO_SET in self.sets:
+            raise InputError(f"class {self.name!r}: {NO_SET!r} counts classes without a set; leave its sets empty")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +117,30 @@ class Design:
                 found.setdefault(name, []).append(c.name)
         return {name: tuple(members) for name, members in found.items()}
 
+    @property
+    def unset(self) -> tuple[str, ...]:
+        """The classes in no set; none where the design has no sets at all and is counted class by class."""
+        return tuple(c.name for c in self.classes if not c.sets) if self.sets else ()
+
+    @property
+    def counted(self) -> dict[str, tuple[str, ...]]:
+        """What rates are of -> its classes: the sets, then `NO_SET` where classes are in none."""
+        return self.sets | ({NO_SET: self.unset} if self.unset else {})
+
+    def unset_note(self) -> str:
+        """One line that names the classes in no set and how to put them into one; "" where there are none."""
+        if not self.unset:
+            return ""
+        one = next(iter(self.sets))
+        return (
+            f"{self.name}: {some(self.unset)}: in no set, counted as {NO_SET!r}; to put an added class into a set: "
+            f"+{self.unset[0]}:{one}, and in a design file: sets: [{one}]"
+        )
+
     def members(self, name: str) -> np.ndarray:
-        """bool [C]: which classes belong to the set."""
+        """bool [C]: which classes belong to the set; `NO_SET`: which belong to none."""
+        if name == NO_SET:
+            return np.array([not c.sets for c in self.classes])
         if name not in self.sets:
             raise InputError(f"design {self.name} has no set {name!r}; it has {', '.join(self.sets) or 'none'}")
         return np.array([name in c.sets for c in self.classes])
@@ -165,10 +194,24 @@ class Design:
         return self.manifest()["sha256"]
 
     def add(self, classes: Iterable[str | DesignClass]) -> Design:
-        """With more classes at the end; the name says so: `fairface-default+child`."""
-        added = [c if isinstance(c, DesignClass) else DesignClass(c) for c in classes]
-        name = "+".join([self.name, *(c.name for c in added)])
+        """With more classes at the end: a text is `child`, in no set, or `child:person`, in sets that the design has.
+
+        The name says so: `fairface-default+child:person`. InputError for a set that the design does not have.
+        """
+        added = [c if isinstance(c, DesignClass) else self.added(c) for c in classes]
+        name = "+".join([self.name, *(":".join((c.name, *c.sets)) for c in added)])
         return dataclasses.replace(self, name=name, classes=(*self.classes, *added))
+
+    def added(self, text: str) -> DesignClass:
+        """`child` or `child:person` as a class."""
+        name, *sets = (part.strip() for part in text.split(":"))
+        if unknown := [s for s in sets if s not in self.sets]:
+            raise InputError(
+                f"{text!r} adds {name!r} to the set {unknown[0]!r}, and design {self.name} has "
+                f"{'the sets ' + ', '.join(self.sets) if self.sets else 'no sets'}; write a new set, "
+                f"or a name with a colon, in a design file: {{name: ..., sets: [...]}}{_nearest(unknown[0], self.sets)}"
+            )
+        return DesignClass(name, sets=tuple(dict.fromkeys(sets)))
 
     def drop(self, names: Iterable[str]) -> Design:
         """Without these classes: `fairface-default-animal`."""
@@ -216,7 +259,7 @@ def joined(designs: Mapping[str, Design]) -> Design:
 
 
 def load(text: str) -> Design:
-    """A path to a .yaml, a shipped name, either with `+class` added, or `schwemmer:PATH` to mc_data.tsv."""
+    """A path to a .yaml, a shipped name, either with `+class` or `+class:set`, or `schwemmer:PATH` to mc_data.tsv."""
     return dataclasses.replace(_load(text), source=text)
 
 
@@ -379,23 +422,25 @@ def _build(stem: str, found: dict[str, Any], parent_of: Callable[[str], Design])
     if base := found.get("extends"):
         parent = parent_of(str(base))
         kept = parent.drop(_texts(found.get("drop"), "drop")) if found.get("drop") else parent
-        classes = [*kept.classes, *_classes(found, "classes"), *_classes(found, "add")]
-        return Design(name, tuple(classes), tuple(templates) or parent.templates, note or parent.note)
-    if "drop" in found:
+        asked = Design(name, kept.classes, tuple(templates) or parent.templates, note or parent.note)
+    elif "drop" in found:
         raise InputError("`drop` needs `extends`: there is nothing to drop from")
-    return Design(name, (*_classes(found, "classes"), *_classes(found, "add")), tuple(templates) or (TEMPLATE,), note)
+    else:
+        asked = Design(name, (), tuple(templates) or (TEMPLATE,), note)
+    asked = dataclasses.replace(asked, classes=(*asked.classes, *_classes(found, "classes", DesignClass)))
+    return dataclasses.replace(asked, classes=(*asked.classes, *_classes(found, "add", asked.added)))
 
 
-def _classes(found: dict[str, Any], key: str) -> tuple[DesignClass, ...]:
+def _classes(found: dict[str, Any], key: str, of_text: Callable[[str], DesignClass]) -> tuple[DesignClass, ...]:
     listed = found.get(key) or []
     if not isinstance(listed, list):
         raise InputError(f"`{key}` is a list of classes, not {type(listed).__name__}")
-    return tuple(_class(entry, f"{key}[{i}]") for i, entry in enumerate(listed))
+    return tuple(
+        of_text(entry) if isinstance(entry, str) else _class(entry, f"{key}[{i}]") for i, entry in enumerate(listed)
+    )
 
 
 def _class(entry: Any, where: str) -> DesignClass:
-    if isinstance(entry, str):
-        return DesignClass(entry)
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise InputError(
             f"{where} is {brief(repr(entry))}: a class is a text or a mapping with `name` (quote yes, no and numbers)"

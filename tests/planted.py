@@ -11,10 +11,17 @@ import numpy as np
 from clipjax import design
 from clipjax.analysis import paper, rates
 from clipjax.analysis.intervals import interval
+from clipjax.analysis.run import IMAGE
 from clipjax.runs.folder import RunFolder
+from clipjax.runs.task import RESULT_COLUMNS
 
 POPULATION = paper.published()["populations"]["first10k"]
 MODELS = {"ViT-L/14": "a", "RN50x64": "b", "RN50x16": "c", "RN50x4": "d"}
+
+
+def contents(n: int) -> np.ndarray:
+    """What n images hold, all of them different."""
+    return np.array([f"{i:016x}" for i in range(n)], object)
 
 
 def numbers(table: str) -> dict[tuple[str, str], dict]:
@@ -49,10 +56,16 @@ def write(path: Path, asked: design.Design, columns: dict, answers: np.ndarray, 
     files = np.array([f"val/{i + 1}.jpg" for i in range(n)], object)
     names = np.array(asked.names, object)
     groupings = rates.groupings("", list(columns))
-    table = {"file": files, **columns, "prediction": names[answers], "probability": np.ones(n, np.float32)}
+    table = {
+        "file": files,
+        IMAGE: contents(n),
+        **columns,
+        "prediction": names[answers],
+        "probability": np.ones(n, np.float32),
+    }
     records = rates.rate_records(answers, asked, columns, groupings)
     result = {"groups": ["*".join(g) for g in groupings]}
-    return _finish(path, "rates", model, table, records, asked.manifest() | {"sha256": asked.sha256}, result, n)
+    return _finish(path, "rates", model, table, records, asked.manifest(), result, n)
 
 
 def _finish(path: Path, probe: str, model: str, table, records, design_part, result, n: int, data="fairface") -> Path:
@@ -67,7 +80,10 @@ def _finish(path: Path, probe: str, model: str, table, records, design_part, res
             "name": model, "weights_sha256": MODELS.get(model, "e") * 64, "logit_scale": 100.0, "source": {},
             "config": {"image": image, "mean": [0.5] * 3, "std": [0.3] * 3},
         },
-        "data": {"name": data, "fingerprint": "f" * 64, "n": n},
+        "data": {
+            "name": data, "fingerprint": "f" * 64, "n": n,
+            "group_columns": [c for c in table if c not in RESULT_COLUMNS and not c.startswith("rank_")],
+        },
         "counts": {"seen": n, "skipped": 0, "skipped_files": []},
     })  # fmt: skip
     folder.close()
@@ -116,7 +132,7 @@ def table1(folder: Path) -> list[Path]:
                     "value": k / n, "low": float(low), "high": float(high), "level": 0.95, "method": "clopper-pearson",
                 })  # fmt: skip
         table = {"file": np.array([f"{i}.jpg" for i in range(8000)], object), "rank_100": np.ones(8000, np.int32)}
-        asked = {"name": "identities", "templates": ["a photo of {}."], "candidates": [100, 1000, 2000]}
+        asked = design.Design("identities", (), ("a photo of {}.",)).manifest()
         path = folder / model.replace("/", "-")
         out.append(
             _finish(path, "identities", model, table, records, asked, {"notice": "out of scope"}, 8000, "celeba")

@@ -93,8 +93,7 @@ def test_writing_and_extending(write):
             write("{extends: base, drop: [cat], add: [{name: owl, prompt: an owl, sets: bird, legs: 2}], note: hm}")
         ).sha256
     )
-    asked = {k: v for k, v in found.manifest().items() if k != "note"}
-    assert found.sha256 == digest(asked)
+    assert found.sha256 == digest({key: found.manifest()[key] for key in ("templates", "classes")})
 
 
 def test_variants_for_sweeps():
@@ -118,7 +117,7 @@ def test_many_names_at_once_stay_fast():
     [
         ("[1, 2]", "is a mapping"),
         ("classes: cat", "is a list of classes, not str"),
-        ("{classes: [cat, cat]}", "class 'cat' comes twice"),
+        ("{classes: [cat, cat]}", "class 'cat' is given twice"),
         ("{classes: []}", "has no classes"),
         ("{clases: [cat]}", "unknown key 'clases'; did you mean classes?"),
         ("{classes: [yes]}", "quote yes, no and numbers"),
@@ -183,6 +182,64 @@ def test_one_class_more_needs_no_file_of_its_own(tmp_path):
     assert design.load(f"{path}+fish+ox").names == ("cat", "dog", "fish", "ox")
     assert design.load(str(path)).names == ("cat", "dog")
     assert design.load("people-roles+child").names[-1] == "child"
+
+
+def added_everywhere(text):
+    """One text, added to people-roles by each way there is."""
+    return [
+        design.load(f"people-roles+{text}"),
+        design.variants(design.load("people-roles"), add=[text])[1],
+        design.load("people-roles").add([text]),
+        design.parse(f"extends: people-roles\nadd: [{json.dumps(text)}]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sets"),
+    [
+        ("child", ()),
+        ("child:person", ("person",)),
+        ("child: person ", ("person",)),
+        ("child:person:fantasy", ("person", "fantasy")),
+    ],
+)
+def test_an_added_class_means_the_same_everywhere(text, sets):
+    found = added_everywhere(text)
+    assert {(d.classes[-1].name, d.classes[-1].sets) for d in found} == {("child", sets)}
+    assert len({d.sha256 for d in found}) == 1
+    assert [d.name for d in found[:3]] == ["people-roles+" + ":".join(("child", *sets))] * 3
+
+
+def test_the_shipped_designs_with_child_can_be_spelled():
+    for name in ("people-roles", "fairface-default"):
+        shipped = design.load(f"{name}-child" if name == "people-roles" else "fairface-child")
+        assert design.load(f"{name}+child:person").sha256 == shipped.sha256 != design.load(f"{name}+child").sha256
+
+
+def test_a_class_in_no_set_is_named_and_counted():
+    found = design.load("people-roles+child")
+    assert found.unset == ("child",)
+    assert list(found.counted) == ["person", "fantasy", design.NO_SET]
+    assert found.members(design.NO_SET).tolist() == [name == "child" for name in found.names]
+    assert sum(found.members(name) for name in found.counted).tolist() == [1] * len(found.names)
+    note = found.unset_note()
+    assert note.startswith("people-roles+child: child: in no set")
+    spelled = re.search(r"(\+\S+:\S+),", note)[1]  # the remedy works
+    assert design.load(f"people-roles{spelled}").unset == ()
+    for without in (design.load("people-roles-child"), design.of_classes(["cat", "dog"])):
+        assert (without.unset, without.unset_note()) == ((), "")
+        assert design.NO_SET not in without.counted
+
+
+def test_a_set_that_is_not_there_is_refused():
+    for make in (lambda t: design.load(f"people-roles+{t}"), lambda t: design.load("people-roles").add([t])):
+        with pytest.raises(InputError, match=r"adds 'child' to the set 'persn', .* did you mean person"):
+            make("child:persn")
+    with pytest.raises(InputError, match="classes has no sets; write a new set"):
+        design.of_classes(["cat"]).add(["dog:pet"])
+    with pytest.raises(InputError, match="'no set' counts classes without a set"):
+        design.parse("classes: [{name: cat, sets: [no set]}]")
+    assert design.parse('classes: ["race: other"]').names == ("race: other",)  # a whole name, where it is no addition
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)

@@ -1,5 +1,8 @@
 """Two runs over the same images: what changes when the class design (or the model) changes, image by image.
 
+Runs are comparable by what they hold: images are paired by content (`clipjax.analysis.pairing`), whatever the data set
+is called and wherever it lies.
+
 The paper compares two designs by their rates (Table 3). The images are the same, so the comparison is paired: only
 images whose answer changed carry information, and McNemar's test asks whether they changed more one way.
 """
@@ -16,17 +19,16 @@ import numpy as np
 from clipjax.analysis import rates
 from clipjax.analysis.association import adjust
 from clipjax.analysis.paired import paired_records
+from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.run import Run, reading
-from clipjax.design import Design
+from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 
 VARIABLE = ("design", "weights")
 # What has to be equal, by what a user may let vary: (fields of the manifest)
 FIELDS: dict[str, tuple[str, ...]] = {
     "": (
-        "config.probe", "data.name", "data.fingerprint", "data.n", "config.data.options", "config.data.split",
-        "config.data.limit", "precision", "counts.seen", "model.config.image.image_size", "model.config.mean",
-        "model.config.std",
+        "config.probe", "precision", "model.config.image.image_size", "model.config.mean", "model.config.std",
     ),
     "design": ("design.sha256",),
     "weights": ("model.weights_sha256", "model.logit_scale"),
@@ -41,14 +43,31 @@ Answers = Mapping[tuple[str, str], np.ndarray]  # ("set", "crime") -> bool [N]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compared:
-    """Records (one per set and group), and the images whose class changed: rows, and the classes under A and B."""
+    """Records (one per set and group), and the images whose class changed: rows, and the classes under A and B.
 
-    a: Run
-    b: Run
+    `only_a`, `only_b`: sets that only one of the designs has.
+    """
+
+    pairing: Paired
     records: list[Record]
     flipped: np.ndarray
     only_a: list[str]
     only_b: list[str]
+
+    @property
+    def a(self) -> Run:
+        """The first run."""
+        return self.pairing.a
+
+    @property
+    def b(self) -> Run:
+        """The second, its rows in the first one's order."""
+        return self.pairing.b
+
+    @property
+    def same(self) -> bool:
+        """Whether both asked the same model the same thing."""
+        return not any(differing(self.a.manifest, self.b.manifest, FIELDS[part]) for part in VARIABLE)
 
     @property
     def moves(self) -> list[tuple[str, str, int]]:
@@ -78,48 +97,63 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any], fields: Iterable[str])
 
 
 def check(a: Run, b: Run, vary: Sequence[str] = ("design",)) -> None:
-    """InputError with every differing field, unless only what may vary does; and where nothing does."""
+    """InputError with every differing field, unless only what may vary does; and where both are one folder."""
     if unknown := [v for v in vary if v not in VARIABLE]:
         raise InputError(f"--vary={unknown[0]}: choose {', '.join(VARIABLE)}, or both with a comma")
+    if a.path.resolve() == b.path.resolve():
+        raise InputError(f"{a.path} is named twice; there is nothing to compare")
     found = differing(a.manifest, b.manifest, FIELDS[""])
-    hints = ["compare runs over the same images, prepared the same way"] if found else []
+    hints = ["compare runs of one probe, prepared the same way"] if found else []
     for part in VARIABLE:
         if part not in vary and (more := differing(a.manifest, b.manifest, FIELDS[part])):
             found += more
             hints.append(f"--vary={','.join([*vary, part])} lets the {part} differ")
     if found:
         raise InputError(f"{a.path} and {b.path} are not comparable: {'; '.join(found)}. {'; '.join(hints)}")
-    if not any(differing(a.manifest, b.manifest, FIELDS[part]) for part in VARIABLE):
-        raise InputError(f"{a.path} and {b.path} asked the same model the same thing; there is nothing to compare")
-    if not np.array_equal(a.predictions["file"].astype(str), b.predictions["file"].astype(str)):
-        raise InputError(f"{a.path} and {b.path} do not list the same files; one of them was changed after its run")
 
 
-def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LEVEL) -> Compared:
+def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LEVEL, annotations: str = "") -> Compared:
     """Every yes-or-no question that both runs answer, over everybody, each column and each pair of columns they share.
 
-    p-values are McNemar's, exact; adjusted over all sets and groups of the comparison.
+    p-values are McNemar's, exact; adjusted over all sets and groups of the comparison. `annotations`: see `pair`.
     """
     with reading([a, b]):
-        return _compare(a, b, vary, level)
+        return _compare(a, b, vary, level, annotations)
 
 
-def _compare(a: Run, b: Run, vary: Sequence[str], level: float) -> Compared:
+def _compare(a: Run, b: Run, vary: Sequence[str], level: float, annotations: str) -> Compared:
     check(a, b, vary)
+    pairing = pair(a, b, annotations)
+    a, b = pairing.a, pairing.b
     asked_a, asked_b = questions(a), questions(b)
-    shared = [key for key in asked_a if key in asked_b]
-    if not shared:
+    both_a, both_b = shared(asked_a, asked_b)
+    if not both_a:
         raise InputError(f"{a.path} and {b.path} share no set of classes: {_names(asked_a)} against {_names(asked_b)}")
     columns = {name: values for name, values in a.columns.items() if name in b.columns}
-    min_n = int(a.manifest["config"].get("min_n", rates.MIN_N))
-    cells = family(columns, len(a.predictions["file"]), len(shared))
-    records = paired({key: asked_a[key] for key in shared}, asked_b, cells, level, min_n)
+    min_n = max(int(run.manifest["config"].get("min_n", rates.MIN_N)) for run in (a, b))
+    cells = family(columns, len(a.predictions["file"]), len(both_a))
+    records = paired(both_a, both_b, cells, level, min_n)
     flipped = np.zeros(0, np.int64)
     if "prediction" in a.predictions and "prediction" in b.predictions:
         flipped = np.flatnonzero(a.predictions["prediction"].astype(str) != b.predictions["prediction"].astype(str))
-    return Compared(
-        a, b, records, flipped, [k[1] for k in asked_a if k not in asked_b], [k[1] for k in asked_b if k not in asked_a]
-    )
+    only_a, only_b = ([k[1] for k in mine if k not in both_a] for mine in (asked_a, asked_b))
+    return Compared(pairing, records, flipped, only_a, only_b)
+
+
+def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:
+    """The questions that both answer, in A's order.
+
+    `no set` is answered by every design that has sets: with no, where all its classes are in one.
+    """
+    none = ("set", NO_SET)
+    if none in a or none in b:
+        a, b = ({none: np.zeros(len(next(iter(x.values()))), bool)} | dict(x) if _by_sets(x) else x for x in (a, b))
+    both = sorted((key for key in a if key in b), key=lambda key: key == none)
+    return {key: a[key] for key in both}, {key: b[key] for key in both}
+
+
+def _by_sets(asked: Answers) -> bool:
+    return any(kind == "set" for kind, _ in asked)
 
 
 def family(columns: Mapping[str, np.ndarray], n: int, questions: int) -> list[rates.Cells]:
@@ -173,7 +207,7 @@ def _sets(run: Run) -> dict[tuple[str, str], np.ndarray]:
 def set_questions(design: Design, answers: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     """Class indices [N] -> was each set of the design answered? Each class, where it has no sets."""
     if design.sets:
-        return {("set", name): design.members(name)[answers] for name in design.sets}
+        return {("set", name): design.members(name)[answers] for name in design.counted}
     return {("class", name): answers == c for c, name in enumerate(design.names)}
 
 

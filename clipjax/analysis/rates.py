@@ -129,8 +129,9 @@ def rate_records(
 ) -> list[Record]:
     """Class indices [N] -> a record per set (or class) and group, then differences and ratios against the rest.
 
-    Sets for every grouping; single classes for everybody and for single columns. `"small": true` marks a cell with
-    fewer than `method.min_n` images. A design without sets is reported class by class.
+    Sets for every grouping, `no set` among them where classes are in none; single classes for everybody and for single
+    columns. `"small": true` marks a cell with fewer than `method.min_n` images. A design without sets is reported class
+    by class.
     """
     method = method or Method()
     out: list[Record] = []
@@ -147,7 +148,7 @@ def rate_records(
 def tally_records(tally: np.ndarray, groups: list[dict[str, str]], design: Design, method: Method) -> list[Record]:
     """[G, C] counts of one grouping -> rate records, sets first; single classes only up to one column."""
     n = tally.sum(1)
-    kinds = [({"set": name}, tally[:, design.members(name)].sum(1)) for name in design.sets]
+    kinds = [({"set": name}, tally[:, design.members(name)].sum(1)) for name in design.counted]
     if len(groups[0]) <= 1:
         kinds += [({"class": name}, tally[:, c]) for c, name in enumerate(design.names)]
     return [record for what, k in kinds for record in cell_records(what, k, n, groups, method)]
@@ -181,7 +182,7 @@ def against_rest(tally: np.ndarray, groups: list[dict[str, str]], design: Design
     """Difference and ratio of each group's set rates against all other images that have a value in the column."""
     n = tally.sum(1)
     out = []
-    for name in design.sets if len(groups) > 1 else ():
+    for name in design.counted if len(groups) > 1 else ():
         k = tally[:, design.members(name)].sum(1)
         pairs = (k, n, k.sum() - k, n.sum() - n)
         both = {

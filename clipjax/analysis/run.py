@@ -22,6 +22,7 @@ from clipjax.files import lines
 
 SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
 REMEDY = "run the probe again"
+IMAGE = "image_sha256"  # of predictions.parquet: the first 16 hexadecimal digits of the sha256 of an image's contents
 
 _NUMBER = (float, None)
 _RECORD = {
@@ -31,7 +32,7 @@ _RECORD = {
 _MANIFEST = {
     "config": {"probe": str, "data?": dict, "min_n?": int},
     "model": {"name": str, "weights_sha256?": str, "config?": dict},
-    "data": {"name": str, "fingerprint?": str, "n?": int, "group_columns?": [str]},
+    "data": {"name": str, "fingerprint": str, "n": int, "group_columns": [str]},
     "counts": {"seen": int, "skipped?": int},
     "design": {"name?": str, "sha256?": str},
     "result?": dict,
@@ -85,13 +86,19 @@ class Run:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """Group columns: predictions without what the model said and where the picture lies."""
-        named = self.manifest["data"].get("group_columns")
-        return {
-            name: values
-            for name, values in self.predictions.items()
-            if values.ndim == 1 and (_may_group(name) if named is None else name in named)
-        }
+        """Group columns [N], those that the manifest names."""
+        named = self.manifest["data"]["group_columns"]
+        return {name: values for name, values in self.predictions.items() if name in named}
+
+    def of_rows(self, rows: np.ndarray) -> Run:
+        """The run with its predictions in another order."""
+        return self.with_columns({name: values[rows] for name, values in self.predictions.items()})
+
+    def with_columns(self, columns: Mapping[str, np.ndarray]) -> Run:
+        """The run with these columns of its predictions instead of its own."""
+        found = dataclasses.replace(self)
+        vars(found)["predictions"] = self.predictions | dict(columns)  # instead of what cached_property would read
+        return found
 
     @property
     def answers(self) -> np.ndarray:
@@ -175,12 +182,6 @@ def reading(runs: Sequence[Run]) -> Iterator[None]:
             f"{names}: not what this version writes for {runs[0].probe} ({type(error).__name__} at {where}: "
             f"{one_line(error, 80)}); {REMEDY}, and report it if that does not help"
         ) from error
-
-
-def _may_group(name: str) -> bool:
-    """Whether a column of predictions is neither the image's nor the model's, in a run that does not say so itself."""
-    own = ("file", "label", "prediction", "probability", "probabilities")
-    return name not in own and not name.startswith(("prediction_", "rank_"))
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:

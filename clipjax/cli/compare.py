@@ -1,7 +1,8 @@
 """Paired comparison of two runs over the same images: clipjax compare RUN_A RUN_B [--vary=design] [--out=DIR]
 
-Two class designs, by default; --vary=weights compares two models, --vary=design,weights both at once. Runs that differ
-in anything else (images, crop, preprocessing, precision) are refused with the fields that differ.
+Two class designs, by default; --vary=weights compares two models, --vary=design,weights both at once. Images are paired
+by their contents: copies, other names, another table or container are the same images. Runs over other images, with
+other preprocessing or precision, or whose labels or groups of the same images differ, are refused with what differs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="RUN_A")
     parser.add_argument("b", metavar="RUN_B")
     parser.add_argument("--vary", default="design", metavar="WHAT", help="what may differ: design (default), weights")
+    parser.add_argument(
+        "--annotations", default="", choices=("a", "b"), help="whose labels and groups count where the runs' differ"
+    )
     parser.add_argument("--out", default="clipjax-compare", metavar="DIR", help="default: clipjax-compare")
 
 
@@ -28,12 +32,15 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if (out / "manifest.json").exists():
         raise InputError(f"{out}: is a run; choose another --out for the comparison")
-    found = compare.compare(read_run(args.a), read_run(args.b), [v.strip() for v in args.vary.split(",")])
+    vary = [v.strip() for v in args.vary.split(",")]
+    found = compare.compare(read_run(args.a), read_run(args.b), vary, annotations=args.annotations)
     try:
         sections = comparison.write(found, out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     for table in main_tables(sections, 3):
         print(table.markdown())
+    for line in comparison.notes(found):
+        print(line)
     print(f"{len(found.flipped)} of {len(found.a.predictions['file'])} images got another class.")
     print(f"Written: {out / 'report.html'} (and compare.json, flips.csv, tables/, figures/ beside it)")

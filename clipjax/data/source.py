@@ -80,7 +80,16 @@ class Source:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hex sha256 of the images' contents in their order, never of names, times or labels."""
-        return hashlib.sha256(b"images" + self.digests(np.arange(len(self))).tobytes()).hexdigest()
+        return hashlib.sha256(b"images" + self._digests.tobytes()).hexdigest()
+
+    @functools.cached_property
+    def short_digests(self) -> np.ndarray:
+        """The first 16 hexadecimal digits of each image's digest, object [N] of str."""
+        return np.array([digest[:8].tobytes().hex() for digest in self._digests], object)
+
+    @functools.cached_property
+    def _digests(self) -> np.ndarray:
+        return self.digests(np.arange(len(self)))
 
     def digests(self, rows: np.ndarray) -> np.ndarray:
         """What the images of these rows are: uint8 [M, 32], equal for equal bytes (`contents.digests`)."""

@@ -67,8 +67,8 @@ class Answers:
         with self._lock:
             if (found := self._families.pop(key, None)) is None:
                 asked = [compare.set_questions(a.design, a.best) for a in (base, now)]
-                shared = {q: asked[0][q] for q in asked[0] if q in asked[1]}
-                found = self._paired(shared, asked[1]) if shared else []
+                both = compare.shared(*asked)
+                found = self._paired(*both) if both[0] else []
             self._families[key] = found
             while len(self._families) > MOST_FAMILIES:
                 self._families.popitem(last=False)

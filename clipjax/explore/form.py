@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from clipjax import design
-from clipjax.design import Design
+from clipjax.design import Design, DesignClass
 from clipjax.errors import InputError
 
 LONGEST = 1000  # characters of one name, prompt or template: CLIP reads 77 tokens
@@ -39,15 +40,26 @@ def read(found: Any) -> Design:
 
 
 def write(found: Design) -> dict[str, Any]:
-    """What `read` reads, with one prompt of each class as it is asked, and how many there are."""
-    classes = [
-        {
-            "name": c.name, "prompts": list(c.asked), "texts": [] if c.texts == (c.name,) else list(c.texts),
-            "sets": list(c.sets), "attributes": dict(c.attributes),
-        }
-        for c in found.classes
-    ]  # fmt: skip
+    """What `read` reads."""
+    classes = [_entry(c) for c in found.classes]
     return {"name": found.name, "note": found.note, "templates": list(found.templates), "classes": classes}
+
+
+def added(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The class of `body["text"]`, read as after `NAME+` on the command line, for the design of the page.
+
+    It is in the sets of `body["sets"]` too, which may be new.
+    """
+    found = read(body.get("design")).added(_text(body.get("text"), "the new class"))
+    sets = [*found.sets, *filter(None, (s.strip() for s in _texts(body.get("sets"), "a set")))]
+    return _entry(dataclasses.replace(found, sets=tuple(dict.fromkeys(sets))))
+
+
+def _entry(c: DesignClass) -> dict[str, Any]:
+    return {
+        "name": c.name, "prompts": list(c.asked), "texts": [] if c.texts == (c.name,) else list(c.texts),
+        "sets": list(c.sets), "attributes": dict(c.attributes),
+    }  # fmt: skip
 
 
 def _class(entry: Any, number: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import threading
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.explore.opened import Opened
+from clipjax.runs import data as opening
 
 SIZE = 192  # pixels of the longer side
 
@@ -41,11 +42,11 @@ class Pictures:
         return out.getvalue()
 
     def _find(self) -> Source:
-        config, data = self._opened.config, self._opened.run.manifest["data"]
+        config, known = self._opened.config, self._opened.run.manifest["data"]
         try:
-            source = data.open_source(config.data).source
+            source = opening.open_source(config.data).source
         except InputError as error:
             raise InputError(f"the pictures cannot be opened (start where the run was made): {error}") from error
-        if source.fingerprint != data["fingerprint"]:
-            raise InputError(f"the pictures of {data['name']} are not those of the run any more; they are not shown")
+        if source.fingerprint != known["fingerprint"]:
+            raise InputError(f"the pictures of {known['name']} are not those of the run any more; they are not shown")
         return source

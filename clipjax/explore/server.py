@@ -65,7 +65,7 @@ class Explorer:
             "table": self.table, "figure": self.figure,
         }  # fmt: skip
         light: dict[str, Callable[[dict[str, Any]], Any]] = {
-            "shipped": _shipped, "load": _loaded, "save": _saved, "pictures": self.switch_pictures,
+            "shipped": _shipped, "load": _loaded, "save": _saved, "add": _added, "pictures": self.switch_pictures,
         }  # fmt: skip
         routes = [
             Route("/", _file("index.html", "text/html")),
@@ -200,6 +200,11 @@ def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
     """The design as the text of a YAML file."""
     found = form.read(body.get("design"))
     return {"file": f"{slug(found.name)}.yaml", "text": found.yaml()}
+
+
+def _added(body: Mapping[str, Any]) -> dict[str, Any]:
+    """One more class for the design of the page."""
+    return {"class": form.added(body)}
 
 
 async def _light(answer: Callable[[dict[str, Any]], Any], request: Request) -> Response:

@@ -10,7 +10,7 @@ import numpy as np
 
 from clipjax.analysis import compare, rates
 from clipjax.analysis.report.rates import AGES
-from clipjax.design import Design
+from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 from clipjax.explore import form
 from clipjax.explore.answers import Answers, Asked
@@ -114,7 +114,7 @@ def question_of(asked: Asked, wanted: Any) -> Question:
     design = asked.design
     if isinstance(wanted, list) and len(wanted) == 2:
         kind, name = wanted
-        if (kind == "set" and name in design.sets) or (kind == "class" and name in design.names):
+        if (kind == "set" and name in design.counted) or (kind == "class" and name in design.names):
             return kind, name
     if not design.sets:
         return "class", design.names[int(np.bincount(asked.best).argmax())]
@@ -135,7 +135,10 @@ def _rates(
     """Group -> its rate record under one design; nothing where the design has no such set or class."""
     kind, name = question
     design = asked.design
-    if name not in (design.sets if kind == "set" else design.names):
+    sets = (
+        (*design.sets, NO_SET) if design.sets else ()
+    )  # a design whose classes are all in sets never answers with none
+    if name not in (sets if kind == "set" else design.names):
         return {}
     found = opened.cells(grouping)
     tally = rates.counts(asked.best, found, len(design.classes))
@@ -158,8 +161,9 @@ def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _told(design: Design) -> dict[str, Any]:
-    """What the page needs of a design that was asked: its sets, and a prompt of each class."""
+    """What the page needs of a design that was asked: its sets, a prompt of each class, and which are in no set."""
     return {
-        "name": design.name, "sha256": design.sha256, "sets": {k: len(v) for k, v in design.sets.items()},
-        "classes": list(design.names), "prompts": [[p[0], len(p)] for p in design.prompts()],
+        "name": design.name, "sha256": design.sha256, "sets": {k: len(v) for k, v in design.counted.items()},
+        "unset": design.unset_note(), "classes": list(design.names),
+        "prompts": [[p[0], len(p)] for p in design.prompts()],
     }  # fmt: skip

@@ -26,7 +26,7 @@ from clipjax.runs.result import Result
 from clipjax.runs.zeroshot import answers
 
 KEYS = design_task.KEYS | {
-    "sweep.add": Key("", "classes added one by one (or in subsets)"),
+    "sweep.add": Key("", "classes added one by one (or in subsets): child, or child:person in a set"),
     "sweep.drop": Key("", "classes left out one by one (or in subsets)"),
     "sweep.templates": Key("", "templates, each asked alone, separated by |"),
     "sweep.subsets": Key(1, "the largest number of classes that are added or left out together"),
@@ -52,6 +52,8 @@ def load(config: Any) -> Task:
         raise InputError(f"the sweep makes {len(variants)} designs, more than sweep.most={sweep.most}")
     if not base.columns:
         say(f"note: {base.source.name}: no columns to group by; name some with --config.data.group_columns=a,b")
+    if notes := [d.unset_note() for d in (base.design, *variants) if d.unset]:
+        say(f"note: {notes[0]}" + (f"; so in {len(notes) - 1} more of the designs" if len(notes) > 1 else ""))
     return Task(base.source, base.design, base.columns, base.grouped, variants)
 
 
@@ -77,11 +79,12 @@ def run(job: Job, task: Task) -> Result:
 def _swept(features, variants, weights, columns, method: rates.Method) -> list[dict[str, Any]]:
     """A row per design, set and group (everybody and single columns): one matrix product for all of them."""
     rows = []
+    without = any(variant.unset for variant in variants)  # then every design has that rate, 0% where all are in a set
     for grouping in [(), *((name,) for name in columns)]:
         found = rates.cells(grouping, columns, len(features))
         for variant, tally in zip(variants, sweep_designs(features, weights, found.of), strict=True):
             n = tally.sum(1)
-            for name in variant.sets or ():
+            for name in (*variant.sets, *[design.NO_SET] * (without and bool(variant.sets))):
                 k = tally[:, variant.members(name)].sum(1)
                 low, high = interval(k, n, method.name, method.level, method.seed)
                 for g, group in enumerate(found.groups):

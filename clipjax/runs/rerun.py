@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.analysis.run import Run, read_run
+from clipjax.analysis.run import IMAGE, Run, read_run
 from clipjax.runs import config as configs
 from clipjax.runs import runner
 from clipjax.runs.folder import differences
@@ -26,7 +26,7 @@ class Comparison:
     """What differs between a run and the same run made again."""
 
     records: int
-    pictures: int
+    images: int
     circumstances: list[str]
     numbers: list[str]
 
@@ -43,7 +43,7 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
         path: a finished run of `clipjax probe`.
         overrides: `--config.key=value`, for what has moved (data.path, model).
         out: where the second run is kept; None: a folder that goes away afterwards.
-        cached: take features from the cache; without, the towers compute everything again.
+        cached: take features from the cache; without, the model computes everything again.
 
     Raises:
         InputError: `path` is not a finished run, or what it was made from is not to be found.
@@ -66,14 +66,21 @@ def _run(config: Any, out: Path) -> Run:
 
 
 def compare(before: Run, after: Run) -> Comparison:
-    """Record by record and picture by picture; exact, since the same program on the same machine is."""
+    """Record by record and image by image; exact, since the same program on the same machine is.
+
+    Images are what they hold: other file names are a circumstance.
+    """
     circumstances = [
         line
         for name in CIRCUMSTANCES
         for line in differences({name: before.manifest.get(name)}, {name: after.manifest.get(name)})
     ]
+    a, b = (run.predictions["file"] for run in (before, after))
+    if len(a) == len(b) and (renamed := np.flatnonzero(a != b)).size:
+        i = renamed[0]
+        circumstances.append(f"files: {len(renamed)} of {len(a)} images have other names ({a[i]} != {b[i]}, ...)")
     numbers = _records(before.records, after.records) + _predictions(before, after)
-    return Comparison(len(before.records), len(before.predictions["file"]), circumstances, numbers)
+    return Comparison(len(before.records), len(a), circumstances, numbers)
 
 
 def _records(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
@@ -93,11 +100,13 @@ def _predictions(before: Run, after: Run) -> list[str]:
     a, b = before.predictions, after.predictions
     if list(a) != list(b):
         return [f"predictions.parquet: columns {list(a)} and {list(b)}"]
-    if not np.array_equal(a["file"], b["file"]):
-        gone, new = sorted(set(a["file"]) - set(b["file"])), sorted(set(b["file"]) - set(a["file"]))
-        return [f"predictions.parquet: other pictures: {len(gone)} gone, {len(new)} new ({(gone + new)[:3]})"]
+    what = IMAGE if IMAGE in a else "file"  # identities are kept without what would tell people apart
+    if not np.array_equal(a[what], b[what]):
+        gone, new = (sorted(x["file"][~np.isin(x[what], y[what])]) for x, y in ((a, b), (b, a)))
+        order = "" if gone or new else ", the same in another order"
+        return [f"predictions.parquet: other images: {len(gone)} gone, {len(new)} new{order} ({(gone + new)[:3]})"]
     lines = []
-    for name in a:
+    for name in [name for name in a if name != "file"]:
         x, y = a[name], b[name]
         if x.dtype.kind == "f" and y.dtype.kind == "f":
             if x.shape != y.shape:
@@ -105,18 +114,18 @@ def _predictions(before: Run, after: Run) -> list[str]:
             elif not np.array_equal(x, y, equal_nan=True):
                 other = ~((x == y) | (np.isnan(x) & np.isnan(y)))
                 rows = int(other.reshape(len(x), -1).any(1).sum())
-                lines.append(f"predictions.parquet: {name} of {rows} pictures, by up to {np.nanmax(abs(x - y)):.3g}")
+                lines.append(f"predictions.parquet: {name} of {rows} images, by up to {np.nanmax(abs(x - y)):.3g}")
         elif not np.array_equal(x, y):
             rows = np.flatnonzero(x != y)
             first = f"{a['file'][rows[0]]}: {x[rows[0]]} != {y[rows[0]]}"
-            lines.append(f"predictions.parquet: {name} of {len(rows)} pictures, the first {first}")
+            lines.append(f"predictions.parquet: {name} of {len(rows)} images, the first {first}")
     return lines
 
 
 def describe(found: Comparison, most: int = 20) -> str:
     """The comparison in lines: the verdict first, then what differs."""
     if found.same:
-        head = f"Same: {found.records} records and the predictions for {found.pictures} pictures, to the last bit."
+        head = f"Same: {found.records} records and the predictions for {found.images} images, to the last bit."
     else:
         head = f"Not the same: {len(found.numbers)} of {found.records} records and columns differ."
     lines = [head, *found.numbers[:most]]

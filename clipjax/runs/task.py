@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from clipjax import design as designs
+from clipjax.analysis.run import IMAGE
 from clipjax.classes import lines_of_file, read_classes
 from clipjax.data import info as infos
 from clipjax.data.labels import WORDNET_ID, Labels, is_numbers
@@ -19,7 +20,7 @@ from clipjax.progress import say
 from clipjax.runs import data as opening
 from clipjax.runs.config import words
 
-RESULT_COLUMNS = ("file", "label", "prediction", "probability", "probabilities")  # of predictions.parquet
+RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabilities")  # of predictions.parquet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +98,8 @@ def templates_of(value: Any) -> tuple[str, ...]:
 
 
 def columns(source: Source, labels: Labels | None, rows: np.ndarray) -> dict[str, Any]:
-    """Of predictions.parquet, for these rows: file, label (its class name), and every group column."""
-    found: dict[str, Any] = {"file": source.files[rows]}
+    """Of predictions.parquet, for these rows: file, what it holds, label (its class name), and every group column."""
+    found: dict[str, Any] = {"file": source.files[rows], IMAGE: source.short_digests[rows]}
     if labels is not None:
         found["label"] = labels.texts()[rows]
     if taken := [name for name in source.columns if name in found or name in RESULT_COLUMNS]:

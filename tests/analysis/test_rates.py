@@ -1,14 +1,17 @@
 """Rates by group against a recount in plain Python; groupings, bands and small cells."""
 
+import csv
 import json
 from collections import Counter
 
 import numpy as np
+import planted
 import pytest
 
 from clipjax import design
 from clipjax.analysis import clopper_pearson, difference, rates
 from clipjax.analysis.intervals import wilson
+from clipjax.cli.main import main
 from clipjax.errors import InputError
 
 DESIGN = design.load("fairface-default")
@@ -139,3 +142,26 @@ def test_ten_thousand_images_in_many_cells_are_quick():
     columns = columns | {"c": np.array([str(i % 40) for i in range(10_000)], object)}
     records = rates.rate_records(answers, DESIGN, columns, rates.groupings("race*c,age*c,c", list(columns)))
     assert len(records) > 1000
+
+
+def test_no_set_makes_disjoint_sets_add_up(tmp_path):
+    """Classes in no set have a rate of their own, by group and against the rest."""
+    asked = design.load("people-roles+child")
+    rng = np.random.default_rng(0)
+    columns = {"age": rng.choice(np.array(["young", "old"], object), 300)}
+    records = rates.rate_records(rng.integers(0, len(asked.names), 300), asked, columns, [(), ("age",)])
+    for group in ({}, {"age": "young"}, {"age": "old"}):
+        mine = {r["set"]: r for r in records if r["metric"] == "rate" and "set" in r and r["group"] == group}
+        assert list(mine) == ["person", "fantasy", "no set"]
+        assert sum(r["k"] for r in mine.values()) == mine["person"]["n"]
+        assert mine["no set"]["k"] > 0
+    assert {r["set"] for r in records if r["metric"] == "rate_difference"} == {"person", "fantasy", "no set"}
+    whole = rates.rate_records(np.zeros(9, np.int64), design.load("people-roles"), {}, [()])
+    assert not [r for r in whole if r.get("set") == "no set"]
+    path = planted.write(tmp_path / "run", asked, columns, rng.integers(0, len(asked.names), 300))
+    assert main(["report", str(path)]) == 0
+    with open(path / "tables" / "rates_by_age.csv", newline="") as file:
+        assert next(csv.reader(file)) == ["age", "person", "fantasy", "no set"]
+    page = (path / "report.html").read_text()
+    assert "people-roles+child: child: in no set" in page
+    assert "<td>child</td><td>no set</td>" in page

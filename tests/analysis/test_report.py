@@ -176,8 +176,7 @@ def test_paired_comparison_against_a_recount(pair, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        (("data", "fingerprint"), "0" * 64, "data.fingerprint: ffffffffffff… and 000000000000…"),
-        (("config", "data", "options"), "crop=1.25", "config.data.options: none and crop=1.25"),
+        (("config", "probe"), "labels", "config.probe: rates and labels"),
         (("model", "weights_sha256"), "b" * 64, "model.weights_sha256: aaaaaaaaaaaa… and bbbbbbbbbbbb…"),
         (("precision",), "bfloat16", "precision: float32 and bfloat16"),
         (("model", "config", "mean"), [0.1] * 3, "model.config.mean"),

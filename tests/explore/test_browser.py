@@ -124,8 +124,8 @@ def p_value(p):
 
 
 def test_adding_child_shows_the_command_lines_numbers(driver, demo):
-    add(driver, "child")
-    assert by_id(driver, "name").get_attribute("value") == "people-roles+child"
+    add(driver, "child:person")
+    assert by_id(driver, "name").get_attribute("value") == "people-roles+child:person"
     runs = [rates_of(demo, run) for run in ("people-roles", "people-roles-child")]
     paired = records(demo / "demo" / "comparison", "compare.json")
     for name, classes in (("fantasy", 9), ("person", 19)):
@@ -144,7 +144,19 @@ def test_adding_child_shows_the_command_lines_numbers(driver, demo):
     flips = len((demo / "demo" / "comparison" / "flips.csv").read_text().splitlines()) - 1
     assert by_id(driver, "headline").text == f"{flips} of 290 images get another class than under people-roles."
     chart = driver.find_element(By.CSS_SELECTOR, "#chart svg").get_attribute("aria-label")
-    assert f"people-roles+child: {rate(b).split(' ')[0].rstrip('†')}%" in chart
+    assert f"people-roles+child:person: {rate(b).split(' ')[0].rstrip('†')}%" in chart
+
+
+def test_a_class_in_no_set_is_named_and_counted(driver):
+    add(driver, "child")
+    assert by_id(driver, "name").get_attribute("value") == "people-roles+child"
+    assert by_id(driver, "unset").text.startswith("people-roles+child: child: in no set")
+    choose(driver, "question", "no set (1 class)")
+    assert cells(driver)[0][1].startswith("0.0 ")  # the pinned design never answers with none
+    driver.find_element(By.CSS_SELECTOR, "#classes li:last-child .cross").click()
+    by_id(driver, "new-name").send_keys("child:persn", Keys.ENTER)
+    assert "did you mean person?" in error(driver)
+    assert by_id(driver, "new-name").get_attribute("value") == "child:persn"  # to be corrected
 
 
 def downloaded(driver, folder, button):
@@ -158,9 +170,9 @@ def downloaded(driver, folder, button):
 
 
 def test_files_are_taken_along_and_brought_back(driver, downloads, demo):
-    add(driver, "child")
+    add(driver, "child:person")
     saved = downloaded(driver, downloads, "save")
-    assert saved.name == "people-roles_child.yaml"
+    assert saved.name == "people-roles_child_person.yaml"
     found = design.load(str(saved))
     assert found.prompts() == design.load("people-roles-child").prompts()
     assert found.sets == design.load("people-roles-child").sets
@@ -168,7 +180,7 @@ def test_files_are_taken_along_and_brought_back(driver, downloads, demo):
         table = list(csv.DictReader(file))
     assert [row["n"] for row in table[:1]] == ["290"]
     k = next(r["k"] for r in rates_of(demo, "people-roles-child") if r["set"] == "fantasy" and not r["group"])
-    assert table[0]["B: people-roles+child k"] == str(k)
+    assert table[0]["B: people-roles+child:person k"] == str(k)
     assert downloaded(driver, downloads, "rates-svg").read_bytes().startswith(b"<?xml")
     assert downloaded(driver, downloads, "rates-png").read_bytes().startswith(b"\x89PNG")
     line = by_id(driver, "headline").text
@@ -182,7 +194,7 @@ def test_files_are_taken_along_and_brought_back(driver, downloads, demo):
 
 
 def test_a_reload_goes_on_where_it_was(driver):
-    add(driver, "child")
+    add(driver, "child:person")
     choose(driver, "question", "person (19 classes)")
     choose(driver, "grouping", "gender")
     by_id(driver, "pin").click()
@@ -191,7 +203,7 @@ def test_a_reload_goes_on_where_it_was(driver):
     driver.refresh()
     WebDriverWait(driver, 60, 0.05).until(lambda d: d.find_elements(By.CSS_SELECTOR, "#results[data-answer]"))
     assert [by_id(driver, name).text for name in ("headline", "detail", "table", "pinned")] == before
-    assert by_id(driver, "name").get_attribute("value") == "people-roles+child+teenager"
+    assert by_id(driver, "name").get_attribute("value") == "people-roles+child:person+teenager"
     assert by_id(driver, "count").text == "29"
 
 

@@ -79,7 +79,7 @@ def test_rates_of_any_table_with_groups(world, tmp_path, capsys):
     assert "rate other, race=Black" in shown.out
     manifest, records, table = read(out)
     assert list(table) == [
-        "file", "race", "gender", "age", "age_band", "prediction", "probability", "probabilities",
+        "file", "image_sha256", "race", "gender", "age", "age_band", "prediction", "probability", "probabilities",
     ]  # fmt: skip
     assert manifest["design"]["name"] == "mine"
     assert manifest["design"]["classes"][3]["prompts"] == ["a thief"]  # as it stands
@@ -137,6 +137,30 @@ def test_sweeps_of_classes_and_templates(world, tmp_path):
     values = [float(r["value"]) for r in rows if r["set"] == "other" and r["group"] == "everybody"]
     assert ranges[0]["low"] == pytest.approx(min(values), abs=1e-5)
     assert ranges[0]["high"] == pytest.approx(max(values), abs=1e-5)
+
+
+def test_classes_in_no_set_are_said_and_counted(world, tmp_path, capsys):
+    """In the terminal, in metrics.json and in a sweep: disjoint sets and `no set` are all images."""
+    own = f"--config.design={world / 'mine.yaml'}"
+    assert probe(world, tmp_path / "a", own + "+owl", "--config.bands=") == 0
+    shown = capsys.readouterr()
+    assert "note: mine+owl: owl: in no set, counted as 'no set'" in shown.err
+    assert "rate no set, Black" in shown.out
+    records = read(tmp_path / "a")[1]
+    assert sum(r["k"] for r in records if r.get("set") in ("person", "other", "no set") and r["group"] == {}) == 60
+    assert probe(world, tmp_path / "b", own + "+owl:other", "--config.bands=") == 0
+    shown = capsys.readouterr()
+    assert "no set" not in shown.err + shown.out
+    assert probe(world, tmp_path / "c", own, "--config.bands=", "--config.sweep.add=owl,eel:other") == 0
+    assert "note: mine+owl: owl: in no set" in capsys.readouterr().err
+    with open(tmp_path / "c" / "tables" / "sweep.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["group"] == "everybody" and r["set"] != "animal"]
+    for name in ("mine", "mine+owl", "mine+eel:other"):
+        mine = {r["set"]: int(r["k"]) for r in rows if r["design"] == name}
+        assert list(mine) == ["person", "other", "no set"]
+        assert sum(mine.values()) == 60
+    assert probe(world, tmp_path / "d", own, "--config.sweep.add=owl:othr") == 1
+    assert "did you mean other?" in capsys.readouterr().err
 
 
 def test_fail_if(world, tmp_path, capsys):

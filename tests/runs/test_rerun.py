@@ -1,6 +1,7 @@
 """`clipjax rerun`: any number of a finished run can be made again from its manifest, and is compared."""
 
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,19 +52,33 @@ def test_a_number_that_was_changed_afterwards_is_found(finished, capsys, name):
         pq.write_table(table.set_column(at, "prediction", pa.array(labels)), finished / name)
     assert main(["rerun", str(finished)]) == 3
     out = capsys.readouterr().out
-    assert ("value: " if name == "metrics.json" else "prediction of 1 pictures, the first cat/0003.jpg") in out
+    assert ("value: " if name == "metrics.json" else "prediction of 1 images, the first cat/0003.jpg") in out
 
 
 def test_other_data_and_other_weights_are_told_as_circumstances(world, finished, capsys, tmp_path):
     moved = pictures(tmp_path / "photos", {"cat": 12, "dog": 9})
-    Image.new("RGB", (50, 50), "red").save(moved / "cat" / "0001.jpg")
     other = tiny_model(tmp_path / "other.safetensors", seed=1)
     flags = [f"--config.data.path={moved}", f"--config.model={other}"]
     assert main(["rerun", str(finished), *flags]) == 3
     out = capsys.readouterr().out
-    assert "data.fingerprint: " in out
     assert "model.weights_sha256: " in out
-    assert "probabilities of 21 pictures" in out
+    assert "probabilities of 21 images" in out
+    Image.new("RGB", (50, 50), "red").save(moved / "cat" / "0001.jpg")
+    assert main(["rerun", str(finished), flags[0]]) == 3
+    out = capsys.readouterr().out
+    assert "data.fingerprint: " in out
+    assert "other images: 1 gone, 1 new (['cat/0001.jpg', 'cat/0001.jpg'])" in out
+
+
+def test_renamed_copies_give_the_same_numbers(world, finished, capsys, tmp_path):
+    for path in sorted((world / "photos").rglob("*.jpg")):
+        copy = tmp_path / "renamed" / path.parent.name / f"copy-{path.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    assert main(["rerun", str(finished), f"--config.data.path={tmp_path / 'renamed'}"]) == 0
+    out = capsys.readouterr().out
+    assert "Same: " in out
+    assert "files: 21 of 21 images have other names (cat/0000.jpg != cat/copy-0000.jpg, ...)" in out
 
 
 def test_what_is_no_run_and_what_has_gone_is_one_line(finished, capsys, tmp_path):

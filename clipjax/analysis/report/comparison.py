@@ -27,7 +27,12 @@ def write(compared: Compared, out: Path) -> list[Section]:
             table.write(out / "tables")
         for name, (drawing, _) in section.drawings.items():
             drawing.save(out / "figures", name)
-    text = json.dumps({"records": compared.records}, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    pairing = compared.pairing
+    content = {
+        "records": compared.records, "images": len(pairing.a.predictions["file"]), "same_order": pairing.same_order,
+        "annotations": pairing.annotations, "columns_only_a": pairing.only_a, "columns_only_b": pairing.only_b,
+    }  # fmt: skip
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(out / "compare.json", text + "\n")
     write_text(out / "flips.csv", _flipped(compared).csv())
     a, b = labels([compared.a, compared.b])
@@ -42,6 +47,7 @@ def sections(compared: Compared) -> list[Section]:
     for name, only in ((a, compared.only_a), (b, compared.only_b)):
         if only:
             words.append(f"Only {name} has {', '.join(only[:20])}: nothing to compare it with.")
+    words += notes(compared)
     found, drawn = [Section("What is compared", words)], 0
     for key in dict.fromkeys(tuple(r["group"]) for r in compared.records):
         table = _table(compared, key, a, b)
@@ -57,6 +63,25 @@ def sections(compared: Compared) -> list[Section]:
     if "prediction" in compared.a.predictions:
         found.append(_moves(compared))
     return found
+
+
+def notes(compared: Compared) -> list[str]:
+    """How images were paired, whose annotations count, which classes are in no set; nothing where all is as usual."""
+    found, pairing = [], compared.pairing
+    if not pairing.same_order:
+        found.append("The images come in another order in B; they are paired by their contents.")
+    if pairing.annotations != "equal":
+        found.append(
+            f"The runs annotate these images differently; those of {pairing.annotations.upper()} count for both "
+            f"(--annotations={pairing.annotations})."
+        )
+    for name, only in (("A", pairing.only_a), ("B", pairing.only_b)):
+        if only:
+            found.append(f"Only {name} has the column {', '.join(only)}: left out.")
+    if compared.same:
+        found.append("Both runs asked the same model the same thing.")
+    designs = [run.design for run in (compared.a, compared.b) if run.probe == "rates" and run.design]
+    return found + [f"{design.unset_note()}." for design in designs if design.unset]
 
 
 def _kind(record) -> str:

@@ -13,6 +13,7 @@ from clipjax.analysis import rates as counting
 from clipjax.analysis.report.section import Section, beside_paper, labels, slug
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table, percent, rate
+from clipjax.design import NO_SET
 
 RACES = {
     "Black": "Black", "White": "White", "Indian": "Indian", "Latino": "Latino_Hispanic",
@@ -39,7 +40,12 @@ def _asked(runs: Sequence[Run]) -> Section:
             f"{name}: {len(run.design.classes)} classes, templates {', '.join(map(repr, run.design.templates))}."
         )
         words += [run.design.note] if run.design.note and run.design.note not in words else []
-        rows = [[c["name"], ", ".join(c["sets"]), "; ".join(c["prompts"])] for c in run.manifest["design"]["classes"]]
+        words += [f"{run.design.unset_note()}."] if run.design.unset else []
+        without = NO_SET if run.design.sets else ""
+        rows = [
+            [c["name"], ", ".join(c["sets"]) or without, "; ".join(c["prompts"])]
+            for c in run.manifest["design"]["classes"]
+        ]
         suffix = f"_{i + 1}" if len(runs) > 1 else ""
         tables.append(Table(f"design{suffix}", f"Class design {run.design.name}", ["class", "sets", "prompts"], rows))
     return Section("What was asked", words, tables)
@@ -69,10 +75,11 @@ def _by_group(runs: Sequence[Run]) -> list[Section]:
 
 
 def _kinds(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """("set", name) of every set; ("class", name) for designs without sets."""
+    """("set", name) of every set, `no set` last; ("class", name) for designs without sets."""
     sets = dict.fromkeys(("set", r["set"]) for run in runs for r in run.records if r["metric"] == "rate" and "set" in r)
+    sets = sorted(sets, key=lambda kind: kind[1] == NO_SET)
     classes = (("class", r["class"]) for run in runs for r in run.records if r["metric"] == "rate" and "class" in r)
-    return list(sets) or list(dict.fromkeys(classes))
+    return sets or list(dict.fromkeys(classes))
 
 
 def _lookup(run: Run, key: tuple[str, ...], kind: str, name: str) -> dict[tuple[str, ...], dict[str, Any]]:

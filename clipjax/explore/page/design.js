@@ -5,13 +5,15 @@ export const words = (text, separator = ",") => text.split(separator).map((w) =>
 
 const MOST_NAMED = 3;
 
-// As `Design.add` and `Design.drop` name what they make: fairface-default+child-animal.
+const spelled = (c) => [c.name.slice(0, 40), ...c.sets].join(":");
+
+// As `Design.add` and `Design.drop` name what they make: fairface-default+child:person-animal.
 export function nameOf(design, origin) {
   const before = new Set(origin.classes.map((c) => c.name));
   const after = new Set(design.classes.map((c) => c.name));
-  const added = design.classes.map((c) => c.name).filter((n) => n.trim() && !before.has(n));
+  const added = design.classes.filter((c) => c.name.trim() && !before.has(c.name));
   const dropped = [...before].filter((n) => !after.has(n));
-  const edits = [...added.map((n) => `+${n.slice(0, 40)}`), ...dropped.map((n) => `-${n.slice(0, 40)}`)];
+  const edits = [...added.map((c) => `+${spelled(c)}`), ...dropped.map((n) => `-${n.slice(0, 40)}`)];
   if (edits.length > MOST_NAMED) return `${origin.name}, edited`;
   if (edits.length) return origin.name + edits.join("");
   const same = JSON.stringify({ ...design, name: "" }) === JSON.stringify({ ...origin, name: "" });

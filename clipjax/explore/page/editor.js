@@ -1,7 +1,9 @@
 // The left side: a design, editable in place. Typing changes the design; Enter, or leaving a field, asks it.
 
-import { byId, el, show } from "./dom.js";
+import { json } from "./api.js";
 import { faults, setsOf, words } from "./design.js";
+import { byId, el, show } from "./dom.js";
+import { attempt } from "./say.js";
 
 const SEPARATOR = " | "; // between several prompts of one class, as between templates on the command line
 
@@ -36,20 +38,21 @@ export class Editor {
     byId("show-prompts").addEventListener("change", () => this.renderClasses());
   }
 
-  add() {
+  // The text is read as after NAME+ on the command line: child is in no set, child:person in one.
+  async add() {
     const field = byId("new-name");
-    const name = field.value.trim();
-    if (!name) {
+    if (!field.value.trim()) {
       field.focus();
       return;
     }
-    const sets = words(byId("new-sets").value);
-    this.state.design.classes.push({ name, prompts: [], texts: [], sets, attributes: {} });
+    const body = { design: this.state.design, text: field.value, sets: words(byId("new-sets").value) };
+    const well = await attempt(async () => this.state.design.classes.push((await json("add", body)).class));
+    field.focus({ preventScroll: true });
+    if (!well) return;
     field.value = "";
     this.changed();
     this.render();
     for (const box of [byId("panel"), byId("classes")]) box.scrollTop = box.scrollHeight; // whichever of them scrolls
-    field.focus({ preventScroll: true });
     this.submit();
   }
 
@@ -111,7 +114,7 @@ export class Editor {
     }, { class: "class-name" });
     const sets = field(`Sets of class ${number}`, c.sets.join(", "), (value) => {
       c.sets = words(value);
-    }, { class: "class-sets", list: "known-sets" });
+    }, { class: "class-sets", list: "known-sets", placeholder: setsOf(design).length ? "no set" : "" });
     const parts = [name, sets, this.cross(`Remove ${c.name.slice(0, 60) || `class ${number}`}`, () => this.remove(design.classes, i, "classes"))];
     if (c.prompts.length || byId("show-prompts").checked) {
       const prompt = field(`Prompt of class ${number}, asked as it stands`, c.prompts.join(SEPARATOR), (value) => {

@@ -1,7 +1,7 @@
 // The page: what is asked, what comes back, and where it is shown.
 
 import { json, Overtaken, Refused } from "./api.js";
-import { copy, faults, nameOf, setsOf } from "./design.js";
+import { copy, faults, nameOf } from "./design.js";
 import { byId, el, show } from "./dom.js";
 import { Editor } from "./editor.js";
 import * as files from "./files.js";
@@ -53,7 +53,6 @@ function load(design) {
   state.origin = copy(design);
   state.named = false;
   editor.render();
-  byId("new-sets").value = setsOf(design)[0] ?? "";
   return refresh();
 }
 
@@ -63,6 +62,8 @@ function draw() {
   const { told } = page;
   drawHeadline(told);
   editor.told(told.design.prompts);
+  byId("unset").textContent = told.design.unset;
+  show(byId("unset"), Boolean(told.design.unset));
   drawShipped();
   byId("pinned").textContent = short(told.baseline.name, 60);
   show(byId("pin"), !same());
@@ -179,7 +180,6 @@ async function begin() {
     state.origin = copy(run.design);
     if (run.kind === "labels") state.view = "labels";
   }
-  byId("new-sets").value = setsOf(state.design)[0] ?? "";
   editor.render();
   await choose(state.view);
 }

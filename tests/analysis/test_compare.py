@@ -1,0 +1,293 @@
+"""Runs are compared by what they hold: copies are the same images, and other annotations are refused by name."""
+
+import csv
+import json
+import os
+import shutil
+
+import numpy as np
+import planted
+import pytest
+from PIL import Image
+
+from clipjax import design
+from clipjax.analysis import compare
+from clipjax.analysis.run import read_run
+from clipjax.cli.main import main
+from clipjax.errors import InputError
+from clipjax.testing import pictures, tiny_model
+
+ASKED = """
+name: mine
+classes:
+  - {name: dog, sets: [pet]}
+  - {name: zebra, sets: [pet]}
+  - {name: eel, sets: [food, fish]}
+  - {name: newt, sets: [food]}
+"""
+
+
+class World:
+    """A model, 24 images, a table with groups of them, and runs over that table or over copies."""
+
+    def __init__(self, root):
+        self.root, self.runs = root, 0
+        tiny_model(root / "tiny.safetensors")
+        pictures(root / "photos", {"cat": 9, "dog": 8, "fish": 7})
+        rng = np.random.default_rng(0)
+        for path in self.files(root / "photos"):  # every image another, but for two that are the same
+            Image.new("RGB", (40, 40), tuple(rng.integers(0, 255, 3).tolist())).save(path)
+        first, *_, last = self.files(root / "photos")
+        shutil.copy(first, last)
+        (root / "mine.yaml").write_text(ASKED)
+        names = [str(path.relative_to(root / "photos")) for path in self.files(root / "photos")]
+        rows = [[name, "old" if i % 3 else "young", "AB"[i % 2], f"{i}"] for i, name in enumerate(names)]
+        self.rows = [["file", "age", "side", "number"], *rows]
+
+    @staticmethod
+    def files(folder):
+        return sorted(folder.rglob("*.jpg"))
+
+    def table(self, name, rows=None, delimiter=","):
+        path = self.root / name
+        with open(path, "w", newline="") as file:
+            csv.writer(file, delimiter=delimiter).writerows(rows or self.rows)
+        return path
+
+    def probe(self, table="people.csv", images="photos", asked="mine.yaml", groups="age,side", *extra):
+        self.runs += 1
+        out = self.root / f"run{self.runs}"
+        asked = self.root / asked if asked.endswith(".yaml") else asked
+        assert main([
+            "probe", "rates", f"--config.data.csv={self.root / table}", f"--config.data.path={self.root / images}",
+            f"--config.data.group_columns={groups}", f"--config.design={asked}", "--config.batch_size=8",
+            f"--config.model={self.root / 'tiny.safetensors'}", f"--out={out}", *extra,
+        ]) == 0  # fmt: skip
+        return out
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPJAX_CACHE", str(root / "cache"))
+        found = World(root)
+        found.table("people.csv")
+        found.a = found.probe()
+        found.b = found.probe(asked=f"{root / 'mine.yaml'}+frog")
+        found.wanted = compared(found.a, found.b)
+        assert any(r["only_a"] for r in found.wanted.records)
+        yield found
+
+
+def compared(a, b, **options):
+    return compare.compare(read_run(a), read_run(b), **options)
+
+
+def same(found, wanted):
+    """Every record and every image that moved, by A's names."""
+    assert found.records == wanted.records
+    files, groups = ([list(x.a.predictions[name][x.flipped]) for x in (found, wanted)] for name in ("file", "age"))
+    assert files[0] == files[1]
+    assert groups[0] == groups[1]
+    assert found.moves == wanted.moves
+
+
+def copied(world):
+    shutil.copytree(world.root / "photos", world.root / "copied")
+    return {"images": "copied"}
+
+
+def touched(world):
+    shutil.copytree(world.root / "photos", world.root / "touched")
+    for path in World.files(world.root / "touched"):
+        os.utime(path, (1, 1))
+    return {"images": "touched"}
+
+
+def renamed_table(world):
+    world.table("elsewhere.csv")
+    return {"table": "elsewhere.csv"}
+
+
+def other_format(world):
+    world.table("people.tsv", delimiter="\t")
+    return {"table": "people.tsv"}
+
+
+def more_columns(world):
+    world.table("more.csv", [[*row, "x"] for row in world.rows])
+    return {"table": "more.csv"}
+
+
+def renamed(world):
+    """Other file names, which sort in the same order."""
+    rows = [world.rows[0]]
+    for i, row in enumerate(world.rows[1:]):
+        path = world.root / "renamed" / f"{i:03}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(world.root / "photos" / row[0], path)
+        rows.append([path.name, *row[1:]])
+    world.table("renamed.csv", rows)
+    return {"table": "renamed.csv", "images": "renamed"}
+
+
+def reordered(world):
+    rows = [world.rows[0], *world.rows[:0:-1]]
+    world.table("reordered.csv", rows)
+    return {"table": "reordered.csv"}
+
+
+COPIES = [copied, touched, renamed_table, other_format, more_columns, renamed, reordered]
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_copies_are_the_same_images(world, copy):
+    where = copy(world)
+    b = world.probe(**where, asked=f"{world.root / 'mine.yaml'}+frog")
+    same(compared(world.a, b), world.wanted)
+    nothing = compared(world.a, world.probe(**where))
+    assert nothing.same
+    assert len(nothing.flipped) == 0
+    assert all(r["only_a"] == r["only_b"] == r["difference"] == 0 for r in nothing.records)
+    assert nothing.pairing.same_order == (copy is not reordered)
+
+
+def test_both_directions_mirror_each_other(world):
+    back = compared(world.b, world.a)
+    assert len(back.records) == len(world.wanted.records)
+    key = lambda r: json.dumps([r["set"], r["group"]], sort_keys=True)  # noqa: E731
+    mirrored = {key(r): r for r in back.records}
+    for r in world.wanted.records:
+        m = mirrored[key(r)]
+        for name in ("k", "value", "only"):
+            assert (r[f"{name}_a"], r[f"{name}_b"]) == (m[f"{name}_b"], m[f"{name}_a"])
+        assert (r["difference"], r["low"], r["high"]) == pytest.approx((-m["difference"], -m["high"], -m["low"]))
+        assert (r["p"], r["p_benjamini_hochberg"]) == pytest.approx((m["p"], m["p_benjamini_hochberg"]))
+    assert sorted((b, a, n) for a, b, n in back.moves) == sorted(world.wanted.moves)
+
+
+def relabelled(world, name, value="young"):
+    """One image of the table has another age, and images come in the same order."""
+    rows = [list(row) for row in world.rows]
+    assert rows[3][1] == "old"
+    rows[3][1] = value
+    world.table(name, rows)
+    return world.probe(table=name, asked=f"{world.root / 'mine.yaml'}+frog")
+
+
+@pytest.mark.parametrize("value", ["young", "ancient", ""])
+def test_one_relabelled_image_is_refused_by_name(world, capsys, tmp_path, value):
+    b = relabelled(world, f"relabelled-{value}.csv", value)
+    line = f"column 'age' differs for 1 of 24 images (cat/0002.jpg: 'old' and '{value or 'nothing'}')"
+    for runs, words in (((world.a, b), line), ((b, world.a), "column 'age' differs for 1 of 24 images (cat/0002.jpg")):
+        assert main(["compare", *map(str, runs), f"--out={tmp_path / 'out'}"]) == 1
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["compare", str(world.a), str(b), "--annotations=a", f"--out={tmp_path / 'out'}"]) == 0
+    assert "those of A count for both (--annotations=a)" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert found["annotations"] == "a"
+    assert found["records"] == world.wanted.records
+    theirs = compared(world.a, b, annotations="b")
+    mine = [r["group"] for r in theirs.records if list(r["group"]) == ["age"]]
+    assert ({"age": "ancient"} in mine) == (value == "ancient")
+    assert main(["compare", str(world.a), str(world.b), "--annotations=b", f"--out={tmp_path / 'equal'}"]) == 0
+    assert json.loads((tmp_path / "equal" / "compare.json").read_text())["annotations"] == "equal"
+
+
+def test_relabelled_and_reordered(world):
+    """Two images with equal contents and other groups are not confused."""
+    rows = [world.rows[0], *world.rows[:0:-1]]
+    assert rows[1][1:3] != rows[-1][1:3]  # the first and the last are one image
+    world.table("turned.csv", rows)
+    assert not compared(world.a, world.probe(table="turned.csv")).pairing.same_order
+    rows[5] = [rows[5][0], rows[5][1], "C", rows[5][3]]
+    world.table("turned-relabelled.csv", rows)
+    with pytest.raises(InputError, match=rf"column 'side' differs for 1 of 24 images \({rows[5][0]}: '.' and 'C'\)"):
+        compared(world.a, world.probe(table="turned-relabelled.csv"))
+
+
+def test_other_images_are_refused_with_their_names(world, capsys):
+    shutil.copytree(world.root / "photos", world.root / "changed")
+    Image.new("RGB", (40, 40), "red").save(world.root / "changed" / "dog" / "0003.jpg")
+    other = world.probe(images="changed", asked=f"{world.root / 'mine.yaml'}+frog")
+    fewer = world.table("fewer.csv", world.rows[:-2])
+    for b, words in (
+        (other, "1 of the 24 images of {a} are not in the other (dog/0003.jpg)"),
+        (
+            world.probe(table=fewer.name),
+            "2 of the 24 images of {a} are not in the other (fish/0005.jpg, fish/0006.jpg)",
+        ),
+    ):
+        for runs in ((world.a, b), (b, world.a)):
+            assert main(["compare", *map(str, runs)]) == 1
+            assert words.format(a=world.a) in capsys.readouterr().err
+
+
+def test_columns_of_one_run_are_named_and_left_out(world, tmp_path, capsys):
+    b = world.probe(asked=f"{world.root / 'mine.yaml'}+frog", groups="age")
+    assert main(["compare", str(world.a), str(b), f"--out={tmp_path}"]) == 0
+    assert "Only A has the column side: left out." in capsys.readouterr().out
+    assert "Only A has the column side: left out." in (tmp_path / "report.html").read_text()
+    found = json.loads((tmp_path / "compare.json").read_text())
+    assert (found["columns_only_a"], found["columns_only_b"]) == (["side"], [])
+    adjusted = ("tests", "p_benjamini_hochberg", "p_bonferroni")  # over fewer tests
+    mine, all_of_them = (
+        [{k: v for k, v in r.items() if k not in adjusted} for r in x] for x in (found["records"], world.wanted.records)
+    )
+    assert mine == [r for r in all_of_them if "side" not in r["group"]]
+
+
+def test_one_folder_twice_is_refused(world, capsys):
+    assert main(["compare", str(world.a), f"{world.a}/."]) == 1
+    assert "is named twice; there is nothing to compare" in capsys.readouterr().err
+
+
+def test_no_set_is_compared_where_only_one_design_has_it(world, tmp_path, capsys):
+    """Sets that are disjoint and `no set` add up to every image of each group, before and after."""
+    for found in (world.wanted, compared(world.b, world.a)):
+        for group in ({}, {"age": "old"}, {"age": "young", "side": "A"}):
+            mine = {r["set"]: r for r in found.records if r["group"] == group}
+            assert set(mine) == {"pet", "food", "fish", "no set"}
+            for side in "ab":
+                assert sum(mine[name][f"k_{side}"] for name in ("pet", "food", "no set")) == mine["pet"]["n"]
+    assert main(["compare", str(world.a), str(world.b), f"--out={tmp_path}"]) == 0
+    line = "mine+frog: frog: in no set, counted as 'no set'; to put an added class into a set: +frog:pet"
+    assert line in capsys.readouterr().out
+    inside = world.probe(asked=f"{world.root / 'mine.yaml'}+frog:pet")
+    assert main(["compare", str(world.a), str(inside), f"--out={tmp_path / 'inside'}"]) == 0
+    assert "no set" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def zeroshot(tmp_path):
+    """Writes a planted zero-shot run: four images of two classes."""
+
+    def make(name, classes, labels, answers):
+        asked = design.of_classes(classes, name=name)
+        path = planted.write(tmp_path / name, asked, {"label": np.array(labels, object)}, np.array(answers))
+        manifest = json.loads((path / "manifest.json").read_text())
+        manifest["config"]["probe"] = "zeroshot"
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        (path / "SHA256SUMS").unlink()
+        return path
+
+    return make
+
+
+def test_labels_of_renamed_classes_are_the_same_labels(zeroshot):
+    """The renaming is the design's: each run is right or wrong by its own names."""
+    a = zeroshot("a", ["cat", "dog"], ["cat", "dog", "dog", ""], [0, 0, 1, 1])
+    b = zeroshot("b", ["kitten", "dog"], ["kitten", "dog", "dog", ""], [0, 1, 1, 1])
+    found = compared(a, b)
+    r = found.records[0]
+    assert (r["k_a"], r["k_b"], r["only_a"], r["only_b"], r["n"]) == (2, 3, 0, 1, 4)
+    c = zeroshot("c", ["kitten", "dog"], ["dog", "dog", "dog", ""], [0, 1, 1, 1])
+    with pytest.raises(InputError, match="column 'label' differs for 1 of 4 images"):
+        compared(a, c)
+    taken = compared(a, c, annotations="a").records[0]
+    assert (taken["k_a"], taken["k_b"]) == (2, 3)
+    swapped = zeroshot("d", ["cat", "dog"], ["dog", "cat", "cat", ""], [0, 1, 1, 1])
+    with pytest.raises(InputError, match="column 'label' differs for 3 of 4 images"):
+        compared(a, swapped)
