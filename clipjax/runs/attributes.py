@@ -162,11 +162,13 @@ def attribute_records(
 
 
 def _rate(k: int, n: int, method: rates.Method) -> rates.Record:
-    return rates.numbers(k, n, method)[0]  # cell by cell: a resampled interval depends on what is drawn beside it
+    return rates.numbers(k, n, method)[0]
 
 
 def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.Method) -> dict[str, Any]:
     """The paper's column "Average": groups weigh the same whatever their size."""
+    order = np.lexsort((k, n))  # what the groups are called decides nothing
+    k, n = k[order], n[order]
     shares = k / n
     drawn = np.random.default_rng(method.seed).binomial(n, shares, (intervals.RESAMPLES, len(n))) / n
     low, high = intervals.percentile(drawn.mean(1), method.level)
