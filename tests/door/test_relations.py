@@ -4,7 +4,10 @@ Every probe is run on the same images in every kind of container, and each resul
 records to the last digit, and the answer for every image.
 """
 
-import numpy as np
+import dataclasses
+import json
+from pathlib import Path
+
 import pytest
 from world import BARE, CLASSES, KINDS, same
 
@@ -90,3 +93,133 @@ def test_the_container_changes_nothing(bench, places, designs, reference, probe,
     if kind in BARE and asked(probe, designs)[0] != "label":
         pytest.skip("holds labels alone")
     same(result(bench, places, designs, probe, kind), reference(probe), f"{probe} {kind}")
+
+
+@pytest.mark.parametrize("kind", ["csv", "shards", "parquet", "imagefolder.csv", "tfds"])
+@pytest.mark.parametrize("probe", PROBES)
+def test_the_order_of_rows_changes_nothing(bench, places, designs, reference, probe, kind):
+    """To the last digit: a row's features depend on no other row (`Encoder.full_batches`), and what is drawn is drawn
+    from the images in the order of their digests, or from numbers in the order of their values.
+    """
+    other = {"variant": "backwards", "change": lambda listed: listed[::-1]}
+    same(result(bench, places, designs, probe, kind, **other), reference(probe), f"{probe} {kind}")
+
+
+@pytest.mark.parametrize("order", [(3, 5, 0, 4, 1, 2), (5, 4, 3, 2, 1, 0)])
+@pytest.mark.parametrize("probe", ["zeroshot", "zeroshot:several", "linear", "linear:several", "fewshot"])
+def test_the_order_of_classes_changes_nothing(bench, places, designs, reference, probe, order):
+    classes = ",".join(CLASSES[c] for c in order)
+    same(result(bench, places, designs, probe, "csv", [f"classes={classes}"]), reference(probe), probe)
+
+
+@pytest.mark.parametrize("probe", ["rates", "congress", "fairface_attributes"])
+def test_the_order_of_a_design_changes_nothing(bench, places, designs, reference, probe):
+    turned = designs / "turned"
+    turned.mkdir(exist_ok=True)
+    for path in designs.glob("*.yaml"):
+        head, _, classes = path.read_text().partition("classes:\n")
+        (turned / path.name).write_text(head + "classes:\n" + "".join(classes.splitlines(True)[::-1]))
+    same(result(bench, places, turned, probe, "csv"), reference(probe), probe)
+
+
+CODES = dict(zip(CLASSES, ("k3", "k10", "k1", "k7", "k0", "k2"), strict=True))  # sorted in another order
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("prepared", "tfds")])
+@pytest.mark.parametrize("probe", ["zeroshot", "zeroshot:several", "linear"])
+def test_a_renaming_in_the_config_changes_nothing(bench, places, designs, reference, probe, kind):
+    """The data say k3, `data.class_names` says that k3 is a cat."""
+    if kind in BARE and probe == "zeroshot:several":
+        pytest.skip("holds one label each")
+    renamed = "data.class_names=" + ",".join(f"{code}={name}" for name, code in CODES.items())
+    spelled = {"label": lambda row: CODES[row.label], "tags": lambda row: "|".join(CODES[tag] for tag in row.tags)}
+    found = result(bench, places, designs, probe, kind, [renamed], variant="codes", **spelled)
+    same(found, reference(probe), f"{probe} {kind}")
+
+
+def test_people_may_be_written_as_codes(bench, places, designs, reference, tmp_path):
+    """The draw of candidates goes by name, not by the order of the codes."""
+    codes = {f"person {p}": f"id{(p * 5) % 8}" for p in range(8)}
+    (tmp_path / "names.txt").write_text("".join(f"{code}={name}\n" for name, code in codes.items()))
+
+    def change(listed):
+        return [dataclasses.replace(row, person=codes[row.person]) for row in listed]
+
+    named = [f"data.class_names={tmp_path}/names.txt"]
+    found = result(bench, places, designs, "celeba", "jsonl", named, variant="ids", change=change)
+    same(found, reference("celeba"))
+
+
+@pytest.mark.parametrize("probe", ["linear", "fewshot"])
+def test_what_classes_are_called_changes_nothing(bench, places, designs, reference, probe):
+    """A probe that is fitted asks no names: any other names give the same numbers under other names."""
+    other = dict(zip(CLASSES, ("zebra", "y", "x", "a b", "0", "ship"), strict=True))
+    back = {new: old for old, new in other.items()}
+    renamed = "data.class_names=" + ",".join(f"{old}={new}" for old, new in other.items())
+    found = result(bench, places, designs, probe, "csv", [renamed], names=lambda name: back.get(name, name))
+    same(found, reference(probe), probe)
+
+
+def test_what_groups_are_called_changes_nothing(bench, places, designs, reference):
+    """Group values in another alphabetical order, with resampled intervals."""
+    other = {"White": "z", "Black": "y", "Indian": "x", "Male": "n", "Female": "m"}
+    back = {new: old for old, new in other.items()}
+
+    def change(listed):
+        return [dataclasses.replace(row, race=other[row.race], gender=other[row.gender]) for row in listed]
+
+    for probe in ("zeroshot:groups", "rates"):
+        found = result(
+            bench, places, designs, probe, "csv", names=lambda name: back.get(name, name), variant="groups",
+            change=change,
+        )  # fmt: skip
+        same(found, reference(probe), probe)
+
+
+NUMBER = {name: i for i, name in enumerate(CLASSES)}
+SPELLINGS = {
+    "integers": ({"label": lambda row: NUMBER[row.label]}, "given"),
+    "text": ({"label": lambda row: str(NUMBER[row.label])}, "given"),
+    "floats": ({"label": lambda row: float(NUMBER[row.label])}, "given"),
+    "a list beside the data": ({"label": lambda row: NUMBER[row.label]}, "classnames.txt"),
+    "JSON beside the data": ({"label": lambda row: CODES[row.label]}, "classes.json"),
+    "positions in the classes": ({"label": lambda row: NUMBER[row.label]}, "classes"),
+    "ClassLabel": ({"label": lambda row: NUMBER[row.label], "declared": CLASSES}, ""),
+    "names": ({}, ""),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("prepared", "tfds")])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_the_spelling_of_a_label_changes_nothing(bench, places, designs, reference, spelling, kind, tmp_path):
+    if spelling == "ClassLabel" and "parquet" not in kind:
+        pytest.skip("only parquet declares class names")
+    spelled, named = SPELLINGS[spelling]
+    variant = spelling.replace(" ", "-")
+    options = {"variant": variant, **spelled}
+    place = dict(one.split("=", 1) for one in places.part(kind, "label", "test", **options))
+    more = []
+    if named == "given":
+        more = ["data.class_names=" + ",".join(CLASSES)]
+    if named == "classes":
+        more = ["classes=" + ",".join(CLASSES)]
+    if named.endswith((".txt", ".json")):
+        path = Path(place.get("data.csv") or place["data.path"])
+        beside = path if path.is_dir() else path.parent
+        text = "\n".join(CLASSES) if named.endswith(".txt") else json.dumps({code: n for n, code in CODES.items()})
+        (beside / named).write_text(text)
+    same(result(bench, places, designs, "zeroshot", kind, more, **options), reference("zeroshot"), f"{kind} {spelling}")
+
+
+def test_missing_labels_are_missing_in_every_container(bench, places, designs):
+    """Images without a label are not scored, and a whole number beside a missing one is written as a float by pandas."""
+
+    def label(row):
+        return None if row.stem.endswith("0") else float(NUMBER[row.label])
+
+    found = {}
+    for kind in ("csv", "tsv", "jsonl", "table.parquet", "parquet", "webdataset", "imagefolder.csv"):
+        named = ["data.class_names=" + ",".join(CLASSES)]
+        found[kind] = result(bench, places, designs, "zeroshot", kind, named, variant="missing", label=label)
+        assert any('"n": 18' in record for record in found[kind][0])
+        same(found[kind], found["csv"], kind)

@@ -7,7 +7,6 @@ and gives back what must not depend on the container: records, and the answer fo
 import dataclasses
 import io
 import json
-import math
 import tarfile
 
 import numpy as np
@@ -253,7 +252,7 @@ def answers_of(out, names=lambda name: name):
     for row in table:
         stem = row.pop("file").rpartition("/")[2].removesuffix(".png")
         row.pop("probabilities", None)
-        kept[stem] = {k: names(v) if isinstance(v, str) else v for k, v in row.items()}
+        kept[stem] = {k: sorted(map(names, v.split("|"))) if isinstance(v, str) else v for k, v in row.items()}
     return kept
 
 
