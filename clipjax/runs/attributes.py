@@ -75,6 +75,7 @@ def load(config: Any) -> Task:
     _binary(config, asked)
     groups.method_of(config)
     source = opening.open_source(config.data).source
+    tasks.check_columns(source)
     columns = groups.columns(config, source)
     labels = {column: labels_of(source, column, d) for column, d in asked.items()}
     train = opening.open_part(config.data, "train", config.train_split).source if "linear" in chosen else None

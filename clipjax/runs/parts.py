@@ -50,6 +50,7 @@ def load(config: Any) -> Parts:
             raise InputError(
                 f"{part.source.name}: a linear probe needs labels; name them: --config.data.label_column=NAME"
             )
+    tasks.check_columns(found["test"].source)
     asked = tasks.chosen(config) or _together(found)
     parts = {
         name: Task(part.source, asked, _labels(part.source).align(asked.names, f"{part.source.name}, {name} part"))

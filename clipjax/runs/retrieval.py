@@ -26,6 +26,7 @@ KEYS = {
 def load(config: Any) -> Task:
     """A data set with captions; an image without one is skipped."""
     source = data.open_source(config.data).source
+    tasks.check_columns(source)
     if source.captions is None:
         raise InputError(f"{source.name} has no captions; name their columns: --config.data.caption_columns=a,b")
     return Task(source, Design("captions", (), (config.prefix + "{}",), source="the captions of the images"))

@@ -7,6 +7,7 @@ batch, so neither the number of hosts and threads nor a restart changes what is 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -83,7 +84,7 @@ def pairs(source: Source, templates: Sequence[str] = ("{}",), id_column: str = "
     if len(without) > max_without * len(source):
         raise InputError(
             f"{source.name}: {len(without)} of {len(source)} rows have no caption ({some(without, 3)}); "
-            f"at most {max_without:.0%} may be left out: fill them, or raise data.max_skipped"
+            f"at most {max_without:.0%} may be left out: fill them, or allow more: --config.data.max_skipped={math.ceil(1000 * len(without) / len(source)) / 1000}"
         )
     return Pairs(source, kept, [texts[i] for i in kept], tuple(templates), _ids(source, kept, id_column), without)
 

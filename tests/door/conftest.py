@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from world import Bench, Places
+from world import Bench, Box, Places
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +34,9 @@ def bench(tmp_path_factory):
 def places(bench, tmp_path_factory):
     """The world's two parts in every kind of container, written when they are first asked for."""
     return Places(tmp_path_factory.mktemp("places"), bench)
+
+
+@pytest.fixture
+def box(bench, tmp_path):
+    """An empty folder to fill."""
+    return Box(tmp_path, bench)

@@ -7,16 +7,21 @@ and gives back what must not depend on the container: records, and the answer fo
 import dataclasses
 import io
 import json
+import re
 import tarfile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
-from clipjax import testing
+from clipjax import image, loading, testing
 from clipjax.data import prepared
-from clipjax.runs import config, data, runner
+from clipjax.errors import InputError
+from clipjax.runs import config, data, finetune, job, runner, task
+from clipjax.text import tokenize
+from clipjax.train import feed
 
 CLASSES = ("cat", "dog", "ship", "tree", "sea lion", "ant")
 SIZES = (6, 5, 4, 4, 3, 2)  # unequal, so that an exchange of two classes shows
@@ -226,6 +231,16 @@ class Bench:
         runner.run(self.config(probe, overrides), out)
         return out
 
+    def features(self, images, texts):
+        """Unit features [N, E] of encoded images and [T, E] of texts, without anything of a probe's run."""
+        model = loading.load(self.model, dtype="float32")
+        options = {"dtype": "float32", "batch_size": 2, "full_batches": True}
+        encoder = job.Encoder(model.config, model.params, **options, mapping="shard_map", placement="replicated")
+        opened = [Image.open(io.BytesIO(data)) for data in images]
+        pixels = image.preprocess_uint8(opened, model.preprocessing)
+        found = encoder.images(pixels), encoder.texts(tokenize(texts, model.config.text.context_length))
+        return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in found)
+
     def result(self, probe, overrides, names=lambda name: name):
         """What a run says: records in no order, and {image: answer}; `names` undoes a renaming."""
         out = self.run(probe, overrides)
@@ -332,3 +347,128 @@ def columns(kind, role):
     if asked["label"] != "label" or kind not in ("webdataset", "shards"):
         found.append(f"data.label_column={asked['label']}")
     return found
+
+
+class Box:
+    """A folder that a test fills as the author of a report had filled it, and what clipjax makes of it."""
+
+    def __init__(self, folder, bench):
+        self.folder, self.bench = folder, bench
+        self.rows = rows("test")
+        self._of = {}
+
+    def put(self, name, i):
+        """Image `i` under this name."""
+        _put(self.folder / name, self.rows[i].data)
+        self._of[(self.folder / name).stem] = i
+        return self.folder / name
+
+    def images(self, *names):
+        """Images 0, 1, ... under these names."""
+        for i, name in enumerate(names):
+            self.put(name, i)
+        return self.folder
+
+    def text(self, name, text):
+        """A text file, written as it is."""
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return self.folder / name
+
+    def table(self, text, n=3, name="t.csv"):
+        """A table beside images 0.png, 1.png, ...; the overrides that read it."""
+        self.images(*(f"{i}.png" for i in range(n)))
+        return ["data.source=csv", f"data.csv={self.text(name, text)}"]
+
+    def tar(self, name, members):
+        """A shard of these members; a whole number stands for that image."""
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(self.folder / name, "w") as tar:
+            for member, data in members:
+                if isinstance(data, int):
+                    self._of[member.rpartition("/")[2].rpartition(".")[0]] = data
+                    data = self.rows[data].data
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data if isinstance(data, bytes) else data.encode()))
+        return ["data.source=webdataset", f"data.path={self.folder / name}"]
+
+    def parquet(self, name, columns, features, n=4):
+        """Hugging Face's layout, images 0 to n - 1; the overrides that read it."""
+        self._of |= {str(i): i for i in range(n)}
+        images = [{"bytes": self.rows[i].data, "path": f"{i}.png"} for i in range(n)]
+        about = {key: {"names": list(names), "_type": "ClassLabel"} for key, names in features.items()}
+        table = pa.table(columns | {"image": images})
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": about}})})
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, self.folder / name)
+        return ["data.source=parquet", f"data.path={self.folder / name}"]
+
+    def answers(self, probe, *overrides):
+        """{stem: what predictions.parquet says}, and the records, of a run."""
+        out = self.bench.run(probe, overrides)
+        found = {}
+        for row in pq.read_table(out / "predictions.parquet").to_pylist():
+            row.pop("probabilities", None)
+            found[row.pop("file").replace("\\", "/").rpartition("/")[2].rpartition(".")[0]] = row
+        return found, json.loads((out / "metrics.json").read_text())["records"]
+
+    def check(self, truth, classes, *overrides, template="a photo of a {}."):
+        """A zero-shot run reads these labels, asks these classes, and its accuracy is that of the features.
+
+        truth: {stem: class, "" for none, or a tuple of several}. Computed beside clipjax: normalised features, a product, argmax.
+        """
+        found, records = self.answers("zeroshot", *overrides)
+        assert found.keys() == truth.keys()
+        image, text = self.bench.features(
+            [self.rows[self._of[stem]].data for stem in truth], [template.replace("{}", c) for c in classes]
+        )
+        best = {stem: classes[int(row.argmax())] for stem, row in zip(truth, image @ text.T, strict=True)}
+        assert {stem: row["prediction"] for stem, row in found.items()} == best
+        for stem, label in truth.items():
+            given = found[stem].get("label", "")
+            assert (tuple(sorted(given.split("|"))) if isinstance(label, tuple) else given) == label, stem
+        if all(isinstance(label, str) for label in truth.values()) and any(truth.values()):
+            known = [stem for stem, label in truth.items() if label]
+            top1 = next(r for r in records if r["metric"] == "top1")
+            assert (top1["k"], top1["n"]) == (sum(best[stem] == truth[stem] for stem in known), len(known))
+        return found, records
+
+    def refused(self, probe, *overrides):
+        """The one line that a probe says of bad input, before the model is loaded."""
+        found = self.bench.config(probe, overrides) if isinstance(probe, str) else None
+        with pytest.raises(InputError) as error:
+            config.probe_module(found.probe).load(found)
+        return _one_line(error)
+
+    def captions(self, *overrides):
+        """{stem: captions} that fine-tuning would train on."""
+        found = self.bench.config("lit", overrides, "finetune")
+        source = finetune._source(found)
+        pairs = feed.pairs(source, task.templates_of(found.templates), "", found.data.max_skipped)
+        files = [source.files[row].rpartition("/")[2].rpartition(".")[0] for row in pairs.rows]
+        return dict(zip(files, pairs.captions, strict=True))
+
+    def mistyped(self, probe, *overrides, kind="probes"):
+        """The one line about keys."""
+        with pytest.raises(InputError) as error:
+            self.bench.config(probe, overrides, kind)
+        return _one_line(error)
+
+
+def _one_line(error):
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def remedies(message):
+    """The overrides that a message names, as a shell would hand them over."""
+    found = re.findall(r"--config\.(\S+)", message)
+    quoted = dict(re.findall(r"--config\.([\w.]+)=[\"']([^\"']*)[\"']", message))
+    out = []
+    for one in found:
+        key = one.partition("=")[0].rstrip(",;.:)")
+        if "=" in one:
+            out.append(f"{key}={quoted[key]}" if key in quoted else one.rstrip(";:)").removesuffix(","))
+    return out
