@@ -120,7 +120,8 @@ def read_classes(text: str) -> list[str]:
         places = sorted(numbers(tuple(found)) or ())
         if not places or places != list(range(places[0], places[0] + len(found))) or places[0] not in (0, 1):
             raise InputError(
-                f"{text}: says what labels are called: --config.data.class_names={text}; a list of classes has one a line"
+                f"{text}: says what labels are called: --config.data.class_names={text}; a list of classes has one a "
+                "line"
             )
         return [found[key] for key in sorted(found, key=int)]
     return [_clean(c) for c in text.split(",")] if found is None else _names_only(found, text)

@@ -44,8 +44,8 @@ def jeffreys(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarra
 def bootstrap_rate(k: ArrayLike, n: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval of a resampled rate: drawing n of n yes-or-no answers is a binomial draw.
 
-    Seeded: a function of k, n and the seed, whatever other cells are asked for with it. At k = 0 and k = n nothing varies and the interval is a point: a known weakness of the
-    method, shown as it is. n = 0: (0, 1).
+    Seeded: a function of k, n and the seed, whatever other cells are asked for with it. At k = 0 and k = n nothing
+    varies and the interval is a point: a known weakness of the method, shown as it is. n = 0: (0, 1).
     """
     k, n, tail = _counts(k, n, level)
     cells, place = np.unique(np.stack([k.ravel(), n.ravel()]).astype(np.int64), axis=1, return_inverse=True)

@@ -110,6 +110,12 @@ class Labels:
             return names[self.index]
         return np.array(["|".join(names[:-1][row]) for row in self.column], object)
 
+    def members(self) -> list[tuple[str, ...]]:
+        """The names of each image's labels, () without one."""
+        if self.index is not None:
+            return [(self.names[c],) if c >= 0 else () for c in self.index.tolist()]
+        return [tuple(self.names[c] for c in np.flatnonzero(row)) for row in self.column]
+
     def align(self, asked: Sequence[str], where: str) -> Labels:
         """The same labels as indices into the classes that are asked.
 
@@ -245,7 +251,7 @@ def is_numbers(names: Sequence[str]) -> bool:
 
 def shell_word(text: str) -> str:
     """A word of a command line, quoted where a shell would take it apart."""
-    return text if re.fullmatch(r"[\w.,=/:+-]+", text) else '"' + text.replace('"', '\\"') + '"'
+    return text if re.fullmatch(r"[\w.=/:+-][\w.,=/:+-]*", text) else '"' + text.replace('"', '\\"') + '"'
 
 
 def _split(values: list[Value], where: str, separator: str) -> list[Value]:

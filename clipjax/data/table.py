@@ -64,8 +64,8 @@ def load(
         if not len(kept):
             there = ", ".join(brief(v) for v in sorted({str(v) for v in values})[:8])
             raise InputError(
-                f"{path}: no row has {rows[0]} {rows[1]!r}; it has {there}: name one, as --config.data.split, or the parts "
-                "as --config.train_split and --config.test_split; another column is --config.data.split_column"
+                f"{path}: no row has {rows[0]} {rows[1]!r}; it has {there}: name one, as --config.data.split, or "
+                "the parts as --config.train_split and --config.test_split; another column is --config.data.split_column"
             )
     root = path.parent if images is None else source.as_path(images)
     remedy = f"; they are looked for below {root}: name another folder with --config.data.path=FOLDER"
@@ -129,7 +129,7 @@ def _check_files(values: np.ndarray, column: str, path: Path) -> None:
 
 
 def _place(base: str, file: str) -> Path:
-    """Where a file lies: as written, else with Windows' separators as folders, or accents as another system has them."""
+    """Where a file lies: as written, or with Windows' separators as folders, or accents as another system's."""
     path = source.as_path(os.path.join(base, file))
     if ("\\" in file or not file.isascii()) and not path.exists():
         plain = file.replace("\\", "/")

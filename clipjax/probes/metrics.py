@@ -208,7 +208,7 @@ def rare_actions(
 
 
 def in_top(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Whether the label is among the k best, bool [N]; equal scores rank by index, and a class at `NEVER` is in none."""
+    """Whether the label is among the k best, bool [N]; equal scores rank by index, and `NEVER` is in none."""
     if not 1 <= k <= scores.shape[1]:
         raise InputError(f"top{k} needs at least {k} classes; there are {scores.shape[1]}")
     right = np.zeros(len(scores), bool)

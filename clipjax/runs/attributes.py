@@ -42,6 +42,7 @@ KEYS = (
         "classifier": Key("zero-shot,linear", "either or both"),
     }
 )
+UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 CLASSIFIERS = ("zero-shot", "linear")
 

@@ -3,7 +3,6 @@
 import functools
 
 import pytest
-
 from world import Bench, Box, Places
 
 

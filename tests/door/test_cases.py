@@ -10,6 +10,8 @@ import unicodedata
 import pytest
 from world import remedies
 
+from clipjax.errors import InputError
+
 THREE = ("airplane", "cat", "ship")
 
 
@@ -79,11 +81,8 @@ def test_wilds_148_waterbirds(box, capsys):
     truth = {str(i): ("landbird", "waterbird")[i % 2] for i in range(8)}
     asked = [*table, "classes=landbird,waterbird", "data.group_columns=y,place"]
     found, records = box.check(truth, ("landbird", "waterbird"), *asked)
-    cells = {
-        tuple(r["group"].values()): (r["k"], r["n"])
-        for r in records
-        if r["metric"] == "top1" and len(r.get("group", {})) == 2
-    }
+    pairs = [r for r in records if r["metric"] == "top1" and len(r.get("group", {})) == 2]
+    cells = {(r["group"]["y"], r["group"]["place"]): (r["k"], r["n"]) for r in pairs}
     for y in "01":
         for place in "01":
             inside = [i for i in range(8) if (str(i % 2), str(i // 2 % 2)) == (y, place)]
@@ -124,7 +123,7 @@ def test_clip_benchmark_125_a_class_that_only_the_test_part_has(box, probe, capf
     for c, name in enumerate(("cat", "dog", "ship", "bus", "ant", "tree", "yak")):
         box.put(f"test/{name}/t{c}.png", c)
         if name != "ship":
-            box.images(f"train/{name}/a{c}.png") and box.put(f"train/{name}/a{c}.png", c + 8)
+            box.put(f"train/{name}/a{c}.png", c + 8)
     own = ["C=1.0"] if probe == "linear" else ["shots=(1,)", "draws=2"]
     found, records = box.answers(probe, f"data.path={box.folder}", "max_iter=50", *own)
     assert "ship not in the training part" in capfd.readouterr().err
@@ -133,7 +132,8 @@ def test_clip_benchmark_125_a_class_that_only_the_test_part_has(box, probe, capf
         assert "ship" not in {row["prediction"] for row in found.values()}
         right = {stem for stem, row in found.items() if row["prediction"] == row["label"]}
         top5 = next(r for r in records if r["metric"] == "top5")
-        assert top5["k"] <= 6 and next(r for r in records if r["metric"] == "top1")["k"] == len(right)
+        assert top5["k"] <= 6  # the class that is not known is in no top five
+        assert next(r for r in records if r["metric"] == "top1")["k"] == len(right)
 
 
 def test_fairlearn_1155_numbers_stay_as_they_are_written(box):
@@ -178,7 +178,7 @@ def test_parts_of_shards_by_two_paths(box, probe):
         box.tar(f"{part}.tar", listed)
     own = ["C=1.0"] if probe == "linear" else ["shots=(2,)"]
     message = box.refused(probe, "data.source=webdataset", f"data.path={box.folder}/a.tar")
-    assert "--config.data.train_path" in message and "--config.data.test_path" in message
+    assert "--config.data.train_path, --config.data.test_path" in message
     parts = [f"data.train_path={box.folder}/a.tar", f"data.test_path={box.folder}/b.tar"]
     found, records = box.answers(probe, "data.source=webdataset", *parts, *own, "max_iter=50")
     assert set(found) == {f"b{i}" for i in range(8)}
@@ -190,14 +190,13 @@ def test_webdataset_286_a_caption_is_missing(box):
         (f"{i}.{e}", d) for i in range(20) for e, d in (("png", i), ("txt", f"caption {i}")) if (i, e) != (7, "txt")
     ]
     data = box.tar("a.tar", members)
-    try:
-        box.captions(*data)
-        raise AssertionError("5% are more than 1%")
-    except ValueError as error:
-        allowed = remedies(str(error))
-    assert set(box.captions(*data, *allowed)) == {str(i) for i in range(20) if i != 7}
-    found, _ = box.answers("retrieval", *data, *allowed)
+    assert set(box.captions(*data)) == {str(i) for i in range(20) if i != 7}
+    found, _ = box.answers("retrieval", *data)
     assert len(found) == 19
+    data = box.tar("b.tar", [member for member in members if member[0] not in ("3.txt", "5.txt")])
+    with pytest.raises(InputError) as error:
+        box.captions(*data)
+    assert len(box.captions(*data, *remedies(str(error.value)))) == 17
 
 
 SEVERAL = {
@@ -266,7 +265,8 @@ def test_labels_that_may_count_from_zero_or_one(box, key):
     table = [*box.table(COUNTED), "data.label_column=label"]
     message = box.refused("zeroshot", *table, f"{key}=cat,dog,ship,bus")
     (named,) = remedies(message)
-    assert "count from 0 or from 1" in message and named.startswith("data.class_names=1=NAME,3=NAME")
+    assert "count from 0 or from 1" in message
+    assert named.startswith("data.class_names=1=NAME,2=NAME")
     box.check({"0": "a", "1": "b", "2": "c"}, ("a", "c", "b"), *table, "data.class_names=1=a,3=b,2=c")
 
 
@@ -515,9 +515,8 @@ def test_a_table_without_a_header(box):
 def test_a_part_that_no_row_has(box):
     table = [*box.table(WATERBIRDS, 8), "data.image_column=img_filename", "data.label_column=y"]
     message = box.refused("linear", *table)
-    assert "it has 0, 1, 2" in message and {"train_split", "test_split"} <= {
-        w.strip("-,;").removeprefix("-config.") for w in message.split()
-    }
+    assert "it has 0, 1, 2" in message
+    assert "--config.train_split and --config.test_split" in message
     found, _ = box.answers("linear", *table, "train_split=0", "test_split=1", "C=1.0", "max_iter=50")
     assert set(found) == {"1", "4", "7"}
 

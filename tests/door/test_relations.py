@@ -212,7 +212,7 @@ def test_the_spelling_of_a_label_changes_nothing(bench, places, designs, referen
 
 
 def test_missing_labels_are_missing_in_every_container(bench, places, designs):
-    """Images without a label are not scored, and a whole number beside a missing one is written as a float by pandas."""
+    """Images without a label are not scored; pandas writes a whole number beside a missing one as a float."""
 
     def label(row):
         return None if row.stem.endswith("0") else float(NUMBER[row.label])

@@ -416,7 +416,7 @@ class Box:
     def check(self, truth, classes, *overrides, template="a photo of a {}."):
         """A zero-shot run reads these labels, asks these classes, and its accuracy is that of the features.
 
-        truth: {stem: class, "" for none, or a tuple of several}. Computed beside clipjax: normalised features, a product, argmax.
+        truth: {stem: class, "" for none, or a tuple of several}. Computed beside clipjax: features, a product, argmax.
         """
         found, records = self.answers("zeroshot", *overrides)
         assert found.keys() == truth.keys()
@@ -463,12 +463,9 @@ def _one_line(error):
 
 
 def remedies(message):
-    """The overrides that a message names, as a shell would hand them over."""
-    found = re.findall(r"--config\.(\S+)", message)
-    quoted = dict(re.findall(r"--config\.([\w.]+)=[\"']([^\"']*)[\"']", message))
-    out = []
-    for one in found:
-        key = one.partition("=")[0].rstrip(",;.:)")
-        if "=" in one:
-            out.append(f"{key}={quoted[key]}" if key in quoted else one.rstrip(";:)").removesuffix(","))
-    return out
+    """The overrides that a message names, as a shell would hand them over; what lies in quotation marks is whole."""
+    found = re.findall(r"""--config\.([\w.]+)=("[^"]*"|'[^']*'|\S*)""", message)
+    plain = [
+        value[1:-1] if value[:1] in "\"'" and value else value.rstrip(";:.").removesuffix(",") for _, value in found
+    ]
+    return [f"{key}={value}" for (key, _), value in zip(found, plain, strict=True)]
