@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clipjax.errors import InputError, brief, nearest, one_line, some
 from clipjax.files import lines
 
+WORDNET_ID = re.compile(r"n[0-9]{8}")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 LISTS = (".txt", ".json", ".csv", ".tsv")  # a value with one of these endings is a file, there or not
 
 
@@ -35,23 +39,14 @@ class Naming:
         mapping = self.mapping or self._columns(ids)
         if mapping:
             return self._mapped(ids, mapping, where)
-        if all(re.fullmatch(r"0|-?[1-9][0-9]*", name) for name in ids):
-            low, high = min(ids, key=int), max(ids, key=int)
-            if int(low) >= 0 and int(high) < len(self.listed):
-                return tuple(self.listed[int(name)] for name in ids)
-            outside = low if int(low) < 0 else high
-            raise InputError(
-                f"{self.source}: {len(self.listed)} names by position, and {where} has the label {outside}; positions "
-                f"count from 0, else write one OLD=NEW a line, such as {outside}=NAME"
-            )
+        if numbers(ids) is not None:
+            return tuple(self.listed[place] for place in positions(ids, len(self.listed), self.source, where))
         if set(ids) <= set(self.listed):
             return tuple(ids)  # the labels are names already
-        if len(self.listed) == len(ids) and all(
-            len(name) == 9 and name[:1] == "n" and name[1:].isdigit() for name in ids
-        ):
-            return tuple(self.listed[sorted(ids).index(name)] for name in ids)  # WordNet ids, in their order
+        if len(self.listed) == len(ids) and all(map(WORDNET_ID.fullmatch, ids)):
+            return tuple(self.listed[sorted(ids).index(name)] for name in ids)  # in the order of the ids
         raise InputError(
-            f"{self.source}: {len(self.listed)} names without labels, and the labels of {where} are no numbers "
+            f"{self.source}: {len(self.listed)} names without labels, and the labels of {where} are not numbers "
             f"({some([repr(name) for name in ids], 3)}); write one OLD=NEW a line"
         )
 
@@ -71,15 +66,73 @@ class Naming:
                 f"{self.source}: {unused[0]!r} is not a label of {where}{nearest(unused[0], ids)}; its labels: "
                 f"{some([repr(name) for name in ids])}"
             )
+        if bare := [name for name in unnamed if _is_id(name)]:
+            raise InputError(
+                f"{self.source}: gives no name to the label {bare[0]!r} of {where}; add {bare[0]}=NAME, or {bare[0]}= "
+                "where it means that an image has no label"
+            )
         return tuple(mapping.get(name, name) for name in ids)
+
+
+def numbers(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Labels that are bare whole numbers, "7" or all of one width as "007"; None where one is anything else."""
+    if not names or not all(map(_WHOLE.fullmatch, names)):
+        return None
+    if any(len(name) > 1 and name[0] == "0" for name in names) and len(set(map(len, names))) > 1:
+        return None
+    return tuple(map(int, names))
+
+
+def positions(ids: Sequence[str], count: int, source: str, where: str) -> tuple[int, ...]:
+    """Where a list of `count` names has each label, all numbers: counted from 0, or from 1 where only that fits."""
+    found = numbers(ids)
+    assert found is not None
+    low, high = min(found), max(found)
+    remedy = f"--config.data.class_names={','.join(f'{name}=NAME' for name in ids[:2])},... or a file with one a line"
+    if low < 0:
+        without = [name for name, number in zip(ids, found, strict=True) if number < 0]
+        raise InputError(
+            f"{source}: {count} names by position, and {where} has the label {without[0]}; if that means no label, say "
+            f'so: --config.data.class_names="{without[0]}=,{ids[-1]}=NAME,..."'
+        )
+    if low == 1 and high == count:
+        return tuple(number - 1 for number in found)
+    if low == 1 and high < count:
+        raise InputError(
+            f"{source}: {count} names by position, and the labels of {where} are {low} to {high}: whether they count "
+            f"from 0 or from 1 is not known; name each: {remedy}"
+        )
+    if high >= count:
+        raise InputError(
+            f"{source}: {count} names by position, and {where} has the label {high}; give {high + 1} names, counted "
+            f"from 0, or name each: {remedy}"
+        )
+    return found
 
 
 def read_classes(text: str) -> list[str]:
     """`a,b,c`, or the list in the file of that name: one class a line, or a JSON list of texts."""
     found = _of_file(text, "classes")
     if isinstance(found, dict):
-        raise InputError(f'{text}: a JSON object; a list of classes is ["cat", "dog"]')
-    return [c.strip() for c in text.split(",")] if found is None else _names_only(found, text)
+        found = {old: name for old, name in found.items() if numbers([old]) is not None} or found
+        if all(map(WORDNET_ID.fullmatch, found)):
+            return list(found.values())
+        places = sorted(numbers(tuple(found)) or ())
+        if not places or places != list(range(places[0], places[0] + len(found))) or places[0] not in (0, 1):
+            raise InputError(
+                f"{text}: says what labels are called: --config.data.class_names={text}; a list of classes has one a "
+                "line"
+            )
+        return [found[key] for key in sorted(found, key=int)]
+    return [_clean(c) for c in text.split(",")] if found is None else _names_only(found, text)
+
+
+def read_texts(text: str, what: str) -> list[str] | None:
+    """The texts in the file of that name, one a line or a JSON list; None where that is no file."""
+    found = _of_file(text, what)
+    if isinstance(found, dict):
+        raise InputError(f"{text}: a JSON object; {what} are one a line, or a list of texts in JSON")
+    return found
 
 
 def _names_only(listed: list[str], where: str) -> list[str]:
@@ -101,19 +154,22 @@ def _names_only(listed: list[str], where: str) -> list[str]:
 
 
 def read_naming(text: str, source: str = "") -> Naming:
-    """What labels are called: "cat,dog" or "0=cat,1=dog", or a file of lines or JSON with either."""
+    """What labels are called: "cat,dog" or "0=cat,1=dog", or a file of lines or JSON with either.
+
+    OLD= without a name says that images with the label OLD have none.
+    """
     found = _of_file(text, "class names")
     source = source or (text if found is not None else f"class_names={brief(text)}")
     if isinstance(found, dict):
         return Naming(source, mapping=found)
-    listed = [part.strip() for part in text.split(",")] if found is None else found
+    listed = [_clean(part) for part in text.split(",")] if found is None else found
     if not listed:
         raise InputError(f"{source} holds no names")
     if all("=" in line for line in listed):
         mapping: dict[str, str] = {}
         for line in listed:
             old, _, new = (part.strip() for part in line.partition("="))
-            if not old or not new or mapping.setdefault(old, new) != new:
+            if not old or mapping.setdefault(old, new) != new:
                 raise InputError(f"{source}: {brief(line)!r} is not OLD=NEW, or gives {old!r} a second name")
         return Naming(source, mapping=mapping)
     return Naming(source, listed=tuple(listed))
@@ -134,7 +190,7 @@ def lines_of_file(text: str, what: str) -> list[str] | None:
         found = lines(path.read_bytes().decode("utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{text}: not readable as a text file of {what} ({error})") from error
-    return [line.strip() for line in found if line.strip()]
+    return [_clean(line) for line in found if line.strip()]
 
 
 def _of_file(text: str, what: str) -> list[str] | dict[str, str] | None:
@@ -143,9 +199,33 @@ def _of_file(text: str, what: str) -> list[str] | dict[str, str] | None:
         if Path(text).suffix.lower() in LISTS and "," not in text:
             raise InputError(f"{text}: no such file of {what}")
         return None
-    if listed and listed[0][:1] in ("[", "{"):
+    if listed and (listed[0][0] == "[" or (listed[0][0] == "{" and not listed[0].startswith("{}"))):
         return _of_json(text, "\n".join(listed), what)
+    if Path(text).suffix.lower() in (".csv", ".tsv"):
+        return _of_table(text, listed)
     return listed
+
+
+def _of_table(where: str, listed: list[str]) -> list[str] | dict[str, str]:
+    """One column of names, or two of labels and names; a header above numbers or WordNet ids is left out."""
+    separator = "\t" if where.lower().endswith(".tsv") else ";" if all(";" in line for line in listed) else ","
+    rows = [[_clean(cell) for cell in row] for row in csv.reader(listed, delimiter=separator)]
+    widths = {len(row) for row in rows}
+    if widths == {1}:
+        return [row[0] for row in rows]
+    if widths != {2}:
+        if min(widths) > 1:
+            raise InputError(f"{where}: has {max(widths)} columns; give one of names, or two of labels and names")
+        return listed  # names with commas in them
+    if not _is_id(rows[0][0]) and len(rows) > 1 and all(_is_id(row[0]) for row in rows[1:]):
+        rows = rows[1:]
+    if len({old for old, _ in rows}) < len(rows):
+        raise InputError(f"{where}: the first column has a label twice; give each label one name")
+    return dict(rows)
+
+
+def _is_id(text: str) -> bool:
+    return numbers([text]) is not None or WORDNET_ID.fullmatch(text) is not None
 
 
 def _of_json(where: str, text: str, what: str) -> list[str] | dict[str, str]:
@@ -156,7 +236,20 @@ def _of_json(where: str, text: str, what: str) -> list[str] | dict[str, str]:
             f"{where}: begins as JSON and is not JSON ({one_line(error, 80)}); {what} are one a line"
         ) from error
     if isinstance(found, list) and all(isinstance(name, str) for name in found):
-        return [name.strip() for name in found]
-    if isinstance(found, dict) and all(isinstance(name, str) for name in found.values()):
-        return {str(old): name.strip() for old, name in found.items()}
-    raise InputError(f"{where}: {what} in JSON are a list of texts or an object of texts")
+        return [_clean(name) for name in found]
+    if isinstance(found, dict) and found:
+        pairs = list(found.items())
+        if all(isinstance(name, str) for _, name in pairs):
+            return {_clean(old): _clean(name) for old, name in pairs}
+        if all(type(place) is int for _, place in pairs) and len(set(found.values())) == len(pairs):
+            return {str(place): _clean(name) for name, place in pairs}  # torchvision's class_to_idx, label2id
+        if all(isinstance(v, list) and len(v) == 2 and all(isinstance(one, str) for one in v) for _, v in pairs):
+            return {key: _clean(v[1]) for old, v in pairs for key in (old, v[0])}  # Keras's imagenet_class_index.json
+    raise InputError(
+        f'{where}: {what} in JSON are a list of texts, or an object such as {{"0": "cat"}} or {{"cat": 0}}'
+    )
+
+
+def _clean(text: str) -> str:
+    """A name without surrounding spaces, in the one spelling of accents that Unicode prefers."""
+    return unicodedata.normalize("NFC", text).strip()

@@ -44,14 +44,22 @@ def jeffreys(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarra
 def bootstrap_rate(k: ArrayLike, n: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval of a resampled rate: drawing n of n yes-or-no answers is a binomial draw.
 
-    Seeded, each cell alike. At k = 0 and k = n nothing varies and the interval is a point: a known weakness of the
-    method, shown as it is. n = 0: (0, 1).
+    Seeded: a function of k, n and the seed, whatever other cells are asked for with it. At k = 0 and k = n nothing
+    varies and the interval is a point: a known weakness of the method, shown as it is. n = 0: (0, 1).
     """
     k, n, tail = _counts(k, n, level)
-    share = k / np.maximum(n, 1)
-    drawn = np.random.default_rng(seed).binomial(n.astype(np.int64), share, (RATE_RESAMPLES, *np.shape(n)))
-    low, high = np.quantile(drawn / np.maximum(n, 1), [tail, 1 - tail], axis=0)
-    return np.where(n > 0, low, 0.0)[()], np.where(n > 0, high, 1.0)[()]
+    cells, place = np.unique(np.stack([k.ravel(), n.ravel()]).astype(np.int64), axis=1, return_inverse=True)
+    found = np.array([_drawn_rate(hits, of, tail, seed) for hits, of in cells.T.tolist()]).T
+    low, high = found[:, place.ravel()].reshape(2, *np.shape(n))
+    return low[()], high[()]
+
+
+def _drawn_rate(k: int, n: int, tail: float, seed: int) -> tuple[float, float]:
+    if not n:
+        return 0.0, 1.0
+    drawn = np.random.default_rng([seed, k, n]).binomial(n, k / n, RATE_RESAMPLES) / n
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 METHODS = {"clopper-pearson": clopper_pearson, "wilson": wilson, "jeffreys": jeffreys, "bootstrap": bootstrap_rate}
@@ -102,7 +110,7 @@ def bootstrap(
     """Percentile interval of the mean of values [N], examples drawn with replacement.
 
     With `clusters` [N] whole clusters are drawn (the five captions of one picture are not five independent answers),
-    and the mean is over the values of those drawn.
+    and the mean is over the values of those drawn. The order of the values decides nothing.
     """
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or not len(values):
@@ -112,6 +120,8 @@ def bootstrap(
     else:
         _, member = np.unique(np.asarray(clusters), return_inverse=True)
         sums, sizes = np.bincount(member, values), np.bincount(member).astype(np.float64)
+    order = np.lexsort((sizes, sums))
+    sums, sizes = sums[order], sizes[order]
     return bootstrap_statistic(lambda w: (w @ sums) / (w @ sizes), len(sums), seed, level, resamples=resamples)
 
 

@@ -8,21 +8,25 @@ labels in the order of the classes that are asked.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from clipjax.classes import Naming
+from clipjax.classes import WORDNET_ID, Naming, numbers, positions
 from clipjax.errors import InputError, brief, nearest, some
+from clipjax.progress import say
 
 Value = str | None | tuple[str, ...]
 
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+IMAGENET = "the shipped list of ImageNet's classes"
+_ONE = r"""\s*("(\\.|[^"\\])*"|'(\\.|[^'\\])*'|-?[0-9]+)\s*"""
+_LIST = re.compile(rf"\[({_ONE}(,{_ONE})*)?\s*\]")
 _WHOLE_AS_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,17})\.0")
-WORDNET_ID = re.compile(r"n[0-9]{8}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,6 +110,12 @@ class Labels:
             return names[self.index]
         return np.array(["|".join(names[:-1][row]) for row in self.column], object)
 
+    def members(self) -> list[tuple[str, ...]]:
+        """The names of each image's labels, () without one."""
+        if self.index is not None:
+            return [(self.names[c],) if c >= 0 else () for c in self.index.tolist()]
+        return [tuple(self.names[c] for c in np.flatnonzero(row)) for row in self.column]
+
     def align(self, asked: Sequence[str], where: str) -> Labels:
         """The same labels as indices into the classes that are asked.
 
@@ -113,14 +123,16 @@ class Labels:
         sorted list, where the list has exactly as many classes as the labels. InputError for a label that is not asked.
         """
         asked = tuple(asked)
-        place = {name: i for i, name in enumerate(asked)}
+        place = {unicodedata.normalize("NFC", name): i for i, name in enumerate(asked)}
         if place.keys() & set(self.names):
             new, outside = (
                 [place.get(name, -1) for name in self.names],
                 self._used(lambda c: self.names[c] not in place),
             )
-        elif self._positional and len(asked) == self._length:
-            new, outside = self._positions, []
+        elif (found := self._positions(len(asked), where)) is not None:
+            new, outside = list(found), []
+            taken = [f"{own} = {asked[place]}" for own, place in zip(self.ids, found, strict=True)]
+            say(f"note: {where}: classes are taken by position: {some(taken, 4)}")
         else:
             raise self._refusal(asked, where)
         if outside:
@@ -147,36 +159,41 @@ class Labels:
             used = np.unique(self.column[self.column >= 0])
         return [int(c) for c in used if keep(int(c))]
 
-    @property
-    def _positional(self) -> bool:
-        return is_numbers(self.ids) or all(map(WORDNET_ID.fullmatch, self.ids))
+    def _positions(self, count: int, where: str) -> tuple[int, ...] | None:
+        """Where a list of `count` names by position has each class; None where these labels are no positions in it.
 
-    @property
-    def _positions(self) -> list[int]:
-        """Where a list of names by position has each class."""
-        if is_numbers(self.ids):
-            return [int(name) for name in self.ids]
-        order = sorted(self.ids)
-        return [order.index(name) for name in self.ids]
-
-    @property
-    def _length(self) -> int:
-        """How many names a list by position has."""
-        return max(self._positions) + 1 if min(self._positions) >= 0 else -1
+        Labels that have names are none, whatever their numbers were; WordNet ids are, in their own order.
+        """
+        if self.names != self.ids and self.source != IMAGENET:
+            return None
+        if (found := numbers(self.ids)) is not None:
+            low, high = min(found), max(found)
+            return (
+                positions(self.ids, count, "the classes asked", where)
+                if count in (high, high + 1) and low >= 0
+                else None
+            )
+        if count == len(self.ids) and all(map(WORDNET_ID.fullmatch, self.ids)):
+            order = sorted(self.ids)
+            return tuple(order.index(name) for name in self.ids)
+        return None
 
     def _refusal(self, asked: tuple[str, ...], where: str) -> InputError:
-        own = some([repr(name) for name in self.ids], 3)
-        if self._positional and is_numbers(self.ids):
-            low, high = min(self._positions), max(self._positions)
+        found = numbers(self.ids)
+        if found is not None and self.names == self.ids:
+            low, high = min(found), max(found)
+            several = [f"{name}=NAME" for name in self.ids if not name.startswith("-")][:2]
+            without = [f"{name}=" for name in self.ids if name.startswith("-")][:1]
             return InputError(
                 f"{where}: labels are numbers from {low} to {high}, and {len(asked)} classes are asked: a list by "
-                f"position has {high + 1} names, counted from 0; name the labels: --config.data.class_names=FILE, "
-                "names by position or one NUMBER=NAME a line"
+                f"position has {high + 1} names, counted from 0; say which is which: "
+                f'--config.data.class_names="{",".join([*without, *several])},..."'
+                + (f" ({without[0]} where {without[0][:-1]} means no label)" if without else "")
             )
         return InputError(
-            f"{where}: none of its {len(self.names)} labels ({own}) is among the {len(asked)} classes asked "
-            f"({some([repr(name) for name in asked], 3)}); say which is which: --config.data.class_names=FILE, one "
-            "OLD=NEW a line"
+            f"{where}: none of its {len(self.names)} labels ({some([repr(name) for name in self.names], 3)}) is among "
+            f"the {len(asked)} classes asked ({some([repr(name) for name in asked], 3)}); say which is which: "
+            "--config.data.class_names=FILE, one OLD=NEW a line"
         )
 
 
@@ -193,20 +210,20 @@ def read(
     declared: the classes of the data set itself in order (a ClassLabel feature), also those that do not occur.
     find: what labels of these ids are called, if they have other names (`clipjax.data.naming.find`).
     """
-    listed = list(values)
-    if separator and any(isinstance(v, str) and separator in v for v in listed):
-        listed = [
-            tuple(p.strip() for p in v.split(separator) if p.strip()) if isinstance(v, str) else v for v in listed
-        ]
+    listed = _split(list(values), where, separator)
     several = any(isinstance(v, tuple) for v in listed)
     rows = [_members(v) for v in listed]
     if all(_WHOLE_AS_FLOAT.fullmatch(text) for row in rows for text in row):  # a float column of whole numbers
         rows = [tuple(text.removesuffix(".0") for text in row) for row in rows]
-    ids = tuple(declared) if declared is not None else _sorted({text for row in rows for text in row})
+    declared = None if declared is None else _members(tuple(declared))
+    ids = declared if declared is not None else _sorted({text for row in rows for text in row})
     if not ids:
         raise InputError(f"{where}: no image has a label; name another label column, or none")
     naming = find(ids)
     names = naming.names(ids, where) if naming else ids
+    if without := {own for own, name in zip(ids, names, strict=True) if not name}:
+        rows = [tuple(text for text in row if text not in without) for row in rows]
+        ids, names = (tuple(x for x, name in zip(xs, names, strict=True) if name) for xs in (ids, names))
     distinct = tuple(dict.fromkeys(names))  # two ids may be given one name: they are one class then
     place = {own: distinct.index(name) for own, name in zip(ids, names, strict=True)}
     unknown = [(row, text) for row, texts in enumerate(rows) for text in texts if text not in place]
@@ -228,19 +245,56 @@ def read(
 
 
 def is_numbers(names: Sequence[str]) -> bool:
-    """Whether every name is a bare whole number, as "0" or "17" and not "007"."""
-    return bool(names) and all(map(_WHOLE.fullmatch, names))
+    """Whether every name is a bare whole number (`classes.numbers`)."""
+    return numbers(names) is not None
 
 
 def shell_word(text: str) -> str:
     """A word of a command line, quoted where a shell would take it apart."""
-    return text if re.fullmatch(r"[\w.,=/:+-]+", text) else '"' + text.replace('"', '\\"') + '"'
+    return text if re.fullmatch(r"[\w.=/:+-][\w.,=/:+-]*", text) else '"' + text.replace('"', '\\"') + '"'
+
+
+def _split(values: list[Value], where: str, separator: str) -> list[Value]:
+    """Texts that are several labels as tuples: with the separator in them, or a list as JSON or Python writes it.
+
+    An empty separator leaves every text whole. InputError for texts that are made of other labels in another way.
+    """
+    if not separator:
+        return values
+    found = [_of_list(v, where) if isinstance(v, str) and v[:1] == "[" and v[-1:] == "]" else v for v in values]
+    found = [
+        tuple(p.strip() for p in v.split(separator) if p.strip()) if isinstance(v, str) and separator in v else v
+        for v in found
+    ]
+    alone = {v.strip() for v in found if isinstance(v, str)}
+    for other in (",", ";"):
+        for text in sorted(alone):
+            parts = [part.strip() for part in text.split(other)]
+            if len(parts) > 1 and alone.issuperset(parts):
+                raise InputError(
+                    f"{where}: {brief(text)!r} may be one label or several, as {brief(parts[0])!r} is a label too; say "
+                    f"which: --config.data.label_separator={shell_word(other)} for several, "
+                    "--config.data.label_separator= for one"
+                )
+    if any(isinstance(v, tuple) for v in found):
+        found = [(v.strip(),) if isinstance(v, str) else v for v in found]
+    return found
+
+
+def _of_list(text: str, where: str) -> Value:
+    """ "['cat', 'dog']" -> ("cat", "dog")."""
+    if not _LIST.fullmatch(text):
+        raise InputError(
+            f'{where}: the label {brief(text)!r} looks like a list and is none; write it as ["cat", "dog"] or cat|dog, '
+            "or take it as it is: --config.data.label_separator="
+        )
+    return tuple(str(one).strip() for one in ast.literal_eval(text))
 
 
 def _members(value: Value) -> tuple[str, ...]:
-    if value is None or value == "":
-        return ()
-    return value if isinstance(value, tuple) else (value,)
+    texts = () if value is None else value if isinstance(value, tuple) else (value,)
+    clean = (unicodedata.normalize("NFC", text).strip() for text in texts)
+    return tuple(text for text in clean if text)
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:

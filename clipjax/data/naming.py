@@ -13,12 +13,11 @@ import numpy as np
 
 from clipjax.classes import Naming, read_naming
 from clipjax.data import info
-from clipjax.data.labels import WORDNET_ID, Labels, Value, is_numbers, read
+from clipjax.data.labels import IMAGENET, WORDNET_ID, Labels, Value, is_numbers, read
 from clipjax.errors import InputError, some
 from clipjax.progress import say
 
 BESIDE = ("classnames.txt", "class_names.txt", "classes.txt", "classes.json", "labels.txt")
-IMAGENET = "the shipped list of ImageNet's classes"
 
 
 def labels(

@@ -28,13 +28,15 @@ from clipjax import skipping, stored
 from clipjax.classes import Naming
 from clipjax.data import labels as labelling
 from clipjax.data import source
+from clipjax.data.contents import SIZE, marked
 from clipjax.data.pipeline import batches
 from clipjax.data.source import Source
 from clipjax.errors import InputError, brief, one_line
 from clipjax.files import write_atomically, write_text
 from clipjax.image import Preprocess
 
-FORMAT, VERSION = "clipjax-prepared", 2
+FORMAT, VERSION = "clipjax-prepared", 3
+DIGEST = "own:digest"  # of each original, in hexadecimal
 ROLES = ("own", "label", "group", "protocol")  # of the columns of table.parquet
 SHARD_ROWS = 1024  # 154 MB at 224 pixels; what a kill loses
 BATCH_ROWS = 64  # a divisor, so that no batch lies in two shards
@@ -42,7 +44,16 @@ INFO, PLAN, TABLE = "info.json", "plan.json", "table.parquet"
 LARGEST_SIZE = 1 << 14  # pixels a side
 _SKIPPED = [[int, str, str]]
 _SHARD = {"sha256": str, "bytes": int, "skipped": _SKIPPED}
-_PLAN = {"format": str, "version": int, "name": str, "n": int, "image_size": int, "shard_rows": int, "data_set": str}
+_PLAN = {
+    "format": str,
+    "version": int,
+    "name": str,
+    "n": int,
+    "image_size": int,
+    "shard_rows": int,
+    "data_set": str,
+    "pillow": str,
+}
 _INFO = _PLAN | {
     "classes": (None, [str]), "ids": (None, [str]), "columns": {str: str}, "skipped": _SKIPPED, "table_sha256?": str,
     "shards": {str: {"sha256": str, "bytes": int}},
@@ -109,8 +120,9 @@ def write(
 def load(path: str | os.PathLike) -> Prepared:
     """The source of a folder that `write` made: every column and class of the original, pictures of one size.
 
-    Its fingerprint is of the pixels themselves: copies have the same, whatever their times. Raises InputError where
-    the folder is none, is unfinished, or a shard is missing or cut off.
+    Its images are known by the originals' digests: a prepared data set has the original's fingerprint, unless another
+    Pillow made the crops than would make them here. Raises InputError where the folder is none, is unfinished, or a
+    shard is missing or cut off.
     """
     path = source.as_path(path)
     if "://" in os.fspath(path):
@@ -124,23 +136,27 @@ def load(path: str | os.PathLike) -> Prepared:
     stored.check(info, _INFO, str(path / INFO))
     _check_info(path, info)
     columns = _read_table(path / TABLE, info["columns"], info.get("table_sha256"))
-    marks = [FORMAT, str(info["image_size"]), *(s["sha256"] for s in info["shards"].values())]
-    pixels = hashlib.sha256(json.dumps(marks).encode())
-
-    def contents(rows: np.ndarray) -> np.ndarray:
-        """The shards' own sums, and the row: no pixel is read."""
-        parts = (hashlib.sha256(pixels.digest() + int(row).to_bytes(8, "little")).digest() for row in rows)
-        return np.frombuffer(b"".join(parts), np.uint8).reshape(len(rows), -1)
-
+    digests = _digests(path, columns)
+    if info["pillow"] != PIL.__version__:
+        digests = marked(digests, f"{FORMAT} by Pillow {info['pillow']}")
     role = {name: {c.partition(":")[2]: v for c, v in columns.items() if c.startswith(f"{name}:")} for name in ROLES}
     index, present, labels = role["label"].get("index"), role["label"].get("present"), None
     if info["classes"] is not None and (index is not None or present is not None):
         labels = labelling.Labels(tuple(info["classes"]), index, present, tuple(info["ids"] or ()))
     found = Source(
         info["name"], columns["file"], _Shards(path, info).read, labels, role["own"].get("captions"), role["group"],
-        role["protocol"], info["image_size"], contents=contents,
+        role["protocol"], info["image_size"], contents=lambda rows: digests[rows],
     )  # fmt: skip
     return Prepared(found, info["data_set"], info)
+
+
+def _digests(path: Path, columns: Mapping[str, Any]) -> np.ndarray:
+    """The originals' digests, uint8 [N, 32]."""
+    try:
+        found = np.frombuffer(bytes.fromhex("".join(columns[DIGEST])), np.uint8)
+        return found.reshape(len(columns["file"]), SIZE)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path / TABLE} holds no digests of the originals; {REMEDY}") from error
 
 
 def renamed(found: Prepared, naming: Naming) -> Prepared:
@@ -280,7 +296,8 @@ def _finish(original: Source, out: Path, names: list[str], plan: dict) -> dict[s
 def _columns_of(original: Source) -> dict[str, Any]:
     """Every column of a source under its role: "label:index", "group:race"; no name of a user's column is special."""
     labels = original.labels
-    found = {"file": original.files, "own:captions": original.captions}
+    digests = np.array([digest.tobytes().hex() for digest in original.digests(np.arange(len(original)))], object)
+    found = {"file": original.files, DIGEST: digests, "own:captions": original.captions}
     if labels is not None:
         found |= {"label:index": labels.index, "label:present": labels.present}
     found |= {f"group:{key}": values for key, values in original.columns.items()}

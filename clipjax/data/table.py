@@ -1,6 +1,7 @@
 """Any table of images: csv, tsv, parquet or jsonl with a file column, or rows that other code has read."""
 
 import os
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def load(
         kept = np.flatnonzero(values == rows[1])
         if not len(kept):
             there = ", ".join(brief(v) for v in sorted({str(v) for v in values})[:8])
-            raise InputError(f"{path}: no row has {rows[0]} {rows[1]!r}; it has {there}")
+            raise InputError(
+                f"{path}: no row has {rows[0]} {rows[1]!r}; it has {there}: name one, as --config.data.split, or "
+                "the parts as --config.train_split and --config.test_split; another column is --config.data.split_column"
+            )
     root = path.parent if images is None else source.as_path(images)
     remedy = f"; they are looked for below {root}: name another folder with --config.data.path=FOLDER"
     groups = {key[1]: shared.texts_of(values) for key, values in table.items() if key != "captions"}
@@ -101,14 +105,15 @@ def _source(
 ) -> Source:  # fmt: skip
     base = os.fspath(root)
     _check_paths(name, files)
-    there = (source.as_path(os.path.join(base, file)).exists() for row, file in enumerate(files) if row not in nameless)
-    if not any(there):
+    if not any(_place(base, file).exists() for row, file in enumerate(files) if row not in nameless):
+        if "\\" in files[0]:
+            remedy = "; write paths relative to the folder of the images, with / between folders"
         raise InputError(f"{name}: none of its {len(files)} files is there, the first is {root / files[0]}{remedy}")
 
     def read(i: int) -> Path:
         if i in nameless:
             raise InputError(f"{files[i]} has no file name in its row")
-        return source.as_path(os.path.join(base, files[i]))
+        return _place(base, files[i])
 
     return Source(name, files, read, labels, captions, columns, protocol)
 
@@ -121,6 +126,17 @@ def _check_files(values: np.ndarray, column: str, path: Path) -> None:
                 f'{path} row {row}: column "{column}" holds a list ({brief(value)}); give one file per row, or name '
                 "another column: --config.data.image_column=NAME"
             )
+
+
+def _place(base: str, file: str) -> Path:
+    """Where a file lies: as written, or with Windows' separators as folders, or accents as another system's."""
+    path = source.as_path(os.path.join(base, file))
+    if ("\\" in file or not file.isascii()) and not path.exists():
+        plain = file.replace("\\", "/")
+        for one in (plain, unicodedata.normalize("NFC", plain), unicodedata.normalize("NFD", plain)):
+            if (other := source.as_path(os.path.join(base, one))).exists():
+                return other
+    return path
 
 
 def _check_paths(name: str, files: Sequence[str]) -> None:

@@ -93,6 +93,11 @@ def find(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
     """Raises InputError for the first of `names` that is not among the columns `there`, or is there twice."""
     for name in names:
         if name not in there:
+            if set(parts := [part.strip() for part in name.split(",")]) <= set(there) and len(parts) > 1:
+                raise InputError(
+                    f'{path}: "{name}" names {len(parts)} columns where one is read; write the classes of each image '
+                    "into one, as cat|dog"
+                )
             listed = ", ".join(map(brief, there[:12])) + (", ..." if len(there) > 12 else "")
             raise InputError(
                 f'{path} has no column "{name}"{nearest(name, there)}; its columns: {listed}{_headless(there)}'

@@ -72,7 +72,7 @@ def summary(right: np.ndarray) -> metrics.Record:
     seeds, n = right.shape
     values = right.mean(1)
     spread = values.std(ddof=1)
-    error = np.sqrt(spread**2 / seeds + right.mean(0).var() / n)
+    error = np.sqrt(spread**2 / seeds + np.sort(right.mean(0)).var() / n)
     reach = student.ppf(0.975, seeds - 1) * error
     value = values.mean()
     method = f"t ({seeds - 1} df) over draws and examples"

@@ -405,7 +405,7 @@ def scores(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.nd
     A class without training examples (bias -inf) has the lowest finite score: it is never predicted.
     """
     out = metrics.check_features(features) @ weights.T + bias
-    return np.maximum(out, np.finfo(out.dtype).min)
+    return np.maximum(out, out.dtype.type(metrics.NEVER))
 
 
 def _check_labels(labels: np.ndarray, n: int, classes: int | None) -> np.ndarray:

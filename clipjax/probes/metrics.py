@@ -4,7 +4,8 @@
      "method": "clopper-pearson"}
 
 Proportions have k and an exact interval. The others are resampled with a seed (percentile, 1,000 resamples); the
-method says what is drawn.
+method says what is drawn. What is drawn is first put into the order of its own values (`order`), so no number depends
+on the order of examples and classes, or on what classes are called.
 
 Ties. Predictions take the lowest index among equal scores, as argmax does: of two classes with the same name
 (ImageNet's "missile" and "sunglasses" come twice) the second is never predicted, here as in the published numbers.
@@ -24,9 +25,11 @@ import numpy as np
 
 from clipjax.analysis import intervals
 from clipjax.errors import InputError
+from clipjax.probes import order
 
 Record = dict[str, Any]
 ROWS = 1 << 22  # scores looked at once
+NEVER = float(np.finfo(np.float32).min)  # the score of a class that cannot be predicted
 
 
 def top_k(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> Record:
@@ -52,8 +55,9 @@ def mean_per_class(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> 
     scores, labels = check_scores(scores, labels)
     right = in_top(scores, labels, 1)
     sizes = np.bincount(labels, minlength=scores.shape[1])
-    hits = np.bincount(labels, right, minlength=scores.shape[1])[sizes > 0]
-    sizes = sizes[sizes > 0]
+    hits = np.bincount(labels, right, minlength=scores.shape[1])
+    classes = np.lexsort((hits, sizes))[np.count_nonzero(sizes == 0) :]
+    hits, sizes = hits[classes], sizes[classes]
     recall = hits / sizes
     drawn = np.random.default_rng(seed).binomial(sizes, recall, (intervals.RESAMPLES, len(sizes))) / sizes
     low, high = intervals.percentile(drawn.mean(1), 0.95)
@@ -85,6 +89,8 @@ def roc_auc(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Record:
     labels = check_labels(np.asarray(labels).astype(int), len(scores), 2).astype(bool)
     if labels.all() or not labels.any():
         raise InputError(f"all {len(labels)} labels are {int(labels[0])}; ROC AUC needs both kinds")
+    examples = np.lexsort((labels, scores))
+    scores, labels = scores[examples], labels[examples]
     ranking = _Ranking(scores)
 
     def area(weights: np.ndarray) -> np.ndarray:
@@ -202,7 +208,7 @@ def rare_actions(
 
 
 def in_top(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Whether the label is among the k best, bool [N]; equal scores rank by index."""
+    """Whether the label is among the k best, bool [N]; equal scores rank by index, and `NEVER` is in none."""
     if not 1 <= k <= scores.shape[1]:
         raise InputError(f"top{k} needs at least {k} classes; there are {scores.shape[1]}")
     right = np.zeros(len(scores), bool)
@@ -274,7 +280,8 @@ def _mean_ap(
         raise InputError(
             f"scores are {scores.shape}, labels {labels.shape}, difficult {difficult.shape}; all are [N, C]"
         )
-    judged = ~difficult
+    examples = order.of_examples(scores, labels, difficult)
+    scores, labels, judged = scores[examples], labels[examples], ~difficult[examples]
     classes = np.flatnonzero((labels & judged).any(0))
     if not len(classes):
         raise InputError(f"no class has a positive among {len(labels)} examples; average precision needs one")
@@ -293,7 +300,8 @@ def _mean_ap(
 
 
 def _mean_defined(points: np.ndarray) -> np.ndarray:
-    """Mean over the first axis where not nan; nan where nothing is."""
+    """Mean over the first axis where not nan, the same to the last digit in any order; nan where nothing is."""
+    points = np.sort(points, axis=0)
     defined = ~np.isnan(points)
     with np.errstate(invalid="ignore"):
         return np.where(defined, points, 0).sum(0) / defined.sum(0)
@@ -316,7 +324,11 @@ def _check_actions(scores, relevance, videos) -> tuple[np.ndarray, np.ndarray, n
     if not (relevance == 1).any():
         raise InputError(f"no action has a positive among {len(scores)} segments; average precision needs one")
     _same(len(scores), len(videos), "videos")
-    return scores, relevance, np.unique(np.asarray(videos).astype(str), return_inverse=True)[1]
+    rows = order.of_examples(scores, relevance)
+    scores, relevance = scores[rows], relevance[rows]
+    classes = order.by_value(np.concatenate([scores, relevance]).T)
+    _, first, video = np.unique(np.asarray(videos)[rows].astype(str), return_index=True, return_inverse=True)
+    return scores[:, classes], relevance[:, classes], np.argsort(np.argsort(first))[video]  # videos by their first row
 
 
 def check_scores(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

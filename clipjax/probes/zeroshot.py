@@ -8,6 +8,7 @@ import numpy as np
 
 from clipjax.design import Design
 from clipjax.errors import InputError
+from clipjax.probes.order import by_value
 
 Similarity = Callable[[np.ndarray], np.ndarray]  # unit rows [N, E] -> cosines with every column [N, M]
 
@@ -55,8 +56,14 @@ def similarity(columns: np.ndarray) -> Similarity:
 
 
 def probabilities(image_features: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
-    """Raw image features [B, E], class weights [C, E], scale = exp(logit_scale) -> softmax over classes [B, C]."""
-    return softmax(scale * similarity(class_weights)(normalise(image_features)))
+    """Raw image features [B, E], class weights [C, E], scale = exp(logit_scale) -> softmax over classes [B, C].
+
+    Products and sums are made in the order of the weights' own values: another order of the classes gives the same
+    probabilities to the last digit.
+    """
+    classes = by_value(class_weights)
+    odds = softmax(scale * similarity(class_weights[classes])(normalise(image_features)))
+    return odds[:, np.argsort(classes)]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -42,6 +42,7 @@ KEYS = (
         "classifier": Key("zero-shot,linear", "either or both"),
     }
 )
+UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 CLASSIFIERS = ("zero-shot", "linear")
 
@@ -75,6 +76,7 @@ def load(config: Any) -> Task:
     _binary(config, asked)
     groups.method_of(config)
     source = opening.open_source(config.data).source
+    tasks.check_columns(source)
     columns = groups.columns(config, source)
     labels = {column: labels_of(source, column, d) for column, d in asked.items()}
     train = opening.open_part(config.data, "train", config.train_split).source if "linear" in chosen else None
@@ -162,11 +164,13 @@ def attribute_records(
 
 
 def _rate(k: int, n: int, method: rates.Method) -> rates.Record:
-    return rates.numbers(k, n, method)[0]  # cell by cell: a resampled interval depends on what is drawn beside it
+    return rates.numbers(k, n, method)[0]
 
 
 def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.Method) -> dict[str, Any]:
     """The paper's column "Average": groups weigh the same whatever their size."""
+    order = np.lexsort((k, n))  # what the groups are called decides nothing
+    k, n = k[order], n[order]
     shares = k / n
     drawn = np.random.default_rng(method.seed).binomial(n, shares, (intervals.RESAMPLES, len(n))) / n
     low, high = intervals.percentile(drawn.mean(1), method.level)

@@ -177,6 +177,17 @@ def _readers(name: str) -> str:
     return f", which is read by {', '.join(readers)}" if readers else ""
 
 
+def refuse_unread(config: ConfigDict) -> None:
+    """InputError for a `data.` key that is set and that the source reads for other probes than this one."""
+    for name in getattr(probe_module(config.probe), "UNREAD", ()):
+        if config.data.get(name):
+            readers = [p for p in probe_names() if name not in getattr(probe_module(p), "UNREAD", ())]
+            raise InputError(
+                f"data.{name}={config.data[name]} is not read by the probe {config.probe}; it is read by "
+                f"{', '.join(readers)} and by fine-tuning: leave it out"
+            )
+
+
 def _parsed(label: str, define: Callable[..., Any], words: Sequence[str]) -> ConfigDict:
     """ml_collections reads overrides from sys.argv while it parses: they are put there for as long as that takes."""
     argv = ["clipjax", *words]

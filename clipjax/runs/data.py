@@ -159,10 +159,7 @@ def _named(key: str, keys: Any) -> Opened:
             f"{keys.path}: not {key} as its readers know it ({type(error).__name__}: {one_line(error, 120)}); `clipjax "
             f"datasets {key}` shows the layout"
         ) from error
-    for column in shared.columns(keys.group_columns):
-        if column not in source.columns:
-            there = ", ".join(source.columns) or "none"
-            raise InputError(f"data.group_columns: {key} has no column {column!r}; it has {there}")
+    shared.check_columns(source, keys.group_columns)
     return Opened(source, *_asked(key))
 
 

@@ -49,5 +49,6 @@ def load(config: Any, **options: Any) -> DesignTask:
         asked = asked.ask(templates)
     groups.method_of(config)
     source = data.open_source(config.data).source
+    tasks.check_columns(source)
     columns = groups.columns(config, source)
     return DesignTask(source, asked, columns, rates.groupings(config.groups, list(columns)), **options)

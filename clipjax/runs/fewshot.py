@@ -26,6 +26,7 @@ KEYS = (
         "C": Key(0.316, "inverse regularisation; OpenAI's README"),
     }
 )
+UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 def load(config: Any) -> Parts:

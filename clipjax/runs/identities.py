@@ -33,6 +33,7 @@ NOTICE = (
 KEYS = shared("templates", "method", "level") | {
     "sizes": Key("100,1000,2000", "numbers of candidate names; nested lists"),
 }
+UNREAD = ("caption_columns", "group_columns")  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True)

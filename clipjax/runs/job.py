@@ -227,8 +227,8 @@ class Job:
         skipping.check(skipped, len(source), share, source.name, "--config.data.max_skipped")
 
     def text_features(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
-        """Raw features float32 [N, E]; a text that comes twice is encoded once."""
-        distinct = list(dict.fromkeys(texts))
+        """Raw features float32 [N, E]; a text that comes twice is encoded once, and their order changes nothing."""
+        distinct = sorted(set(texts))
         index = {text: i for i, text in enumerate(distinct)}
         tokens = tokenize(distinct, self.model.config.text.context_length, truncate=truncate)
         key = text_key(self.weights_sha256, distinct, self.config.precision, self.arithmetic, truncate)

@@ -27,6 +27,7 @@ KEYS = design_task.KEYS | {
     "contrast": Key("gender", "the column whose two values are compared; COLUMN=A|B names them in order"),
     "thresholds": Key("0.005,0.04", "probabilities from which a label counts as returned; the paper's"),
 }
+UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from clipjax.runs.result import Result
 from clipjax.runs.task import Task, columns
 
 KEYS = parts.KEYS | shared("classes", *GROUPED)
+UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 def load(config: Any) -> Parts:

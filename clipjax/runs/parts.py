@@ -50,6 +50,7 @@ def load(config: Any) -> Parts:
             raise InputError(
                 f"{part.source.name}: a linear probe needs labels; name them: --config.data.label_column=NAME"
             )
+    tasks.check_columns(found["test"].source)
     asked = tasks.chosen(config) or _together(found)
     parts = {
         name: Task(part.source, asked, _labels(part.source).align(asked.names, f"{part.source.name}, {name} part"))
@@ -83,17 +84,19 @@ class Ordered:
 
 
 def ordered(digests: np.ndarray, labels: Labels) -> Ordered:
-    """Rows by the digest of their image, uint8 [N, 32]; classes by their first row in that order."""
-    rows = np.lexsort(digests.T[::-1])
-    column, count = labels.column[rows], len(labels.names)
-    first = np.full(count, len(rows))
-    if column.ndim == 2:
-        used = column.any(0)
-        first[used] = column.argmax(0)[used]
-    else:
-        np.minimum.at(first, column, np.arange(len(rows)))
-    found = Ordered(rows, np.lexsort((np.array(labels.names), first)), column)
-    return dataclasses.replace(found, labels=found.known(column))
+    """Classes by their images and rows by their image, both by digests, uint8 [N, 32]; of equal images by class."""
+    _, image = np.unique(digests, axis=0, return_inverse=True)
+    image, column, count = image.ravel(), labels.column, len(labels.names)
+
+    def of_class(c: int) -> bytes:
+        members = column[:, c] if column.ndim == 2 else column == c
+        return np.sort(image[members]).astype(">i8").tobytes()
+
+    classes = np.array(sorted(range(count), key=lambda c: (not (held := of_class(c)), held, labels.names[c])), np.int64)
+    found = Ordered(np.arange(len(image)), classes, column)
+    known = found.known(column)
+    rows = np.lexsort((*known.T[::-1], image)) if known.ndim == 2 else np.lexsort((known, image))
+    return Ordered(rows, classes, known[rows])
 
 
 def check_different(train: Source, test: Source) -> None:

@@ -32,6 +32,7 @@ KEYS = design_task.KEYS | {
     "sweep.subsets": Key(1, "the largest number of classes that are added or left out together"),
     "sweep.most": Key(5000, "the largest number of designs"),
 }
+UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,6 +26,7 @@ KEYS = {
 def load(config: Any) -> Task:
     """A data set with captions; an image without one is skipped."""
     source = data.open_source(config.data).source
+    tasks.check_columns(source)
     if source.captions is None:
         raise InputError(f"{source.name} has no captions; name their columns: --config.data.caption_columns=a,b")
     return Task(source, Design("captions", (), (config.prefix + "{}",), source="the captions of the images"))
@@ -38,15 +39,21 @@ def run(job: Job, task: Task) -> Result:
     job.check_skipped(whole, empty)
     source = whole.select(np.setdiff1d(np.arange(len(whole)), [row for row, _, _ in empty]))
     encoded = job.image_features(source)
-    captions = [[text for text in source.captions[row] if text] for row in encoded.rows]
+    order = ordered(source.digests(encoded.rows), source.captions[encoded.rows])
+    captions = [[text for text in source.captions[row] if text] for row in encoded.rows[order]]
     texts = [task.design.templates[0].replace("{}", caption) for group in captions for caption in group]
     owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
     features = job.text_features(texts, truncate=job.config.truncate)
     ks = [k for k in (1, 5, 10) if k <= min(len(captions), len(texts))]  # among three images there is no R@5
-    records = retrieval.recalls(encoded.values, features, owner, ks, seed=job.config.seed)
+    records = retrieval.recalls(encoded.values[order], features, owner, ks, seed=job.config.seed)
     table = tasks.columns(source, source.labels, encoded.rows)
     table["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, features)]
     _, lengths = tokenize_with_lengths(texts, job.model.config.text.context_length)
     cut = int((lengths > job.model.config.text.context_length).sum())
     extra = {"prefix": job.config.prefix, "captions": len(texts), "truncated": cut}
     return Result(records, table, empty + encoded.skipped, task.design, extra)
+
+
+def ordered(digests: np.ndarray, captions: np.ndarray) -> np.ndarray:
+    """Rows int [N] by image, then captions: which of two equal images or captions ranks first is not the table's."""
+    return np.array(sorted(range(len(digests)), key=lambda row: (digests[row].tobytes(), captions[row])), np.int64)

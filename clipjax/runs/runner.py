@@ -18,7 +18,7 @@ from clipjax.models import catalog
 from clipjax.models.config import to_dict
 from clipjax.progress import say
 from clipjax.runs import account, summary
-from clipjax.runs.config import digest, plain, probe_module, words
+from clipjax.runs.config import digest, plain, probe_module, refuse_unread, words
 from clipjax.runs.data import kind
 from clipjax.runs.folder import RunFolder, environment, finished
 from clipjax.runs.job import Job
@@ -71,6 +71,7 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
             say(f"{path}: already complete, nothing to do")
         return done, published
     probe = probe_module(config.probe)
+    refuse_unread(config)
     task = probe.load(config)  # every check of the input comes before the model is loaded and the folder made
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(task.source.files.tolist()), "list of files")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
 
 from clipjax import design as designs
 from clipjax.analysis.run import IMAGE
-from clipjax.classes import lines_of_file, read_classes
+from clipjax.classes import read_classes, read_texts
 from clipjax.data import info as infos
-from clipjax.data.labels import WORDNET_ID, Labels, is_numbers
-from clipjax.data.naming import IMAGENET
+from clipjax.data.labels import IMAGENET, WORDNET_ID, Labels, is_numbers
 from clipjax.data.source import Source
 from clipjax.design import Design
 from clipjax.errors import InputError, some
@@ -41,9 +41,12 @@ def load(config: Any) -> Task:
 def of_opened(config: Any, opened: opening.Opened) -> Task:
     """A task over a source that is open: `config.design` or `config.classes`, else the data set's own classes."""
     source = opened.source
+    check_columns(source)
     asked = chosen(config) or of_labels(opened)
     if asked is None:
-        raise InputError(f"{source.name} has no classes: give --config.classes=a,b,c, or a data set with labels")
+        reads = "label_column" in opening.keys_of(config.data.source)
+        column = ", or name the column of the labels: --config.data.label_column=NAME" if reads else ""
+        raise InputError(f"{source.name} has no classes: give --config.classes=a,b,c{column}")
     if templates := templates_of(config.get("templates", "")):
         asked = asked.ask(templates)
     labels = None if source.labels is None else source.labels.align(asked.names, source.name)
@@ -92,9 +95,25 @@ def note_unnamed(asked: Design) -> None:
 
 
 def templates_of(value: Any) -> tuple[str, ...]:
-    """One template, several separated by |, or the lines of a file."""
-    listed = lines_of_file(value, "templates") if isinstance(value, str) and value and "{}" not in value else None
-    return words(value, "|") if listed is None else tuple(listed)
+    """One template, several separated by |, or the lines of a file, each with one {}."""
+    listed = read_texts(value, "templates") if isinstance(value, str) and value and "{}" not in value else None
+    found = words(value, "|") if listed is None else tuple(listed)
+    for template in found:
+        if template.count("{}") != 1:
+            place = re.sub(r"\{\w*\}", "{}", template)
+            meant = f": {place!r}" if place.count("{}") == 1 else ""
+            where = f"{value}: " if listed is not None else ""
+            raise InputError(f"{where}template {template!r}: write {{}} once, where the class name goes{meant}")
+    return found
+
+
+def check_columns(source: Source) -> None:
+    """InputError for a group column that is called as a column of predictions.parquet."""
+    if taken := [name for name in source.columns if name in RESULT_COLUMNS]:
+        raise InputError(
+            f"{source.name}: a group column is called {taken[0]!r}, as a column of predictions.parquet is; rename it "
+            "in the table, or leave it out of data.group_columns"
+        )
 
 
 def columns(source: Source, labels: Labels | None, rows: np.ndarray) -> dict[str, Any]:
@@ -102,9 +121,4 @@ def columns(source: Source, labels: Labels | None, rows: np.ndarray) -> dict[str
     found: dict[str, Any] = {"file": source.files[rows], IMAGE: source.short_digests[rows]}
     if labels is not None:
         found["label"] = labels.texts()[rows]
-    if taken := [name for name in source.columns if name in found or name in RESULT_COLUMNS]:
-        raise InputError(
-            f"{source.name}: a group column is called {taken[0]!r}, as a column of predictions.parquet is; rename it "
-            "in the table, or leave it out of data.group_columns"
-        )
     return found | {name: values[rows] for name, values in source.columns.items()}

@@ -17,6 +17,7 @@ from clipjax.runs.result import Result
 from clipjax.runs.task import Task
 
 KEYS = shared("design", "classes", "templates", *GROUPED)
+UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 def load(config: Any) -> Task:

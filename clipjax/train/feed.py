@@ -13,9 +13,9 @@ from typing import Any
 import grain
 import numpy as np
 
-from clipjax import image
+from clipjax import image, skipping
 from clipjax.data.source import Source
-from clipjax.errors import InputError, some
+from clipjax.errors import InputError
 from clipjax.text.tokenizer import tokenize_with_lengths
 from clipjax.train import augment
 
@@ -72,19 +72,19 @@ def pairs(source: Source, templates: Sequence[str] = ("{}",), id_column: str = "
     if source.captions is not None:
         texts = [tuple(c.strip() for c in row if c.strip()) for row in source.captions]
     elif source.labels is not None:
-        texts = [tuple(text.split("|")) if text else () for text in source.labels.texts()]
+        texts = source.labels.members()
     else:
         raise InputError(
             f"{source.name} has neither captions nor labels: --config.data.caption_columns=NAME, or "
             "--config.data.label_column=NAME"
         )
-    kept = np.flatnonzero([bool(row) for row in texts])
-    without = tuple(str(source.files[i]) for i, row in enumerate(texts) if not row)
-    if len(without) > max_without * len(source):
-        raise InputError(
-            f"{source.name}: {len(without)} of {len(source)} rows have no caption ({some(without, 3)}); "
-            f"at most {max_without:.0%} may be left out: fill them, or raise data.max_skipped"
-        )
+    has = np.array([bool(row) for row in texts])
+    kept = np.flatnonzero(has)
+    lost = [
+        (row, str(source.files[row]), f"{source.files[row]} has no caption") for row in np.flatnonzero(~has).tolist()
+    ]
+    skipping.check(lost, len(source), max_without, source.name, "--config.data.max_skipped")
+    without = tuple(file for _, file, _ in lost)
     return Pairs(source, kept, [texts[i] for i in kept], tuple(templates), _ids(source, kept, id_column), without)
 
 

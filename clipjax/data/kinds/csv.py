@@ -28,6 +28,8 @@ def open_source(keys: Any) -> Source:
     """The images of the table, or of its rows that belong to `split`."""
     if not keys.csv:
         raise InputError("data.source=csv needs the table: --config.data.csv=FILE")
+    if not keys.split and keys.split_column != KEYS["split_column"].default:
+        raise InputError(f"data.split_column={keys.split_column}: name the part too: --config.data.split=VALUE")
     place = Path(as_path(keys.csv)).parent
 
     def find(ids: tuple[str, ...]) -> naming.Naming | None:

@@ -13,7 +13,7 @@ from clipjax.data import naming, source
 from clipjax.data.kinds import shared
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source
-from clipjax.errors import InputError, nearest
+from clipjax.errors import InputError, nearest, some
 from clipjax.keys import Key
 from clipjax.progress import say
 
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[st
         there = _folders(path.parent)
         raise InputError(
             f"{path}: no such folder{nearest(path.name, there)}; give the folder that holds the images or the class "
-            "folders"
+            f"folders{f' ({path.parent} has {some(sorted(there))})' if there else ''}"
         )
     endings = tuple(suffix.lower() for suffix in suffixes)
     folders, files = _listing(path, endings)

@@ -12,6 +12,7 @@ from clipjax.keys import Key
 KEYS = {
     "path": Key("", "the folder that `clipjax prepare` made; with `split`, the folder above those of the splits"),
     "split": shared.SPLIT,
+    "group_columns": shared.GROUP_COLUMNS,
     "class_names": shared.CLASS_NAMES,
 }
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
@@ -28,4 +29,5 @@ def opened(keys: Any) -> prepared.Prepared:
         raise InputError("data.source=prepared needs the folder: --config.data.path=FOLDER")
     root = as_path(keys.path)
     found = prepared.load(root / keys.split if keys.split else root)
+    shared.check_columns(found.source, keys.group_columns)
     return prepared.renamed(found, read_naming(keys.class_names)) if keys.class_names else found

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipjax.errors import InputError
+from clipjax.data.source import Source
+from clipjax.errors import InputError, nearest
 from clipjax.keys import Key
 
 SPLIT = Key("", "the part of the data set; empty: all of it, or the kind's own default")
@@ -21,6 +22,15 @@ GROUP_COLUMNS = Key("", "what images are grouped by, several by commas")
 def columns(text: str) -> tuple[str, ...]:
     """ "age, gender" -> the names of columns."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def check_columns(source: Source, names: str) -> None:
+    """InputError for a name of `data.group_columns` that a source with columns of its own does not have."""
+    for column in columns(names):
+        if column not in source.columns:
+            there = ", ".join(source.columns) or "none"
+            near = nearest(column, source.columns)
+            raise InputError(f"data.group_columns: {source.name} has no column {column!r}{near}; it has {there}")
 
 
 def captions_of(row: Sequence[Any]) -> tuple[str, ...]:
