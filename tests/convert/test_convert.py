@@ -11,7 +11,7 @@ from orbax.checkpoint import v1 as ocp
 from safetensors.numpy import load_file, save_file
 
 import checkpoints_convert
-from checkpoints_convert import huggingface, open_clip, openai, rules, torchfile
+from checkpoints_convert import Options, huggingface, open_clip, openai, rules, torchfile
 from clipjax.errors import InputError
 from clipjax.files import write_atomically
 from clipjax.models import catalog, clip, weights
@@ -32,6 +32,7 @@ CAN_HOLD = [
     (GELU, "clipjax"), (GELU, "huggingface"), (GELU, "open_clip"),
     (MIXED, "clipjax"), (MIXED, "huggingface"),
 ]  # fmt: skip
+QUICK = Options(activation="quick_gelu")
 
 
 def random_weights(config, dtype=np.float32, seed=0) -> weights.Weights:
@@ -119,16 +120,14 @@ def test_a_source_with_missing_extra_and_renamed_tensors_is_refused_with_both_li
     tensors = openai.to_torch_layout(random_weights(VIT).flat, "x")
     tensors["visual.ln_before.weight"] = tensors.pop("visual.ln_pre.weight")
     torchfile.write(tmp_path / "odd.pt", tensors)
-    with pytest.raises(
-        InputError, match=r"no rule for visual\.ln_before\.weight; nothing fills visual\.ln_pre\.weight"
-    ):
-        checkpoints_convert.read(tmp_path / "odd.pt")
+    with pytest.raises(InputError, match=r"without visual\.ln_pre\.weight; with visual\.ln_before\.weight"):
+        checkpoints_convert.read(tmp_path / "odd.pt", QUICK)
 
 
 def test_a_name_with_two_rules_is_refused():
     twice = rules.Dialect("twice", (rules.Rule("a", "a", rules.SAME), rules.Rule("b", "a", rules.SAME)), {})
-    with pytest.raises(InputError, match="two rules for a"):
-        rules.to_native(twice, {"a": np.zeros(1)}, ["a", "b"], "file")
+    with pytest.raises(AssertionError, match="two rules for a"):
+        rules.to_native(twice, {"a": np.zeros(1)}, "file")
 
 
 def test_every_rule_of_every_dialect_is_used_by_some_model():
@@ -139,31 +138,11 @@ def test_every_rule_of_every_dialect_is_used_by_some_model():
             assert any(rules._pattern(rule.ours).fullmatch(n) for n in names), rule
 
 
-def test_trainer_dicts_and_their_prefix_are_read(tmp_path):
-    start = random_weights(VIT)
-    tensors = {f"module.{k}": v for k, v in openai.to_torch_layout(start.flat, "x").items()}
-    torchfile.write(tmp_path / "module.pt", tensors)
-    read = checkpoints_convert.read(tmp_path / "module.pt")
-    assert_same(start.flat, read.weights.flat)
-    assert "--activation=gelu" in read.notes[0]
-
-
-def test_a_bare_file_can_be_told_its_activation_and_a_described_one_cannot_be_contradicted(tmp_path):
-    start = random_weights(VIT)
-    save_file(openai.to_torch_layout(start.flat, "x"), tmp_path / "bare.safetensors")
-    read = checkpoints_convert.read(tmp_path / "bare.safetensors", activation="gelu")
-    assert {read.weights.config.image.activation, read.weights.config.text.activation} == {"gelu"}
-    assert read.notes == ()
-    checkpoints_convert.write(tmp_path / "native.safetensors", start, "clipjax")
-    with pytest.raises(InputError, match="contradicts"):
-        checkpoints_convert.read(tmp_path / "native.safetensors", activation="gelu")
-
-
 def test_constants_that_contradict_the_shapes_are_refused(tmp_path):
     tensors = openai.to_torch_layout(random_weights(VIT).flat, "x") | {"input_resolution": np.int64(64)}
     torchfile.write(tmp_path / "m.pt", {k: np.asarray(v) for k, v in tensors.items()})
     with pytest.raises(InputError, match="input_resolution = 64, but its tensors' shapes say 32"):
-        checkpoints_convert.read(tmp_path / "m.pt")
+        checkpoints_convert.read(tmp_path / "m.pt", QUICK)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +168,14 @@ def edited_json(path, change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: d["vision_config"].update(hidden_act="gelu_new"), "unknown activation 'gelu_new'"),
-        (lambda d: d["text_config"].update(rope_theta=1e4), "unknown attribute rope_theta"),
+        (
+            lambda d: d["vision_config"].update(hidden_act="gelu_new"),
+            "vision_config.hidden_act gelu_new: clipjax has quick_gelu, gelu",
+        ),
+        (lambda d: d["text_config"].update(rope_theta=1e4), "unknown attribute text_config.rope_theta"),
         (lambda d: d.update(model_type="siglip"), "model_type is 'siglip'"),
         (lambda d: d["text_config"].update(eos_token_id=7), "eos_token_id 7 is not the highest"),
-        (lambda d: d["vision_config"].update(num_hidden_layers=3), "nothing fills visual.transformer.resblocks.2"),
+        (lambda d: d["vision_config"].update(num_hidden_layers=3), "without visual.transformer.resblocks.2"),
     ],
 )
 def test_huggingface_attributes_are_never_guessed(tmp_path, change, words):
@@ -214,7 +196,10 @@ def test_huggingface_preprocessing_that_is_not_openais_is_refused(tmp_path):
     ("change", "words"),
     [
         (lambda d: d["model_cfg"]["vision_cfg"].update(timm_model_name="vit_x"), "timm_model_name = 'vit_x'"),
-        (lambda d: d["model_cfg"]["vision_cfg"].update(swirl=True), "unknown attribute swirl"),
+        (
+            lambda d: d["model_cfg"]["vision_cfg"].update(swirl=True),
+            "vision_cfg.swirl = True, an attribute that clipjax does not know",
+        ),
         (lambda d: d["model_cfg"]["text_cfg"].update(pool_type="last"), "pool_type = 'last'"),
         (lambda d: d["preprocess_cfg"].update(interpolation="bilinear"), "interpolation = 'bilinear'"),
         (lambda d: d.pop("model_cfg"), "not an open_clip configuration"),
@@ -270,7 +255,7 @@ def test_a_native_file_describes_itself_and_is_refused_when_it_does_not(tmp_path
         (good | {"format_version": "9", "config": "{}"}, "format version 9"),
         (good, "damaged header"),
         (good | {"config": json.dumps(configs.to_dict(GELU) | {"extra": 1})}, "unknown attribute of CLIP: extra"),
-        (good | {"config": json.dumps(configs.to_dict(VIT))}, "do not fit"),
+        (good | {"config": json.dumps(configs.to_dict(VIT))}, "not those of its configuration"),
     ):
         save_file(tensors, path, metadata=metadata)
         with pytest.raises(InputError, match=words):
@@ -281,9 +266,13 @@ def test_a_truncated_or_foreign_safetensors_is_one_line(tmp_path):
     path = tmp_path / "m.safetensors"
     weights.save(path, random_weights(VIT))
     data = path.read_bytes()
-    for content in (data[: len(data) // 2], data[:3], b"<html>not found</html>", b""):
+    for content, words in (
+        (data[: len(data) // 2], "fetch it again"), (data[:3], "fetch it again"), (b"", "is empty"),
+        (b"<html>not found</html>", "web page"), (b"version https://git-lfs.github.com/spec/v1", "run git lfs pull"),
+        (b'{"error": "Unauthorized"}', 'a text in JSON .*Unauthorized'), (b"\x1f\x8b\x08", "gzip -dc"),
+    ):  # fmt: skip
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"m\.safetensors: .*fetch it again"):
+        with pytest.raises(InputError, match=rf"m\.safetensors: .*{words}"):
             checkpoints_convert.read(path)
 
 
