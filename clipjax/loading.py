@@ -15,6 +15,7 @@ import checkpoints_convert
 from checkpoints_convert import Options, parse
 from clipjax.errors import InputError
 from clipjax.files import sha256
+from clipjax.keys import Key
 from clipjax.models import catalog, weights
 from clipjax.models.config import ACTIVATIONS
 from clipjax.progress import say
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
     from clipjax.model import Model
 
 DEMO = "emoji-clip"
+# What can be said of weights that carry no configuration: flags of verbs, and keys `weights.*` of configs.
+OPTIONS = {
+    "activation": Key("", "quick_gelu (OpenAI, DFN, MetaCLIP) or gelu (LAION, DataComp)"),
+    "heads": Key(0, "attention heads of the image encoder"),
+    "text_heads": Key(0, "attention heads of the text encoder"),
+    "eps": Key(0.0, "of its norms; 1e-5 where not given"),
+    "mean": Key("", "of pixels in 0..1, R,G,B; OpenAI's where not given"),
+    "std": Key("", "of pixels in 0..1, R,G,B; OpenAI's where not given"),
+    "state_dict": Key("", "which of several sets of weights in one file, e.g. state_dict_ema"),
+}
 
 
 def load(
@@ -87,19 +98,15 @@ def describe(source: str | os.PathLike, options: Options | None = None) -> dict[
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The flags of every verb that takes a weights file; `options_of` reads them."""
-    group = parser.add_argument_group("weights that carry no configuration")
-    group.add_argument("--activation", choices=ACTIVATIONS, help="quick_gelu: OpenAI's; gelu: most of open_clip's")
-    group.add_argument("--heads", type=int, help="attention heads of the image encoder")
-    group.add_argument("--text-heads", type=int, help="attention heads of the text encoder")
-    group.add_argument("--eps", type=float, help="of its norms (1e-5)")
-    group.add_argument("--mean", metavar="R,G,B", help="of pixels in 0..1 (OpenAI's)")
-    group.add_argument("--std", metavar="R,G,B", help="of pixels in 0..1 (OpenAI's)")
-    group.add_argument("--state-dict", metavar="NAME", help="which of several sets of weights in a file")
+    group = parser.add_argument_group("for weights that carry no configuration")
+    for name, key in OPTIONS.items():
+        choices = ACTIVATIONS if name == "activation" else None
+        group.add_argument(f"--{name.replace('_', '-')}", type=type(key.default), choices=choices, help=key.meaning)
 
 
 def options_of(given: Any) -> Options:
     """From a verb's arguments, or from the keys `weights.*` of a run's config (empty and 0: not given)."""
-    return parse({field.name: getattr(given, field.name, None) for field in dataclasses.fields(Options)})
+    return parse({name: getattr(given, name, None) for name in OPTIONS})
 
 
 def locate(source: str | os.PathLike) -> Path:

@@ -54,6 +54,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "clipjax.loading": {
         "clipjax.download",
+        "clipjax.keys",
         "clipjax.model",
         "clipjax.models",
         "clipjax.progress",

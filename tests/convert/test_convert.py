@@ -1,12 +1,16 @@
 """Every format out and back, bit for bit; every layer in its place; what does not fit is refused by name."""
 
+import argparse
 import dataclasses
+import hashlib
 import json
 import os
 
+import made
 import ml_dtypes
 import numpy as np
 import pytest
+from made import RESNET, VIT, WIDE, random_weights
 from orbax.checkpoint import v1 as ocp
 from safetensors.numpy import load_file, save_file
 
@@ -17,15 +21,13 @@ from clipjax.files import write_atomically
 from clipjax.models import catalog, clip, weights
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP, Text, ViT
+from clipjax.runs.job import weights_sha256
 
-SMALL_TEXT = catalog.text(64, layers=2, context_length=16, vocab_size=96)
-VIT = catalog.openai(32, catalog.vit(32, 8, 64, 2), SMALL_TEXT)
-RESNET = catalog.openai(32, catalog.resnet(64, 8, (1, 2, 1, 1)), SMALL_TEXT)
 GELU = CLIP(
     24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 96, 2, 3, 384, "gelu", 1e-5),
     (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
 )  # fmt: skip
-MIXED = dataclasses.replace(VIT, text=dataclasses.replace(SMALL_TEXT, activation="gelu", eps=1e-6))
+MIXED = dataclasses.replace(VIT, text=dataclasses.replace(made.TEXT, activation="gelu", eps=1e-6))
 CAN_HOLD = [
     (VIT, "clipjax"), (VIT, "openai"), (VIT, "huggingface"), (VIT, "open_clip"),
     (RESNET, "clipjax"), (RESNET, "openai"), (RESNET, "open_clip"),
@@ -33,12 +35,6 @@ CAN_HOLD = [
     (MIXED, "clipjax"), (MIXED, "huggingface"),
 ]  # fmt: skip
 QUICK = Options(activation="quick_gelu")
-
-
-def random_weights(config, dtype=np.float32, seed=0) -> weights.Weights:
-    rng = np.random.default_rng(seed)
-    flat = {k: rng.normal(size=s).astype(dtype) for k, s in clip.shapes(config).items()}
-    return weights.Weights(flat, config, "random", {"format": "test"})
 
 
 def target(tmp_path, to):
@@ -62,6 +58,98 @@ def test_out_and_back_is_bit_identical(tmp_path, config, to, dtype):
     assert back.weights.config == config
     assert_same(start.flat, back.weights.flat)
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
+
+
+def containers(folder, start):
+    """name -> (what to read, options): one model, as every tool would leave it."""
+    ours, theirs = made.openai_names(start), made.huggingface_names(start)
+    wrapped = {f"module.clip_model.{k}": v for k, v in ours.items()}
+    namespace = argparse.Namespace(lr=np.float64(1e-3), names={"a"})
+    state = {"state": {0: {"exp_avg": np.ones((3, 3), np.float32)}}, "param_groups": [{"params": [0]}]}
+    trainer = {"epoch": 3, "net": wrapped, "optimizer": state, "args": namespace, "best": np.float32([0.5])}
+    parts = [made.huggingface_folder(folder / name, start.config) for name in ("hf", "bin", "shards", "binshards")]
+    flax, variant, cache = (made.huggingface_folder(folder / n, start.config) for n in ("flax", "fp16", "cache"))
+    hf, binary, shards, binary_shards = parts
+    snapshot = folder / "models--org--name" / "snapshots" / "abc"
+    snapshot.parent.mkdir(parents=True)
+    made.save_safetensors(cache / "model.safetensors", theirs)
+    cache.rename(snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    (folder / "st").mkdir()
+    made.torch_file(made.huggingface_folder(folder / "st" / "0_CLIPModel", start.config) / "pytorch_model.bin", theirs)
+    made.save_safetensors(made.open_clip_folder(folder / "oc", start.config) / open_clip.WEIGHT_FILES[0], ours)
+    for to, name in (("clipjax", "native.safetensors"), ("openai", "openai.pt")):
+        checkpoints_convert.write(folder / name, start, to)
+    custom = {f"text.{k}" if not k.startswith(("visual.", "logit")) else k: v for k, v in ours.items()}
+    return {
+        "native": (folder / "native.safetensors", None),
+        "openai, ours": (folder / "openai.pt", None),
+        "openai state dict": (made.torch_file(folder / "bare.pt", ours), QUICK),
+        "openai safetensors": (made.save_safetensors(folder / "bare.safetensors", ours), QUICK),
+        "a zip that is called .safetensors": (made.torch_file(folder / "zip.safetensors", ours), QUICK),
+        "a safetensors that is called .bin": (made.save_safetensors(folder / "safe.bin", ours), QUICK),
+        "a trainer's checkpoint": (made.torch_file(folder / "trainer.pt", trainer), QUICK),
+        "any prefix": (
+            made.save_safetensors(folder / "p.safetensors", {f"m.x9.{k}": v for k, v in ours.items()}),
+            QUICK,
+        ),
+        "open_clip's custom text": (made.torch_file(folder / "custom.pt", {"state_dict": custom}), QUICK),
+        "HF folder": (made.save_safetensors(hf / "model.safetensors", theirs).parent, None),
+        "HF file": (hf / "model.safetensors", None),
+        "HF .bin": (made.torch_file(binary / "pytorch_model.bin", theirs).parent, None),
+        "HF shards": (made.sharded(shards, theirs, "safetensors", made.save_safetensors), None),
+        "HF index": (shards / "model.safetensors.index.json", None),
+        "HF .bin shards": (made.sharded(binary_shards, theirs, "bin", made.torch_file), None),
+        "HF flax": (made.flax_file(flax / "flax_model.msgpack", start).parent, None),
+        "HF variant": (made.save_safetensors(variant / "model.fp16.safetensors", theirs).parent, None),
+        "hub's cache": (folder / "models--org--name", None),
+        "sentence-transformers": (folder / "st", None),
+        "open_clip folder": (folder / "oc", None),
+        "OpenAI's names beside HF's configuration": (made.save_safetensors(hf / "ft.safetensors", ours), None),
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_the_same_weights_in_any_container_are_the_same(tmp_path, dtype):
+    """To the bit, in configuration and in the sum that a run's manifest and the feature cache are keyed by."""
+    start = random_weights(VIT, dtype)
+    want = weights_sha256(clip.unflatten(start.flat))
+    for name, (path, options) in containers(tmp_path, start).items():
+        found = checkpoints_convert.read(path, options).weights
+        assert found.config == start.config, name
+        assert_same(start.flat, found.flat)
+        assert weights_sha256(clip.unflatten(found.flat)) == want, name
+
+
+def test_the_source_is_the_file_that_was_read(tmp_path):
+    """Its name and the sha256 of its own bytes, whatever else lies in the folder; of shards each one's."""
+    start = random_weights(VIT)
+    for name, (path, options) in containers(tmp_path, start).items():
+        if name == "native":
+            continue
+        found = checkpoints_convert.read(path, options).weights
+        folder = path if path.is_dir() else path.parent
+        folder = next(f for f in (folder, folder / "0_CLIPModel", folder / "snapshots" / "abc")
+                      if (f / found.source["file"]).is_file())  # fmt: skip
+        for file, digest in ({found.source["file"]: found.source["sha256"]} | found.source.get("shards", {})).items():
+            assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, (name, file)
+        assert ("shards" in found.source) == ("shards" in name or "index" in name)
+
+
+def test_the_file_that_is_named_is_the_file_that_is_read(tmp_path):
+    """A folder with two models: the folder's own by its name, the other where it is named."""
+    a, b = random_weights(WIDE, seed=1), random_weights(WIDE, seed=2)
+    folder = made.huggingface_folder(tmp_path / "hf", WIDE)
+    made.save_safetensors(folder / "model.safetensors", made.huggingface_names(a))
+    tuned = made.save_safetensors(folder / "tuned-HF.safetensors", made.huggingface_names(b))
+    whole, named = checkpoints_convert.read(folder), checkpoints_convert.read(tuned)
+    assert_same(whole.weights.flat, a.flat)
+    assert_same(named.weights.flat, b.flat)
+    assert named.weights.config == whole.weights.config == WIDE
+    assert named.weights.source["sha256"] == hashlib.sha256(tuned.read_bytes()).hexdigest()
+    assert (named.weights.name, whole.weights.name) == ("tuned-HF", "hf")
+    assert whole.notes == (f"{folder}: read model.safetensors; for tuned-HF.safetensors name that file",)
 
 
 def twelve_blocks():
@@ -159,12 +247,6 @@ def test_a_format_that_cannot_express_the_model_is_refused_and_nothing_is_writte
     assert list(tmp_path.iterdir()) == []
 
 
-def edited_json(path, change):
-    data = json.loads(path.read_text())
-    change(data)
-    path.write_text(json.dumps(data))
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -180,14 +262,14 @@ def edited_json(path, change):
 )
 def test_huggingface_attributes_are_never_guessed(tmp_path, change, words):
     checkpoints_convert.write(tmp_path / "hf", random_weights(VIT), "huggingface")
-    edited_json(tmp_path / "hf" / "config.json", change)
+    made.edited(tmp_path / "hf" / "config.json", change)
     with pytest.raises(InputError, match=words):
         checkpoints_convert.read(tmp_path / "hf")
 
 
 def test_huggingface_preprocessing_that_is_not_openais_is_refused(tmp_path):
     checkpoints_convert.write(tmp_path / "hf", random_weights(VIT), "huggingface")
-    edited_json(tmp_path / "hf" / "preprocessor_config.json", lambda d: d.update(resample=2))
+    made.edited(tmp_path / "hf" / "preprocessor_config.json", lambda d: d.update(resample=2))
     with pytest.raises(InputError, match="resample is 2"):
         checkpoints_convert.read(tmp_path / "hf")
 
@@ -209,7 +291,7 @@ def test_open_clip_attributes_are_never_guessed(tmp_path, change, words):
     save_file(openai.to_torch_layout(random_weights(GELU).flat, "x"), tmp_path / open_clip.WEIGHT_FILES[0])
     (tmp_path / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(GELU)))
     assert checkpoints_convert.read(tmp_path).weights.config == GELU
-    edited_json(tmp_path / open_clip.CONFIG_FILE, change)
+    made.edited(tmp_path / open_clip.CONFIG_FILE, change)
     with pytest.raises(InputError, match=words):
         checkpoints_convert.read(tmp_path)
 
