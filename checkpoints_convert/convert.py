@@ -19,7 +19,7 @@ from checkpoints_convert import bare, containers, folders, huggingface, open_cli
 from checkpoints_convert.options import Options
 from clipjax import stored
 from clipjax.errors import InputError
-from clipjax.files import sha256
+from clipjax.files import check_new_folder, sha256
 from clipjax.models import catalog, weights
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP
@@ -27,7 +27,12 @@ from clipjax.models.weights import Weights
 
 Digest = Callable[[Path], str]
 FORMATS = ("clipjax", "openai", "huggingface", "open_clip")
-SUFFIXES = {"clipjax": (".safetensors",), "openai": (".pt", ".pth")}  # the other formats are folders
+# Of files with weights in them. What a file holds is recognised by its contents; its name must not promise another thing.
+SUFFIXES = {
+    "clipjax": (".safetensors",),
+    "openai": (".pt", ".pth", ".bin", ".ckpt"),
+    "others": (".msgpack", ".npz", ".h5", ".onnx"),
+}
 DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
@@ -76,21 +81,29 @@ def translate(
 
 
 def check_target(path: str | Path, to: str) -> None:
-    """InputError where a name promises another format than the one that is written."""
+    """InputError where a target's name promises another thing than `to` writes, or the place is taken by one."""
+    path = Path(path)
     if to not in FORMATS:
         raise InputError(f"unknown format {to!r}; clipjax writes {', '.join(FORMATS)}")
-    suffix = Path(path).suffix
-    allowed = SUFFIXES.get(to)
-    if allowed and suffix and suffix not in allowed:
-        others = [name for name, endings in SUFFIXES.items() if suffix in endings]
-        other = f", or write --to={others[0]}" if others else ""
-        raise InputError(f"{path}: --to={to} writes a {allowed[0]} file; name it {Path(path).stem}{allowed[0]}{other}")
-    if to == "huggingface" and suffix in (".safetensors", ".bin", ".pt", ".pth"):
-        raise InputError(f"{path}: --to={to} writes a folder; name it {Path(path).stem}")
+    promised = next((name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes), None)
+    bare_file = to == "open_clip" and path.suffix == ".safetensors"
+    stem = path.with_suffix("") if promised else path
+    if to not in SUFFIXES and not bare_file:
+        if promised:
+            raise InputError(f"{path}: --to={to} writes a folder, not a file; name it {stem}")
+        check_new_folder(path)
+        return
+    suffix = path.suffix if bare_file else SUFFIXES[to][0]
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, and --to={to} writes a file; name it {path / 'model'}{suffix}")
+    if promised not in (None, to) and not bare_file:
+        other = f"add --to={promised}, or " if promised in FORMATS else ""
+        raise InputError(f"{path}: --to={to} writes a {suffix} file; {other}name it {stem}{suffix}")
 
 
 def write(path: str | Path, loaded: Weights, to: str) -> None:
     """Writes `loaded` as one of FORMATS; the target appears whole or not at all."""
+    check_target(path, to)
     weights.check(loaded.config, loaded.flat, str(path))
     if to == "clipjax":
         weights.save(path, loaded)
@@ -98,10 +111,8 @@ def write(path: str | Path, loaded: Weights, to: str) -> None:
         openai.write(path, loaded.flat, loaded.config)
     elif to == "huggingface":
         huggingface.write(path, loaded.flat, loaded.config)
-    elif to == "open_clip":
-        open_clip.write(path, loaded.flat, loaded.config)
     else:
-        raise InputError(f"unknown format {to!r}; clipjax writes {', '.join(FORMATS)}")
+        open_clip.write(path, loaded.flat, loaded.config)
 
 
 def cast(loaded: Weights, dtype: str) -> Weights:

@@ -8,9 +8,6 @@ defaults below are transformers' own for `CLIPTextConfig`, `CLIPVisionConfig` an
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from checkpoints_convert import rules, vocabulary
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Rule
 from clipjax import stored
 from clipjax.errors import InputError, brief
+from clipjax.files import write_folder
 from clipjax.models import catalog, weights
 from clipjax.models.config import ACTIVATIONS, CLIP, ResNet, Text, ViT
 
@@ -217,20 +215,15 @@ def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> N
     folder = Path(folder)
     if isinstance(config.image, ResNet):
         raise InputError(f"{folder}: Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not an empty folder; name a new one")
     from clipjax.text import merges  # the tokenizer, which no other conversion needs
     from clipjax.text import vocabulary as words
 
     tensors = rules.from_native(DIALECT, flat, str(folder))
-    try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write there ({error.strerror})") from error
-    try:
+
+    def fill(temporary: Path) -> None:
         weights.save_tensors(temporary / "model.safetensors", tensors, {"format": "pt"})
         for name, data in {
-            "config.json": config_json(config, str(flat["visual.proj"].dtype)),
+            "config.json": config_json(config, widest(flat)),
             "preprocessor_config.json": _preprocessor_json(config),
             "tokenizer_config.json": _tokenizer_json(config),
             "vocab.json": words(),
@@ -238,12 +231,19 @@ def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> N
             (temporary / name).write_text(json.dumps(data, indent=2 if len(data) < 100 else None) + "\n")
         lines = ["#version: 0.2", *(" ".join(pair) for pair in merges())]
         (temporary / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)
-        os.replace(temporary, folder)  # onto nothing, or onto the empty folder
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+    write_folder(folder, fill)
+
+
+def widest(flat: Mapping[str, np.ndarray]) -> str:
+    """The narrowest dtype that holds every tensor of `flat` unchanged.
+
+    transformers 5 creates a model in the dtype of its config.json and copies every tensor into that.
+    """
+    dtypes = {array.dtype.name for array in flat.values()}
+    if len(dtypes) == 1:
+        return dtypes.pop()
+    return "float64" if "float64" in dtypes else "float32"  # neither of float16 and bfloat16 holds the other
 
 
 def config_json(config: CLIP, dtype: str) -> dict[str, Any]:

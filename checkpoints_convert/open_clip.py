@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from checkpoints_convert import openai
+from checkpoints_convert import openai, timm
 from clipjax import stored
 from clipjax.errors import InputError, brief
+from clipjax.files import write_folder
 from clipjax.models import catalog, weights
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP, ResNet, Text, ViT
@@ -154,11 +155,12 @@ def config_json(config: CLIP) -> dict[str, Any]:
         vision |= {"layers": list(image.layers), "patch_size": None, "head_width": image.width * 32 // image.heads}
     else:
         vision |= {"layers": image.layers, "patch_size": image.patch_size, "head_width": image.width // image.heads,
-                   "mlp_ratio": image.mlp / image.width}  # fmt: skip
+                   "mlp_ratio": timm.mlp_ratio(image)}  # fmt: skip
     activations = {text.activation} | ({image.activation} if isinstance(image, ViT) else set())
     if len(activations) > 1 or {text.eps, image.eps} != {1e-5}:
         raise InputError(
-            "open_clip has one activation for both towers and eps 1e-5; use --to=clipjax or --to=huggingface"
+            "open_clip has one activation for both encoders and eps 1e-5; use --to=clipjax"
+            + ("" if isinstance(image, ResNet) else " or --to=huggingface")
         )
     return {
         "model_cfg": {
@@ -166,17 +168,34 @@ def config_json(config: CLIP) -> dict[str, Any]:
             "quick_gelu": activations == {"quick_gelu"},
             "vision_cfg": vision,
             "text_cfg": {"context_length": text.context_length, "vocab_size": text.vocab_size, "width": text.width,
-                         "heads": text.heads, "layers": text.layers, "mlp_ratio": text.mlp / text.width},
+                         "heads": text.heads, "layers": text.layers, "mlp_ratio": timm.mlp_ratio(text)},
         },
-        "preprocess_cfg": {"mean": list(config.mean), "std": list(config.std)},
+        "preprocess_cfg": {"size": image.image_size, "mode": "RGB", "mean": list(config.mean), "std": list(config.std),
+                           "interpolation": "bicubic", "resize_mode": "shortest"},
     }  # fmt: skip
 
 
 def write(path: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:
-    """open_clip's .safetensors; the configuration travels in the header, so that reading it back guesses nothing."""
-    metadata = {
-        "format": "pt",
-        CONFIG_FILE: json.dumps(config_json(config)),
-        "clipjax_config": json.dumps(configs.to_dict(config)),
-    }
-    weights.save_tensors(path, openai.to_torch_layout(flat, str(path)), metadata)
+    """A new folder that open_clip and timm open as "local-dir:FOLDER"; or one bare file where `path` is a .safetensors.
+
+    In the folder the configuration is a file. The bare file carries it in its header, where clipjax finds it again and
+    open_clip does not look: there the architecture's name has to be given.
+    """
+    path = Path(path)
+    try:
+        described = config_json(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    tensors = openai.to_torch_layout(flat, str(path))
+    if path.suffix == ".safetensors":
+        metadata = {"format": "pt", "clipjax_config": json.dumps(configs.to_dict(config))}
+        weights.save_tensors(path, tensors, metadata)
+        return
+
+    def fill(temporary: Path) -> None:
+        weights.save_tensors(temporary / WEIGHT_FILES[0], tensors, {"format": "pt"})
+        (temporary / CONFIG_FILE).write_text(json.dumps(described, indent=2) + "\n")
+        if for_timm := timm.config_json(config):
+            (temporary / timm.CONFIG_FILE).write_text(json.dumps(for_timm, indent=2) + "\n")
+
+    write_folder(path, fill)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -89,6 +90,13 @@ DIALECT = Dialect(
     },
 )
 
+# What `convert_weights` of OpenAI's code leaves in float32. Everything else becomes float16 in every clip.load,
+# whatever the file holds and on every device.
+_NOT_HALVED = re.compile(
+    r"(.*\.)?(ln_\w+|bn\d|downsample\.1)\.\w+|(.*\.)?(class_embedding|positional_embedding)|"
+    r"token_embedding\.weight|logit_scale"
+)
+
 
 def to_torch_layout(flat: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
     """Native tensors under OpenAI's names in torch's layouts, with the BatchNorm counters torch expects."""
@@ -101,8 +109,8 @@ def to_torch_layout(flat: Mapping[str, np.ndarray], where: str) -> dict[str, np.
 def write(path: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:
     """An OpenAI-style state dict that `clip.load(path)` opens.
 
-    The format holds no configuration, so a model that OpenAI's code would read differently is refused; clipjax finds
-    it in an entry of the archive that torch passes over.
+    The format holds no configuration, so a model that OpenAI's code would read differently is refused, and so are
+    values that it would turn into infinities; clipjax finds the configuration in an entry that torch passes over.
     """
     tensors = to_torch_layout(flat, str(path))
     implied = bare.openai_config(flat, str(path))
@@ -111,5 +119,17 @@ def write(path: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> Non
             f"{path}: OpenAI's format cannot express this model, clip.load would read it differently "
             f"({'; '.join(differs)}); use --to=open_clip or --to=clipjax"
         )
+    for name, array in flat.items():
+        largest = float(np.abs(np.asarray(array, np.float32)).max(initial=0)) if is_halved(name) else 0.0
+        if largest > float(np.finfo(np.float16).max):
+            raise InputError(
+                f"{path}: {name} holds {largest:.4g}, which clip.load turns into infinity (it stores this tensor in "
+                "float16); use --to=open_clip"
+            )
     said = json.dumps(configs.to_dict(config)).encode()
     torchfile.write(path, tensors, {torchfile.CONFIG_ENTRY: said})
+
+
+def is_halved(name: str) -> bool:
+    """Whether clip.load stores the tensor of this (native) name in float16."""
+    return not _NOT_HALVED.fullmatch(name)

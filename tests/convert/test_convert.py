@@ -238,7 +238,7 @@ def test_constants_that_contradict_the_shapes_are_refused(tmp_path):
     [
         (GELU, "openai", "text.activation: gelu != quick_gelu"),
         (RESNET, "huggingface", "no ResNet"),
-        (MIXED, "open_clip", "one activation for both towers"),
+        (MIXED, "open_clip", "one activation for both encoders"),
     ],
 )
 def test_a_format_that_cannot_express_the_model_is_refused_and_nothing_is_written(tmp_path, config, to, words):
