@@ -27,7 +27,7 @@ from clipjax.models.weights import Weights
 
 Digest = Callable[[Path], str]
 FORMATS = ("clipjax", "openai", "huggingface", "open_clip")
-# Of files with weights in them. What a file holds is recognised by its contents; its name must not promise another thing.
+# What a file holds is recognised by its contents; its name must not promise another thing.
 SUFFIXES = {
     "clipjax": (".safetensors",),
     "openai": (".pt", ".pth", ".bin", ".ckpt"),

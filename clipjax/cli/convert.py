@@ -7,8 +7,8 @@
 SRC is a released name, a weights file (.pt, .safetensors, .bin, .msgpack; the list of shards), a Hugging Face or
 open_clip folder, or hf://org/name. A file is read with the configuration beside it; one without is read as the flags
 below say, or refused. DST is a .safetensors file (clipjax), a .pt file (openai) or a new folder with the configuration
-in it (huggingface, open_clip); --to=open_clip with a DST that ends in .safetensors writes the file alone. dtype stays as
-it was unless --dtype says otherwise. Nothing in a file is executed.
+in it (huggingface, open_clip); --to=open_clip with a DST that ends in .safetensors writes the file alone. dtype stays
+as it was unless --dtype says otherwise. Nothing in a file is executed.
 """
 
 from __future__ import annotations

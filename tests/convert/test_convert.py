@@ -38,7 +38,7 @@ QUICK = Options(activation="quick_gelu")
 
 
 def target(tmp_path, to):
-    return tmp_path / {"openai": "m.pt", "huggingface": "folder"}.get(to, "m.safetensors")
+    return tmp_path / {"openai": "m.pt", "clipjax": "m.safetensors"}.get(to, "folder")
 
 
 def assert_same(a, b):
@@ -49,7 +49,7 @@ def assert_same(a, b):
 
 
 @pytest.mark.parametrize(("config", "to"), CAN_HOLD)
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, None], ids=str)
 def test_out_and_back_is_bit_identical(tmp_path, config, to, dtype):
     start = random_weights(config, dtype)
     path = target(tmp_path, to)
