@@ -77,14 +77,14 @@ def attributes(data: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def named(data: dict[str, Any], message: str) -> list[str]:
-    """The attributes of the file that the message names."""
-    words = set(re.findall(r"\w+", message))
-    return sorted({key for _, key in attributes(data)} & words)
+    """The attributes of the file that the message names, as `text_cfg.pool_type` and the like."""
+    return sorted({key for _, key in attributes(data)} & set(re.findall(r"\b[a-z]+_cfg\.(\w+)", message)))
 
 
 def without(data: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    """The file without these attributes."""
+    """The file without these attributes; the patch size of a timm encoder goes with its name, so its image size too."""
     data = copy.deepcopy(data)
+    keys = [*keys, "image_size"] if "timm_model_name" in keys else keys
     for place, key in list(attributes(data)):
         if key in keys:
             del place[key]
