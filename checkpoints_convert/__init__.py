@@ -1,5 +1,19 @@
 """Checkpoints of other libraries in and out, without those libraries (and without torch)."""
 
-from checkpoints_convert.convert import DTYPES, FORMATS, Read, cast, read, translate, write
+from checkpoints_convert.containers import is_native
+from checkpoints_convert.convert import DTYPES, FORMATS, Read, cast, check_target, read, translate, write
+from checkpoints_convert.options import Options, parse
 
-__all__ = ["DTYPES", "FORMATS", "Read", "cast", "read", "translate", "write"]
+__all__ = [
+    "DTYPES",
+    "FORMATS",
+    "Options",
+    "Read",
+    "cast",
+    "check_target",
+    "is_native",
+    "parse",
+    "read",
+    "translate",
+    "write",
+]

@@ -1,32 +1,44 @@
-"""Any checkpoint in, any checkpoint out. `read` recognises the format; `write` makes the one asked for."""
+"""Any checkpoint in, any checkpoint out. `read` recognises what a file is by its contents; `write` makes what is asked.
+
+A file's container (`containers`), the names of its tensors (`openai`, `huggingface`) and the form of its configuration
+are independent of each other, and so is the code: any of the first, any of the second, any of the third.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from checkpoints_convert import huggingface, open_clip, openai, torchfile
+from checkpoints_convert import bare, containers, folders, huggingface, open_clip, openai, rules
+from checkpoints_convert.options import Options
 from clipjax import stored
 from clipjax.errors import InputError
-from clipjax.files import sha256
+from clipjax.files import check_new_folder, sha256
 from clipjax.models import catalog, weights
 from clipjax.models import config as configs
-from clipjax.models.config import CLIP, ViT
+from clipjax.models.config import CLIP
 from clipjax.models.weights import Weights
 
 Digest = Callable[[Path], str]
 FORMATS = ("clipjax", "openai", "huggingface", "open_clip")
+# What a file holds is recognised by its contents; its name must not promise another thing.
+SUFFIXES = {
+    "clipjax": (".safetensors",),
+    "openai": (".pt", ".pth", ".bin", ".ckpt"),
+    "others": (".msgpack", ".npz", ".h5", ".onnx"),
+}
 DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
+_UNHASHED = "0" * 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,71 +49,70 @@ class Read:
     notes: tuple[str, ...]
 
 
-def read(path: str | Path, activation: str | None = None, digest: Digest = sha256) -> Read:
+def read(path: str | Path, options: Options | None = None, digest: Digest = sha256) -> Read:
     """A checkpoint of any known format -> native weights, without torch and without executing anything.
 
-    `activation` ("quick_gelu" or "gelu") is for files that carry no configuration; it may not contradict one.
-    Tensors are memory-mapped, or views of that where the layout differs. `digest` gives the sha256 of a file that is
-    not native; reading a large one takes longer than all else here, and a caller may know it.
+    `options` are for files that carry no configuration; they may not contradict one. Tensors are memory-mapped, or
+    views of that where the layout differs. `digest` gives the sha256 of a file that is not native; reading a large
+    one takes longer than all else here, and a caller may know it.
     """
-    path = Path(path)
-    if path.is_dir():
-        found = _read_folder(path, activation, digest)
-    elif not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    elif path.suffix == ".safetensors":
-        found = _read_safetensors(path, activation, digest)
-    else:
-        found = _read_torch(path, activation, digest)
-    _check_activation(found.weights.config, activation, path)
-    return found
+    found, files = _read(Path(path), options or Options())
+    return dataclasses.replace(found, weights=_identified(found.weights, {file: digest(file) for file in files}))
 
 
 def translate(
-    source: str | Path, target: str | Path, to: str = "clipjax", dtype: str = "keep", activation: str | None = None
+    source: str | Path, target: str | Path, to: str = "clipjax", dtype: str = "keep", options: Options | None = None
 ) -> Read:
     """`read`, `cast` and `write` in one: the source is hashed while its tensors are on their way into the target."""
+    check_target(target, to)
     with ThreadPoolExecutor(1) as pool:
-        pending: dict[Path, Future[str]] = {}
-
-        def later(path: Path) -> str:
-            pending[path] = pool.submit(sha256, path)
-            return "0" * 64
-
-        first = read(source, activation, later)
-        loaded = cast(first.weights, dtype)
-        final = first
+        found, files = _read(Path(source), options or Options())
+        pending = {file: pool.submit(sha256, file) for file in files}
+        loaded = cast(found.weights, dtype)
 
         def settle() -> Weights:
-            nonlocal final
-            if pending:
-                again = read(source, activation, lambda path: pending[path].result())
-                named = dataclasses.replace(loaded, name=again.weights.name, source=again.weights.source)
-                final = Read(named, again.notes)
-            else:
-                final = Read(loaded, first.notes)
-            return final.weights
+            return _identified(loaded, {file: future.result() for file, future in pending.items()})
 
         if to == "clipjax":
             weights.save(target, loaded, settle)
         else:
             write(target, loaded, to)
-            settle()
-        return final
+        return dataclasses.replace(found, weights=settle())
+
+
+def check_target(path: str | Path, to: str) -> None:
+    """InputError where a target's name promises another thing than `to` writes, or the place is taken by one."""
+    path = Path(path)
+    if to not in FORMATS:
+        raise InputError(f"unknown format {to!r}; clipjax writes {', '.join(FORMATS)}")
+    promised = next((name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes), None)
+    bare_file = to == "open_clip" and path.suffix == ".safetensors"
+    stem = path.with_suffix("") if promised else path
+    if to not in SUFFIXES and not bare_file:
+        if promised:
+            raise InputError(f"{path}: --to={to} writes a folder, not a file; name it {stem}")
+        check_new_folder(path)
+        return
+    suffix = path.suffix if bare_file else SUFFIXES[to][0]
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, and --to={to} writes a file; name it {path / 'model'}{suffix}")
+    if promised not in (None, to) and not bare_file:
+        other = f"add --to={promised}, or " if promised in FORMATS else ""
+        raise InputError(f"{path}: --to={to} writes a {suffix} file; {other}name it {stem}{suffix}")
 
 
 def write(path: str | Path, loaded: Weights, to: str) -> None:
     """Writes `loaded` as one of FORMATS; the target appears whole or not at all."""
+    check_target(path, to)
+    weights.check(loaded.config, loaded.flat, str(path))
     if to == "clipjax":
         weights.save(path, loaded)
     elif to == "openai":
         openai.write(path, loaded.flat, loaded.config)
     elif to == "huggingface":
         huggingface.write(path, loaded.flat, loaded.config)
-    elif to == "open_clip":
-        open_clip.write(path, loaded.flat, loaded.config)
     else:
-        raise InputError(f"unknown format {to!r}; clipjax writes {', '.join(FORMATS)}")
+        open_clip.write(path, loaded.flat, loaded.config)
 
 
 def cast(loaded: Weights, dtype: str) -> Weights:
@@ -119,80 +130,88 @@ def cast(loaded: Weights, dtype: str) -> Weights:
     return dataclasses.replace(loaded, flat=flat)
 
 
-def _read_folder(folder: Path, activation: str | None, digest: Digest) -> Read:
-    if (folder / open_clip.CONFIG_FILE).is_file():
-        for name in open_clip.WEIGHT_FILES:
-            if (folder / name).is_file():
-                return read(folder / name, activation, digest)
-        raise InputError(f"{folder}: has {open_clip.CONFIG_FILE} but none of {', '.join(open_clip.WEIGHT_FILES)}")
-    if (folder / "config.json").is_file():
-        return Read(huggingface.read(folder, {"file": folder.name}), ())
-    raise InputError(
-        f"{folder}: neither config.json (Hugging Face) nor {open_clip.CONFIG_FILE} (open_clip) in this folder"
-    )
+def _read(path: Path, options: Options) -> tuple[Read, tuple[Path, ...]]:
+    """What a path holds, its source not yet hashed; and the files whose bytes that is, where they are to be hashed."""
+    place = folders.find(path)
+    where = str(place.file)
+    if containers.is_native(place.file):
+        found = weights.load(place.file)
+        options.check(found.config, where)
+        return Read(found, place.notes), ()
+    contents = containers.read(place.file, options.state_dict)
+    dialect, tensors = _dialect(contents.tensors)
+    flat, unknown = rules.to_native(dialect, tensors, where)
+    kind = "huggingface" if dialect is huggingface.DIALECT else "openai"
+    source: dict[str, Any] = {"file": place.file.name, "sha256": _UNHASHED, "format": kind}
+    if contents.container not in ("safetensors", "state_dict"):
+        source["container"] = contents.container
+    if len(contents.files) > 1:
+        source["shards"] = {file.name: _UNHASHED for file in contents.files[1:]}
+    notes = place.notes + contents.notes
+    notes += _take_scalars(flat, unknown, tensors, source)
+    config, about = _configuration(contents, dialect, flat, options, place, source)
+    weights.check(config, flat, where, unknown)
+    bare.check_constants(tensors, config, where)
+    weights.check_finite(flat, where)
+    return Read(Weights(flat, config, place.name, source), notes + about), contents.files
 
 
-def _read_safetensors(path: Path, activation: str | None, digest: Digest) -> Read:
-    with weights.open_tensors(path) as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") == weights.FORMAT:
-            return Read(weights.load(path), ())
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    source = {"file": path.name, "sha256": digest(path)}
-    if any(name.startswith("vision_model.") for name in tensors):
-        return Read(huggingface.read(path.parent, source), ())
-    if "clipjax_config" in metadata:
-        config = configs.from_dict(stored.parse(metadata["clipjax_config"], f"{path}: its configuration", dict))
-        return Read(_openai_names(tensors, config, path, source), ())
-    return _read_openai_names(tensors, activation, path, source)
-
-
-def _read_torch(path: Path, activation: str | None, digest: Digest) -> Read:
-    file = torchfile.read(path)
-    source = {"file": path.name, "sha256": digest(path)}
-    if any(name.startswith("vision_model.") for name in file.tensors):
-        return Read(huggingface.read(path.parent, source), ())
-    if file.kind == "torchscript":
-        used = activation or ("gelu" if _code_uses_gelu(file) else "quick_gelu")
-        config = openai.implied_config(file.tensors, used, str(path))
-        return Read(_openai_names(file.tensors, config, path, source | {"container": "torchscript"}), ())
-    return _read_openai_names(file.tensors, activation, path, source)
-
-
-def _read_openai_names(
-    tensors: Mapping[str, np.ndarray], activation: str | None, path: Path, source: dict[str, Any]
-) -> Read:
-    """OpenAI's names: the configuration beside the file if there is one, else what OpenAI's format means."""
-    beside = path.parent / open_clip.CONFIG_FILE
-    if beside.is_file():
-        config, notes = open_clip.read_config(beside), ()
-        return Read(_openai_names(tensors, config, path, source | {"format": "open_clip"}), notes)
-    config = openai.implied_config(tensors, activation or "quick_gelu", str(path))
-    notes = ()
-    if activation is None and source["sha256"] not in {r.sha256 for r in catalog.RELEASES}:
-        notes = (
-            f"{path.name} carries no configuration; read as OpenAI's format (quick_gelu, heads = width / 64). "
-            f"If it is open_clip's own, put its {open_clip.CONFIG_FILE} beside it or say --activation=gelu",
-        )
-    return Read(_openai_names(tensors, config, path, source), notes)
-
-
-def _openai_names(tensors: Mapping[str, np.ndarray], config: CLIP, path: Path, source: dict[str, Any]) -> Weights:
+def _identified(found: Weights, digests: Mapping[Path, str]) -> Weights:
+    """The same weights once the sha256 of each of their files is known, and the released name where it is one."""
+    if not digests:
+        return found
+    source = dict(found.source)
+    source["sha256"], *shards = digests.values()
+    if shards:
+        source["shards"] = dict(zip(source["shards"], shards, strict=True))
     release = next((r for r in catalog.RELEASES if r.sha256 == source["sha256"]), None)
-    name = release.name if release else path.stem
-    return Weights(openai.read_tensors(tensors, config, str(path)), config, name, {"format": "openai"} | source)
+    return dataclasses.replace(found, name=release.name if release else found.name, source=source)
 
 
-def _code_uses_gelu(file: torchfile.TorchFile) -> bool:
-    """An archive traced from a model with torch's GELU calls it by name; OpenAI's multiplies by a sigmoid."""
-    return "torch.gelu(" in file.code()
+def _dialect(tensors: Mapping[str, np.ndarray]) -> tuple[rules.Dialect, Mapping[str, np.ndarray]]:
+    """Whose names these are; with `text.` gone, where open_clip's CustomTextCLIP has it before the text encoder's."""
+    if any(name.startswith(("vision_model.", "text_model.")) for name in tensors):
+        return huggingface.DIALECT, tensors
+    if "text.token_embedding.weight" in tensors:
+        return openai.DIALECT, {name.removeprefix("text."): array for name, array in tensors.items()}
+    return openai.DIALECT, tensors
 
 
-def _check_activation(config: CLIP, activation: str | None, path: Path) -> None:
-    if activation is None:
-        return
-    towers = [config.text] + ([config.image] if isinstance(config.image, ViT) else [])
-    if any(t.activation != activation for t in towers):
-        raise InputError(
-            f"{path}: its configuration says {config.text.activation}; --activation={activation} contradicts it"
-        )
+def _take_scalars(
+    flat: dict[str, np.ndarray], unknown: list[str], tensors: Mapping[str, np.ndarray], source: dict[str, Any]
+) -> tuple[str, ...]:
+    """A logit scale of shape (1,) is a scalar; a sigmoid loss's bias goes where fine-tuning keeps it."""
+    scale = flat.get("logit_scale")
+    if scale is not None and scale.shape == (1,):
+        flat["logit_scale"] = scale.reshape(())
+    if "logit_bias" not in unknown or tensors["logit_bias"].size != 1:
+        return ()
+    unknown.remove("logit_bias")
+    source["logit_bias"] = float(tensors["logit_bias"].reshape(()))
+    bias = f"logit_bias {source['logit_bias']:g} is kept in its source and not added"
+    return (f"{source['file']}: {bias}: it moves every logit alike, so no probability over classes depends on it",)
+
+
+def _configuration(
+    contents: containers.Contents, dialect: rules.Dialect, flat: Mapping[str, np.ndarray], options: Options,
+    place: folders.Place, source: dict[str, Any],
+) -> tuple[CLIP, tuple[str, ...]]:  # fmt: skip
+    """The file's own, else the one beside it, its own dialect's first, else what the options say."""
+    where = str(place.file)
+    if contents.config is not None:
+        config = configs.from_dict(stored.parse(contents.config, f"{where}: its configuration", dict))
+        options.check(config, where)
+        return config, ()
+    beside, theirs = place.folder / open_clip.CONFIG_FILE, place.folder / huggingface.CONFIG_FILE
+    other = not beside.is_file() and (place.is_folder or huggingface.is_clip(place.folder))
+    if theirs.is_file() and (dialect is huggingface.DIALECT or other):
+        config, notes = huggingface.read_config(place.folder, options.mean, options.std)
+        options.check(config, str(theirs))
+        source["config"] = theirs.name
+        return config, notes
+    if beside.is_file():
+        config = open_clip.read_config(beside)
+        options.check(config, str(beside))
+        source |= {"config": beside.name, "format": "open_clip"}
+        return config, ()
+    return bare.config(flat, options, contents.activation, contents.container == "torchscript", where)

@@ -8,21 +8,25 @@ defaults below are transformers' own for `CLIPTextConfig`, `CLIPVisionConfig` an
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from checkpoints_convert import rules, torchfile
+from checkpoints_convert import rules, vocabulary
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Rule
 from clipjax import stored
-from clipjax.errors import InputError, brief, some
-from clipjax.models import catalog, shapes, weights
-from clipjax.models.config import CLIP, ResNet, Text, ViT
+from clipjax.errors import InputError, brief
+from clipjax.files import write_folder
+from clipjax.models import catalog, weights
+from clipjax.models.config import ACTIVATIONS, CLIP, ResNet, Text, ViT
+
+CONFIG_FILE = "config.json"
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+Pixels = tuple[tuple[float, ...], tuple[float, ...]]  # mean, std
+OPENAI_PIXELS: Pixels = (catalog.OPENAI_MEAN, catalog.OPENAI_STD)  # CLIPImageProcessor's own defaults
+OPENAI_WORDS = 49408
 
 
 def _block(ours: str, theirs: str) -> tuple[Rule, ...]:
@@ -75,9 +79,11 @@ VISION_DEFAULTS: dict[str, Any] = {
     "num_channels": 3, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
 }  # fmt: skip
 
-_TOWERS = dict.fromkeys(("text_config?", "vision_config?", "text_config_dict?", "vision_config_dict?"), (dict, None))
+_PARTS = ("text_config?", "vision_config?", "text_config_dict?", "vision_config_dict?")
+_CONFIG: dict[str, Any] = dict.fromkeys(_PARTS, (dict, None))
 _EDGE = (int, {"shortest_edge?": int, "height?": int, "width?": int})
-_PIXELS = {"size?": _EDGE, "crop_size?": _EDGE, "rescale_factor?": float, "image_mean?": list, "image_std?": list}
+_PIXELS = {"size?": _EDGE, "crop_size?": _EDGE, "rescale_factor?": float, "image_mean?": [float], "image_std?": [float]}
+_PROCESSOR = {"image_processor?": (_PIXELS, None)}
 
 # Known not to change what a trained model computes: training-time, bookkeeping, and the attributes that every
 # older config.json of transformers repeats for text generation.
@@ -98,89 +104,110 @@ INERT = frozenset(
 )
 
 
-def read(folder: Path, source: Mapping[str, Any]) -> weights.Weights:
-    """A folder with config.json and model.safetensors (also sharded, also pytorch_model.bin)."""
-    config = read_config(folder)
-    tensors = _read_tensors(folder)
-    if not any(k.startswith("text_model.") for k in tensors):  # saved from a class that wraps CLIPModel
-        tensors = {k.removeprefix("clip."): v for k, v in tensors.items()}
-    flat = rules.to_native(DIALECT, tensors, shapes.shapes(config), str(folder))
-    return weights.Weights(flat, config, folder.name, dict(source) | {"format": "huggingface"})
+def is_clip(folder: Path) -> bool:
+    """Whether the folder's config.json describes a CLIP, and not timm's or another family's model."""
+    path = folder / CONFIG_FILE
+    return path.is_file() and stored.read(path, dict).get("model_type") == "clip"
 
 
-def read_config(folder: Path) -> CLIP:
-    """config.json (and preprocessor_config.json where it exists) -> our configuration."""
-    where = folder / "config.json"
-    data = stored.read(where, _TOWERS)
+def read_config(
+    folder: Path, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+) -> tuple[CLIP, tuple[str, ...]]:
+    """config.json, the image processor's and the tokenizer's files -> our configuration, and notes.
+
+    `mean` and `std` of pixels are for folders that do not say them. What clipjax does not build is refused with
+    every reason at once.
+    """
+    where = folder / CONFIG_FILE
+    data = stored.read(where, _CONFIG)
     if data.get("model_type") != "clip":
-        raise InputError(f"{where}: model_type is {brief(data.get('model_type'))!r}, not 'clip'")
-    _refuse_unknown(data, {"text_config", "vision_config"}, where)
+        raise InputError(f"{where}: {_other_model(data)}")
     text = TEXT_DEFAULTS | (data.get("text_config") or {}) | (data.get("text_config_dict") or {})
     vision = VISION_DEFAULTS | (data.get("vision_config") or {}) | (data.get("vision_config_dict") or {})
-    _refuse_unknown(text, TEXT_DEFAULTS.keys(), where)
-    _refuse_unknown(vision, VISION_DEFAULTS.keys(), where)
+    reasons = _unknown(data, {"text_config", "vision_config"})
+    reasons += _unknown(text, TEXT_DEFAULTS, "text_config.") + _unknown(vision, VISION_DEFAULTS, "vision_config.")
     if vision["num_channels"] != 3:
-        raise InputError(f"{where}: num_channels is {brief(vision['num_channels'])}; clipjax reads colour images (3)")
-    mean, std = _pixel_statistics(folder, vision["image_size"])
+        reasons.append(f"num_channels is {brief(vision['num_channels'])}; clipjax reads colour images (3)")
+    reasons += [
+        f"{name}.hidden_act {brief(part['hidden_act'])}: clipjax has {', '.join(ACTIVATIONS)}"
+        for name, part in (("text_config", text), ("vision_config", vision)) if part["hidden_act"] not in ACTIVATIONS
+    ]  # fmt: skip
+    # 2 is transformers' old default: it then reads the highest id, as OpenAI does. The last id is the same rule.
+    if text["eos_token_id"] not in (2, OPENAI_WORDS - 1) and text["eos_token_id"] != text["vocab_size"] - 1:
+        reasons.append(
+            f"eos_token_id {brief(text['eos_token_id'])} is not the highest of {brief(text['vocab_size'])} ids; "
+            "clipjax reads a text at its highest id"
+        )
+    if type(text["vocab_size"]) is int and text["vocab_size"] > OPENAI_WORDS:
+        reasons.append(f"vocab_size {text['vocab_size']} is not that of CLIP's tokenizer, {OPENAI_WORDS}")
+    reasons += vocabulary.differences(folder)
+    given = bool(mean and std)
+    found = _pixels(folder, vision["image_size"], reasons)
+    mean, std = found or (mean or OPENAI_PIXELS[0], std or OPENAI_PIXELS[1])
+    note = f"{folder}: no {' or '.join(PROCESSORS)}; pixels are normalised as OpenAI's (--mean, --std)"
+    if reasons:
+        raise InputError(f"{where}: clipjax does not build this model: {'; '.join(reasons)}")
     try:
-        image_tower = ViT(
+        image = ViT(
             vision["image_size"], vision["patch_size"], vision["hidden_size"], vision["num_hidden_layers"],
             vision["num_attention_heads"], vision["intermediate_size"], vision["hidden_act"], vision["layer_norm_eps"],
         )  # fmt: skip
-        text_tower = Text(
+        texts = Text(
             text["max_position_embeddings"], text["vocab_size"], text["hidden_size"], text["num_hidden_layers"],
             text["num_attention_heads"], text["intermediate_size"], text["hidden_act"], text["layer_norm_eps"],
         )  # fmt: skip
-        config = CLIP(data.get("projection_dim", 512), image_tower, text_tower, mean, std, "clip-bpe")
+        config = CLIP(data.get("projection_dim", 512), image, texts, mean, std, "clip-bpe")
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    # 2 is transformers' old default: it then reads the highest id, as OpenAI does. The last id is the same rule.
-    if text["eos_token_id"] not in (2, text_tower.vocab_size - 1):
-        raise InputError(
-            f"{where}: eos_token_id {brief(text['eos_token_id'])} is not the highest of {text_tower.vocab_size} ids; "
-            "clipjax reads a text at its highest id"
-        )
-    return config
+    return config, () if found or given else (note,)
 
 
-def _pixel_statistics(folder: Path, image_size: int) -> tuple[Any, Any]:
-    where = folder / "preprocessor_config.json"
-    if not where.is_file():
-        return catalog.OPENAI_MEAN, catalog.OPENAI_STD  # CLIPImageProcessor's own defaults
-    data = stored.read(where, _PIXELS)
+def _other_model(data: Mapping[str, Any]) -> str:
+    kind = data.get("model_type")
+    if kind in ("clip_vision_model", "clip_text_model"):
+        part, other = ("image", "text") if kind == "clip_vision_model" else ("text", "image")
+        return f"holds a CLIP's {part} encoder alone; clipjax needs its {other} encoder too: take the whole CLIPModel"
+    if "architecture" in data:
+        return f"is timm's, of the image encoder {brief(data['architecture'])} alone; clipjax needs the whole CLIP"
+    return f"model_type is {brief(kind)!r}, not 'clip'; clipjax builds OpenAI's architecture"
+
+
+def _pixels(folder: Path, image_size: Any, reasons: list[str]) -> Pixels | None:
+    """Mean and std of the image processor's files, None where there is none; adds to `reasons`."""
+    found: dict[Pixels, str] = {}
+    for name in PROCESSORS:
+        if not (folder / name).is_file():
+            continue
+        data = stored.read(folder / name, _PROCESSOR if name == "processor_config.json" else _PIXELS)
+        if name == "processor_config.json":  # transformers 5 keeps the image processor's settings inside
+            data = data.get("image_processor")
+        if data is not None:
+            found.setdefault(_one_processor(data, image_size, name, reasons), name)
+    if len(found) > 1:
+        reasons.append(f"{' and '.join(found.values())} differ in image_mean or image_std; delete the wrong one")
+    return next(iter(found), None)
+
+
+def _one_processor(data: Mapping[str, Any], image_size: Any, name: str, reasons: list[str]) -> Pixels:
     size, crop = data.get("size", 224), data.get("crop_size", 224)
-    edge = size.get("shortest_edge", size) if isinstance(size, dict) else size
+    edge = size.get("shortest_edge") if isinstance(size, dict) else size
     square = [crop.get("height"), crop.get("width")] if isinstance(crop, dict) else [crop, crop]
-    expected = {"do_resize": True, "do_center_crop": True, "do_normalize": True, "do_rescale": True, "resample": 3}
+    expected = {"do_resize": True, "do_center_crop": True, "do_normalize": True, "do_rescale": True, "resample": 3,
+                "do_pad": False}  # fmt: skip
     for key, value in expected.items():
-        if data.get(key, value) != value:
-            raise InputError(
-                f"{where}: {key} is {brief(repr(data[key]))}; clipjax prepares pixels as OpenAI does ({value!r})"
-            )
+        if data.get(key) not in (None, value):
+            reasons.append(f"{name}: {key} is {brief(data[key])}; clipjax prepares pixels as OpenAI does ({value})")
+    kind = data.get("image_processor_type") or data.get("feature_extractor_type")
+    if kind is not None and not str(kind).startswith("CLIP"):
+        reasons.append(f"{name}: {brief(kind)} prepares pixels in another way than CLIPImageProcessor")
     if abs(data.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
-        raise InputError(f"{where}: rescale_factor is {data['rescale_factor']}, not 1/255")
-    if edge != image_size or square != [image_size, image_size]:
-        raise InputError(f"{where}: size {size} and crop_size {crop} are not the model's image size {image_size}")
-    return tuple(data.get("image_mean", catalog.OPENAI_MEAN)), tuple(data.get("image_std", catalog.OPENAI_STD))
-
-
-def _read_tensors(folder: Path) -> dict[str, np.ndarray]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(stored.read(index, {"weight_map": {str: str}})["weight_map"].values()))
-        if odd := [s for s in shards if Path(s).name != s or not s.endswith(".safetensors") or not s.isprintable()]:
-            raise InputError(f"{index}: names a file outside its folder, or no .safetensors: {brief(odd[0])}")
-    elif (folder / "model.safetensors").is_file():
-        shards = ["model.safetensors"]
-    elif (folder / "pytorch_model.bin").is_file():
-        return dict(torchfile.read(folder / "pytorch_model.bin").tensors)
-    else:
-        raise InputError(f"{folder}: has config.json but neither model.safetensors nor pytorch_model.bin")
-    tensors: dict[str, np.ndarray] = {}
-    for shard in shards:
-        with weights.open_tensors(folder / shard) as file:
-            tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    return tensors
+        reasons.append(f"{name}: rescale_factor is {data['rescale_factor']}, not 1/255")
+    if edge is None:
+        reasons.append(f"{name}: size {brief(size)}; clipjax scales the short side (shortest_edge) and crops")
+    elif edge != image_size or square != [image_size, image_size]:
+        sizes = f"size {brief(size)} and crop_size {brief(crop)}"
+        reasons.append(f"{name}: {sizes} are not the model's image size {brief(image_size)}")
+    return tuple(data.get("image_mean") or OPENAI_PIXELS[0]), tuple(data.get("image_std") or OPENAI_PIXELS[1])
 
 
 def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:
@@ -188,32 +215,35 @@ def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> N
     folder = Path(folder)
     if isinstance(config.image, ResNet):
         raise InputError(f"{folder}: Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not an empty folder; name a new one")
-    from clipjax.text import merges, vocabulary  # the tokenizer, which no other conversion needs
+    from clipjax.text import merges  # the tokenizer, which no other conversion needs
+    from clipjax.text import vocabulary as words
 
     tensors = rules.from_native(DIALECT, flat, str(folder))
-    try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write there ({error.strerror})") from error
-    try:
+
+    def fill(temporary: Path) -> None:
         weights.save_tensors(temporary / "model.safetensors", tensors, {"format": "pt"})
         for name, data in {
-            "config.json": config_json(config, str(flat["visual.proj"].dtype)),
+            "config.json": config_json(config, widest(flat)),
             "preprocessor_config.json": _preprocessor_json(config),
             "tokenizer_config.json": _tokenizer_json(config),
-            "vocab.json": vocabulary(),
+            "vocab.json": words(),
         }.items():
             (temporary / name).write_text(json.dumps(data, indent=2 if len(data) < 100 else None) + "\n")
         lines = ["#version: 0.2", *(" ".join(pair) for pair in merges())]
         (temporary / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)
-        os.replace(temporary, folder)  # onto nothing, or onto the empty folder
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+    write_folder(folder, fill)
+
+
+def widest(flat: Mapping[str, np.ndarray]) -> str:
+    """The narrowest dtype that holds every tensor of `flat` unchanged.
+
+    transformers 5 creates a model in the dtype of its config.json and copies every tensor into that.
+    """
+    dtypes = {array.dtype.name for array in flat.values()}
+    if len(dtypes) == 1:
+        return dtypes.pop()
+    return "float64" if "float64" in dtypes else "float32"  # neither of float16 and bfloat16 holds the other
 
 
 def config_json(config: CLIP, dtype: str) -> dict[str, Any]:
@@ -259,7 +289,5 @@ def _tokenizer_json(config: CLIP) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _refuse_unknown(data: Mapping[str, Any], known: Any, where: Path) -> None:
-    if unknown := sorted(set(data) - set(known) - INERT):
-        names = some([brief(name) for name in unknown])
-        raise InputError(f"{where}: unknown attribute {names}; clipjax does not know what it would change")
+def _unknown(data: Mapping[str, Any], known: Any, at: str = "") -> list[str]:
+    return [f"unknown attribute {at}{brief(name)}" for name in sorted(set(data) - set(known) - INERT)]

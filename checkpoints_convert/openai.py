@@ -1,18 +1,19 @@
-"""OpenAI's tensor names, which open_clip's native checkpoints share: rules, and the configuration shapes imply."""
+"""OpenAI's tensor names, which open_clip's native checkpoints share, and a state dict for `clip.load`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from checkpoints_convert import rules, torchfile
+from checkpoints_convert import bare, rules, torchfile
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Layout, Rule
-from clipjax.errors import InputError, some
-from clipjax.models import catalog, shapes
+from clipjax.errors import InputError
 from clipjax.models import config as configs
-from clipjax.models.config import CLIP, ResNet, Text, ViT
+from clipjax.models.config import CLIP
 
 
 def _same_names(layout: Layout, *names: str) -> tuple[Rule, ...]:
@@ -71,7 +72,7 @@ DIALECT = Dialect(
     "OpenAI",
     (*_resnet(), *VIT_RULES, *TEXT_RULES),
     ignored={
-        "input_resolution": "a constant of the archive, checked against the shapes",
+        "input_resolution": "a constant of the archive, checked against the shapes (`bare.check_constants`)",
         "context_length": "as above",
         "vocab_size": "as above",
         "attn_mask": "the causal mask, derived",
@@ -89,63 +90,12 @@ DIALECT = Dialect(
     },
 )
 
-
-def implied_config(tensors: Mapping[str, np.ndarray], activation: str, where: str) -> CLIP:
-    """The configuration that OpenAI's own `build_model` derives from the shapes of a state dict.
-
-    Heads are width / 64, eps is 1e-5 and the pixel statistics are OpenAI's: that is what the format means. A file
-    whose architecture differs in them (open_clip's ViT-H/14 has heads of 80) must bring its configuration.
-    """
-    shape = {k: tuple(v.shape) for k, v in tensors.items()}
-    try:
-        embed_dim = shape["text_projection"][1]
-        context_length, text_width = shape["positional_embedding"]
-        text = Text(
-            context_length, shape["token_embedding.weight"][0], text_width, _count(shape, "transformer.resblocks."),
-            text_width // 64, shape["transformer.resblocks.0.mlp.c_fc.weight"][0], activation, 1e-5,
-        )  # fmt: skip
-        image = _implied_vit(shape, activation) if "visual.proj" in shape else _implied_resnet(shape)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        if isinstance(error, InputError):
-            raise InputError(f"{where}: {error}") from error
-        there = some(sorted(shape)) or "no tensors"
-        raise InputError(
-            f"{where}: not a CLIP checkpoint with OpenAI's tensor names (looked for {error}; it has {there})"
-        ) from error
-    config = catalog.openai(embed_dim, image, text)
-    _check_constants(tensors, config, where)
-    return config
-
-
-def _implied_vit(shape: Mapping[str, tuple[int, ...]], activation: str) -> ViT:
-    width, _, patch, _ = shape["visual.conv1.weight"]
-    grid = round((shape["visual.positional_embedding"][0] - 1) ** 0.5)
-    mlp = shape["visual.transformer.resblocks.0.mlp.c_fc.weight"][0]
-    layers = _count(shape, "visual.transformer.resblocks.")
-    return ViT(grid * patch, patch, width, layers, width // 64, mlp, activation, 1e-5)
-
-
-def _implied_resnet(shape: Mapping[str, tuple[int, ...]]) -> ResNet:
-    width = shape["visual.layer1.0.conv1.weight"][0]
-    grid = round((shape["visual.attnpool.positional_embedding"][0] - 1) ** 0.5)
-    a, b, c, d = (_count(shape, f"visual.layer{i}.") for i in (1, 2, 3, 4))
-    return ResNet(grid * 32, width, (a, b, c, d), width * 32 // 64, 1e-5)
-
-
-def _count(names: Iterable[str], prefix: str) -> int:
-    return len({n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)})
-
-
-def _check_constants(tensors: Mapping[str, np.ndarray], config: CLIP, where: str) -> None:
-    """OpenAI's archives carry three sizes as buffers; if they contradict the shapes the file is not what it says."""
-    implied = {
-        "input_resolution": config.image.image_size,
-        "context_length": config.text.context_length,
-        "vocab_size": config.text.vocab_size,
-    }
-    for name, value in implied.items():
-        if name in tensors and int(tensors[name]) != value:
-            raise InputError(f"{where}: says {name} = {int(tensors[name])}, but its tensors' shapes say {value}")
+# What `convert_weights` of OpenAI's code leaves in float32. Everything else becomes float16 in every clip.load,
+# whatever the file holds and on every device.
+_NOT_HALVED = re.compile(
+    r"(.*\.)?(ln_\w+|bn\d|downsample\.1)\.\w+|(.*\.)?(class_embedding|positional_embedding)|"
+    r"token_embedding\.weight|logit_scale"
+)
 
 
 def to_torch_layout(flat: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
@@ -159,18 +109,27 @@ def to_torch_layout(flat: Mapping[str, np.ndarray], where: str) -> dict[str, np.
 def write(path: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:
     """An OpenAI-style state dict that `clip.load(path)` opens.
 
-    The format holds no configuration: a model that OpenAI's code would read differently is refused.
+    The format holds no configuration, so a model that OpenAI's code would read differently is refused, and so are
+    values that it would turn into infinities; clipjax finds the configuration in an entry that torch passes over.
     """
     tensors = to_torch_layout(flat, str(path))
-    implied = implied_config(tensors, "quick_gelu", str(path))
+    implied = bare.openai_config(flat, str(path))
     if differs := configs.differences(config, implied):
         raise InputError(
             f"{path}: OpenAI's format cannot express this model, clip.load would read it differently "
             f"({'; '.join(differs)}); use --to=open_clip or --to=clipjax"
         )
-    torchfile.write(path, tensors)
+    for name, array in flat.items():
+        largest = float(np.abs(np.asarray(array, np.float32)).max(initial=0)) if is_halved(name) else 0.0
+        if largest > float(np.finfo(np.float16).max):
+            raise InputError(
+                f"{path}: {name} holds {largest:.4g}, which clip.load turns into infinity (it stores this tensor in "
+                "float16); use --to=open_clip"
+            )
+    said = json.dumps(configs.to_dict(config)).encode()
+    torchfile.write(path, tensors, {torchfile.CONFIG_ENTRY: said})
 
 
-def read_tensors(tensors: Mapping[str, np.ndarray], config: CLIP, where: str) -> dict[str, np.ndarray]:
-    """Tensors with OpenAI's names in torch's layouts -> native flat parameters."""
-    return rules.to_native(DIALECT, tensors, shapes.shapes(config), where)
+def is_halved(name: str) -> bool:
+    """Whether clip.load stores the tensor of this (native) name in float16."""
+    return not _NOT_HALVED.fullmatch(name)

@@ -74,15 +74,16 @@ class Dialect:
 
 
 def to_native(
-    dialect: Dialect, theirs: Mapping[str, np.ndarray], wanted: Iterable[str], where: str
-) -> dict[str, np.ndarray]:
-    """Their tensors -> ours, or one InputError that lists unused names and unfilled leaves.
+    dialect: Dialect, theirs: Mapping[str, np.ndarray], where: str
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Their tensors -> ours, and the names that no rule knows; arrays come back as views where they can.
 
-    `wanted` are the names of every parameter of the configuration; arrays come back as views where they can.
+    Whether that is what a configuration asks for is `shapes.check`'s business: of a fused tensor a part of which is
+    missing, the parts are among the unknown.
     """
-    collected: dict[str, dict[int, np.ndarray]] = {}
-    layouts: dict[str, Rule] = {}
-    unknown, ambiguous = [], []
+    collected: dict[str, dict[int, tuple[str, np.ndarray]]] = {}
+    rules: dict[str, Rule] = {}
+    unknown: list[str] = []
     for name, array in theirs.items():
         skeleton = _skeleton(name)
         if any(_pattern(p).fullmatch(name) for p in dialect.ignored_by_skeleton.get(skeleton, ())):
@@ -92,21 +93,18 @@ def to_native(
             for rule, i in dialect.theirs_by_skeleton.get(skeleton, ())
             if (m := _pattern(rule.parts[i]).fullmatch(name))
         ]
-        if len(matches) != 1:
-            (ambiguous if matches else unknown).append(name)
+        if not matches:
+            unknown.append(name)
             continue
+        assert len(matches) == 1, f"{dialect.name} has two rules for {name}"
         rule, i, match = matches[0]
         ours = _fill(rule.ours, match.groups())
-        collected.setdefault(ours, {})[i] = array
-        layouts[ours] = rule
-    wanted = set(wanted)
-    missing = sorted(wanted - collected.keys()) + sorted(
-        k for k, parts in collected.items() if k in wanted and len(parts) != len(layouts[k].parts)
-    )
-    unknown += sorted(_theirs_of(layouts[k], k)[0] for k in collected.keys() - wanted)
-    if problems := _problems(("no rule for", unknown), ("two rules for", ambiguous), ("nothing fills", missing)):
-        raise InputError(f"{where}: not {dialect.name}'s tensors as its configuration has them: {problems}")
-    return {k: _join(k, [parts[i] for i in sorted(parts)], layouts[k], where) for k, parts in collected.items()}
+        collected.setdefault(ours, {})[i] = (name, array)
+        rules[ours] = rule
+    for ours in [k for k, parts in collected.items() if len(parts) != len(rules[k].parts)]:
+        unknown += [name for name, _ in collected.pop(ours).values()]
+    flat = {k: _join(k, [parts[i][1] for i in sorted(parts)], rules[k], where) for k, parts in collected.items()}
+    return flat, unknown
 
 
 def from_native(dialect: Dialect, ours: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
@@ -166,7 +164,3 @@ def _fill(template: str, indices: Iterable[str]) -> str:
     for i in indices:
         template = template.replace("{n}", i, 1)
     return template
-
-
-def _problems(*lists: tuple[str, list[str]]) -> str:
-    return "; ".join(f"{what} {some(names)}" for what, names in lists if names)

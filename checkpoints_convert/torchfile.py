@@ -4,45 +4,47 @@ Nothing in a file is executed, ever: see `torchfile_pickle`. Tensors are views o
 tensor of a large checkpoint touches that tensor's pages, and optimiser state beside the weights none at all.
 """
 
-import math
 import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from checkpoints_convert.torchfile_pickle import Module, Tensor, Unsupported, loads, shown
+from checkpoints_convert.torchfile_pickle import Module, Opaque, Tensor, Unsupported, loads, shown
 from checkpoints_convert.torchfile_read import Archive
 from checkpoints_convert.torchfile_write import write
-from clipjax.errors import InputError
+from clipjax import signatures
+from clipjax.errors import InputError, some
 
-__all__ = ["TorchFile", "read", "write"]
+__all__ = ["CONFIG_ENTRY", "Names", "TorchFile", "read", "write"]
 
-_STATE_DICT_KEYS = ("state_dict", "model", "model_state_dict")
-_WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
-_MODULE_SWITCHES = ("training", "_is_full_backward_hook")  # on every TorchScript module, about none in particular
+CONFIG_ENTRY = "clipjax_config.json"  # beside the tensors of a file that clipjax wrote; torch passes it over
 
-# Modules may share parts, so few bytes can describe endless names; no CLIP model comes near these bounds.
-_MAX_MODULES = 100_000
+# Mappings and modules may share parts, so few bytes can describe endless names; no checkpoint comes near these bounds.
+_MAX_PLACES = 100_000
 _MAX_DEPTH = 64
 _MAX_NAME = 1_000
+
+# The mappings around a tensor and its name in the innermost one: ("state_dict", "module.visual.proj").
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class TorchFile:
     """What a torch file holds.
 
-    tensors: dotted name -> array, dtype as stored, read-only views of the mapped file wherever torch's own tensor
-        is one plain run of memory. In a TorchScript archive: parameters, buffers and tensor attributes alike.
+    tensors: name -> array, dtype as stored, read-only views of the mapped file wherever torch's own tensor is one
+        plain run of memory. In a TorchScript archive: parameters, buffers and tensor attributes alike.
     kind: "torchscript" (torch.jit.save) or "state_dict" (torch.save).
-    extras: the plain numbers, strings and Nones beside the tensors: `epoch`, `name`, a module's scalar attributes.
+    config: the entry CONFIG_ENTRY, if there is one.
     """
 
     path: Path
     tensors: dict[str, np.ndarray]
     kind: Literal["torchscript", "state_dict"]
-    extras: dict[str, object]
+    config: bytes | None
 
     def code(self) -> str:
         """The source that a TorchScript archive carries, read on each call; empty for a state dict."""
@@ -55,110 +57,96 @@ class TorchFile:
             raise InputError(f"{self.path}: {problem}") from None
 
 
-def read(path: str | os.PathLike[str]) -> TorchFile:
-    """Everything in a `.pt` file that is a tensor or a plain value.
+def _all(names: Iterable[Names]) -> dict[Names, str]:
+    return {name: ".".join(name) for name in names}
 
-    A trainer's checkpoint gives the one mapping of tensors among its entries `state_dict`, `model` and
-    `model_state_dict`; `module.` and `_orig_mod.` in front of all names are dropped. Raises InputError, naming
-    the file, for whatever is no such file, is damaged, or asks for code. The CRC of the tensors' bytes is not
-    checked, as that would read them all: whoever knows the file's sha256 should compare it first.
+
+def read(path: str | os.PathLike[str], choose: Callable[[Iterable[Names]], Mapping[Names, str]] = _all) -> TorchFile:
+    """The tensors of a `.pt` file, also where they lie in mappings within mappings, as trainers leave them.
+
+    `choose` gets the names of all of them and says which to read, and under which names; the storages of the others
+    may even be missing. Raises InputError, naming the file, for whatever is no such file, is damaged, or asks for
+    programs. The CRC of the tensors' bytes is not checked, as that would read them all: whoever knows the file's
+    sha256 should compare it first.
     """
     path = Path(path)
+    _check_kind(path)
     try:
         with Archive(path) as archive:
             root = loads(archive.pickle())
-            if archive.is_torchscript:
-                found, extras = _from_modules(root)
-            else:
-                found, extras = _from_mappings(root)
-                found = _without_wrappers(found)
-            tensors = {name: archive.array(name, tensor) for name, tensor in found.items()}
-            scalars = {name: _plain(archive, name, value) for name, value in extras.items()}
-            return TorchFile(path, tensors, "torchscript" if archive.is_torchscript else "state_dict", scalars)
+            if archive.is_torchscript and not isinstance(root, Module):
+                raise InputError(f"is a TorchScript archive of a {type(root).__name__}, not of a model")
+            found, others = _tensors(root)
+            if not found:
+                raise InputError(_nothing(root, others, path))
+            chosen = choose(found)
+            tensors = {name: archive.array(name, found[names]) for names, name in chosen.items()}
+            kind = "torchscript" if archive.is_torchscript else "state_dict"
+            return TorchFile(path, tensors, kind, archive.extra(CONFIG_ENTRY))
     except InputError as problem:
-        raise InputError(f"{path}: {problem}") from None
+        message = str(problem)
+        raise InputError(message if message.startswith(f"{path}: ") else f"{path}: {message}") from None
 
 
-_Found = dict[str, Tensor | Unsupported]
+def _check_kind(path: Path) -> None:
+    what = signatures.check(path, "weights")
+    if what.startswith("torch file"):
+        again = "torch.save(torch.load(path, weights_only=False), path)"
+        raise InputError(f"{path}: is a {what}; save it again in Python, if you trust it: {again}")
+    if what == "pickle":
+        raise InputError(f"{path}: is a bare pickle, not a torch file; use torch.save(model.state_dict(), path)")
+    if what != "zip archive":
+        raise InputError(f"{path}: is {f'a {what}' if what else 'no zip archive'}, so not a torch file (.pt)")
 
 
-def _from_modules(root: Any) -> tuple[_Found, dict[str, Any]]:
-    """Dotted names through the tree of modules, as `ScriptModule.state_dict` gives them."""
-    if not isinstance(root, Module):
-        raise InputError(f"is a TorchScript archive of a {type(root).__name__}, not of a model")
-    found: _Found = {}
-    extras: dict[str, Any] = {}
+def _tensors(root: Any) -> tuple[dict[Names, Tensor | Unsupported], dict[str, str]]:
+    """Tensors by name through mappings and modules; and other objects, by class, with how Python comes to them.
+
+    A module's attributes are joined by dots, as `ScriptModule.state_dict` does; a mapping's key begins a new part.
+    """
+    found: dict[Names, Tensor | Unsupported] = {}
+    others: dict[str, str] = {}
     visited = 0
 
-    def walk(module: Module, prefix: str, depth: int) -> None:
+    def walk(value: Any, names: Names, depth: int) -> None:
         nonlocal visited
         visited += 1
-        if visited > _MAX_MODULES or depth > _MAX_DEPTH or len(prefix) > _MAX_NAME:
-            raise InputError("its modules are nested without end: not a model")
-        for name, value in (module.state or {}).items():
-            if not isinstance(name, str):
-                raise InputError(f"has a module attribute named {name!r}, which is no text")
-            if isinstance(value, Module):
-                walk(value, f"{prefix}{name}.", depth + 1)
-            elif isinstance(value, Tensor | Unsupported):
-                found[prefix + name] = value
-            elif name not in _MODULE_SWITCHES and _is_plain(value):
-                extras[prefix + name] = value
+        if visited > _MAX_PLACES or depth > _MAX_DEPTH or sum(map(len, names)) > _MAX_NAME:
+            raise InputError("its modules or mappings are nested without end: not a checkpoint")
+        if isinstance(value, Module):
+            for key, inner in (value.state or {}).items():
+                if not isinstance(key, str):
+                    raise InputError(f"has a module attribute named {key!r}, which is not text")
+                if isinstance(inner, Module | Tensor | Unsupported):
+                    walk(inner, (*names[:-1], f"{names[-1]}.{key}") if names else (key,), depth + 1)
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                if isinstance(inner, Module | Tensor | Unsupported | dict):
+                    walk(inner, (*names, str(key)), depth + 1)
+                elif isinstance(inner, Opaque):
+                    others[inner.what] = "".join(f"[{shown(name)!r}]" for name in (*names, str(key)))
+        elif isinstance(value, Tensor | Unsupported):
+            found[names] = value
 
-    walk(root, "", 0)
-    if not found:
-        raise InputError("is a TorchScript archive without a single tensor")
-    return found, extras
-
-
-def _from_mappings(root: Any) -> tuple[_Found, dict[str, Any]]:
-    """A state dict as it is, or the one that a trainer put beside its epoch and its optimiser."""
-    if not isinstance(root, dict):
-        raise InputError(f"holds a {type(root).__name__}, not tensors by name; save model.state_dict() instead")
-    own = {name: value for name, value in root.items() if isinstance(value, Tensor | Unsupported)}
-    plain = {str(name): value for name, value in root.items() if _is_plain(value)}
-    nested = {str(name): value for name, value in root.items() if isinstance(value, dict) and _tensors(value)}
-    known = [name for name in _STATE_DICT_KEYS if name in nested]
-
-    if own and not nested:
-        return _named(own), plain
-    measures = {str(name): value for name, value in own.items() if _is_single(value)}  # `best_acc`, `step`
-    if len(known) == 1 and len(measures) == len(own):
-        return _named(_tensors(nested[known[0]])), plain | measures
-    if not own and not nested:
-        raise InputError("holds no tensors by name; save model.state_dict()")
-    places = [f"{len(own)} at the top"] if own else []
-    places += [f"{len(_tensors(mapping))} under '{shown(name)}'" for name, mapping in nested.items()]
-    raise InputError(
-        f"does not say which tensors are the weights ({', '.join(places[:8])});"
-        " save the ones you mean with torch.save(checkpoint[NAME], path)"
-    )
+    if isinstance(root, Module | dict):
+        walk(root, (), 0)
+    elif isinstance(root, Opaque):
+        others[root.what] = ""
+    return found, others
 
 
-def _tensors(mapping: dict[Any, Any]) -> dict[Any, Tensor | Unsupported]:
-    return {name: value for name, value in mapping.items() if isinstance(value, Tensor | Unsupported)}
+# Whose objects are bookkeeping, so that the remedy speaks of the object that may be the model.
+_BOOKKEEPING = ("numpy", "argparse", "collections", "builtins", "__builtin__", "copyreg", "copy_reg", "pathlib")
 
 
-def _named(found: dict[Any, Tensor | Unsupported]) -> _Found:
-    for name in found:
-        if not isinstance(name, str) or len(name) > _MAX_NAME:
-            raise InputError(f"has a tensor named {shown(str(name))}, which is no parameter's name")
-    return found
-
-
-def _without_wrappers(found: _Found) -> _Found:
-    while prefix := next((p for p in _WRAPPER_PREFIXES if all(n.startswith(p) and n != p for n in found)), None):
-        found = {name.removeprefix(prefix): value for name, value in found.items()}
-    return found
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _is_single(value: Tensor | Unsupported) -> bool:
-    return isinstance(value, Tensor) and math.prod(value.size) == 1
-
-
-def _plain(archive: Archive, name: str, value: Any) -> object:
-    return archive.array(name, value).item() if isinstance(value, Tensor) else value
+def _nothing(root: Any, others: Mapping[str, str], path: Path) -> str:
+    if others:
+        model = next((what for what in others if what.split(".")[0] not in _BOOKKEEPING), next(iter(others)))
+        return (
+            f"asks for {some(list(others))}, which is not part of a weights file; nothing was executed. If you made "
+            "the file, save model.state_dict() instead, in Python: torch.save(torch.load("
+            f"{shown(str(path))!r}, weights_only=False){others[model]}.state_dict(), NEW)"
+        )
+    if isinstance(root, dict | Module):
+        return "holds no tensors by name; save model.state_dict()"
+    return f"holds a {type(root).__name__}, not tensors by name; save model.state_dict() instead"

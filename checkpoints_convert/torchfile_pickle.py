@@ -4,7 +4,8 @@
 LONG_BINPUT makes it allocate gigabytes for its memo, and a tuple nested deep enough overflows the C stack when
 it is hashed as a key. So the few opcodes that torch's two writers emit (Python's pickler at protocol 2, and the
 C++ one behind `torch.jit.save`) are interpreted here. A name from the file becomes a `Global` record and is
-never imported; REDUCE looks that record up in a table of builders below, and there is nothing else to call.
+never imported; REDUCE looks that record up in a table of builders below, and there is nothing else to call: any
+other object (a trainer's `np.float64`, `Namespace`, `set`) becomes an `Opaque` record of its class's name.
 
 Opcodes: CPython's `Lib/pickletools.py`. Names that torch writes: `torch/_utils.py`, `torch/serialization.py`
 and `torch/csrc/jit/serialization/pickler.cpp`.
@@ -64,9 +65,12 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A value of torch's own that says nothing about weights: a device, a layout."""
+    """An object that is not weights, as the name of what would have made it: its state is dropped unread."""
 
     what: str
+
+    def __str__(self) -> str:
+        return self.what
 
 
 @dataclass(eq=False, slots=True)
@@ -86,26 +90,6 @@ def shown(text: str) -> str:
 def loads(data: bytes) -> Any:
     """The data in a torch pickle: dicts, lists, tuples, scalars and the records above; executes nothing."""
     return _Machine(data).run()
-
-
-# fmt: off
-_DTYPES = (
-    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32",
-    "uint64", "bool", "complex32", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz",
-    "float8_e5m2fnuz", "float8_e8m0fnu", "qint8", "quint8", "qint32",
-)
-_STORAGES = (
-    "DoubleStorage", "FloatStorage", "HalfStorage", "BFloat16Storage", "LongStorage", "IntStorage", "ShortStorage",
-    "CharStorage", "ByteStorage", "BoolStorage", "ComplexFloatStorage", "ComplexDoubleStorage", "QInt8Storage",
-    "QUInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage",
-)
-# fmt: on
-_CONSTANTS = frozenset(
-    [("torch", name) for name in (*_DTYPES, *_STORAGES)]
-    + [("torch.storage", name) for name in ("UntypedStorage", "_UntypedStorage", "TypedStorage", "_TypedStorage")]
-    + [("torch", name) for name in ("Tensor", "per_tensor_affine", "per_channel_affine")]
-    + [("torch.nn.parameter", "Parameter"), ("torch.nn.parameter", "Buffer")]
-)
 
 
 def _is_int64(value: Any) -> bool:
@@ -151,7 +135,7 @@ def _tensor_with_attributes(args: tuple) -> Tensor | Unsupported:
         raise InputError("its pickle rebuilds a tensor from something that is no tensor")
     builder = _TENSOR_BUILDERS.get((args[0].module, args[0].name))
     if builder is None:
-        raise _foreign(args[0])
+        return Unsupported(f"an object of {args[0]}")
     return builder(args[2])
 
 
@@ -174,10 +158,6 @@ def _unsupported(what: str) -> Callable[[tuple], Unsupported]:
     return lambda args: Unsupported(what)
 
 
-def _opaque(what: str) -> Callable[[tuple], Opaque]:
-    return lambda args: Opaque(what)
-
-
 _TENSOR_BUILDERS: dict[tuple[str, str], Callable[[tuple], Tensor | Unsupported]] = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
@@ -194,10 +174,8 @@ _BUILDERS: dict[tuple[str, str], Callable[[tuple], Any]] = {
     **_TENSOR_BUILDERS,
     ("torch._tensor", "_rebuild_from_type_v2"): _tensor_with_attributes,
     ("collections", "OrderedDict"): _ordered_dict,
-    ("collections", "Counter"): _first(dict),  # the state of some learning-rate schedules
+    ("collections", "defaultdict"): lambda args: {},  # its factory is never called
     ("torch", "Size"): _first(tuple),
-    ("torch", "device"): _opaque("a device"),
-    ("torch.serialization", "_get_layout"): _opaque("a layout"),
     ("torch.jit._pickle", "build_intlist"): _first(list),
     ("torch.jit._pickle", "build_doublelist"): _first(list),
     ("torch.jit._pickle", "build_boollist"): _first(list),
@@ -206,8 +184,16 @@ _BUILDERS: dict[tuple[str, str], Callable[[tuple], Any]] = {
 }
 
 
-def _foreign(name: object, hint: str = "get it from a source you trust") -> InputError:
-    return InputError(f"asks for {name}, which is not part of a weights file; nothing was executed; {hint}")
+# What no training script keeps beside its weights. Opaque like all else, and yet worth a word.
+_COMMANDS = frozenset("os posix nt subprocess sys shutil socket pty runpy importlib ctypes webbrowser".split())
+_CALLS = frozenset("eval exec execfile compile open input __import__ getattr setattr delattr globals".split())
+
+
+def is_command(name: Global) -> bool:
+    """Whether a pickle that asks for this would run a program, had anybody let it."""
+    return name.module.split(".")[0] in _COMMANDS or (
+        name.module in ("builtins", "__builtin__") and name.name in _CALLS
+    )
 
 
 def _opcode_name(code: bytes) -> str:
@@ -269,10 +255,10 @@ class _Machine:
         del self.stack[height:]
         return items
 
-    def top(self, kind: type) -> Any:
+    def top(self, kind: Any) -> Any:
         value = self.pop()
         if not isinstance(value, kind):
-            raise InputError(f"its pickle is damaged: {kind.__name__} expected, {type(value).__name__} found")
+            raise InputError(f"its pickle is damaged: it fills a {type(value).__name__}")
         self.stack.append(value)
         return value
 
@@ -297,12 +283,12 @@ class _Machine:
 
     def global_name(self) -> None:
         module, name = self.line(), self.line()
-        known = (module, name) in _BUILDERS or (module, name) in _CONSTANTS
-        if not known and module != "__torch__" and not module.startswith("__torch__."):
-            whole = b"_parameters" in self.data and b"_modules" in self.data
-            hint = "it holds a whole pickled model: save model.state_dict() instead"
-            raise _foreign(Global(module, name), hint) if whole else _foreign(Global(module, name))
-        self.stack.append(Global(module, name))
+        found = Global(module, name)
+        if is_command(found):
+            raise InputError(
+                f"asks for {found}, which would run a program; nothing was executed; get it from a source you trust"
+            )
+        self.stack.append(found)
 
     # Memo.
 
@@ -323,29 +309,31 @@ class _Machine:
         self.stack.append(tuple(reversed([self.pop() for _ in range(count)])))
 
     def set_items(self, items: list[Any]) -> None:
-        target = self.top(dict)
+        target = self.top(dict | Opaque)
         if len(items) % 2:
             raise InputError("its pickle is damaged: a key without a value")
+        if isinstance(target, Opaque):  # a class of somebody's own that is a dict
+            return
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Only keys whose hash is a bounded piece of work; a nested tuple's is not.
-            if key is not None and not isinstance(key, str | int | float):
-                raise InputError("its pickle uses a key that is neither text nor a number")
-            target[key] = value
+            # Only keys whose hash is a bounded piece of work; a nested tuple's is not, and no weights have such a name.
+            if key is None or isinstance(key, str | int | float):
+                target[key] = value
 
     # Records in place of objects.
 
     def reduce(self) -> None:
         args, function = self.pop(), self.pop()
+        if not isinstance(function, Global | Opaque) or not isinstance(args, tuple):
+            raise InputError(f"its pickle is damaged: a call of {type(function).__name__}")
         builder = _BUILDERS.get((function.module, function.name)) if isinstance(function, Global) else None
-        if builder is None or not isinstance(args, tuple):
-            raise _foreign(f"a call of {function if isinstance(function, Global) else type(function).__name__}")
-        self.stack.append(builder(args))
+        self.stack.append(Opaque(str(function)) if builder is None else builder(args))
 
     def new_object(self) -> None:
         args, cls = self.pop(), self.pop()
-        if not isinstance(cls, Global) or cls.module.split(".")[0] != "__torch__" or args != ():
-            raise _foreign(f"an object of {cls if isinstance(cls, Global) else type(cls).__name__}")
-        self.stack.append(Module(str(cls)))
+        if not isinstance(cls, Global):
+            raise InputError(f"its pickle is damaged: an object of {type(cls).__name__}")
+        scripted = cls.module.split(".")[0] == "__torch__" and args == ()
+        self.stack.append(Module(str(cls)) if scripted else Opaque(str(cls)))
 
     def build(self) -> None:
         state, target = self.pop(), self.pop()
@@ -354,8 +342,8 @@ class _Machine:
             if not isinstance(state, dict):
                 raise InputError(f"{target.type_name} keeps its state in a format of its own; save a state dict")
             target.state = state
-        elif not isinstance(target, dict):  # a dict's attributes are `_metadata`: versions of layers, no weights
-            raise _foreign(f"setting the state of {type(target).__name__}")
+        elif not isinstance(target, dict | Opaque):  # a dict's attributes are `_metadata`: versions of layers
+            raise InputError(f"its pickle is damaged: it sets the state of {type(target).__name__}")
 
     def persistent(self) -> None:
         match self.pop():
@@ -379,7 +367,9 @@ def _push_number(layout: str) -> Callable[[_Machine], None]:
 
 
 def _append(machine: _Machine, items: list[Any]) -> None:
-    machine.top(list).extend(items)
+    target = machine.top(list | Opaque)
+    if isinstance(target, list):
+        target.extend(items)
 
 
 def _set_item(machine: _Machine) -> None:

@@ -34,6 +34,7 @@ STORAGE_DTYPES = {
 _TORCH_DTYPES = {dtype.name: dtype for dtype in STORAGE_DTYPES.values()}
 
 MAX_CODE_BYTES = 32 << 20  # ViT-L/14's generated source is about 1 MB
+MAX_EXTRA_BYTES = 1 << 20
 _MAX_DIRECTORY_BYTES = 16 << 20  # the zip directory: about 150,000 entries as torch names them
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -46,12 +47,6 @@ _ZIP_ERRORS = (
     zlib.error,
 )
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # flag bits (APPNOTE.TXT 4.4.4)
-_SIGNATURES = (
-    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "is in torch's format from before version 1.6", "legacy"),
-    (b"\x80", "is a bare pickle, not a torch archive", "re-save"),
-    (b"version https://git-lfs", "is a Git LFS pointer, not the file itself; fetch it with git lfs pull", ""),
-    (b"\x1f\x8b", "is a gzip file; unpack it first", ""),
-)
 
 
 class _BoundedFile(io.FileIO):
@@ -72,7 +67,7 @@ class Archive:
         self._file = _open(path)
         try:
             self._bytes = path.stat().st_size
-            self._zip = _open_zip(self._file)
+            self._zip = zipfile.ZipFile(self._file)
             self._file.limit = None
             self._entries = _checked_entries(self._zip)
             self._root = _root(self._entries)
@@ -100,6 +95,11 @@ class Archive:
     def pickle(self) -> bytes:
         """The bytes of data.pkl."""
         return self._contents(self._entries[self._root + "data.pkl"], MAX_PICKLE_BYTES)
+
+    def extra(self, name: str) -> bytes | None:
+        """An entry that torch itself passes over: what `torch.jit.save` calls an extra file."""
+        entry = self._entries.get(f"{self._root}extra/{name}")
+        return None if entry is None else self._contents(entry, MAX_EXTRA_BYTES)
 
     def code(self) -> str:
         """The archive's TorchScript source, its files joined in the order of their names."""
@@ -238,31 +238,10 @@ def _damaged(problem: Any) -> InputError:
 
 
 def _open(path: Path) -> _BoundedFile:
-    if path.is_dir():
-        raise InputError("is a folder; name the file inside it")
     try:
         return _BoundedFile(path)
-    except FileNotFoundError:
-        raise InputError("there is no such file; check the path") from None
     except OSError as problem:
         raise InputError(f"cannot be opened: {problem.strerror}") from None
-
-
-def _open_zip(file: _BoundedFile) -> zipfile.ZipFile:
-    head = file.read(512)
-    if head.startswith(b"PK"):
-        return zipfile.ZipFile(file)
-    if not head:
-        raise InputError("is empty; download or save it again")
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise InputError("is a web page (it begins with '<'), not weights; download the file itself")
-    for signature, what, remedy in _SIGNATURES:
-        if head.startswith(signature):
-            hint = {"legacy": "torch.load(path)", "re-save": "model.state_dict()"}.get(remedy)
-            raise InputError(what + (f"; re-save it with torch.save({hint}, path)" if hint else ""))
-    if head[8:9] == b"{":
-        raise InputError("looks like safetensors; give it the ending .safetensors")
-    raise InputError("is no zip archive, so not a torch file (.pt of torch 1.6 or newer)")
 
 
 def _checked_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

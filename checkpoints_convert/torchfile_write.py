@@ -27,8 +27,12 @@ _CHUNK = 8 << 20
 _ZIP64_BYTES = 2_000_000_000
 
 
-def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> None:
+def write(
+    path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], extra: Mapping[str, bytes] | None = None
+) -> None:
     """A plain state dict: an OrderedDict of contiguous tensors in the mapping's order, dtype as given.
+
+    `extra` are further entries of the archive, which torch.load passes over.
 
     The same tensors give the same bytes. The file appears whole or not at all; at most one tensor is copied in
     memory, and only where its array is not contiguous. Raises InputError for a name or dtype that torch has no
@@ -44,7 +48,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> No
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with open(part, "xb") as file:
-            _write_archive(file, tensors)
+            _write_archive(file, tensors, extra or {})
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -56,12 +60,14 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> No
         raise
 
 
-def _write_archive(file: BinaryIO, tensors: Mapping[str, np.ndarray]) -> None:
+def _write_archive(file: BinaryIO, tensors: Mapping[str, np.ndarray], extra: Mapping[str, bytes]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         _write_entry(archive, file, "data.pkl", np.frombuffer(_pickled(tensors), dtype=np.uint8))
         _write_entry(archive, file, "byteorder", np.frombuffer(b"little", dtype=np.uint8))
         for index, array in enumerate(tensors.values()):
             _write_entry(archive, file, f"data/{index}", array)
+        for name, content in extra.items():
+            _write_entry(archive, file, f"extra/{name}", np.frombuffer(content, dtype=np.uint8))
         _write_entry(archive, file, "version", np.frombuffer(b"3\n", dtype=np.uint8))
 
 

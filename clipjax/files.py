@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -98,6 +99,34 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], Any]) -> N
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def write_folder(folder: str | os.PathLike, fill: Callable[[Path], Any]) -> None:
+    """Calls `fill(temporary)` on a new folder beside the target, then renames: the target appears whole or not at all.
+
+    Raises:
+        InputError: the target exists and is not an empty folder, its parent cannot be written, or the disk is full.
+    """
+    folder = Path(folder)
+    check_new_folder(folder)
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there ({error.strerror})") from error
+    try:
+        fill(temporary)
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would hide the folder from the user's group
+        os.replace(temporary, folder)  # onto nothing, or onto the empty folder
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuses a target of `write_folder` that holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not an empty folder; name a new one")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import os
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import checkpoints_convert
+from checkpoints_convert import Options, parse
 from clipjax.errors import InputError
 from clipjax.files import sha256
+from clipjax.keys import Key
 from clipjax.models import catalog, weights
+from clipjax.models.config import ACTIVATIONS
 from clipjax.progress import say
 
 # `find_weights` serves `clipjax convert`, which needs neither jax nor flax, and a local file needs no network: what
@@ -22,45 +26,87 @@ if TYPE_CHECKING:
     from clipjax.model import Model
 
 DEMO = "emoji-clip"
+# What can be said of weights that carry no configuration: flags of verbs, and keys `weights.*` of configs.
+OPTIONS = {
+    "activation": Key("", "quick_gelu (OpenAI, DFN, MetaCLIP) or gelu (LAION, DataComp)"),
+    "heads": Key(0, "attention heads of the image encoder"),
+    "text_heads": Key(0, "attention heads of the text encoder"),
+    "eps": Key(0.0, "of its norms; 1e-5 where not given"),
+    "mean": Key("", "of pixels in 0..1, R,G,B; OpenAI's where not given"),
+    "std": Key("", "of pixels in 0..1, R,G,B; OpenAI's where not given"),
+    "state_dict": Key("", "which of several sets of weights in one file, e.g. state_dict_ema"),
+}
 
 
-def load(source: str | os.PathLike, *, activation: str | None = None, dtype: str = "float32") -> Model:
+def load(
+    source: str | os.PathLike, *, activation: str | None = None, heads: int | None = None,
+    text_heads: int | None = None, dtype: str = "float32", options: Options | None = None,
+) -> Model:  # fmt: skip
     """Loads a model.
 
     Args:
-        source: a released name ("ViT-B/32": downloaded once, verified, cached), a .safetensors or OpenAI .pt
-            file, a Hugging Face or open_clip folder, "hf://org/name", or "emoji-clip", the embedded demo model.
-        activation: "quick_gelu" or "gelu", for a bare file with OpenAI's tensor names and no configuration.
-        dtype: what the towers compute in, "float32" or "bfloat16". Parameters stay as released.
+        source: a released name ("ViT-B/32": downloaded once, verified, cached), a weights file of any format, a
+            Hugging Face or open_clip folder, "hf://org/name", or "emoji-clip", the embedded demo model.
+        activation: "quick_gelu" or "gelu", for a bare file with no configuration.
+        heads: attention heads of the image encoder, for such a file.
+        text_heads: of the text encoder.
+        dtype: what the encoders compute in, "float32" or "bfloat16". Parameters stay as released.
+        options: all that can be said of such a file, in place of the three above.
 
     Raises:
-        InputError: the source does not exist, is damaged, is not CLIP, or needs an architecture unknown here.
+        InputError: the source does not exist, is damaged, is not CLIP, needs an architecture unknown here, or does
+            not say what changes its numbers.
     """
     from clipjax.model import Model
     from clipjax.models import clip
 
-    found = find_weights(source, activation)
+    options = options or Options(activation, heads, text_heads)
+    found = find_weights(source, options)
     return Model(found.name, found.config, clip.unflatten(found.flat), found.source, dtype)
 
 
-def find_weights(source: str | os.PathLike, activation: str | None = None) -> weights.Weights:
+def find_weights(source: str | os.PathLike, options: Options | None = None) -> weights.Weights:
     """The weights behind a name, path or hub address, as stored; notes about them go to stderr."""
-    text = os.fspath(source)
+    text, options = os.fspath(source), options or Options()
     path = locate(text)
-    if text == DEMO:
-        return weights.load(path)
     if release := catalog.find(text):
         from clipjax import download
 
-        found = _read(path, activation, download.digest)
+        found = _read(path, options, download.digest)
         if found.config != release.config:
-            raise InputError(f"{path}: is not {release.name} as the catalogue describes it; delete it and try again")
+            raise InputError(f"{path}: is not {release.name} as the catalog describes it; delete it and try again")
         return dataclasses.replace(found, name=release.name)
     if text.startswith("hf://"):
         from clipjax import download
 
-        return dataclasses.replace(_read(path, activation, download.digest), name=text.removeprefix("hf://").strip("/"))
-    return _read(path, activation)
+        return dataclasses.replace(_read(path, options, download.digest), name=text.removeprefix("hf://").strip("/"))
+    return _read(path, options)
+
+
+def describe(source: str | os.PathLike, options: Options | None = None) -> dict[str, Any]:
+    """What a model is, in plain JSON types; with the file that was read, its format and the sha256 of its bytes."""
+    from clipjax.models import describe
+
+    found, path = find_weights(source, options), locate(source)
+    if checkpoints_convert.is_native(path):
+        read = {"file": str(path), "format": "clipjax", "sha256": sha256(path)}
+    else:
+        folder = path if path.is_dir() else path.parent
+        read = {"file": str(folder / found.source["file"])} | {k: found.source[k] for k in ("format", "sha256")}
+    return read | describe.describe(found)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The flags of every verb that takes a weights file; `options_of` reads them."""
+    group = parser.add_argument_group("for weights that carry no configuration")
+    for name, key in OPTIONS.items():
+        choices = ACTIVATIONS if name == "activation" else None
+        group.add_argument(f"--{name.replace('_', '-')}", type=type(key.default), choices=choices, help=key.meaning)
+
+
+def options_of(given: Any) -> Options:
+    """From a verb's arguments, or from the keys `weights.*` of a run's config (empty and 0: not given)."""
+    return parse({name: getattr(given, name, None) for name in OPTIONS})
 
 
 def locate(source: str | os.PathLike) -> Path:
@@ -81,15 +127,16 @@ def locate(source: str | os.PathLike) -> Path:
 
 def convert(
     source: str | os.PathLike, target: str | os.PathLike, to: str = "clipjax", dtype: str = "keep",
-    activation: str | None = None,
+    options: Options | None = None,
 ) -> weights.Weights:  # fmt: skip
     """What `find_weights` finds, written to `target` as one of `checkpoints_convert.FORMATS`, cast to `dtype`."""
+    checkpoints_convert.check_target(target, to)
     text = os.fspath(source)
     if text == DEMO or catalog.find(text) or text.startswith("hf://"):
-        loaded = checkpoints_convert.cast(find_weights(text, activation), dtype)
+        loaded = checkpoints_convert.cast(find_weights(text, options), dtype)
         checkpoints_convert.write(Path(target), loaded, to)
         return loaded
-    return _say_notes(checkpoints_convert.translate(_existing(text), Path(target), to, dtype, activation))
+    return _say_notes(checkpoints_convert.translate(_existing(text), Path(target), to, dtype, options))
 
 
 def _existing(text: str) -> Path:
@@ -98,8 +145,8 @@ def _existing(text: str) -> Path:
     return Path(text)
 
 
-def _read(path: Path, activation: str | None, digest: Callable[[Path], str] = sha256) -> weights.Weights:
-    return _say_notes(checkpoints_convert.read(path, activation, digest))
+def _read(path: Path, options: Options, digest: Callable[[Path], str] = sha256) -> weights.Weights:
+    return _say_notes(checkpoints_convert.read(path, options, digest))
 
 
 def _say_notes(found: checkpoints_convert.Read) -> weights.Weights:

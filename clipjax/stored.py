@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from clipjax import signatures
 from clipjax.errors import InputError, brief, one_line
 
 LARGEST = 256 << 20  # bytes of one file: the manifest of a million unreadable pictures
@@ -28,6 +29,8 @@ def read(
 ) -> Any:
     """The value in a JSON file. InputError, naming the file, where it is missing, no JSON, or of another shape."""
     path = Path(path)
+    if path.is_file():
+        signatures.check(path, "a JSON file", text=True)
     try:
         size = path.stat().st_size
         if size > largest:

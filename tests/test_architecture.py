@@ -11,11 +11,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("clipjax", "checkpoints_convert")
 # A room (longest matching prefix) -> what it may import of ours, and of the libraries that are fenced in. "clipjax"
 # is the package itself (its version and folder), not what lies in it.
-EVERYONE = {"clipjax.errors", "clipjax.files", "clipjax.skipping", "clipjax.stored"}
+EVERYONE = {"clipjax.errors", "clipjax.files", "clipjax.signatures", "clipjax.skipping", "clipjax.stored"}
 ARROWS: dict[str, set[str]] = {
     "clipjax": set(),
     "clipjax.errors": set(),
     "clipjax.files": set(),
+    "clipjax.signatures": set(),
     "clipjax.stored": set(),
     "clipjax.progress": set(),
     "clipjax.skipping": set(),
@@ -53,6 +54,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "clipjax.loading": {
         "clipjax.download",
+        "clipjax.keys",
         "clipjax.model",
         "clipjax.models",
         "clipjax.progress",

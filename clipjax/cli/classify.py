@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-skipped", type=float, default=1.0, metavar="SHARE",
         help="fail where more than this share of the images cannot be read (default: 1; one always may)",
     )  # fmt: skip
+    from clipjax import loading
+
+    loading.add_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON list instead of the table")
 
 
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     chunks = _opened(args.images, image.usable_processors(), skipped)
     first = next(chunks)  # unreadable images cost no model
     skipping.check(skipped, len(args.images), args.max_skipped, "classify", "--max-skipped")
-    model = loading.load(args.model or loading.DEMO)
+    model = loading.load(args.model or loading.DEMO, options=loading.options_of(args))
     answers: list[dict[str, Any]] = []
     for files, images in itertools.chain([first], chunks):
         skipping.check(skipped, len(args.images), args.max_skipped, "classify", "--max-skipped")

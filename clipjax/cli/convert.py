@@ -2,10 +2,13 @@
 
     clipjax convert ViT-B/32 vit-b-32.safetensors
     clipjax convert finetuned.pt folder --to=huggingface
+    clipjax convert epoch_32.pt ours.safetensors --activation=gelu --heads=16
 
-SRC is a released name, an OpenAI .pt (TorchScript archive or state dict), a .safetensors file, a Hugging Face or
-open_clip folder, or hf://org/name. DST is a file, for --to=huggingface a new folder. dtype stays as it was unless
---dtype says otherwise. Nothing in a file is executed.
+SRC is a released name, a weights file (.pt, .safetensors, .bin, .msgpack; the list of shards), a Hugging Face or
+open_clip folder, or hf://org/name. A file is read with the configuration beside it; one without is read as the flags
+below say, or refused. DST is a .safetensors file (clipjax), a .pt file (openai) or a new folder with the configuration
+in it (huggingface, open_clip); --to=open_clip with a DST that ends in .safetensors writes the file alone. dtype stays
+as it was unless --dtype says otherwise. Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -18,20 +21,22 @@ DTYPES = ("keep", "float32", "float16", "bfloat16")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax convert`."""
+    from clipjax import loading
+
     parser.add_argument("src", metavar="SRC")
-    parser.add_argument("dst", metavar="DST")
+    parser.add_argument("dst", metavar="DST", help="a file; for --to=huggingface and --to=open_clip a new folder")
     parser.add_argument("--to", choices=FORMATS, default="clipjax", help="format to write (default: clipjax)")
     parser.add_argument("--dtype", choices=DTYPES, default="keep", help="cast floating tensors (default: keep)")
-    parser.add_argument("--activation", choices=("quick_gelu", "gelu"), help="for a bare file that does not say")
+    loading.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Reads, casts, writes, and says in one line what was written."""
+    """Reads, casts, writes, and says what was written and how its readers open it."""
+    from checkpoints_convert import opening
     from clipjax import loading
-    from clipjax.models import catalog
+    from clipjax.models import describe
 
-    loaded = loading.convert(args.src, args.dst, args.to, args.dtype, args.activation)
-    same = next((r.name for r in catalog.RELEASES if r.config == loaded.config), "an architecture of its own")
-    dtypes = ", ".join(sorted({str(array.dtype) for array in loaded.flat.values()}))
-    count = sum(array.size for name, array in loaded.flat.items() if "running_" not in name)
-    print(f"{args.dst}: {loaded.name}, built as {same}, {count / 1e6:.1f} million parameters, {dtypes}, --to={args.to}")
+    loaded = loading.convert(args.src, args.dst, args.to, args.dtype, loading.options_of(args))
+    print(f"{args.dst}: {loaded.name}, {describe.one_line(describe.describe(loaded))}, --to={args.to}")
+    for line in opening.lines(args.dst, loaded, args.to):
+        print(line)

@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"stop where more than this share of the images cannot be read (default: {SHARE}; one always may)",
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="F.npz")
+    from clipjax import loading
+
+    loading.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     if note := image.passed_over_note(args.images, listing.passed_over):
         say(f"note: {note}")
     lines = _read_lines(args.texts) if args.texts else []
-    model = loading.load(args.model)
+    model = loading.load(args.model, options=loading.options_of(args))
     arrays: dict[str, Any] = {"logit_scale": np.asarray(model.params["logit_scale"], np.float32)}
     if args.texts:
         tokens = text.tokenize(lines, model.config.text.context_length, truncate=args.truncate)

@@ -25,10 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="a .safetensors file; with several alphas a folder")
     parser.add_argument("--alpha", default="0.5", metavar="A[,A...]", help="share of AFTER (default: 0.5)")
     parser.add_argument("--probe", metavar="CONFIG[:arg]", help="run this probe on every model")
+    from clipjax import loading
+
+    loading.add_options(parser)
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:
     """Reads both, writes one file per alpha, probes each."""
+    from clipjax import loading
     from clipjax.errors import InputError
     from clipjax.runs import interpolation
 
@@ -38,4 +42,5 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
         raise InputError(f"--alpha={args.alpha} is no list of numbers; for example 0,0.5,1") from None
     if overrides and not args.probe:
         raise InputError(f"{overrides[0]} is for a probe; name it with --probe=CONFIG")
-    print(interpolation.run(args.before, args.after, Path(args.out), alphas, args.probe, overrides))
+    options = loading.options_of(args)
+    print(interpolation.run(args.before, args.after, Path(args.out), alphas, args.probe, overrides, options))

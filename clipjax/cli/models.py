@@ -1,4 +1,10 @@
-"""List the released models: size, inputs, published accuracy, sources, and what is cached."""
+"""List the released models; or say what a weights file is: sizes, heads, activation, types, where it came from.
+
+    clipjax models
+    clipjax models finetuned.safetensors
+
+FILE is whatever --model takes elsewhere: a weights file, a folder, hf://org/name, a released name.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +15,43 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax models`."""
-    parser.add_argument("--json", action="store_true", help="one JSON list instead of the table")
+    from clipjax import loading
+
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="a weights file or folder, or a name (default: the list)"
+    )
+    parser.add_argument("--json", action="store_true", help="JSON instead of the table")
+    loading.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the catalogue; touches no network and no device."""
+    """Prints the catalog, which touches no network and no device; or what FILE is."""
+    if args.file is not None:
+        _describe(args)
+        return
+    rows = _rows()
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(f"{'name':<15} {'parameters':>11} {'pixels':>6} {'width':>5} {'ImageNet':>8}  {'cached':<6}  sources")
+    for row in rows:
+        first, *mirrors = row["sources"]
+        sources = ["OpenAI", *mirrors] if mirrors else [first]
+        accuracy = "" if row["imagenet_top1"] is None else f"{row['imagenet_top1']}%"
+        print(
+            f"{row['name']:<15} {row['parameters'] / 1e6:>9.0f} M {row['resolution']:>6} {row['width']:>5} "
+            f"{accuracy:>8}  {'yes' if row['cached'] else 'no':<6}  {', '.join(sources)}"
+        )
     from clipjax import download
+
+    print(
+        "\nwidth: of the joint embedding. ImageNet: zero-shot top-1 as published (CLIP paper, Table 11). "
+        f"emoji-clip is embedded; it has only ever seen emoji artwork. Cache: {download.cache_dir()}"
+    )
+
+
+def _rows() -> list[dict[str, Any]]:
+    from clipjax import download, loading
     from clipjax.models import catalog
 
     rows: list[dict[str, Any]] = []
@@ -31,18 +68,26 @@ def run(args: argparse.Namespace) -> None:
                 "cached": str(path) if path else None,
             }
         )
-    if args.json:
-        print(json.dumps(rows, indent=2))
-        return
-    print(f"{'name':<15} {'parameters':>11} {'pixels':>6} {'width':>5} {'ImageNet':>8}  {'cached':<6}  sources")
-    for row in rows:
-        millions = f"{row['parameters'] / 1e6:.0f} M"
-        mirrors = ", ".join(s for s in row["sources"][1:])
-        print(
-            f"{row['name']:<15} {millions:>11} {row['resolution']:>6} {row['width']:>5} {row['imagenet_top1']:>7}%  "
-            f"{'yes' if row['cached'] else 'no':<6}  OpenAI, {mirrors}"
-        )
-    print(
-        "\nwidth: of the joint embedding. ImageNet: zero-shot top-1 as published (CLIP paper, Table 11). "
-        f"Cache: {download.cache_dir()}"
-    )
+    demo = loading.find_weights(loading.DEMO)
+    parameters = sum(array.size for array in demo.flat.values())
+    config = demo.config
+    return [
+        *rows,
+        {
+            "name": demo.name,
+            "parameters": parameters,
+            "resolution": config.image.image_size,
+            "width": config.embed_dim,
+            "imagenet_top1": None,
+            "sources": ["embedded"],
+            "cached": str(loading.locate(loading.DEMO)),
+        },
+    ]
+
+
+def _describe(args: argparse.Namespace) -> None:
+    from clipjax import loading
+    from clipjax.models import describe
+
+    what = loading.describe(args.file, loading.options_of(args))
+    print(json.dumps(what, indent=2) if args.json else describe.table(what))

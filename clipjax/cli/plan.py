@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decode", type=float, default=0.0, metavar="RATE", help="images/s that one core decodes: prints cores needed"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the text")
+    from clipjax import loading
+
+    loading.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     topology = chips.topology(args.topology)
     if args.batch < 1:
         raise InputError(f"--batch={args.batch} is not positive")
-    name, config = _config(args.model)
+    name, config = _config(args)
     if args.train and args.context and not 0 < args.context <= config.text.context_length:
         raise InputError(f"--context={args.context}: {name} reads 1 to {config.text.context_length} tokens")
     build, per = _builder(args, topology, config)
@@ -89,12 +92,12 @@ def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any,
     return lambda size: programs.training(config, chips, size, options, fsdp=args.fsdp, length=args.context), args.parts
 
 
-def _config(model: str) -> tuple[str, Any]:
+def _config(args: argparse.Namespace) -> tuple[str, Any]:
     """A released model's configuration needs no download; of anything else the file is read."""
     from clipjax import loading
     from clipjax.models import catalog
 
-    if release := catalog.find(model):
+    if release := catalog.find(args.model):
         return release.name, release.config
-    found = loading.find_weights(model)
+    found = loading.find_weights(args.model, loading.options_of(args))
     return found.name, found.config

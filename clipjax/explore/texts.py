@@ -97,7 +97,8 @@ class Texts:
             return self._job
 
     def _load(self) -> Job:
-        model = loading.load(self._config.model, dtype=self._config.precision)
+        options = loading.options_of(self._config.get("weights"))
+        model = loading.load(self._config.model, dtype=self._config.precision, options=options)
         config = self._config.copy_and_resolve_references()
         config.cache_dir = "none"  # every edit would leave a file
         job = Job(model, config, RunFolder(self._run.path, {}, writes=False))

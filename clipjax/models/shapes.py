@@ -6,7 +6,7 @@ modules themselves is a test's business (tests/models/test_shapes.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clipjax.errors import InputError, some
@@ -23,20 +23,38 @@ def shapes(config: CLIP) -> dict[str, tuple[int, ...]]:
     return visual | dict(_text(config.text, embed_dim)) | {"logit_scale": ()}
 
 
-def check(config: CLIP, flat: Mapping[str, Any], where: str) -> None:
-    """Refuses parameters that are not exactly this configuration's, by name and shape, in one message."""
+def check(config: CLIP, flat: Mapping[str, Any], where: str, unknown: Sequence[str] = ()) -> None:
+    """Refuses parameters that are not exactly this configuration's, by name and shape, in one message.
+
+    `unknown` are names of a file that stand for no parameter of any CLIP.
+    """
     want = shapes(config)
     problems = []
     if missing := sorted(want.keys() - flat.keys()):
-        problems.append(f"missing {some(missing)}")
-    if extra := sorted(flat.keys() - want.keys()):
-        problems.append(f"unexpected {some(extra)}")
+        problems.append(f"without {some(missing)}")
+    if extra := [*unknown, *sorted(flat.keys() - want.keys())]:
+        problems.append(f"with {some(extra)}")
     wrong = [f"{k} {tuple(flat[k].shape)} instead of {s}" for k, s in want.items()
              if k in flat and tuple(flat[k].shape) != s]  # fmt: skip
     if wrong:
-        problems.append(f"wrong shapes: {some(wrong)}")
+        problems.append(f"of other shapes: {some(wrong)}")
     if problems:
-        raise InputError(f"{where}: parameters do not fit the configuration: {'; '.join(problems)}")
+        raise InputError(f"{where}: its tensors are not those of its configuration: {'; '.join(problems)}{_why(extra)}")
+
+
+# What in a tensor's name tells of a model that clipjax does not build.
+_KINDS = {
+    "visual.trunk.": "an image encoder of timm", "text.transformer.embeddings": "a text encoder of Hugging Face",
+    "attn_pool.": "attention pooling", "text_decoder.": "CoCa", "vision_model.head.": "SigLIP",
+    "positional_embedding_res": "Long-CLIP", "lora_": "LoRA adapters: merge them first",
+    ".gamma": "LayerScale", "absmax": "quantised weights", "qweight": "quantised weights",
+    "weight_scale": "quantised weights", "theta": "weights split into length and direction (GmP): take the plain ones",
+}  # fmt: skip
+
+
+def _why(names: Sequence[str]) -> str:
+    kinds = {what: None for part, what in _KINDS.items() if any(part in name for name in names)}
+    return f" ({'; '.join(kinds)})" if kinds else ""
 
 
 def _linear(name: str, d_in: int, d_out: int) -> Named:

@@ -13,7 +13,7 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from clipjax import stored
-from clipjax.errors import InputError, brief, one_line
+from clipjax import signatures, stored
+from clipjax.errors import InputError, brief, one_line, some
 from clipjax.files import write_atomically
 from clipjax.models import config as configs
 from clipjax.models import shapes
@@ -31,6 +31,8 @@ from clipjax.models.config import CLIP
 
 FORMAT = "clipjax"
 FORMAT_VERSION = "1"
+CONFIG_KEY = "clipjax_config"  # of the header of a file in another format that clipjax wrote
+FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 # The format's names, in the order in which its own library lays tensors out: widest first, then by name.
 DTYPES: dict[str, np.dtype] = {
@@ -66,9 +68,39 @@ def save(path: str | os.PathLike, weights: Weights, settle: Callable[[], Weights
     `settle` is called when the tensors are in the file: the same model with what was not known before (its source's
     sha256, and the name that follows from it), which is then what the header says.
     """
-    shapes.check(weights.config, weights.flat, str(path))
+    check(weights.config, weights.flat, str(path))
     late = None if settle is None else lambda: _metadata(settle())
     save_tensors(path, weights.flat, _metadata(weights), late)
+
+
+def check(config: CLIP, flat: Mapping[str, Any], where: str, unknown: Sequence[str] = ()) -> None:
+    """InputError where these are not this configuration's parameters: names, shapes, types."""
+    shapes.check(config, flat, where, unknown)
+    if odd := [f"{name} is {array.dtype}" for name, array in flat.items() if str(array.dtype) not in FLOATS]:
+        raise InputError(
+            f"{where}: {some(odd)}: quantised or integer weights are not read; take the file in float16, bfloat16 or "
+            "float32"
+        )
+
+
+def check_finite(flat: Mapping[str, Any], where: str) -> None:
+    """InputError that names the tensors with NaN or infinity."""
+    odd = [name for name, array in flat.items() if not _is_finite(np.asarray(array))]
+    if odd:
+        raise InputError(f"{where}: NaN or infinity in {some(odd)}; its training has diverged or the file is damaged")
+
+
+_EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}  # all ones in numbers that are not finite
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Reads the bytes once, without a copy of the array."""
+    values = array.ravel(order="K")  # a transposed view in the order of its memory
+    with np.errstate(all="ignore"):
+        if (mask := _EXPONENT.get(str(array.dtype))) is None:
+            return bool(np.isfinite(np.dot(values, values))) or bool(np.isfinite(values).all())
+        bits = values.view(np.uint16)
+        return all(not ((bits[i : i + _SCRATCH] & mask) == mask).any() for i in range(0, len(bits), _SCRATCH))
 
 
 def _metadata(weights: Weights) -> dict[str, str]:
@@ -204,7 +236,8 @@ def load(path: str | os.PathLike) -> Weights:
         config = configs.from_dict(stored.parse(metadata["config"], "its config", dict, remedy))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    shapes.check(config, flat, str(path))
+    check(config, flat, str(path))
+    check_finite(flat, str(path))
     return Weights(flat, config, name, source)
 
 
@@ -237,7 +270,12 @@ class Tensors:
                 f"{self._path}: tensor {brief(name)} has {len(entry['shape'])} axes: no weights of a model"
             )
         dtype, (begin, end) = DTYPES.get(entry["dtype"]), entry["data_offsets"]
-        if dtype is None or begin == end or (self._begin + begin) % dtype.itemsize:
+        if dtype is None:
+            raise InputError(
+                f"{self._path}: tensor {brief(name)} has the type {brief(entry['dtype'])}; quantised weights are not "
+                "read: take the file in float16, bfloat16 or float32"
+            )
+        if begin == end or (self._begin + begin) % dtype.itemsize:
             return self._file.get_tensor(name)
         count = (end - begin) // dtype.itemsize
         return np.frombuffer(self._mapped, dtype, count, self._begin + begin).reshape(entry["shape"])
@@ -246,8 +284,8 @@ class Tensors:
 @contextlib.contextmanager
 def open_tensors(path: str | os.PathLike) -> Iterator[Tensors]:
     """An open .safetensors (memory-mapped), with its library's errors told in one line."""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
+    if (what := signatures.check(path, "weights")) not in ("safetensors file", ""):
+        raise InputError(f"{path}: is a {what}, not a .safetensors file")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield Tensors(file, path)

@@ -23,10 +23,12 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 import clipjax
 from clipjax.errors import InputError, nearest, one_line
 from clipjax.keys import Key, defaults, flat
+from clipjax.loading import OPTIONS
 from clipjax.runs import data as opening
 
 MODEL = {
     "model": Key("emoji-clip", "whatever clipjax.load takes; several by commas"),
+    **{f"weights.{name}": key for name, key in OPTIONS.items()},
     "batch_size": Key(32, "images per device; what is lost when a run is killed"),
     "precision": Key("float32", "compute dtype: float32 or bfloat16"),
     "mapping": Key("shard_map", "or pmap: the same per-device program under jax.pmap"),

@@ -150,7 +150,7 @@ def _begin(config: ConfigDict) -> weights.Weights:
         flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
         name = config.name or "from-scratch"
         return weights.Weights({k: np.asarray(v) for k, v in flat.items()}, architecture, name, {"format": "random"})
-    found = loading.find_weights(config.model)
+    found = loading.find_weights(config.model, loading.options_of(config.get("weights")))
     flat = {name: np.asarray(array, np.float32) for name, array in found.flat.items()}
     return weights.Weights(flat, found.config, found.name, found.source)
 

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from clipjax.errors import InputError
 from clipjax.keys import Key, defaults
+from clipjax.loading import OPTIONS
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
 from clipjax.train import augment, optimiser, step
@@ -20,6 +21,7 @@ FREE = ("devices", "fsdp", "log_every", "checkpoints", "probes", "profile", "ten
 KEYS = {
     "verb": Key("finetune", ""),
     "model": Key("", "where to begin: whatever clipjax.load takes"),
+    **{f"weights.{name}": key for name, key in OPTIONS.items()},
     "architecture": Key({}, "or from scratch: embed_dim, image{}, text{}, mean, std, tokenizer"),
     "name": Key("", "what the result is called in its own file; empty: the model's name and -finetuned"),
     **{f"data.{name}": key for name, key in opening.every_key().items()},

@@ -20,8 +20,9 @@ from clipjax.train.export import interpolate
 
 
 def run(
-    before: str, after: str, out: Path, alphas: Sequence[float], probe: str | None = None, overrides: Sequence[str] = ()
-) -> str:
+    before: str, after: str, out: Path, alphas: Sequence[float], probe: str | None = None,
+    overrides: Sequence[str] = (), options: Any = None,
+) -> str:  # fmt: skip
     """Writes OUT, or OUT/alpha-A/model.safetensors for several alphas; returns what to print.
 
     With a probe: its runs in OUT/alpha-A/probe, and OUT/sweep.md with every overall number by alpha.
@@ -34,7 +35,7 @@ def run(
     if not single and out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; several models need a folder")
     plan = configs.load(probe, overrides) if probe else None  # a misspelt one costs nothing
-    a, b = loading.find_weights(before), loading.find_weights(after)
+    a, b = (loading.find_weights(file, options) for file in (before, after))
     if single:
         weights.save(out, interpolate(a, b, alphas[0]))
         return f"{out}: {1 - alphas[0]:g} x {a.name} + {alphas[0]:g} x {b.name}"

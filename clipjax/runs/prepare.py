@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -21,7 +22,7 @@ def run(config: ConfigDict, out: Path) -> str:
     names = words(config.data.source)
     if len(names) != 1:
         raise InputError(f"data.source={config.data.source}: prepare one data set at a time, each into its own --out")
-    size = image_size(words(config.model))
+    size = image_size(words(config.model), loading.options_of(config.get("weights")))
     source = opening.open_source(config.data).source
     data_set = "" if opening.kind(names[0]) else data_sets.find(names[0])
     with Progress("prepare", len(source), "images") as bar:
@@ -34,14 +35,14 @@ def run(config: ConfigDict, out: Path) -> str:
     return f"{out}: {info['n']} images for models of {size} pixels{lost}, {len(info['shards'])} shards, {total:,} bytes"
 
 
-def image_size(models: tuple[str, ...]) -> int:
+def image_size(models: tuple[str, ...], options: Any = None) -> int:
     """What the models take; a released one is not fetched for it. InputError where they take different sizes."""
     if not models:
         raise InputError("config.model names at least one model: the pictures are prepared for its image size")
     sizes = {}
     for name in models:
         release = catalog.find(name)
-        config = release.config if release else loading.find_weights(name).config
+        config = release.config if release else loading.find_weights(name, options).config
         sizes[name] = config.image.image_size
     if len(set(sizes.values())) > 1:
         each = ", ".join(f"{name} {size}" for name, size in sizes.items())

@@ -75,7 +75,7 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
     task = probe.load(config)  # every check of the input comes before the model is loaded and the folder made
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(task.source.files.tolist()), "list of files")
-    model = loading.load(config.model, dtype=config.precision)
+    model = loading.load(config.model, dtype=config.precision, options=loading.options_of(config.get("weights")))
     task.source.check_size(model.preprocessing)
     out = RunFolder(path, resolved, writes=speaks)
     try:

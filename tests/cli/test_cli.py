@@ -127,7 +127,7 @@ def test_offline_download_is_one_line_with_the_ways_out(capsys, here):
 
 @pytest.mark.parametrize("to", checkpoints_convert.FORMATS)
 def test_convert_there_and_back(capsys, here, to):
-    middle = {"openai": "m.pt", "huggingface": "folder"}.get(to, "m.safetensors")
+    middle = {"openai": "m.pt", "clipjax": "m.safetensors"}.get(to, "folder")
     source = GOLDEN / "openai_vit.pt"
     assert main(["convert", str(source), middle, f"--to={to}"]) == 0
     assert "million parameters" in capsys.readouterr().out

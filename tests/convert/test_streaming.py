@@ -96,15 +96,15 @@ def test_translating_gives_the_bytes_of_reading_and_writing(tmp_path, stem, monk
             release = catalog.Release("ViT-B/32", CONFIG, "x.pt", digest, (), 0, 0.0)
             monkeypatch.setattr(catalog, "RELEASES", (release,))
         read = checkpoints_convert.read(source)
-        checkpoints_convert.write(tmp_path / "apart", read.weights, "clipjax")
-        made = checkpoints_convert.translate(source, tmp_path / "together")
-        assert (tmp_path / "apart").read_bytes() == (tmp_path / "together").read_bytes()
+        checkpoints_convert.write(tmp_path / "apart.safetensors", read.weights, "clipjax")
+        made = checkpoints_convert.translate(source, tmp_path / "together.safetensors")
+        assert (tmp_path / "apart.safetensors").read_bytes() == (tmp_path / "together.safetensors").read_bytes()
         assert (made.weights.name, made.weights.source, made.notes) == (
             read.weights.name,
             read.weights.source,
             read.notes,
         )
-        found = weights.load(tmp_path / "together")
+        found = weights.load(tmp_path / "together.safetensors")
         assert found.source["sha256"] == digest
         assert found.name == ("ViT-B/32" if known else stem)
 

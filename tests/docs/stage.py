@@ -60,12 +60,12 @@ def released(folder: Path):
     real = loading.find_weights
     made = {name: tiny_model(folder / f"{name}.safetensors", name) for name in ("vit", "resnet")}
 
-    def find(source, activation=None):
+    def find(source, options=None):
         release = catalog.find(os.fspath(source))
         if release is None and not os.fspath(source).startswith("hf://"):
-            return real(source, activation)
+            return real(source, options)
         tower = "resnet" if release and "RN" in release.name else "vit"
-        found = real(made[tower], activation)
+        found = real(made[tower], options)
         return dataclasses.replace(found, name=release.name if release else os.fspath(source).removeprefix("hf://"))
 
     return find

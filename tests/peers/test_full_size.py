@@ -106,12 +106,9 @@ def test_exports_are_opened_by_each_peers_own_loader(name, tmp_path):
     check(name, "clip.load of our .pt", model, reference.openai_outputs(peer, pixels, tokens), pixels, tokens)
     assert transform.transforms[0].size == config.image.image_size
 
-    folder = tmp_path / "open_clip"
-    folder.mkdir()
-    checkpoints_convert.write(folder / open_clip.WEIGHT_FILES[0], loaded, "open_clip")
-    (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(config)))
-    peer = open_clip_peer.create_model(f"local-dir:{folder}").eval()
-    check(name, "open_clip of our .safetensors", model, reference.openai_outputs(peer, pixels, tokens), pixels, tokens)
+    checkpoints_convert.write(tmp_path / "open_clip", loaded, "open_clip")
+    peer = open_clip_peer.create_model(f"local-dir:{tmp_path / 'open_clip'}").eval()
+    check(name, "open_clip of our folder", model, reference.openai_outputs(peer, pixels, tokens), pixels, tokens)
 
     if not isinstance(config.image, ResNet):
         checkpoints_convert.write(tmp_path / "hf", loaded, "huggingface")

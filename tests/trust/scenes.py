@@ -57,7 +57,7 @@ SCENES = {
         _convert("clipjax", "x.safetensors"),
         _convert("openai", "x.pt"),
         _convert("huggingface", "x"),
-        _convert("open_clip", "x.safetensors"),
+        _convert("open_clip", "x"),
         Scene("report", lambda root, out: ["report", root / "a/run", root / "b/run", f"--out={out}"], light=True),
         Scene("compare", lambda root, out: ["compare", root / "a/run", root / "b/run", f"--out={out}"], light=True),
         Scene("embed", lambda root, out: [

@@ -1,0 +1,79 @@
+"""What a reader must be told about weights that carry no configuration of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from clipjax.errors import InputError, brief
+from clipjax.models.config import ACTIVATIONS, CLIP, LARGEST, ViT
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Each is None where it is not given. What a configuration says already may be repeated, never contradicted.
+
+    activation: "quick_gelu" (OpenAI, DFN, MetaCLIP 1) or "gelu" (LAION, DataComp), in both encoders.
+    heads, text_heads: attention heads of the image encoder (of a ResNet: of its attention pool), of the text encoder.
+    eps: of every LayerNorm (and of a ResNet's BatchNorm).
+    mean, std: of pixels in 0..1: red, green, blue.
+    state_dict: which of several sets of weights in one file, e.g. "state_dict_ema".
+    """
+
+    activation: str | None = None
+    heads: int | None = None
+    text_heads: int | None = None
+    eps: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    state_dict: str | None = None
+
+    def __post_init__(self):
+        if self.activation is not None and self.activation not in ACTIVATIONS:
+            known = " or ".join(ACTIVATIONS)
+            raise InputError(f"--activation={brief(self.activation)}: clipjax has {known}")
+        for name in ("heads", "text_heads"):
+            value = getattr(self, name)
+            if value is not None and not (type(value) is int and 0 < value <= LARGEST):
+                raise InputError(f"{_flag(name)}={brief(value)}: a whole number of attention heads")
+        if self.eps is not None and not (isinstance(self.eps, float) and 0 < self.eps < 1):
+            raise InputError(f"--eps={brief(self.eps)}: a number between 0 and 1")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if value is not None and not (len(value) == 3 and all(abs(v) < 1e6 for v in value)):
+                raise InputError(f"{_flag(name)}={brief(value)}: three numbers, red,green,blue")
+
+    def check(self, config: CLIP, where: str) -> None:
+        """InputError where one of them contradicts what `where` says of itself."""
+        image, text = config.image, config.text
+        said: dict[str, list[Any]] = {
+            "activation": [text.activation] + ([image.activation] if isinstance(image, ViT) else []),
+            "heads": [image.heads], "text_heads": [text.heads], "eps": [image.eps, text.eps],
+            "mean": [config.mean], "std": [config.std],
+        }  # fmt: skip
+        for name, values in said.items():
+            given = getattr(self, name)
+            if odd := [value for value in values if given is not None and value != given]:
+                raise InputError(
+                    f"{where}: its configuration says {name} {odd[0]}; {_flag(name)}={_shown(given)} contradicts it"
+                )
+
+
+def parse(values: dict[str, Any]) -> Options:
+    """From the command line's or a config's values; empty and 0 mean not given, numbers may be texts "0.5,0.5,0.5"."""
+    given: dict[str, Any] = {name: value for name, value in values.items() if value}
+    for name in ("mean", "std"):
+        if isinstance(value := given.get(name), str):
+            try:
+                given[name] = tuple(float(part) for part in value.split(","))
+            except ValueError:
+                raise InputError(f"{_flag(name)}={brief(value)}: three numbers, red,green,blue") from None
+    return Options(**given)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,71 @@
+"""What a model is, for people and for programs: `clipjax models FILE`, and the line that a conversion prints."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+from clipjax.models.config import ResNet
+from clipjax.models.weights import Weights
+
+
+def describe(loaded: Weights) -> dict[str, Any]:
+    """Everything that changes a number, as plain JSON types; `dtypes` counts parameters by type."""
+    image = dataclasses.asdict(loaded.config.image)
+    kind = "resnet" if isinstance(loaded.config.image, ResNet) else "vit"
+    counted = {name: array for name, array in loaded.flat.items() if "running_" not in name}
+    dtypes: collections.Counter[str] = collections.Counter()
+    for array in counted.values():
+        dtypes[str(array.dtype)] += array.size
+    return {
+        "name": loaded.name,
+        "image": {"kind": kind} | {key: list(v) if isinstance(v, tuple) else v for key, v in image.items()},
+        "text": dataclasses.asdict(loaded.config.text),
+        "embed_dim": loaded.config.embed_dim,
+        "mean": list(loaded.config.mean),
+        "std": list(loaded.config.std),
+        "tokenizer": loaded.config.tokenizer,
+        "parameters": sum(dtypes.values()),
+        "dtypes": dict(dtypes),
+        "source": dict(loaded.source),
+    }
+
+
+def one_line(what: dict[str, Any]) -> str:
+    """Sizes, heads, activation and types: `ViT, 224 px in patches of 32, width 768, 12 layers, ...`."""
+    image, text = what["image"], what["text"]
+    activation = text["activation"]
+    if image["kind"] == "vit":
+        encoder = (
+            f"ViT, {image['image_size']} px in patches of {image['patch_size']}, width {image['width']}, "
+            f"{image['layers']} layers, {image['heads']} heads"
+        )
+        if image["activation"] != activation:
+            activation = f"{image['activation']} and (text) {activation}"
+    else:
+        layers = ", ".join(map(str, image["layers"]))
+        encoder = f"ResNet, {image['image_size']} px, width {image['width']}, layers {layers}, {image['heads']} heads"
+    words = (
+        f"text width {text['width']}, {text['layers']} layers, {text['heads']} heads, {text['context_length']} tokens"
+    )
+    types = " and ".join(sorted(what["dtypes"]))
+    return f"{encoder}; {words}; {activation}; {what['parameters'] / 1e6:.1f} million parameters, {types}"
+
+
+def table(what: dict[str, Any]) -> str:
+    """One line per fact, names before values."""
+    image, text = what["image"], what["text"]
+    rows = {key: what[key] for key in ("name", "file", "format", "sha256")}
+    rows |= {"image encoder": image["kind"], "  image size": f"{image['image_size']} px"}
+    rows |= {f"  {key.replace('_', ' ')}": v for key, v in image.items() if key not in ("kind", "image_size")}
+    rows |= {"text encoder": ""} | {f"  {key.replace('_', ' ')} ": v for key, v in text.items()}
+    rows |= {
+        "embedding": what["embed_dim"],
+        "pixel mean": ", ".join(map(str, what["mean"])),
+        "pixel std": ", ".join(map(str, what["std"])),
+        "tokenizer": what["tokenizer"],
+        "parameters": f"{what['parameters']:,} ({', '.join(f'{n:,} {d}' for d, n in what['dtypes'].items())})",
+        "source": ", ".join(f"{k} {v}" for k, v in what["source"].items() if not isinstance(v, dict)),
+    }
+    return "\n".join(f"{name:<20} {value}" for name, value in rows.items())

@@ -1,0 +1,154 @@
+"""Exports are judged by the peers' default calls: features are those of the peer fed with the same stored values."""
+
+import dataclasses
+import json
+
+import exported
+import numpy as np
+import pytest
+import torch
+
+import checkpoints_convert
+from checkpoints_convert import open_clip, openai, opening
+from clipjax.errors import InputError
+from clipjax.models import catalog, shapes, weights
+from clipjax.models.config import CLIP, Text, ViT
+
+pytestmark = pytest.mark.peers
+ODD = CLIP(
+    24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 64, 2, 1, 256, "gelu", 1e-5),
+    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+)  # fmt: skip
+
+
+def compared(arch, stored, tmp_path, seen=lambda line: True):
+    """Line -> (difference from the peer's own model, difference from float32) of every export that is opened."""
+    state = exported.make_state(arch, stored)
+    source = exported.save_source(arch, state, tmp_path / "source")
+    inputs = exported.make_inputs(arch)
+    reference = exported.features(exported.by_hand("open_clip", arch, state), *inputs)
+    out = {}
+    for _, line, open_it in exported.cells(arch, source, tmp_path):
+        if seen(line):
+            found = exported.features(open_it(), *inputs)
+            own = exported.features(exported.by_hand(line.split(":")[0], arch, state), *inputs)
+            out[line] = exported.largest_difference(found, own), exported.largest_difference(found, reference)
+    return out
+
+
+@pytest.mark.parametrize("stored", exported.STORED)
+@pytest.mark.parametrize("name", exported.TINY)
+def test_every_peers_default_call_is_exact(name, stored, tmp_path):
+    arch = exported.TINY[name]
+    found = compared(arch, stored, tmp_path)
+    peers = {"open_clip"} | ({"timm", "transformers"} if arch.patch else set()) | ({"clip"} if arch.quick else set())
+    assert {line.split(":")[0] for line in found} == peers
+    for line, (own, float32) in found.items():
+        assert own == 0, line
+        rounds = line.startswith("clip") and stored in ("float32", "bfloat16")  # its own float16, which is said
+        computes_in_half = line.startswith("transformers") and stored in ("float16", "bfloat16")
+        if not rounds and not computes_in_half:
+            assert float32 < 1e-6, line
+
+
+@pytest.mark.parametrize(
+    "name", ["ViT-S-32-alt", "ViT-S-32-alt, QuickGELU", pytest.param("ViT-B/32", marks=pytest.mark.heavy)]
+)
+def test_the_call_that_names_the_architecture_is_exact(name, tmp_path):
+    found = compared(exported.NAMED[name], "openai", tmp_path, lambda line: 'pretrained="' in line)
+    assert len(found) == 2  # the file in the folder, and the file alone
+    assert all(difference == (0, 0) for difference in found.values()), found
+
+
+def test_another_name_gives_other_numbers(tmp_path):
+    """Why the printed call names the activation: open_clip opens the file under the other name without a word."""
+    arch = exported.NAMED["ViT-S-32-alt, QuickGELU"]
+    source = exported.save_source(arch, exported.make_state(arch, "float16"), tmp_path / "source")
+    lines = exported.export(source, tmp_path / "alone.safetensors", "open_clip")
+    assert "force_quick_gelu=True" in lines[0]
+    inputs = exported.make_inputs(arch)
+    right, other = (
+        exported.features(exported.opened(line), *inputs)
+        for line in (lines[0], lines[0].replace(", force_quick_gelu=True", ""))
+    )
+    assert exported.largest_difference(right, other) > 1e-2
+
+
+def test_open_clips_architectures_are_open_clips(tmp_path):
+    """Every name that is printed means the model, and every architecture that open_clip has in common has a name."""
+    import open_clip as peer
+
+    names = set()
+    for name in peer.list_models():
+        (tmp_path / open_clip.CONFIG_FILE).write_text(json.dumps({"model_cfg": peer.get_model_config(name)}))
+        try:
+            config = open_clip.read_config(tmp_path / open_clip.CONFIG_FILE)
+        except InputError:
+            continue
+        names.add(name)
+        if isinstance(config.text, Text) and opening.open_clip_name(config) is not None:
+            assert opening.open_clip_name(config) == (name, False)
+    known = opening.open_clip_architectures()
+    assert known.keys() == {name.removesuffix("-quickgelu") for name in names} & known.keys()
+    assert len(known) == 29
+
+
+def test_what_clip_load_halves():
+    for arch in (exported.TINY["ViT"], exported.TINY["ResNet"]):
+        state = exported.make_state(arch, "float32")
+        model = exported.clip.model.build_model(dict(state))
+        halved = {name for name, value in model.state_dict().items() if value.dtype == torch.float16}
+        assert halved == {name for name in state if openai.is_halved(name) and state[name].is_floating_point()}
+
+
+def test_clip_load_warns_and_refuses_where_float16_does_not_reach(tmp_path):
+    arch = exported.TINY["ViT"]
+    state = exported.make_state(arch, "float32")
+    source = exported.save_source(arch, state, tmp_path / "a")
+    assert "rounds" in exported.export(source, tmp_path / "a.pt", "openai")[1]
+    source = exported.save_source(arch, exported.make_state(arch, "openai"), tmp_path / "b")
+    assert len(exported.export(source, tmp_path / "b.pt", "openai")) == 1
+    state["visual.proj"][0, 0] = 1e5
+    source = exported.save_source(arch, state, tmp_path / "c")
+    with pytest.raises(InputError, match=r"visual\.proj holds 1e\+05, which clip\.load turns into infinity"):
+        exported.export(source, tmp_path / "c.pt", "openai")
+
+
+def odd_weights(config=ODD):
+    rng = np.random.default_rng(0)
+    flat = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.shapes(config).items()}
+    return weights.Weights(flat, config, "odd", {})
+
+
+def test_pixels_are_prepared_as_the_model_asks(tmp_path):
+    import timm
+    import transformers
+
+    checkpoints_convert.write(tmp_path / "oc", odd_weights(), "open_clip")
+    model, _, _ = exported.open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'oc'}")
+    cfg = model.visual.preprocess_cfg
+    assert (tuple(cfg["mean"]), tuple(cfg["std"])) == (ODD.mean, ODD.std)
+    assert (cfg["interpolation"], cfg["resize_mode"], cfg["mode"]) == ("bicubic", "shortest", "RGB")
+    assert np.ravel(cfg["size"]).tolist() == [36, 36]
+    data = timm.data.resolve_model_data_config(timm.create_model(f"local-dir:{tmp_path / 'oc'}", pretrained=True))
+    assert (tuple(data["mean"]), tuple(data["std"]), data["input_size"]) == (ODD.mean, ODD.std, (3, 36, 36))
+    assert (data["interpolation"], data["crop_pct"], data["crop_mode"]) == ("bicubic", 1.0, "center")
+    checkpoints_convert.write(tmp_path / "hf", odd_weights(), "huggingface")
+    for loader in (transformers.CLIPProcessor, transformers.AutoProcessor):
+        found = loader.from_pretrained(tmp_path / "hf").image_processor
+        assert (tuple(found.image_mean), tuple(found.image_std)) == (ODD.mean, ODD.std)
+        assert (found.size["shortest_edge"], found.crop_size["height"], found.resample) == (36, 36, 3)
+
+
+def test_mixed_dtypes_that_hold_each_other_in_neither_are_float32(tmp_path):
+    import transformers
+
+    start = odd_weights(dataclasses.replace(ODD, mean=catalog.OPENAI_MEAN, std=catalog.OPENAI_STD))
+    flat = dict(start.flat)
+    flat["visual.proj"] = flat["visual.proj"].astype(np.float16)
+    for name in [n for n in flat if n != "visual.proj"]:
+        flat[name] = flat[name].astype(checkpoints_convert.convert.DTYPES["bfloat16"])
+    checkpoints_convert.write(tmp_path / "hf", dataclasses.replace(start, flat=flat), "huggingface")
+    model = transformers.CLIPModel.from_pretrained(tmp_path / "hf")
+    assert np.array_equal(model.visual_projection.weight.detach().numpy().T, flat["visual.proj"].astype(np.float32))
+    assert {str(p.dtype) for p in model.parameters()} == {"torch.float32"}
