@@ -51,7 +51,8 @@ def test_a_file_that_is_not_text_is_one_line(tmp_path, read, what):
 def test_a_list_in_json(file, name):
     assert read_classes(file('["cat", " dog, brown "]', name)) == ["cat", "dog, brown"]
     assert read_classes(file('[\n  "cat",\n  "dog"\n]\n', name)) == ["cat", "dog"]
-    assert 'a JSON object; a list of classes is ["cat", "dog"]' in refusal(read_classes, file('{"0": "cat"}', name))
+    assert read_classes(file('{"1": "dog", "0": "cat"}', name)) == ["cat", "dog"]
+    assert "says what labels are called" in refusal(read_classes, file('{"kitty": "cat"}', name))
     assert "begins as JSON and is not JSON" in refusal(read_classes, file('["cat", ', name))
     assert "a list of texts" in refusal(read_classes, file('["cat", 3]', name))
 
@@ -88,11 +89,13 @@ def test_numbers_that_may_be_either_are_refused_with_a_remedy(file):
 
 def test_names_by_position_in_one_line_or_a_file(file):
     for given in ("cat, dog", file("cat\ndog\n"), file('["cat", "dog"]', "x.json")):
-        assert read_naming(given).names(("1",), "set") == ("dog",)
+        assert read_naming(given).names(("0", "1"), "set") == ("cat", "dog")
+        assert read_naming(given).names(("1", "2"), "set") == ("cat", "dog")  # counted from 1: nothing else fits
+        assert "from 0 or from 1 is not known" in refusal(read_naming(given).names, ("1",), "set")
     assert read_naming("cat,dog").source == "class_names=cat,dog"
     words = refusal(read_naming("cat,dog").names, ("0", "2"), "set")
-    assert "2 names by position, and set has the label 2; positions count from 0" in words
-    assert "write one OLD=NEW a line, such as 2=NAME" in words
+    assert "2 names by position, and set has the label 2; give 3 names, counted from 0" in words
+    assert "--config.data.class_names=0=NAME,2=NAME" in words
     assert read_naming("0=cat,2=dog").names(("0", "2"), "set") == ("cat", "dog")
     assert "set has the label -1" in refusal(read_naming("cat,dog").names, ("-1", "1"), "set")
     assert read_naming("-1=no,1=yes").names(("-1", "1"), "set") == ("no", "yes")
@@ -106,7 +109,8 @@ def test_old_is_new(file, given):
     assert read_naming("a=x").names(("a", "b"), "set") == ("x", "b")
     assert read_naming("a=x,c=y").names(("a",), "set") == ("x",)  # a class that this part does not have
     assert "'c' is not a label of set" in refusal(read_naming("a=x,c=y").names, ("a", "b"), "set")
-    for wrong in ("a=,b=x", "=x", "a=x,a=y"):
+    assert read_naming("a=,b=x").names(("a", "b"), "set") == ("", "x")  # an image with the label a has none
+    for wrong in ("=x", "a=x,a=y"):
         assert "OLD=NEW" in refusal(read_naming, wrong)
 
 
