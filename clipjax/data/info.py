@@ -2,7 +2,7 @@
 
 A data set is one file in `clipjax/data/sets` with an `INFO` of the class below and a `load(path, split, **protocol)`.
 Its class names and templates lie in `clipjax/data/prompts/<key>.json`, its published numbers in
-`clipjax/data/published.json`; both are made by committed scripts and read here.
+`clipjax/data/published.json`; both are made by scripts in experiments/data_files.
 """
 
 from __future__ import annotations

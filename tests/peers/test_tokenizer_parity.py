@@ -9,6 +9,7 @@ import gzip
 import itertools
 import os
 import random
+import runpy
 import sys
 import unicodedata
 import warnings
@@ -20,7 +21,9 @@ import numpy as np
 import pytest
 
 from clipjax.text import encode, merges, tokenize, vocabulary
-from clipjax.text.make_vocabulary import trim
+
+ROOT = Path(__file__).parents[2]
+trim = runpy.run_path(str(ROOT / "experiments" / "data_files" / "make_vocabulary.py"))["trim"]
 
 pytestmark = [pytest.mark.peers]
 

@@ -1,6 +1,6 @@
 """Write published.json: the numbers others printed for the nine models, each with how it came to us.
 
-    python clipjax/data/make_published.py datasets.yaml
+    python experiments/data_files/make_published.py datasets.yaml
 
 The yaml holds the numbers collected from the papers, tables and csv files it names. Marks, per cell: "read" (seen in
 the source or in a transcription of it), "recalled" (from memory without a second source: never a golden value),
@@ -121,7 +121,7 @@ def main(path: str) -> None:
         "models": tables["meta"]["models"],
         "datasets": datasets,
     }
-    target = Path(__file__).with_name("published.json")
+    target = Path(__file__).resolve().parents[2] / "clipjax" / "data" / "published.json"
     temporary = target.with_name(".published.json.tmp")
     temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(temporary, target)

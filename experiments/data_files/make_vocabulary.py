@@ -1,6 +1,6 @@
 """Makes vocabulary.txt.gz from OpenAI's bpe_simple_vocab_16e6.txt.gz.
 
-    python -m clipjax.text.make_vocabulary PATH/TO/bpe_simple_vocab_16e6.txt.gz
+    python experiments/data_files/make_vocabulary.py PATH/TO/bpe_simple_vocab_16e6.txt.gz
 
 The source (openai/CLIP, MIT licence) is the same file in openai/CLIP, clip-anytorch and open_clip_torch. CLIP
 uses lines 2 to 48,895 of its 262,146: a merge each, two symbols separated by a space. Only those are kept.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 SOURCE_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 MERGES = 49_408 - 2 * 256 - 2  # the ids that are neither a byte, a byte that ends a word, nor a special token
-TARGET = Path(__file__).with_name("vocabulary.txt.gz")
+TARGET = Path(__file__).resolve().parents[2] / "clipjax" / "text" / "vocabulary.txt.gz"
 
 
 def trim(source: bytes) -> bytes:
@@ -28,7 +28,7 @@ def trim(source: bytes) -> bytes:
 
 
 def main(source: str) -> None:
-    """Writes the trimmed file beside this script, whole or not at all."""
+    """Writes the trimmed file into clipjax/text, whole or not at all."""
     trimmed = trim(Path(source).read_bytes())
     unfinished = TARGET.with_suffix(".part")
     unfinished.write_bytes(trimmed)

@@ -1,12 +1,13 @@
-"""Write the class names and templates of every named data set beside this file, one JSON file each.
+"""Write the class names and templates of every named data set, one JSON file each.
 
     pip install --no-deps --target=LISTS open_clip_torch==3.3.0 clip-benchmark==1.6.2 tensorflow-datasets==4.9.10
-    python clipjax/data/prompts/make_prompts.py LISTS
+    python experiments/data_files/make_prompts.py LISTS
 
 The packages are read as files and never imported: open_clip has the 1,000 ImageNet names and 80 templates,
 clip-benchmark the other lists that the packages carry, tensorflow-datasets the data sets' own label names. Where
 OpenAI's lists (openai/CLIP, data/prompts.md) differ from these or are absent there, the difference stands in
-`overrides.py` beside this file. `own` holds the data set's own name of each class: the way from annotations to classes.
+`prompt_overrides.py` beside this file. `own` holds the data set's own name of each class: the way from annotations to
+classes.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-from clipjax.data.info import plain
-from clipjax.data.prompts import overrides as openai
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+import prompt_overrides as openai  # noqa: E402
+
+from clipjax.data.info import plain  # noqa: E402
 
 BENCH = "clip-benchmark 1.6.2"
 OPEN_CLIP = "open_clip_torch 3.3.0 zero_shot_metadata.py (openai/CLIP notebooks/Prompt_Engineering_for_ImageNet.ipynb)"
@@ -217,7 +220,7 @@ def imagenet(p: Packages) -> dict[str, dict[str, Any]]:
 
 def main(lists: str) -> None:
     """Writes every file whole, by way of a temporary name."""
-    packages, folder = Packages(Path(lists)), Path(__file__).parent
+    packages, folder = Packages(Path(lists)), ROOT / "clipjax" / "data" / "prompts"
     tables = paper_suite(packages) | own_lists(packages) | unpublished(packages) | imagenet(packages)
     for key, content in tables.items():
         temporary = folder / f".{key}.json.tmp"
