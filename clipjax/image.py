@@ -176,6 +176,17 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
     return _eight_bits(image, str(name)) if image.mode in _DEEP else image
 
 
+def from_array(pixels: np.ndarray, name: str) -> Image.Image:
+    """An image of decoded samples [H, W] or [H, W, channels], 8 bits (or 16 of grey) each, as `open_image` gives it."""
+    try:
+        image = Image.fromarray(pixels)
+    except TypeError as error:
+        raise InputError(
+            f"{name}: {pixels.dtype} {list(pixels.shape)} is not an image; store uint8 [H, W, 3], or a PNG"
+        ) from error
+    return _eight_bits(image, name) if image.mode in _DEEP else image
+
+
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     """Greyscale samples of more than 8 bits as the file means them: 0 is black, the format's largest value white."""
     # Of PNG and PPM, mode I is 16 bits as well, which Pillow has scaled to 65535.
@@ -249,7 +260,7 @@ def passed_over_note(where: str | os.PathLike, passed_over: Mapping[str, int]) -
     total = sum(passed_over.values())
     return (
         f"{os.fspath(where)}: passed over {total} file{'s' * (total > 1)} by suffix ({names}); an image under another "
-        "suffix is read where a list names it, HEIC and JPEG XL after conversion to JPEG or PNG"
+        "suffix is read where a list or table names it, HEIC and JPEG XL after conversion to JPEG or PNG"
     )
 
 

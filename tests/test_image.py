@@ -18,6 +18,7 @@ from clipjax.errors import InputError
 from clipjax.image import (
     Preprocess,
     find_images,
+    from_array,
     list_images,
     normalise,
     open_image,
@@ -337,6 +338,16 @@ def test_samples_without_a_range_are_refused(tmp_path, dtype, words):
     with pytest.raises(InputError, match=words) as error:
         open_image(tmp_path / "a.tif")
     assert "a.tif" in message(error)
+
+
+def test_decoded_samples_are_read_as_a_file_is():
+    values = np.array([[0, 65535, 257]], np.uint16)
+    assert np.asarray(from_array(values, "a row")).tolist() == [[0, 255, 1]]
+    colour = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert np.asarray(from_array(colour, "a row")).tolist() == colour.tolist()
+    for wrong in (values.astype(np.float32), values.astype(np.int64), np.zeros((2, 2, 5), np.uint8)):
+        with pytest.raises(InputError, match="a row"):
+            from_array(wrong, "a row")
 
 
 def test_deep_grey_that_a_caller_opened_is_clipped_with_a_note(capsys, monkeypatch):

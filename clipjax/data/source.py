@@ -294,7 +294,7 @@ def _decode(read: Picture, file: str) -> Image.Image:
     if isinstance(read, Image.Image):
         return read
     if isinstance(read, np.ndarray):
-        return Image.fromarray(read)
+        return image.from_array(read, file)
     if isinstance(read, bytes | bytearray | memoryview):
         if not len(read):
             raise InputError(f"{file} is empty (0 bytes); fetch or copy it again")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,25 @@ def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[st
             f"folders{f' ({path.parent} has {some(sorted(there))})' if there else ''}"
         )
     endings = tuple(suffix.lower() for suffix in suffixes)
-    folders, files = _listing(path, endings)
+    passed_over: Counter[str] = Counter()
+    folders, files = _listing(path, endings, passed_over)
     if folders and files:
         raise InputError(
             f"{path} holds images ({files[0]}) beside folders ({folders[0]}); give a folder of class folders or a"
             " flat folder of images"
         )
     if not folders and not files:
-        raise InputError(f"{path} holds no images (looked for {', '.join(sorted(endings))})")
-    inside = {folder: _class_files(path, folder, endings) for folder in folders}
+        also = f"; {note}" if (note := image.passed_over_note(path, passed_over)) else ""
+        raise InputError(f"{path} holds no images (looked for {', '.join(sorted(endings))}){also}")
+    if folders:
+        passed_over.clear()  # files beside class folders are lists of names, notes, licences
+    inside = {folder: _class_files(path, folder, endings, passed_over) for folder in folders}
     found = files or [f"{folder}/{file}" for folder, names in inside.items() for file in names]
     captions = _captions(path, found)
+    if captions is not None:
+        passed_over.pop(".txt", None)
+    if note := image.passed_over_note(path, passed_over):
+        say(f"note: {note}")
     values = [folder for folder, names in inside.items() for _ in names]
     labels = None
     if folders and captions is None:
@@ -107,8 +116,8 @@ def _folders(path: Path) -> list[str]:
     return [entry.name for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
 
 
-def _class_files(path: Path, folder: str, endings: tuple[str, ...]) -> list[str]:
-    below, files = _listing(path / folder, endings)
+def _class_files(path: Path, folder: str, endings: tuple[str, ...], passed_over: Counter[str]) -> list[str]:
+    below, files = _listing(path / folder, endings, passed_over)
     if below:
         raise InputError(
             f"{path / folder} holds folders of its own ({below[0]}); give {path / folder} itself if {path} holds"
@@ -119,8 +128,8 @@ def _class_files(path: Path, folder: str, endings: tuple[str, ...]) -> list[str]
     return files
 
 
-def _listing(folder: Path, endings: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Sorted names of the folders and of the images directly in `folder`."""
+def _listing(folder: Path, endings: tuple[str, ...], passed_over: Counter[str]) -> tuple[list[str], list[str]]:
+    """Sorted names of the folders and of the images directly in `folder`; other files are counted by suffix."""
     folders, files = [], []
     # A bucket answers over the network: what is called like an image is not asked whether it is a folder.
     remote = "://" in os.fspath(folder)
@@ -134,6 +143,8 @@ def _listing(folder: Path, endings: tuple[str, ...]) -> tuple[list[str], list[st
                     folders.append(entry.name)
                 elif is_image:
                     files.append(entry.name)
+                else:
+                    passed_over[os.path.splitext(entry.name)[1].lower()] += 1
     except OSError as error:
         raise InputError(f"{folder} cannot be listed ({error.strerror}); check its access rights") from error
     return sorted(folders), sorted(files)

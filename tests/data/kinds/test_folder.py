@@ -34,6 +34,22 @@ def test_class_folders_are_sorted_classes(tmp_path):
     assert [s.image(i).getpixel((0, 0)) for i in (0, 2)] == [2, 0]
 
 
+def test_files_passed_over_by_suffix_are_counted_in_a_note(tmp_path, capsys):
+    put(tmp_path, "a/1.png", "a/2.png", "b/3.png", "LICENSE.txt")
+    for name in ("a/4.heic", "b/5.HEIC", "b/6"):
+        (tmp_path / name).touch()
+    folder.load(tmp_path)
+    assert "passed over 3 files by suffix (.heic 2, no suffix 1)" in capsys.readouterr().err
+    for name in ("a/1.txt", "a/2.txt", "b/3.txt"):  # captions are read
+        (tmp_path / name).write_text("a caption")
+    folder.load(tmp_path)
+    assert "passed over 3 files by suffix (.heic 2, no suffix 1)" in capsys.readouterr().err
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "x.jxl").touch()
+    with pytest.raises(InputError, match=r"holds no images .*passed over 1 file by suffix \(.jxl 1\)"):
+        folder.load(tmp_path / "flat")
+
+
 def test_a_folder_called_like_a_picture_is_a_class(tmp_path):
     put(tmp_path, "x.png/1.png", "y/1.png")
     assert folder.load(tmp_path).labels.names == ("x.png", "y")
