@@ -47,7 +47,7 @@ class Texts:
 
     def features(self, texts: Sequence[str], unwanted: Callable[[], bool] = lambda: False) -> np.ndarray:
         """Texts -> float32 [T, E]. `unwanted` is asked between batches; where it says yes, Superseded is raised."""
-        distinct = list(dict.fromkeys(texts))
+        distinct = sorted(set(texts))  # as the command line asks, whose features are kept by this list
         missing = [text for text in distinct if text not in self._known]
         if missing and (kept := self._of_the_command_line(distinct)) is not None:
             self._known.update(zip(distinct, kept, strict=True))
