@@ -153,6 +153,17 @@ def module_of(name):
 # what a probe reads
 
 
+DESIGNS = {
+    "d": "  - {name: a man, sets: [x], race: White, gender: Male}\n"
+    "  - {name: b, race: Black, gender: Female}\n  - {name: c, sets: [y], race: Indian}\n",
+    "e": "  - {name: a man, sets: [x]}\n  - {name: q, sets: [y]}\n",
+    "ab": "  - {name: a, texts: [a dog]}\n  - {name: b}\n",
+    "race": "".join(f"  - {{name: {race} one, race: {race}}}\n" for race in ("White", "Black", "Indian")),
+    "race2": "".join(f"  - {{name: {race[0]}, race: {race}}}\n" for race in ("White", "Black", "Indian")),
+    "gender": "".join(f"  - {{name: {gender} one, gender: {gender}}}\n" for gender in ("Male", "Female")),
+}
+
+
 @pytest.fixture(scope="module")
 def room(bench, tmp_path_factory):
     """A table of three parts with everything that a probe may ask for, and designs."""
@@ -165,20 +176,8 @@ def room(bench, tmp_path_factory):
         lines.append(f"{row.stem}.png,{part},{'ab'[i // 3 % 2]},{caption},{row.race},{row.gender},{i % 4},{row.person}")
     box.text("t.csv", "\n".join(lines) + "\n")
     box.text("broken.csv", "\n".join([*lines, "none.png,test,a,x,White,Male,1,person 1", ""]))
-    box.text(
-        "d.yaml",
-        "name: d\nclasses:\n  - {name: a man, sets: [x], race: White, gender: Male}\n  - {name: b, race: Black, gender: Female}\n  - {name: c, sets: [y], race: Indian}\n",
-    )
-    box.text("e.yaml", "name: e\nclasses: [{name: a man, sets: [x]}, {name: q, sets: [y]}]\n")
-    for name, values in (("race", "White Black Indian"), ("gender", "Male Female")):
-        box.text(
-            f"{name}.yaml",
-            f"name: {name}\nclasses: [{', '.join('{name: ' + v + ' one, ' + name + ': ' + v + '}' for v in values.split())}]\n",
-        )
-    box.text(
-        "race2.yaml",
-        "name: race2\nclasses: [{name: x, race: White}, {name: y, race: Black}, {name: z, race: Indian}]\n",
-    )
+    for name, text in DESIGNS.items():
+        box.text(f"{name}.yaml", f"name: {name}\nclasses:\n{text}")
     return box
 
 
@@ -263,7 +262,6 @@ def said(out):
 def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypatch):
     for name in ("RESAMPLES", "RATE_RESAMPLES"):
         monkeypatch.setattr(intervals, name, 7)  # few draws, so that another seed shows with few images
-    room.text("ab.yaml", "name: ab\nclasses: [{name: a, texts: [a dog]}, {name: b}]\n")
     shipped = next(name for name in configs.shipped() if configs.load(name, []).probe == probe and name != "fairface")
     base = base_of(probe, room)
     if probe in ("linear", "fewshot", "attributes"):
@@ -320,7 +318,8 @@ UNDER_WAY = {
 }  # fmt: skip
 FINE = {
     "loss": "sigmoid", "parts": 2, "remat": "dots", "scan": True, "ema": 0.9, "soft_targets": True, "steps": 7,
-    "precision": "bfloat16", "optimizer.freeze": "visual", "optimizer.multipliers": "x=2", "augment.background": "random",
+    "precision": "bfloat16", "optimizer.freeze": "visual", "optimizer.multipliers": "x=2",
+    "augment.background": "random",
     "augment.scale": "(0.5,1.0)", "augment.ratio": "(0.9,1.0)", "augment.jitter": "(0.1,0.0,0.0,0.0)",
 }  # fmt: skip
 

@@ -312,12 +312,13 @@ class Places:
         key = (kind, role if kind == "prepared" else "", part, variant)
         if key not in self._known:
             self._known[key] = self._write(kind, role, part, variant, change, spelling)
-        return [f"data.source={source_of(kind)}", *self._known[key], *columns(kind, role)]
+        split = ["data.split=train"] if (kind, part) == ("tfds", "train") else []
+        return [f"data.source={source_of(kind)}", *self._known[key], *split, *columns(kind, role)]
 
     def parts(self, kind, role, **options):
         """Overrides that read a training and a test part, each of its own path."""
         if kind == "tfds":
-            return self.part(kind, role, "test", **options)[:-1] + columns(kind, role)
+            return self.part(kind, role, "test", **options)
         train, test = (self.part(kind, role, part, **options) for part in ("train", "test"))
         place = "data.csv=" if kind in TABLES else "data.path="
         found = []
