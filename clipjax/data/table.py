@@ -65,8 +65,7 @@ def load(
             there = ", ".join(brief(v) for v in sorted({str(v) for v in values})[:8])
             raise InputError(
                 f"{path}: no row has {rows[0]} {rows[1]!r}; it has {there}: name one, as --config.data.split, or "
-                "the parts as --config.train_split and --config.test_split; another column: "
-                "--config.data.split_column"
+                "the parts as --config.train_split and --config.test_split; another column: --config.data.split_column"
             )
     root = path.parent if images is None else source.as_path(images)
     remedy = f"; they are looked for below {root}: name another folder with --config.data.path=FOLDER"

@@ -192,7 +192,7 @@ def _linear(job: Job, task: Task) -> tuple[dict[tuple[str, str], np.ndarray], di
         w, b, how = linear.fit(job.config, train, None)
         extra["C"][column] = how["C"]
         found[column, "linear"] = fitting.scores(test.values, w, b).argmax(1)
-    return found, extra | {"n_train": n}
+    return found, extra | {"n_train": n, "train": task.train.fingerprint}
 
 
 def _pairs(text: str) -> dict[str, str]:

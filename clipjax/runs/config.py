@@ -80,7 +80,7 @@ def listing(config: ConfigDict) -> list[dict[str, Any]]:
     for name, value in flat(plain(config)).items():
         if name in ("probe", "verb"):
             continue
-        key = known.get(name)
+        key = known.get(name) or known.get(name.partition(".")[0])  # what lies in `architecture` is its own
         row = {"name": name, "default": value, "type": type(value).__name__, "meaning": key.meaning if key else ""}
         if name.startswith("data.") and name[5:] not in opening.GENERAL:
             readers = [kind for kind in opening.kind_names() if name[5:] in opening.keys_of(kind)]

@@ -94,6 +94,8 @@ def open_part(data: Any, part: str, split: str) -> Opened:
     changed = data.copy_and_resolve_references()
     with changed.unlocked():
         changed[place], changed.split = own, ""
+        if "split_column" in changed:  # of the parts that lie in one table
+            changed.split_column = every_key()["split_column"].default
     return open_source(changed)
 
 
@@ -139,9 +141,11 @@ def _refuse_unread(data: Any, name: str) -> None:
         if key in reads or key in GENERAL or data.get(key, spec.default) == spec.default:
             continue
         readers = [other for other in kind_names() if key in keys_of(other)] + ["named data sets"] * (key in NAMED)
+        remedy = (
+            f": --config.data.source={readers[0]}, or leave it out" if readers[0] in kind_names() else ": leave it out"
+        )
         raise InputError(
-            f"data.{key}={data[key]} is not read by the source {name}; it is read by {', '.join(readers)}: "
-            f"--config.data.source={readers[0]}, or leave it out"
+            f"data.{key}={data[key]} is not read by the source {name}; it is read by {', '.join(readers)}{remedy}"
         )
 
 

@@ -51,4 +51,4 @@ def load(config: Any, **options: Any) -> DesignTask:
     source = data.open_source(config.data).source
     tasks.check_columns(source)
     columns = groups.columns(config, source)
-    return DesignTask(source, asked, columns, rates.groupings(config.groups, list(columns)), **options)
+    return DesignTask(source, asked, columns, rates.groupings(config.get("groups", ""), list(columns)), **options)

@@ -50,6 +50,7 @@ def run(job: Job, found: Parts) -> Result:
         max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
     )  # fmt: skip
     extra = {"feature": config.feature, "shots": list(config.shots), "draws": config.draws, "C": config.C}
+    extra["train"] = found.train.source.fingerprint
     encoded = job.image_features(found.test.source, config.feature)
     table = columns(found.test.source, found.test.labels, encoded.rows)
     return Result(records, table, skipped + more, found.test.design, extra, seen + n)

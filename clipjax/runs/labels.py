@@ -23,7 +23,7 @@ from clipjax.runs.job import Job
 from clipjax.runs.result import Result
 from clipjax.runs.zeroshot import answers
 
-KEYS = design_task.KEYS | {
+KEYS = {name: key for name, key in design_task.KEYS.items() if name != "groups"} | {
     "contrast": Key("gender", "the column whose two values are compared; COLUMN=A|B names them in order"),
     "thresholds": Key("0.005,0.04", "probabilities from which a label counts as returned; the paper's"),
 }

@@ -46,7 +46,7 @@ def run(job: Job, found: Parts) -> Result:
     table = columns(test_task.source, test_task.labels, encoded.rows)
     table["prediction"] = np.array(test_task.design.names, object)[scores.argmax(1)]
     records = scoring.records(config, scores, labels, test_task, encoded.rows)
-    extra |= {"feature": config.feature, "n_train": len(train[1])}
+    extra |= {"feature": config.feature, "n_train": len(train[1]), "train": found.train.source.fingerprint}
     return Result(records, table, skipped + encoded.skipped, test_task.design, extra, seen + len(encoded.rows))
 
 

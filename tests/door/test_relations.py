@@ -6,10 +6,20 @@ records to the last digit, and the answer for every image.
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from world import BARE, CLASSES, KINDS, same
+from world import BARE, CLASSES, KINDS, rows, same
+
+from clipjax import classes
+from clipjax.analysis import intervals
+from clipjax.data import labels, prepared, tars
+from clipjax.errors import InputError
+from clipjax.probes import order
+from clipjax.runs import finetune, parts, task
+from clipjax.train import feed
 
 DESIGN = """
 name: sets
@@ -108,8 +118,8 @@ def test_the_order_of_rows_changes_nothing(bench, places, designs, reference, pr
 @pytest.mark.parametrize("order", [(3, 5, 0, 4, 1, 2), (5, 4, 3, 2, 1, 0)])
 @pytest.mark.parametrize("probe", ["zeroshot", "zeroshot:several", "linear", "linear:several", "fewshot"])
 def test_the_order_of_classes_changes_nothing(bench, places, designs, reference, probe, order):
-    classes = ",".join(CLASSES[c] for c in order)
-    same(result(bench, places, designs, probe, "csv", [f"classes={classes}"]), reference(probe), probe)
+    asked_as = "classes=" + ",".join(CLASSES[c] for c in order)
+    same(result(bench, places, designs, probe, "csv", [asked_as]), reference(probe), probe)
 
 
 @pytest.mark.parametrize("probe", ["rates", "congress", "fairface_attributes"])
@@ -223,3 +233,116 @@ def test_missing_labels_are_missing_in_every_container(bench, places, designs):
         found[kind] = result(bench, places, designs, "zeroshot", kind, named, variant="missing", label=label)
         assert any('"n": 18' in record for record in found[kind][0])
         same(found[kind], found["csv"], kind)
+
+
+def trained_on(bench, overrides):
+    """{stem: captions} that fine-tuning draws from."""
+    found = bench.config("lit", [*overrides, "templates={}"], "finetune")
+    pairs = feed.pairs(finetune._source(found), task.templates_of(found.templates))
+    stems = [pairs.source.files[row].rpartition("/")[2].removesuffix(".png") for row in pairs.rows]
+    return dict(zip(stems, pairs.captions, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fine_tuning_reads_the_same_captions_from_every_container(bench, places, kind):
+    listed = rows("train")
+    if kind not in BARE:
+        found = trained_on(bench, places.part(kind, "captions", "train"))
+        assert found == {row.stem: row.captions for row in listed}
+    if kind == "webdataset":
+        return  # its captions come before its labels
+    names = {row.stem: (row.label,) for row in listed}
+    if kind not in ("shards", "prepared"):
+        for more in ([], ["classes=" + ",".join(CLASSES[::-1])], ["classes=zebra," + ",".join(CLASSES)]):
+            assert trained_on(bench, [*places.part(kind, "label", "train"), *more]) == names
+
+
+# each relation seen to fail
+
+
+def as_listed(digests, labels):
+    return parts.Ordered(np.arange(len(digests)), np.arange(len(labels.names)), labels.column)
+
+
+def by_index(labels, asked, where):
+    """wise-ft#25: the data set's numbers used in the config's list."""
+    return dataclasses.replace(labels, names=tuple(asked), ids=())
+
+
+def together(k, n, level=0.95, seed=0):
+    """All cells drawn at once, as intervals.bootstrap_rate once did."""
+    k, n = np.broadcast_arrays(np.asarray(k), np.asarray(n))
+    share = k / np.maximum(n, 1)
+    drawn = np.random.default_rng(seed).binomial(n, share, (50, *np.shape(n))) / np.maximum(n, 1)
+    return tuple(np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0))
+
+
+def shifted(self, extension, right=tars.Index.texts):
+    values, why = right(self, extension)
+    return np.roll(values, 1), why
+
+
+def by_place(path, table):
+    return np.repeat(np.arange(len(table["file"]), dtype=np.uint8)[:, None], 32, axis=1)
+
+
+def as_they_come(*columns):
+    return np.arange(len(columns[0]))
+
+
+def unnamed(self, ids, mapping, where):
+    return tuple(ids)
+
+
+BACKWARDS = {"variant": "backwards", "change": lambda listed: listed[::-1]}
+TURNED = ["classes=" + ",".join(CLASSES[::-1])]
+NAMED = "data.class_names="
+CODED, FLOATS = {"variant": "codes"}, {"variant": "floats"}
+# what -> (where it is, its name, what it becomes, the probe, the container, more overrides, what is written)
+BREAKS = {
+    "shots drawn in the order of rows": (parts, "ordered", as_listed, "fewshot", "csv", [], BACKWARDS),
+    "classes fitted in the order of the list": (parts, "ordered", as_listed, "fewshot", "csv", TURNED, {}),
+    "examples drawn in the order of rows": (
+        order,
+        "of_examples",
+        as_they_come,
+        "zeroshot:several",
+        "csv",
+        [],
+        BACKWARDS,
+    ),
+    "numbers of one list in another": (labels.Labels, "align", by_index, "zeroshot", "csv", TURNED, {}),
+    "the same, several labels": (labels.Labels, "align", by_index, "zeroshot:several", "csv", TURNED, {}),
+    "a mapping is not read": (classes.Naming, "_mapped", unnamed, "zeroshot", "csv", [NAMED + "k3=cat"], CODED),
+    "labels of the next sample": (tars.Index, "texts", shifted, "zeroshot", "shards", [], {}),
+    "a prepared image is known by its place": (prepared, "_digests", by_place, "fewshot", "prepared", [], {}),
+    "3.0 is not 3": (
+        labels,
+        "_WHOLE_AS_FLOAT",
+        re.compile("x"),
+        "zeroshot",
+        "csv",
+        [NAMED + ",".join(CLASSES)],
+        FLOATS,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_break_shows(bench, places, designs, reference, monkeypatch, name):
+    where, what, wrong, probe, kind, more, options = BREAKS[name]
+    expected = reference(probe)
+    spelled = {"codes": {"label": lambda row: CODES[row.label]}, "floats": SPELLINGS["floats"][0]}
+    options = options | spelled.get(options.get("variant"), {})
+    monkeypatch.setattr(where, what, wrong)
+    with pytest.raises((AssertionError, InputError)):
+        same(result(bench, places, designs, probe, kind, more, **options), expected)
+
+
+def test_a_break_shows_in_the_names_of_groups(bench, places, designs, monkeypatch):
+    """Cells drawn together: another alphabetical order of the values is another interval."""
+    monkeypatch.setattr(intervals, "bootstrap_rate", together)
+    monkeypatch.setattr("clipjax.analysis.intervals.METHODS", intervals.METHODS | {"bootstrap": together})
+    first = result(bench, places, designs, "rates", "csv")
+    with pytest.raises(AssertionError):
+        test_what_groups_are_called_changes_nothing(bench, places, designs, lambda probe: first)

@@ -5,10 +5,12 @@ and gives back what must not depend on the container: records, and the answer fo
 """
 
 import dataclasses
+import functools
 import io
 import json
 import re
 import tarfile
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -166,20 +168,22 @@ def _shard(path, listed, records, start, stop):
                 tar.addfile(info, io.BytesIO(data))
 
 
-def tfds_folder(folder, parts, names):
-    """TFDS's own layout, written without TensorFlow: {split: rows} -> overrides."""
+@functools.cache  # TFDS keeps a list of its builders, in which a name comes once
+def builder():
+    """TFDS's builder of the rows in `Things.parts`, {split: rows}; it writes without TensorFlow."""
     import tensorflow_datasets as tfds
 
     class Things(tfds.core.GeneratorBasedBuilder):
         """The rows as given."""
 
         VERSION = tfds.core.Version("1.0.0")
+        parts: ClassVar = {}
 
         def _info(self):
             text = tfds.features.Text()
             features = {
                 "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                "label": tfds.features.ClassLabel(names=list(names)),
+                "label": tfds.features.ClassLabel(names=list(CLASSES)),
                 "tags": tfds.features.Sequence(text),
                 "captions": tfds.features.Sequence({"text": text}),
                 "race": text, "gender": text, "person": text, "file_name": text,
@@ -187,7 +191,7 @@ def tfds_folder(folder, parts, names):
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            return {split: self._generate_examples(listed) for split, listed in parts.items()}
+            return {split: self._generate_examples(listed) for split, listed in self.parts.items()}
 
         def _generate_examples(self, listed):
             for row in listed:
@@ -197,7 +201,13 @@ def tfds_folder(folder, parts, names):
                     "person": row.person, "file_name": f"{row.stem}.png",
                 }  # fmt: skip
 
-    Things(data_dir=folder, file_format="array_record").download_and_prepare()
+    return Things
+
+
+def tfds_folder(folder, parts):
+    """TFDS's own layout: {split: rows} -> overrides."""
+    builder().parts = parts
+    builder()(data_dir=folder, file_format="array_record").download_and_prepare()
     return [f"data.path={folder}", "data.name=things"]
 
 
@@ -302,12 +312,13 @@ class Places:
         key = (kind, role if kind == "prepared" else "", part, variant)
         if key not in self._known:
             self._known[key] = self._write(kind, role, part, variant, change, spelling)
-        return [f"data.source={source_of(kind)}", *self._known[key], *columns(kind, role)]
+        split = ["data.split=train"] if (kind, part) == ("tfds", "train") else []
+        return [f"data.source={source_of(kind)}", *self._known[key], *split, *columns(kind, role)]
 
     def parts(self, kind, role, **options):
         """Overrides that read a training and a test part, each of its own path."""
         if kind == "tfds":
-            return self.part(kind, role, "test", **options)[:-1] + columns(kind, role)
+            return self.part(kind, role, "test", **options)
         train, test = (self.part(kind, role, part, **options) for part in ("train", "test"))
         place = "data.csv=" if kind in TABLES else "data.path="
         found = []
@@ -323,7 +334,7 @@ class Places:
             listed = {p: change(rows(p)) for p in ("train", "test")}
             for p in listed:
                 self._known[kind, "", p, variant] = [f"data.path={folder}", "data.name=things"]
-            return tfds_folder(folder, listed, CLASSES)
+            return tfds_folder(folder, listed)
         if kind == "prepared":
             original = self.part("csv", role, part, variant=variant, change=change, **spelling)
             source = data.open_source(self.bench.config("zeroshot", original).data).source

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from clipjax.data import naming, table
+from clipjax.data import naming, table, tables
 from clipjax.data.kinds import shared
 from clipjax.data.source import Source, as_path
-from clipjax.errors import InputError
+from clipjax.errors import InputError, brief, some
 from clipjax.keys import Key
 
 KEYS = {
@@ -30,6 +30,12 @@ def open_source(keys: Any) -> Source:
         raise InputError("data.source=csv needs the table: --config.data.csv=FILE")
     if not keys.split and keys.split_column != KEYS["split_column"].default:
         raise InputError(f"data.split_column={keys.split_column}: name the part too: --config.data.split=VALUE")
+    if keys.split and keys.split_column not in (there := tables.columns(as_path(keys.csv))):
+        raise InputError(
+            f"{keys.csv} has no column {keys.split_column!r} that says which rows are of the part {keys.split!r}; its "
+            f"columns: {some([brief(name) for name in there])}; name one: --config.data.split_column=NAME, or a table "
+            "for each part: --config.data.train_path, --config.data.test_path"
+        )
     place = Path(as_path(keys.csv)).parent
 
     def find(ids: tuple[str, ...]) -> naming.Naming | None:
