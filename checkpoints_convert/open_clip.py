@@ -19,6 +19,7 @@ from clipjax.models.config import CLIP, ResNet, Text, ViT
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+EPS = 1e-5  # of every norm that a configuration does not speak of
 WORDS = 49408  # of CLIP's tokenizer
 
 # What open_clip assumes where a configuration is silent (CLIPVisionCfg and CLIPTextCfg). Read: the first group.
@@ -120,7 +121,7 @@ def _eps(encoder: dict[str, Any]) -> float:
     """Of its LayerNorms; other arguments of them stay where they are, to be refused."""
     arguments = encoder.get("norm_kwargs")
     if not arguments or arguments.keys() != {"eps"}:
-        return 1e-5
+        return EPS
     return encoder.pop("norm_kwargs")["eps"]
 
 
@@ -150,29 +151,34 @@ def config_json(config: CLIP) -> dict[str, Any]:
     """open_clip_config.json for our configuration, or InputError where open_clip has no word for it."""
     image, text = config.image, config.text
     vision: dict[str, Any] = {"image_size": image.image_size, "width": image.width}
+    activations = {text.activation}
     if isinstance(image, ResNet):
+        if image.eps != EPS:
+            raise InputError(f"open_clip's ResNets have eps {EPS}, not {image.eps}; use --to=clipjax")
         # head_width = 64 in both dialects; the key is left out of open_clip's own ResNet files, as here when it is 64
         vision |= {"layers": list(image.layers), "patch_size": None, "head_width": image.width * 32 // image.heads}
     else:
         vision |= {"layers": image.layers, "patch_size": image.patch_size, "head_width": image.width // image.heads,
-                   "mlp_ratio": timm.mlp_ratio(image)}  # fmt: skip
-    activations = {text.activation} | ({image.activation} if isinstance(image, ViT) else set())
-    if len(activations) > 1 or {text.eps, image.eps} != {1e-5}:
-        raise InputError(
-            "open_clip has one activation for both encoders and eps 1e-5; use --to=clipjax"
-            + ("" if isinstance(image, ResNet) else " or --to=huggingface")
-        )
+                   "mlp_ratio": timm.mlp_ratio(image)} | _norm_kwargs(image)  # fmt: skip
+        activations.add(image.activation)
+    if len(activations) > 1:
+        raise InputError("open_clip has one activation for both encoders; use --to=clipjax or --to=huggingface")
+    texts = {"context_length": text.context_length, "vocab_size": text.vocab_size, "width": text.width,
+             "heads": text.heads, "layers": text.layers, "mlp_ratio": timm.mlp_ratio(text)}  # fmt: skip
     return {
         "model_cfg": {
             "embed_dim": config.embed_dim,
             "quick_gelu": activations == {"quick_gelu"},
             "vision_cfg": vision,
-            "text_cfg": {"context_length": text.context_length, "vocab_size": text.vocab_size, "width": text.width,
-                         "heads": text.heads, "layers": text.layers, "mlp_ratio": timm.mlp_ratio(text)},
+            "text_cfg": texts | _norm_kwargs(text),
         },
         "preprocess_cfg": {"size": image.image_size, "mode": "RGB", "mean": list(config.mean), "std": list(config.std),
                            "interpolation": "bicubic", "resize_mode": "shortest"},
     }  # fmt: skip
+
+
+def _norm_kwargs(encoder: ViT | Text) -> dict[str, Any]:
+    return {} if encoder.eps == EPS else {"norm_kwargs": {"eps": encoder.eps}}
 
 
 def write(path: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:

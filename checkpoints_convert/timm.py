@@ -18,8 +18,10 @@ _RESNETS = {"RN50": "resnet50_clip", "RN101": "resnet101_clip", "RN50x4": "resne
 
 
 def config_json(config: CLIP) -> dict[str, Any] | None:
-    """config.json for the image encoder of a model whose eps is 1e-5; None where timm builds no such encoder."""
+    """config.json for the image encoder; None where timm builds no such encoder by a name and numbers."""
     image, embed_dim = config.image, config.embed_dim
+    if image.eps != 1e-5:
+        return None
     size = [3, image.image_size, image.image_size]
     pretrained: dict[str, Any] = {
         "custom_load": False, "input_size": size, "fixed_input_size": True, "interpolation": "bicubic",

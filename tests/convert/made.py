@@ -22,8 +22,10 @@ WIDE = CLIP(
 
 
 def random_weights(config=VIT, dtype=np.float32, seed=0) -> weights.Weights:
+    """`dtype` None: as in OpenAI's archives, Linear and convolution weights in float16, everything else in float32."""
     rng = np.random.default_rng(seed)
-    flat = {k: rng.normal(size=s).astype(dtype) for k, s in clip.shapes(config).items()}
+    mixed = {k: np.float16 if openai.is_halved(k) else np.float32 for k in clip.shapes(config)}
+    flat = {k: rng.normal(size=s).astype(dtype or mixed[k]) for k, s in clip.shapes(config).items()}
     return weights.Weights(flat, config, "random", {"format": "test"})
 
 

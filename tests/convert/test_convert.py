@@ -28,11 +28,12 @@ GELU = CLIP(
     (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
 )  # fmt: skip
 MIXED = dataclasses.replace(VIT, text=dataclasses.replace(made.TEXT, activation="gelu", eps=1e-6))
+EPS = dataclasses.replace(GELU, image=dataclasses.replace(GELU.image, eps=1e-6))
 CAN_HOLD = [
     (VIT, "clipjax"), (VIT, "openai"), (VIT, "huggingface"), (VIT, "open_clip"),
     (RESNET, "clipjax"), (RESNET, "openai"), (RESNET, "open_clip"),
     (GELU, "clipjax"), (GELU, "huggingface"), (GELU, "open_clip"),
-    (MIXED, "clipjax"), (MIXED, "huggingface"),
+    (MIXED, "clipjax"), (MIXED, "huggingface"), (EPS, "huggingface"), (EPS, "open_clip"),
 ]  # fmt: skip
 QUICK = Options(activation="quick_gelu")
 

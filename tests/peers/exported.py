@@ -120,11 +120,10 @@ def make_state(arch: Architecture, stored: str, seed: int = 0) -> State:
 
 
 def save_source(arch: Architecture, state: State, folder: Path) -> Path:
-    """The state dict as torch saves it; where the activation is GELU, open_clip's configuration lies beside it."""
+    """The state dict as torch saves it, with open_clip's configuration beside it."""
     folder.mkdir(parents=True)
     torch.save(state, folder / "source.pt")
-    if not arch.quick or arch.heads:
-        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": arch.model_cfg, "preprocess_cfg": {}}))
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": arch.model_cfg, "preprocess_cfg": {}}))
     return folder / "source.pt"
 
 
