@@ -98,16 +98,3 @@ def test_native_files_are_known_by_their_header(tmp_path):
     made.save_safetensors(tmp_path / "m.safetensors", made.openai_names(random_weights(VIT)))
     assert not containers.is_native(tmp_path / "m.safetensors")
     assert not containers.is_native(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("target", "to", "words"),
-    [
-        ("out.pt", "clipjax", "name it out.safetensors, or write --to=openai"),
-        ("out.safetensors", "openai", "name it out.pt"),
-        ("out.safetensors", "huggingface", "writes a folder; name it out"),
-    ],
-)
-def test_a_target_that_promises_another_format_is_refused_before_anything_is_read(tmp_path, target, to, words):
-    with pytest.raises(InputError, match=words):
-        checkpoints_convert.translate(tmp_path / "missing.pt", tmp_path / target, to)
