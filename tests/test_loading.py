@@ -13,6 +13,7 @@ from clipjax import loading
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.runs import config as configs
+from clipjax.runs import finetune, prepare
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
 BARE = str(GOLDEN / "openai_vit.pt")
@@ -45,6 +46,10 @@ def test_load_takes_them():
     assert clipjax.load(BARE, options=Options("gelu", heads=2, eps=1e-6)).config.text.eps == 1e-6
     with pytest.raises(InputError, match="contradicts"):
         clipjax.load("emoji-clip", activation="gelu")
+    with pytest.raises(InputError, match="leave --state-dict=ema out"):
+        clipjax.load("emoji-clip", options=Options(state_dict="ema"))
+    with pytest.raises(InputError, match="inside options"):
+        clipjax.load("emoji-clip", heads=12, options=Options())
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,16 @@ def test_a_verb_uses_them(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
     a, b = (np.asarray(model.encode_image(pixels)) for model in models)
     assert np.abs(a - b).max() > 1e-4
+
+
+def test_what_reads_no_file_refuses_what_contradicts_it(capsys):
+    assert main(["plan", "--model=ViT-B/32", "--topology=h100:1", "--heads=16"]) == 1
+    assert "says heads 12; --heads=16 contradicts it" in capsys.readouterr().err
+    with pytest.raises(InputError, match="contradicts"):
+        prepare.image_size(("ViT-B/32",), Options(activation="gelu"))
+    config = configs.load("emoji_from_scratch", ["--config.weights.heads=2"], "finetune")
+    with pytest.raises(InputError, match=r"config\.weights\.\* is for weights of a file"):
+        finetune._begin(config)
 
 
 def test_an_older_runs_config_has_no_such_keys():
