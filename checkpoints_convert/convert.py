@@ -137,6 +137,8 @@ def _read(path: Path, options: Options) -> tuple[Read, tuple[Path, ...]]:
     if containers.is_native(place.file):
         found = weights.load(place.file)
         options.check(found.config, where)
+        if options.state_dict:
+            raise InputError(f"{where}: holds one set of weights; leave --state-dict={options.state_dict} out")
         return Read(found, place.notes), ()
     contents = containers.read(place.file, options.state_dict)
     dialect, tensors = _dialect(contents.tensors)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from checkpoints_convert import rules, vocabulary
+from checkpoints_convert.options import RGB
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Rule
 from clipjax import stored
 from clipjax.errors import InputError, brief
@@ -24,7 +25,7 @@ from clipjax.models.config import ACTIVATIONS, CLIP, ResNet, Text, ViT
 
 CONFIG_FILE = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-Pixels = tuple[tuple[float, ...], tuple[float, ...]]  # mean, std
+Pixels = tuple[RGB, RGB]  # mean, std
 OPENAI_PIXELS: Pixels = (catalog.OPENAI_MEAN, catalog.OPENAI_STD)  # CLIPImageProcessor's own defaults
 OPENAI_WORDS = 49408
 
@@ -110,9 +111,7 @@ def is_clip(folder: Path) -> bool:
     return path.is_file() and stored.read(path, dict).get("model_type") == "clip"
 
 
-def read_config(
-    folder: Path, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
-) -> tuple[CLIP, tuple[str, ...]]:
+def read_config(folder: Path, mean: RGB | None = None, std: RGB | None = None) -> tuple[CLIP, tuple[str, ...]]:
     """config.json, the image processor's and the tokenizer's files -> our configuration, and notes.
 
     `mean` and `std` of pixels are for folders that do not say them. What clipjax does not build is refused with
@@ -207,7 +206,9 @@ def _one_processor(data: Mapping[str, Any], image_size: Any, name: str, reasons:
     elif edge != image_size or square != [image_size, image_size]:
         sizes = f"size {brief(size)} and crop_size {brief(crop)}"
         reasons.append(f"{name}: {sizes} are not the model's image size {brief(image_size)}")
-    return tuple(data.get("image_mean") or OPENAI_PIXELS[0]), tuple(data.get("image_std") or OPENAI_PIXELS[1])
+    mean: Any = tuple(data.get("image_mean") or OPENAI_PIXELS[0])  # three of them, or `CLIP` refuses
+    std: Any = tuple(data.get("image_std") or OPENAI_PIXELS[1])
+    return mean, std
 
 
 def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:

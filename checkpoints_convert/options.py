@@ -8,6 +8,8 @@ from typing import Any
 from clipjax.errors import InputError, brief
 from clipjax.models.config import ACTIVATIONS, CLIP, LARGEST, ViT
 
+RGB = tuple[float, float, float]
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -24,8 +26,8 @@ class Options:
     heads: int | None = None
     text_heads: int | None = None
     eps: float | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: RGB | None = None
+    std: RGB | None = None
     state_dict: str | None = None
 
     def __post_init__(self):

@@ -91,7 +91,7 @@ def read(path: str | os.PathLike[str], choose: Callable[[Iterable[Names]], Mappi
 def _check_kind(path: Path) -> None:
     what = signatures.check(path, "weights")
     if what.startswith("torch file"):
-        again = "torch.save(torch.load(path, weights_only=False), path)"
+        again = f"torch.save(torch.load({str(path)!r}, weights_only=False), {str(path)!r})"
         raise InputError(f"{path}: is a {what}; save it again in Python, if you trust it: {again}")
     if what == "pickle":
         raise InputError(f"{path}: is a bare pickle, not a torch file; use torch.save(model.state_dict(), path)")

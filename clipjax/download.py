@@ -28,11 +28,12 @@ HF_ENDPOINT = "https://huggingface.co"
 # open_clip's layout comes first because the timm repositories also have a config.json with a model.safetensors,
 # which are timm's and hold the image tower alone. Weights come last in a row: a repository that lacks the small
 # file is found out before the large one is fetched, and a cached large one means that its row is whole.
+_BESIDE = ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "vocab.json")
 HUB_LAYOUTS = (
     (("open_clip_config.json", "open_clip_model.safetensors"), ()),
     (("open_clip_config.json", "open_clip_pytorch_model.bin"), ()),
-    (("config.json", "model.safetensors"), ("preprocessor_config.json",)),
-    (("config.json", "pytorch_model.bin"), ("preprocessor_config.json",)),
+    (("config.json", "model.safetensors"), _BESIDE),
+    (("config.json", "pytorch_model.bin"), _BESIDE),
 )
 
 TIMEOUT = 30.0  # seconds without one byte

@@ -60,8 +60,10 @@ def load(
     from clipjax.model import Model
     from clipjax.models import clip
 
-    options = options or Options(activation, heads, text_heads)
-    found = find_weights(source, options)
+    given = Options(activation, heads, text_heads)
+    if options is not None and given != Options():
+        raise InputError("give activation, heads and text_heads inside options, not beside it")
+    found = find_weights(source, options or given)
     return Model(found.name, found.config, clip.unflatten(found.flat), found.source, dtype)
 
 
@@ -130,7 +132,7 @@ def convert(
     options: Options | None = None,
 ) -> weights.Weights:  # fmt: skip
     """What `find_weights` finds, written to `target` as one of `checkpoints_convert.FORMATS`, cast to `dtype`."""
-    checkpoints_convert.check_target(target, to)
+    checkpoints_convert.check_target(Path(target), to)
     text = os.fspath(source)
     if text == DEMO or catalog.find(text) or text.startswith("hf://"):
         loaded = checkpoints_convert.cast(find_weights(text, options), dtype)

@@ -97,7 +97,9 @@ def _config(args: argparse.Namespace) -> tuple[str, Any]:
     from clipjax import loading
     from clipjax.models import catalog
 
+    options = loading.options_of(args)
     if release := catalog.find(args.model):
+        options.check(release.config, release.name)
         return release.name, release.config
-    found = loading.find_weights(args.model, loading.options_of(args))
+    found = loading.find_weights(args.model, options)
     return found.name, found.config

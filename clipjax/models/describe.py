@@ -33,22 +33,17 @@ def describe(loaded: Weights) -> dict[str, Any]:
 
 
 def one_line(what: dict[str, Any]) -> str:
-    """Sizes, heads, activation and types: `ViT, 224 px in patches of 32, width 768, 12 layers, ...`."""
+    """Sizes, heads, activation and types, e.g. `ViT, 224 px in patches of 32, width 768, layers 12, heads 12; ...`."""
     image, text = what["image"], what["text"]
     activation = text["activation"]
     if image["kind"] == "vit":
-        encoder = (
-            f"ViT, {image['image_size']} px in patches of {image['patch_size']}, width {image['width']}, "
-            f"{image['layers']} layers, {image['heads']} heads"
-        )
+        kind, sizes, layers = "ViT", f"{image['image_size']} px in patches of {image['patch_size']}", image["layers"]
         if image["activation"] != activation:
-            activation = f"{image['activation']} and (text) {activation}"
+            activation = f"{image['activation']} (image), {activation} (text)"
     else:
-        layers = ", ".join(map(str, image["layers"]))
-        encoder = f"ResNet, {image['image_size']} px, width {image['width']}, layers {layers}, {image['heads']} heads"
-    words = (
-        f"text width {text['width']}, {text['layers']} layers, {text['heads']} heads, {text['context_length']} tokens"
-    )
+        kind, sizes, layers = "ResNet", f"{image['image_size']} px", "+".join(map(str, image["layers"]))
+    encoder = f"{kind}, {sizes}, width {image['width']}, layers {layers}, heads {image['heads']}"
+    words = f"text width {text['width']}, layers {text['layers']}, heads {text['heads']}"
     types = " and ".join(sorted(what["dtypes"]))
     return f"{encoder}; {words}; {activation}; {what['parameters'] / 1e6:.1f} million parameters, {types}"
 

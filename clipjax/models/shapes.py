@@ -37,7 +37,7 @@ def check(config: CLIP, flat: Mapping[str, Any], where: str, unknown: Sequence[s
     wrong = [f"{k} {tuple(flat[k].shape)} instead of {s}" for k, s in want.items()
              if k in flat and tuple(flat[k].shape) != s]  # fmt: skip
     if wrong:
-        problems.append(f"of other shapes: {some(wrong)}")
+        problems.append(f"wrong shapes: {some(wrong)}")
     if problems:
         raise InputError(f"{where}: its tensors are not those of its configuration: {'; '.join(problems)}{_why(extra)}")
 

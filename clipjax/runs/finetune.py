@@ -145,12 +145,15 @@ def _begin(config: ConfigDict) -> weights.Weights:
     """The weights before the first step, float32: loaded, or drawn from the seed."""
     if bool(config.model) == bool(config.architecture):
         raise InputError("name either config.model (weights to begin from) or config.architecture (from scratch)")
+    options = loading.options_of(config.get("weights"))
+    if config.architecture and options != loading.Options():
+        raise InputError("config.weights.* is for weights of a file; with config.architecture nothing is read")
     if config.architecture:
         architecture = architectures.from_dict(config.architecture.to_dict())
         flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
         name = config.name or "from-scratch"
         return weights.Weights({k: np.asarray(v) for k, v in flat.items()}, architecture, name, {"format": "random"})
-    found = loading.find_weights(config.model, loading.options_of(config.get("weights")))
+    found = loading.find_weights(config.model, options)
     flat = {name: np.asarray(array, np.float32) for name, array in found.flat.items()}
     return weights.Weights(flat, found.config, found.name, found.source)
 

@@ -42,6 +42,8 @@ def image_size(models: tuple[str, ...], options: Any = None) -> int:
     sizes = {}
     for name in models:
         release = catalog.find(name)
+        if release and options:
+            options.check(release.config, name)
         config = release.config if release else loading.find_weights(name, options).config
         sizes[name] = config.image.image_size
     if len(set(sizes.values())) > 1:

@@ -187,7 +187,7 @@ def test_bookkeeping_of_any_class_stays_opaque(tmp_path):
         ("conjugated", "conjugated"),
         ("whole_model", "save model.state_dict() instead"),
         ("list", "holds a list"),
-        ("legacy", "torch.save(torch.load(path, weights_only=False), path)"),
+        ("legacy", "_legacy.pt', weights_only=False)"),
     ],
 )
 def test_what_torch_saves_and_we_do_not_read_is_named(file, part):
