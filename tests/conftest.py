@@ -1,8 +1,11 @@
-"""Eight virtual CPU devices for every test, set before jax is imported anywhere; no deadline for a property."""
+"""How JAX runs under test: virtual devices and compilation, by environment before anything imports jax."""
 
+import atexit
 import contextlib
 import io
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,37 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 # jaxlib 0.10 on few cores: unsynchronised collectives on virtual devices can deadlock with a small pool.
 os.environ.setdefault("NPROC", "16")
 
+# The tests run some thousand small programs, most of them once, so what they wait for is the compiler. They compile
+# with less optimisation, which takes less than half the time and rounds otherwise in the last bits; CLIPJAX_OPTIMISED=1
+# is what a user has (`.ci/nightly`), and so is a test with the fixture `optimised` but for XLA's emitters of loops.
+OPTIMISED = os.environ.get("CLIPJAX_OPTIMISED", "") == "1"
+if not OPTIMISED:
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
+# Every worker and every process that a test starts finds the programs of the others. A worker inherits the folder.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs = tempfile.mkdtemp(prefix="clipjax-programs-")
+    atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+    # JAX writes an entry in place: who reads it half-written, or after a kill, is told so and compiles.
+    os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry"
+
 # By default an example that takes 0.2 s is a failure: on a loaded machine that is a test of its neighbours.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.fixture
+def optimised():
+    """Programs compiled in this test are compiled as a user's are."""
+    import jax
+
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")
