@@ -3,12 +3,15 @@
 import atexit
 import contextlib
 import io
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -38,6 +41,18 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file is one worker's, as its fixtures are; but each page of the documentation is an item of its own."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if "::test_the_blocks_of[" in nodeid else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture
 def optimised():
     """Programs compiled in this test are compiled as a user's are."""
@@ -50,11 +65,35 @@ def optimised():
 
 
 @pytest.fixture(scope="session")
-def demo_run(tmp_path_factory):
+def once(tmp_path_factory):
+    """once(name, make): the folder that `make(folder)` filled for all workers of this session, whichever came first."""
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        base = base if "PYTEST_XDIST_WORKER" not in os.environ else base.parent
+        path, done = base / f"once-{name}", base / f"once-{name}.done"
+        with FileLock(base / f"once-{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)  # of a worker that failed on the way
+                path.mkdir()
+                make(path)
+                done.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_run(once):
     """`clipjax demo`, once for all tests: (the folder it ran in, exit status, stdout, stderr)."""
+    folder = once("demo", _demo)
+    return folder, *json.loads((folder / "said.json").read_text())
+
+
+def _demo(folder: Path) -> None:
     from clipjax.cli.main import main
 
-    folder, there = tmp_path_factory.mktemp("demo"), Path.cwd()
+    there = Path.cwd()
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPJAX_CACHE", str(folder / "cache"))
@@ -65,4 +104,4 @@ def demo_run(tmp_path_factory):
                 status = main(["demo"])
         finally:
             os.chdir(there)
-    return folder, status, out.getvalue(), err.getvalue()
+    (folder / "said.json").write_text(json.dumps([status, out.getvalue(), err.getvalue()]))
