@@ -1,11 +1,17 @@
-"""Eight virtual CPU devices for every test, set before jax is imported anywhere; no deadline for a property."""
+"""How JAX runs under test: virtual devices and compilation, by environment before anything imports jax."""
 
+import atexit
 import contextlib
 import io
+import json
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,17 +19,81 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 # jaxlib 0.10 on few cores: unsynchronised collectives on virtual devices can deadlock with a small pool.
 os.environ.setdefault("NPROC", "16")
 
+# The tests run some thousand small programs, most of them once, so what they wait for is the compiler. They compile
+# with less optimisation, which takes less than half the time and rounds otherwise in the last bits; CLIPJAX_OPTIMISED=1
+# is what a user has (`.ci/nightly`), and so is a test with the fixture `optimised` but for XLA's emitters of loops.
+OPTIMISED = os.environ.get("CLIPJAX_OPTIMISED", "") == "1"
+if not OPTIMISED:
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
+# Every worker and every process that a test starts finds the programs of the others. A worker inherits the folder.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs = tempfile.mkdtemp(prefix="clipjax-programs-")
+    atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+    # JAX writes an entry in place: who reads it half-written, or after a kill, is told so and compiles.
+    os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry"
+
 # By default an example that takes 0.2 s is a failure: on a loaded machine that is a test of its neighbours.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file is one worker's, as its fixtures are; but each page of the documentation is an item of its own."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if "::test_the_blocks_of[" in nodeid else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
+@pytest.fixture
+def optimised():
+    """Programs compiled in this test are compiled as a user's are."""
+    import jax
+
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
-def demo_run(tmp_path_factory):
+def once(tmp_path_factory):
+    """once(name, make): the folder that `make(folder)` filled for all workers of this session, whichever came first."""
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        base = base if "PYTEST_XDIST_WORKER" not in os.environ else base.parent
+        path, done = base / f"once-{name}", base / f"once-{name}.done"
+        with FileLock(base / f"once-{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)  # of a worker that failed on the way
+                path.mkdir()
+                make(path)
+                done.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_run(once):
     """`clipjax demo`, once for all tests: (the folder it ran in, exit status, stdout, stderr)."""
+    folder = once("demo", _demo)
+    return folder, *json.loads((folder / "said.json").read_text())
+
+
+def _demo(folder: Path) -> None:
     from clipjax.cli.main import main
 
-    folder, there = tmp_path_factory.mktemp("demo"), Path.cwd()
+    there = Path.cwd()
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPJAX_CACHE", str(folder / "cache"))
@@ -34,4 +104,4 @@ def demo_run(tmp_path_factory):
                 status = main(["demo"])
         finally:
             os.chdir(there)
-    return folder, status, out.getvalue(), err.getvalue()
+    (folder / "said.json").write_text(json.dumps([status, out.getvalue(), err.getvalue()]))
