@@ -276,9 +276,9 @@ def _split(values: list[Value], where: str, separator: str) -> list[Value]:
                     f"which: --config.data.label_separator={shell_word(other)} for several, "
                     "--config.data.label_separator= for one"
                 )
-    if any(isinstance(v, tuple) for v in found):
-        found = [(v.strip(),) if isinstance(v, str) else v for v in found]
-    return found
+    if not any(isinstance(v, tuple) for v in found):
+        return list(found)
+    return [(v.strip(),) if isinstance(v, str) else v for v in found]
 
 
 def _of_list(text: str, where: str) -> Value:
