@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 
 from clipjax.errors import InputError
 
@@ -29,16 +29,22 @@ def clopper_pearson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np
 
 
 def wilson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Score interval (Wilson 1927), statsmodels' formula: covers `level` on average, less at some p. n = 0: (0, 1)."""
-    return _of_statsmodels("wilson", k, n, level)
+    """Score interval (Wilson 1927): covers `level` on average, less at some p. n = 0: (0, 1)."""
+    k, n, tail = _counts(k, n, level)
+    of, z2 = np.maximum(n, 1), ndtri(tail) ** 2
+    rate = k / of
+    centre, reach = rate + z2 / (2 * of), np.sqrt(z2 * (rate * (1 - rate) + z2 / (4 * of)) / of)
+    low, high = ((centre + side * reach) / (1 + z2 / of) for side in (-1, 1))
+    return np.where(n > 0, np.clip(low, 0, 1), 0.0)[()], np.where(n > 0, np.clip(high, 0, 1), 1.0)[()]
 
 
 def jeffreys(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Equal tails of the posterior Beta(k + 1/2, n - k + 1/2), with the open end at k = 0 and k = n (Brown, Cai and
     DasGupta 2001). n = 0: (0, 1)."""
-    low, high = _of_statsmodels("jeffreys", k, n, level)
-    k, n = np.broadcast_arrays(np.asarray(k), np.asarray(n))
-    return np.where(k == 0, 0.0, low)[()], np.where(k == n, 1.0, high)[()]
+    k, n, tail = _counts(k, n, level)
+    low = np.where(k > 0, betaincinv(k + 0.5, n - k + 0.5, tail), 0.0)
+    high = np.where(k < n, betaincinv(k + 0.5, n - k + 0.5, 1 - tail), 1.0)
+    return low[()], high[()]
 
 
 def bootstrap_rate(k: ArrayLike, n: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -72,14 +78,6 @@ def interval(
     if method not in METHODS:
         raise InputError(f"unknown interval method {method!r}; choose {', '.join(METHODS)}")
     return bootstrap_rate(k, n, level, seed) if method == "bootstrap" else METHODS[method](k, n, level)
-
-
-def _of_statsmodels(method: str, k: ArrayLike, n: ArrayLike, level: float) -> tuple[np.ndarray, np.ndarray]:
-    from statsmodels.stats.proportion import proportion_confint
-
-    k, n, _ = _counts(k, n, level)
-    low, high = proportion_confint(k, np.maximum(n, 1), alpha=1 - level, method=method)
-    return np.where(n > 0, np.clip(low, 0, 1), 0.0)[()], np.where(n > 0, np.clip(high, 0, 1), 1.0)[()]
 
 
 def _counts(k: ArrayLike, n: ArrayLike, level: float) -> tuple[np.ndarray, np.ndarray, float]:

@@ -122,6 +122,19 @@ def test_wilson_against_its_formula():
     assert wilson(0, 0) == (0, 1)
 
 
+@pytest.mark.parametrize(("method", "name"), [(wilson, "wilson"), (jeffreys, "jeffreys")])
+def test_statsmodels_gives_the_same(method, name):
+    """Where it and we mean the same: it has no open ends at k = 0 and k = n for Jeffreys."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    n = np.repeat([1, 7, 60, 1406], 50)
+    k = np.random.default_rng(0).integers(1, np.maximum(n, 2), len(n)).clip(max=n)
+    inside = (k > 0) & (k < n)
+    for level in (0.9, 0.95):
+        found = np.array(method(k, n, level))[:, inside]
+        np.testing.assert_allclose(found, proportion_confint(k[inside], n[inside], 1 - level, name), rtol=1e-12)
+
+
 def test_jeffreys_against_the_posterior():
     low, high = jeffreys([203, 0, 7], [1406, 20, 7])
     assert low[0] == pytest.approx(stats.beta.ppf(0.025, 203.5, 1203.5))
