@@ -27,7 +27,7 @@ WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "models", "p
 # Options and config keys that take more than local paths. All others refuse addresses (gs://, s3://, ...), those of a
 # new verb too; texts that may hold anything are exempt.
 READS = {
-    **dict.fromkeys(("model", "src", "before", "after"), HUB),
+    **dict.fromkeys(("model", "src", "before", "after", "file"), HUB),
     **dict.fromkeys(("data.path", "data.csv", "data.train_path", "data.test_path"), BUCKETS),
 }
 TEXTS = ("template", "fail_if", "templates")

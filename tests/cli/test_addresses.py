@@ -108,7 +108,8 @@ def test_what_is_an_address_and_what_is_a_path(tmp_path):
             check_address(text, "--out")
     for text in ("C:/x", r"C:\x", "a:b", "py:/x/model.py:arg", "runs/gs:", "./gs://x", "-", ""):
         assert str(local_path(text, "--out")) == str(type(tmp_path)(text))
-    check_address("hf://org/name", "--model", READS["model"])
+    for name in ("model", "src", "before", "after", "file"):
+        check_address("hf://org/name", name, READS[name])
     with pytest.raises(InputError, match="give a local path or hf://"):
         check_address("s3://b/x", "--model", READS["model"])
 
