@@ -21,6 +21,13 @@ from clipjax.errors import InputError
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(abfss?|az|file|gs|hf|https?|s3):/")
 HUB = ("hf",)  # what options that take a model read beside local files
 BUCKETS = ("gs", "s3", "az", "hf")  # what options that take a data set read beside local files
+# Options and config keys that take more than local paths. All others refuse addresses, those of a new verb too; texts
+# that may hold anything are exempt.
+ADDRESSES = {
+    **dict.fromkeys(("model", "src", "before", "after", "file"), HUB),
+    **dict.fromkeys(("data.path", "data.csv", "data.train_path", "data.validation_path", "data.test_path"), BUCKETS),
+}
+TEXTS = ("template", "fail_if", "templates", "sweep.templates", "prefix")
 
 
 def local_path(text: str | os.PathLike, option: str) -> Path:
@@ -45,6 +52,12 @@ def check_address(text: str | os.PathLike, option: str, reads: Collection[str] =
         also = f" or {', '.join(f'{name}://' for name in reads)}" if reads else ""
         remedy = f"give a local path{also}; copy from and to buckets yourself, or mount the bucket and give its folder"
     raise InputError(f"{option}={value}: {scheme}:// addresses are not read or written here; {remedy}")
+
+
+def check_option(key: str, value: str, option: str) -> None:
+    """`check_address` of an option or config key; `option` is what it is called in messages."""
+    if key not in TEXTS:
+        check_address(value, option, ADDRESSES.get(key, ()))
 
 
 def cache_dir() -> Path:

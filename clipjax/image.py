@@ -43,6 +43,10 @@ from clipjax.errors import InputError, brief, one_line, some
 from clipjax.files import lines
 from clipjax.progress import say
 
+# Raised when a file gives other pixels than before, as 16-bit greyscale once did: features that were kept are then not
+# used.
+READING = 2
+
 # A constant, not Pillow's registry: that one also claims .pdf, .mpg and .hdf, and loads every plugin.
 # fmt: off
 SUFFIXES = frozenset({

@@ -19,18 +19,11 @@ from typing import Any
 import clipjax
 from clipjax import compilation
 from clipjax.errors import Breach, InputError, Stopped
-from clipjax.files import BUCKETS, HUB, check_address
+from clipjax.files import check_option
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
 # Nothing in these runs a model.
 WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "models", "plan", "report")
-# Options and config keys that take more than local paths. All others refuse addresses (gs://, s3://, ...), those of a
-# new verb too; texts that may hold anything are exempt.
-READS = {
-    **dict.fromkeys(("model", "src", "before", "after", "file"), HUB),
-    **dict.fromkeys(("data.path", "data.csv", "data.train_path", "data.test_path"), BUCKETS),
-}
-TEXTS = ("template", "fail_if", "templates")
 GRACE = 5.0  # seconds
 # A full disk, a missing right, a disk that fails, a name that no file can have: the program is not at fault.
 MACHINE = (
@@ -129,15 +122,15 @@ def _check_addresses(parser: argparse.ArgumentParser, args: argparse.Namespace, 
     names = {a.dest: a.option_strings[-1] if a.option_strings else str(a.metavar or a.dest) for a in parser._actions}
     for key, given in vars(args).items():
         for value in given if isinstance(given, list) else [given]:
-            if isinstance(value, str) and key not in TEXTS:
-                check_address(value, names.get(key, f"--{key}"), READS.get(key, ()))
+            if isinstance(value, str):
+                check_option(key, value, names.get(key, f"--{key}"))
     for i, word in enumerate(overrides):
         name, equals, value = word.partition("=")
         key = name.removeprefix("--config.")
         if not equals:
             value = next(iter(overrides[i + 1 : i + 2]), "")
-        if name.startswith("--config.") and key not in TEXTS:
-            check_address(value, name, READS.get(key, ()))
+        if name.startswith("--config."):
+            check_option(key, value, name)
 
 
 def _leave(status: int, together: bool) -> None:

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 import clipjax
 from clipjax.errors import InputError, nearest, one_line
+from clipjax.files import check_option
 from clipjax.keys import Key, defaults, flat
 from clipjax.loading import OPTIONS
 from clipjax.runs import data as opening
@@ -145,6 +146,9 @@ def load(name: str, overrides: Sequence[str], kind: str = "probes") -> ConfigDic
     for one, other in (("classes", "design"), ("design", "classes")):  # two ways to say what is asked: the user's
         if one in given and other not in given and other in config:
             config[other] = ""
+    for name, value in flat(plain(config)).items():  # what a config file sets is checked as the command line is
+        if isinstance(value, str):
+            check_option(name, value, f"config.{name}")
     return config
 
 

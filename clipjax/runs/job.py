@@ -22,7 +22,7 @@ from clipjax.design import Design
 from clipjax.encoder import TEXT_LENGTHS, Encoder, arithmetic
 from clipjax.errors import InputError
 from clipjax.files import local_path
-from clipjax.image import Preprocess
+from clipjax.image import READING, Preprocess
 from clipjax.model import Model
 from clipjax.models import clip
 from clipjax.models.config import CLIP
@@ -64,6 +64,7 @@ def image_key(
         "precision": precision,
         "arithmetic": arithmetic,
         "preprocess": [spec.image_size, list(spec.mean), list(spec.std)],
+        "reading": READING,
         "pillow": PIL.__version__,  # its releases resample some pictures differently
         "data": fingerprint,
     }

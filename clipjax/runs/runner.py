@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from clipjax import loading, parallel
+from clipjax import loading, parallel, stored
 from clipjax.data import catalog as data_sets
 from clipjax.data import info as infos
 from clipjax.errors import InputError
-from clipjax.model import Model
 from clipjax.models import catalog
 from clipjax.models.config import to_dict
 from clipjax.progress import say
@@ -69,6 +68,7 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
     if (done := finished(path, resolved)) is not None:
         if speaks:
             say(f"{path}: already complete, nothing to do")
+            print("\n".join(_account(stored.read(path / "manifest.json", dict))), end="\n\n")
         return done, published
     probe = probe_module(config.probe)
     refuse_unread(config)
@@ -87,21 +87,23 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
             out.write_text(
                 "tables/published.md", summary.records_table(result.records, published, markdown=True) + "\n"
             )
-        out.write_json("manifest.json", _manifest(job, config, task, result))  # last: the run is complete
+        manifest = _manifest(job, config, task, result)
+        out.write_json("manifest.json", manifest)  # last: the run is complete
         if speaks:
-            print("\n".join(_account(model, config, task, result)), end="\n\n")
+            print("\n".join(_account(manifest)), end="\n\n")
     finally:
         out.close()
     return result.records, published
 
 
-def _account(model: Model, config: ConfigDict, task: Any, result: Result) -> list[str]:
-    """What was used and asked, and what was skipped, as lines."""
-    weights = account.weights_of(config.model, model.source)
-    asked = dict(zip(result.design.names, result.design.prompts(), strict=True))
-    demo = account.DEMO.replace("--model", "--config.model") if config.model == loading.DEMO else ""
-    n = len(result.columns["file"])
-    return account.describe(model.name, *weights, task.source.name, n, result.skipped, asked, demo)
+def _account(manifest: Mapping[str, Any]) -> list[str]:
+    """What a run used and asked, and what it skipped, as lines."""
+    model, config, counts = manifest["model"], manifest["config"], manifest["counts"]
+    asked = {c["name"]: c["prompts"] for c in manifest["design"]["classes"]}
+    demo = account.DEMO.replace("--model", "--config.model") if config["model"] == loading.DEMO else ""
+    skipped = [(0, one["file"], one["reason"]) for one in counts["skipped_files"]]
+    weights = model["file"]["name"], model["file"]["sha256"]
+    return account.describe(model["name"], *weights, manifest["data"]["name"], counts["seen"], skipped, asked, demo)
 
 
 def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> dict[str, Any]:
@@ -115,6 +117,7 @@ def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> dict[s
         "arithmetic": job.arithmetic,
         "model": {
             "name": model.name,
+            "file": dict(zip(("name", "sha256"), account.weights_of(config.model, model.source), strict=True)),
             "weights_sha256": job.weights_sha256,
             "source": dict(model.source),
             "config": to_dict(model.config),

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from clipjax.cli.main import READS, TEXTS, main, verbs
+from clipjax.cli.main import main, verbs
 from clipjax.errors import InputError
-from clipjax.files import check_address, local_path
+from clipjax.files import ADDRESSES, TEXTS, check_address, local_path
 from clipjax.testing import pictures, tiny_model
 
 ADDRESS = "gs://bucket/x"
@@ -109,9 +109,9 @@ def test_what_is_an_address_and_what_is_a_path(tmp_path):
     for text in ("C:/x", r"C:\x", "a:b", "py:/x/model.py:arg", "runs/gs:", "./gs://x", "-", ""):
         assert str(local_path(text, "--out")) == str(type(tmp_path)(text))
     for name in ("model", "src", "before", "after", "file"):
-        check_address("hf://org/name", name, READS[name])
+        check_address("hf://org/name", name, ADDRESSES[name])
     with pytest.raises(InputError, match="give a local path or hf://"):
-        check_address("s3://b/x", "--model", READS["model"])
+        check_address("s3://b/x", "--model", ADDRESSES["model"])
 
 
 def test_a_file_address_is_refused_with_the_path_that_works(tmp_path):
