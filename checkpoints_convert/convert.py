@@ -7,6 +7,7 @@ are independent of each other, and so is the code: any of the first, any of the 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,7 +81,7 @@ def translate(
         return dataclasses.replace(found, weights=settle())
 
 
-def check_target(path: str | Path, to: str) -> None:
+def check_target(path: str | os.PathLike[str], to: str) -> None:
     """InputError where a target's name promises another thing than `to` writes, or the place is taken by one."""
     path = Path(path)
     if to not in FORMATS:

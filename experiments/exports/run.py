@@ -5,7 +5,7 @@
 Needs the extra [peers]. The state dict of a random model is stored in each dtype, converted to every format that holds
 the model, opened by the call that `clipjax convert` prints, and compared with the peer's own class holding the same
 stored values (made by tests/peers/exported.py, which shares no code with the conversion). Writes results/results.json
-and results/table.md.
+(goes on with the rows that are missing) and results/table.md.
 """
 
 from __future__ import annotations
@@ -82,23 +82,26 @@ def write_table(results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Measures what is asked for and writes both files."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--only", help="one model by its name")
-    only = parser.parse_args().only
+    """Measures what is asked for and not yet there, and writes both files after each row."""
     models = exported.TINY | exported.NAMED
-    results = []
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=models, help="one model by its name")
+    only = parser.parse_args().only
+    where = HERE / "results" / "results.json"
+    where.parent.mkdir(exist_ok=True)
+    results = json.loads(where.read_text()) if where.exists() else []
     for name, arch in models.items() if only is None else [(only, models[only])]:
         for stored in exported.STORED:
+            if any((row["model"], row["stored"]) == (name, stored) for row in results):
+                continue
             folder = Path(tempfile.mkdtemp())
             try:
                 results.append(measure(name, arch, stored, folder))
             finally:
                 shutil.rmtree(folder)
             print(json.dumps(results[-1]), flush=True)
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    write_table(results)
+            where.write_text(json.dumps(results, indent=1) + "\n")
+            write_table(results)
 
 
 if __name__ == "__main__":
