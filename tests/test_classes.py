@@ -130,3 +130,11 @@ def test_names_for_text_labels_need_the_labels_beside_them():
 
 def test_an_empty_file_of_names_is_refused(file):
     assert "holds no names" in refusal(read_naming, file("\n\n"))
+
+
+def test_names_that_count_from_one():
+    """Only where a list counted from 0 does not fit; where both may be meant, neither is taken."""
+    assert read_naming("cat,dog").names(("1", "2"), "set") == ("cat", "dog")
+    assert "from 0 or from 1" in refusal(read_naming("cat,dog,ship").names, ("1", "2"), "set")
+    assert read_naming("cat,dog,ship").names(("2",), "set") == ("ship",)
+    assert read_naming("stop,turn").names(("00", "01"), "set") == ("stop", "turn")

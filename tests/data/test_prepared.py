@@ -180,7 +180,7 @@ def test_what_lies_in_the_folder_is_not_overwritten(photos, tmp_path):
         (lambda out, shard: shard.write_bytes(shard.read_bytes()[:-7]), "bytes"),
         (lambda out, shard: (out / "info.json").unlink(), "no info.json"),
         (lambda out, shard: (out / "info.json").write_text("{"), "cannot be read"),
-        (lambda out, shard: (out / "info.json").write_text('{"format": "other"}'), "version 2"),
+        (lambda out, shard: (out / "info.json").write_text('{"format": "other"}'), "version 3"),
         (lambda out, shard: (out / "table.parquet").write_bytes(b"PAR1"), "table.parquet"),
     ],
 )

@@ -18,7 +18,7 @@ from clipjax.errors import InputError
 from clipjax.keys import flat
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
-from clipjax.runs import finetune, finetune_config, task
+from clipjax.runs import finetune, finetune_config, groups, task
 from clipjax.train import feed
 
 SHIPPED = [(kind, name) for kind in ("probes", "finetune") for name in configs.shipped(kind)]
@@ -276,6 +276,9 @@ def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypa
     keys = [*configs.probe_module(probe).KEYS, "seed", "data.limit", "data.max_skipped", "data.source"]
     for key in keys:
         changed = value_of(probe, key, room)
+        if (probe, key) == ("rates", "seed"):  # the tiny model gives every image one class: nothing varies here
+            assert groups.method_of(bench.config(shipped, [*base, *changed])).seed == 3
+            continue
         names = {one.partition("=")[0] for one in changed}
         overrides = [*(one for one in base if one.partition("=")[0] not in names), *changed]
         without = [one for one in overrides if one.partition("=")[0] != key]

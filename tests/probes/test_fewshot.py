@@ -21,8 +21,7 @@ def test_draw():
     assert len(set(rows)) == 20
     assert set(fewshot.draw(labels, 2, seed=1)) < set(rows)
     assert set(fewshot.draw(labels, 4, seed=2)) != set(rows)
-    with pytest.raises(InputError, match="class 5 has 0 examples to draw from; 2 shots need 2"):
-        fewshot.draw(labels, 2, seed=1, classes=6)
+    assert set(fewshot.draw(labels, 2, seed=1, classes=6)) == set(fewshot.draw(labels, 2, seed=1))  # class 5 has none
     with pytest.raises(InputError, match="0 shots"):
         fewshot.draw(labels, 0, seed=1)
 

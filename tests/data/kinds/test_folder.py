@@ -63,7 +63,9 @@ def test_folders_may_be_called_otherwise(tmp_path, capsys):
     s = folder.load(tmp_path)
     assert s.labels.names == ("cat", "ant")
     assert "classes.txt" in capsys.readouterr().err
-    assert folder.load(tmp_path, "1=owl").labels.names == ("0", "owl")
+    assert folder.load(tmp_path, "0=emu,1=owl").labels.names == ("emu", "owl")
+    with pytest.raises(InputError, match="gives no name to the label '0'"):
+        folder.load(tmp_path, "1=owl")
 
 
 def test_texts_beside_images_are_captions(tmp_path, capsys):

@@ -177,7 +177,7 @@ def test_a_shard_that_shrinks_under_the_run(tmp_path):
 
 def test_labels_outside_the_classes_or_missing(tmp_path):
     write(tmp_path / "x.tar", [("1.png", png(1)), ("1.cls", "0"), ("2.png", png(2)), ("2.cls", "2")])
-    with pytest.raises(InputError, match=r"2 names by position, and x has the label 2; positions count from 0"):
+    with pytest.raises(InputError, match=r"2 names by position, and x has the label 2; give 3 names, counted from 0"):
         webdataset.load(tmp_path / "x.tar", class_names="a,b")
     write(tmp_path / "y.tar", [("1.png", png(1)), ("1.cls", "0"), ("2.png", png(2))])
     assert webdataset.load(tmp_path / "y.tar").labels.index.tolist() == [0, -1]
