@@ -58,6 +58,8 @@ def _named(tree: dict[str, Any], above: tuple[str, ...], path: Path) -> Iterator
         what = "an array in chunks" if len(above) <= _DEEPEST else f"maps nested deeper than {_DEEPEST}"
         raise InputError(f"{path}: has {what}, which is not read; save it as model.safetensors")
     for name, value in tree.items():
+        if not isinstance(name, str):
+            raise InputError(f"{path}: has a key {brief(name)}, which is not text")
         if isinstance(value, dict):
             yield from _named(value, (*above, name), path)
         elif isinstance(value, np.ndarray):

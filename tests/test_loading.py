@@ -1,6 +1,7 @@
 """`clipjax.load` and its options: one function for the flags, the same names as config keys, the same meaning."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,26 @@ def test_a_verb_uses_them(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
     a, b = (np.asarray(model.encode_image(pixels)) for model in models)
     assert np.abs(a - b).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("activation", "gelu"), ("heads", 5), ("text_heads", 5), ("eps", 1e-6), ("mean", "0,0,0"), ("std", "1,1,1"),
+     ("state_dict", "ema")],
+)  # fmt: skip
+def test_every_key_is_refused_where_the_file_says_otherwise(name, value):
+    """And read where it does not: the features, or the configuration, follow it."""
+    given = loading.options_of(ConfigDict({name: value}))
+    with pytest.raises(InputError, match="contradicts it|leave --state-dict=ema out"):
+        loading.find_weights("emoji-clip", given)
+    if name == "state_dict":
+        with pytest.raises(InputError, match="no tensors of that name"):
+            loading.find_weights(BARE, given)
+        return
+    base = Options("quick_gelu", heads=1)
+    other = {name: 2 if "heads" in name else getattr(given, name)}  # five heads do not divide 64
+    found = loading.find_weights(BARE, dataclasses.replace(base, **other))
+    assert found.config != loading.find_weights(BARE, base).config
 
 
 def test_what_reads_no_file_refuses_what_contradicts_it(capsys):

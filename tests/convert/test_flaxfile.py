@@ -1,5 +1,7 @@
 """flax_model.msgpack: read as flax wrote it; hostile or foreign ones are one line. Values: test_convert's matrix."""
 
+import random
+
 import made
 import msgpack
 import numpy as np
@@ -30,6 +32,7 @@ def test_kernels_come_back_in_torchs_layout(tmp_path):
     ("content", "words"),
     [
         (b"\x81\xa1a", "may be truncated"),
+        (msgpack.packb({b"a": msgpack.ExtType(1, msgpack.packb([[1], "uint8", b"1"]))}), "which is not text"),
         (b"\x01", "holds a int"),
         (msgpack.packb({"a": msgpack.ExtType(9, b"")}), "extension 9"),
         (msgpack.packb({"a": msgpack.ExtType(1, msgpack.packb([[3], "float32", b"1234"]))}), "says that its shape"),
@@ -52,3 +55,21 @@ def test_every_truncation_is_refused(tmp_path):
         (tmp_path / "x").write_bytes(content[:part])
         with pytest.raises(InputError):
             flaxfile.read(tmp_path / "x")
+
+
+def test_flipped_bytes_never_raise_anything_else(tmp_path):
+    tree = {"a": {"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float16)}, "b": np.zeros(4)}
+    content = packed(tmp_path / "whole", tree).read_bytes()
+    draw, outcomes = random.Random(0), set()
+    for _ in range(2000):
+        damaged = bytearray(content)
+        for _ in range(draw.choice((1, 1, 3))):
+            end = 60 if draw.random() < 0.5 else len(damaged)
+            damaged[draw.randrange(end)] = draw.randrange(256)
+        (tmp_path / "x").write_bytes(damaged)
+        try:
+            flaxfile.read(tmp_path / "x")
+            outcomes.add(True)
+        except InputError:
+            outcomes.add(False)
+    assert outcomes == {True, False}
