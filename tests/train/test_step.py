@@ -10,23 +10,31 @@ import pytest
 
 from clipjax import parallel
 from clipjax.errors import InputError
-from clipjax.models import clip
-from clipjax.testing import tiny_config
+from clipjax.models import catalog, clip
 from clipjax.train import optimiser, step
 
 RECIPE = optimiser.Options(steps=10, learning_rate=1e-3, warmup=2)
 
 
+START, END = 510, 511  # token ids
+
+
+def configuration(kind):
+    """One block an encoder: the compiler takes as long as there are blocks. `deep` has two, `resnet` one a stage."""
+    image = catalog.resnet(64, 8, (1, 1, 1, 1)) if kind == "resnet" else catalog.vit(32, 8, 64, 1 + (kind == "deep"))
+    return catalog.openai(32, image, catalog.text(64, layers=1 + (kind == "deep"), vocab_size=END + 1))
+
+
 @functools.cache
 def model(kind="vit"):
-    return clip.init(tiny_config(kind), jax.random.key(0))
+    return clip.init(configuration(kind), jax.random.key(0))
 
 
 def batch(kind="vit", n=16, seed=0):
     rng = np.random.default_rng(seed)
-    size = tiny_config(kind).image.image_size
+    size = configuration(kind).image.image_size
     tokens = np.zeros((n, 8), np.int32)
-    tokens[:, 0], tokens[:, 1:4], tokens[:, 4] = 49406, rng.integers(1, 40000, (n, 3)), 49407
+    tokens[:, 0], tokens[:, 1:4], tokens[:, 4] = START, rng.integers(1, START, (n, 3)), END
     pixels = rng.integers(0, 256, (n, size, size, 3)).astype(np.uint8)
     return {"pixels": pixels, "tokens": tokens, "ids": np.arange(n, dtype=np.int32) // 2}
 
@@ -35,7 +43,7 @@ def run(options=None, recipe=RECIPE, *, kind="vit", devices=1, fsdp=1, updates=2
     options = options or step.Options()
     mesh = parallel.training_mesh(fsdp, jax.devices()[:devices])
     state = step.start(model(kind), options, recipe, mesh)
-    update = step.make(tiny_config(kind), options, recipe, state, mesh)
+    update = step.make(configuration(kind), options, recipe, state, mesh)
     for i in range(updates):
         state, metrics = update(state, batch(kind, n, i))
     return jax.device_get(state), jax.device_get(metrics)
@@ -62,7 +70,7 @@ def test_the_same_update_on_a_mesh_in_parts_and_rematerialised(loss):
 
 
 def test_resnets_keep_their_statistics():
-    state, _ = run(kind="resnet")
+    state, _ = alone(kind="resnet")
     statistics = set(state["fixed"])
     assert statistics == {n for n in clip.flatten(model("resnet")) if "running_" in n}
     assert len(statistics) > 10
@@ -77,7 +85,7 @@ def test_rematerialisation_changes_memory_and_not_values(kind, remat):
 
 
 def test_one_block_for_all_layers_gives_the_same_values():
-    check_equal(run(step.Options(scan=True, remat="full")), alone(), 2e-5)
+    check_equal(run(step.Options(scan=True, remat="full"), kind="deep"), alone(kind="deep"), 2e-5)
 
 
 def test_locked_image_tower():
@@ -126,11 +134,12 @@ def test_clamped_scale():
 
 
 def test_learning_rate_factors():
-    names = clip.flatten(model())
+    params = model("deep")
+    names = clip.flatten(params)
     options = optimiser.Options(
         steps=10, learning_rate=1.0, layer_decay=0.5, multipliers=((r"^visual\.proj$", 3.0), (r"^visual\.", 0.1))
     )
-    found = optimiser.factors(model(), options)
+    found = optimiser.factors(params, options)
     assert found["visual.proj"] == 3.0
     assert found["visual.transformer.resblocks.1.ln_1.bias"] == pytest.approx(0.1 * 0.5)
     assert found["visual.transformer.resblocks.0.ln_1.bias"] == pytest.approx(0.1 * 0.25)
@@ -202,7 +211,7 @@ def test_it_learns():
     mesh = parallel.training_mesh(1, jax.devices()[:1])
     recipe = optimiser.Options(steps=20, learning_rate=2e-3)
     state = step.start(model(), step.Options(), recipe, mesh)
-    update = step.make(tiny_config(), step.Options(), recipe, state, mesh)
+    update = step.make(configuration("vit"), step.Options(), recipe, state, mesh)
     for _ in range(12):
         state, metrics = update(state, batch())
     assert metrics["loss"] < np.log(16) / 2
