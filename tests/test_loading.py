@@ -100,7 +100,7 @@ def test_a_verb_uses_them(tmp_path, monkeypatch):
 def test_every_key_is_refused_where_the_file_says_otherwise(name, value):
     """And read where it does not: the features, or the configuration, follow it."""
     given = loading.options_of(ConfigDict({name: value}))
-    with pytest.raises(InputError, match="contradicts it|leave --state-dict=ema out"):
+    with pytest.raises(InputError, match=r"contradicts it|leave --state-dict=ema out"):
         loading.find_weights("emoji-clip", given)
     if name == "state_dict":
         with pytest.raises(InputError, match="no tensors of that name"):
