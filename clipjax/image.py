@@ -39,6 +39,7 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from clipjax import signatures
 from clipjax.errors import InputError, brief, one_line, some
 from clipjax.files import lines
 from clipjax.progress import say
@@ -166,8 +167,8 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
             f"{name} is refused: {one_line(error)} Shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file"
         ) from error
     except UnidentifiedImageError as error:
-        if is_path and os.path.getsize(source) == 0:
-            raise InputError(f"{name} is empty (0 bytes); fetch or copy it again") from error
+        if leftover := signatures.refusal(_head(source), name, "an image"):
+            raise leftover from error
         raise InputError(
             f"{name} is not a picture that Pillow {PIL.__version__} can read as {', '.join(FORMATS)}, whatever its"
             " suffix; convert it to PNG or JPEG"
@@ -178,6 +179,13 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
             f"{name} cannot be decoded ({one_line(error)}): damaged or incomplete; fetch or copy it again"
         ) from error
     return _eight_bits(image, str(name)) if image.mode in _DEEP else image
+
+
+def _head(source: str | os.PathLike | BinaryIO) -> bytes:
+    if isinstance(source, str | os.PathLike):
+        return signatures.head(source)
+    source.seek(0)
+    return source.read(signatures.HEAD)
 
 
 def from_array(pixels: np.ndarray, name: str) -> Image.Image:

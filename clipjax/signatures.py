@@ -66,28 +66,33 @@ def head(path: str | os.PathLike) -> bytes:
 
 
 def check(path: str | os.PathLike, wanted: str, text: bool = False) -> str:
-    """The file's `kind`, unless it is a leftover of a download or an archive around the file that is `wanted`.
+    """The file's `kind`; InputError as `refusal` says. `path` is a local file."""
+    first = head(path)
+    if error := refusal(first, os.fspath(path), wanted, text):
+        raise error
+    return kind(first)
+
+
+def refusal(first: bytes, where: str, wanted: str, text: bool = False) -> InputError | None:
+    """Why what begins with these bytes is a leftover of a download or a package around what is wanted; None if not.
 
     Args:
-        path: The file.
+        first: The first bytes, up to HEAD.
+        where: What they are of, for the message: a path, an image's name.
         wanted: What it should be, for the message: "weights", "a JSON file".
         text: Whether the wanted file is text itself, so that "JSON text" and unknown beginnings are its own affair.
-
-    Raises:
-        InputError: it is empty, a git-lfs pointer, a web page, an error message in JSON, or packed.
     """
-    first = head(path)
     what = kind(first)
     remedy = next((how for begin, _, how in _BEGINNINGS if how and first.startswith(begin)), "")
     if remedy:
-        raise InputError(f"{path}: is a {what}, not {wanted}; {remedy.format(path=path)}")
+        return InputError(f"{where}: is a {what}, not {wanted}; {remedy.format(path=where)}")
     if what == "empty file":
-        raise InputError(f"{path}: is empty; download or save it again")
+        return InputError(f"{where}: is empty (0 bytes); download, copy or save it again")
     if what == "web page":
-        raise InputError(f"{path}: is a web page, not {wanted}; download the file itself")
+        return InputError(f"{where}: is a web page, not {wanted}; download the file itself")
     if what == "JSON text" and not text:
         said = brief(" ".join(first.decode("utf-8", "replace").split()), 80)
-        raise InputError(f"{path}: is a text in JSON ({said}), not {wanted}; download the file itself")
+        return InputError(f"{where}: is a text in JSON ({said}), not {wanted}; download the file itself")
     if what == "tar archive":
-        raise InputError(f"{path}: is a tar archive, not {wanted}; unpack it first: tar -xf {path}")
-    return what
+        return InputError(f"{where}: is a tar archive, not {wanted}; unpack it first: tar -xf {where}")
+    return None

@@ -13,6 +13,7 @@ import dataclasses
 import gzip
 import io
 import itertools
+import os
 import re
 import shlex
 import zlib
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TextIO, cast
 
+from clipjax import signatures
 from clipjax.errors import InputError, brief, one_line
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -64,13 +66,16 @@ def text(path: Path) -> Text:
     """How to open a text file. Raises InputError where it is empty, cannot be read or is not text."""
     try:
         with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
+            first = file.read(signatures.HEAD)
+        packed = signatures.kind(first) == "gzip file"
+        if not packed and (leftover := signatures.refusal(first, os.fspath(path), "a table", text=True)):
+            raise leftover
         with _bytes(path, packed) as stream:
             head = stream.read(_HEAD)
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error
     if not head:
-        raise InputError(f"{path} is empty (0 bytes); fetch or copy it again")
+        raise InputError(f"{path}: is empty (0 bytes); download, copy or save it again")
     encoding = "utf-8-sig"
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         raise _recode(path, "is UTF-32", "UTF-32")

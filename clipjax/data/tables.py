@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipjax import stored
+from clipjax import signatures, stored
 from clipjax.data import delimited
 from clipjax.errors import InputError, brief, nearest, one_line
 
@@ -272,6 +273,9 @@ def _parquet_names(path: Path) -> list[str]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     with _one_line(path, UnicodeDecodeError), path.open("rb") as file:
+        if leftover := signatures.refusal(file.read(signatures.HEAD), os.fspath(path), "a parquet file"):
+            raise leftover
+        file.seek(0)
         yield pq.ParquetFile(file)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import re
 import tarfile
 from collections import Counter
@@ -18,7 +19,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from clipjax import image
+from clipjax import image, signatures
 from clipjax.data import tables
 from clipjax.errors import InputError, brief, one_line, some
 from clipjax.files import lines
@@ -321,6 +322,12 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
     except InputError:
         raise
     except (tarfile.TarError, ArithmeticError, ValueError) as error:
+        with shard.open("rb") as file:
+            first = file.read(signatures.HEAD)
+        if signatures.kind(first) != "tar archive" and (
+            leftover := signatures.refusal(first, os.fspath(shard), "a tar")
+        ):
+            raise leftover from error
         raise InputError(
             f"{shard} is not a plain tar, or is cut off ({one_line(error)}); fetch it again, or unpack a .tar.gz to"
             " .tar: compressed shards have no random access"

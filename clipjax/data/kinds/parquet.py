@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipjax import signatures
 from clipjax.data import naming, source, tables
 from clipjax.data.contents import Packed
 from clipjax.data.kinds import shared
@@ -201,6 +202,9 @@ def _parts(path: Path) -> list[Path]:
 def _opened(part: Path) -> Iterator[pq.ParquetFile]:
     """The file for as long as it is read."""
     with _in_one_line(part), part.open("rb") as file:
+        if leftover := signatures.refusal(file.read(signatures.HEAD), os.fspath(part), "a parquet file"):
+            raise leftover
+        file.seek(0)
         yield pq.ParquetFile(file)
 
 
