@@ -66,7 +66,8 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
     columns = {key: columns[key] for key in ("age", "race")[:groups]}
     names = np.array(asked.names, object)
     table = {
-        "file": np.array([f"{i}.jpg" for i in range(40)], object), **columns, "label": names[::-1][answers],
+        "file": np.array([f"{i}.jpg" for i in range(40)], object),
+        "image_sha256": np.array([f"{i:016x}" for i in range(40)], object), **columns, "label": names[::-1][answers],
         "prediction": names[answers],
         "probability": np.full(40, 0.5, np.float32), "probabilities": np.full((40, len(names)), 1 / len(names),
         np.float32),
@@ -90,18 +91,13 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
     out = RunFolder(folder / "run", config)
     out.write_table("predictions.parquet", table)
     out.write_records(records)
-    shown = (
-        asked.manifest()
-        if probe == "rates"
-        else {"classes": list(asked.names), "templates": list(asked.templates), "prompts": asked.prompts()}
-    )
     image = {"image_size": 224, "kind": "vit"}
     out.write_json("manifest.json", {
-        "config": config, "precision": "float32", "design": shown | {"sha256": asked.sha256},
+        "config": config, "precision": "float32", "design": asked.manifest(),
         "result": {"groups": ["age"]},
         "model": {"name": "m", "weights_sha256": "a" * 64, "logit_scale": 100.0, "source": {},
         "config": {"image": image, "mean": [0.5] * 3, "std": [0.3] * 3}},
-        "data": {"name": "d", "fingerprint": "f" * 64, "n": 40}, "counts": {"seen": 40, "skipped": 0,
+        "data": {"name": "d", "fingerprint": "f" * 64, "n": 40, "group_columns": list(columns)}, "counts": {"seen": 40, "skipped": 0,
         "skipped_files": []}, "versions": {},
     })  # fmt: skip
     out.close()
