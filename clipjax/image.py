@@ -39,6 +39,7 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from clipjax import signatures
 from clipjax.errors import InputError, brief, one_line, some
 from clipjax.files import lines
 from clipjax.progress import say
@@ -168,6 +169,8 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
     except UnidentifiedImageError as error:
         if is_path and os.path.getsize(source) == 0:
             raise InputError(f"{name} is empty (0 bytes); fetch or copy it again") from error
+        if is_path:
+            signatures.check(source, "an image")
         raise InputError(
             f"{name} is not a picture that Pillow {PIL.__version__} can read as {', '.join(FORMATS)}, whatever its"
             " suffix; convert it to PNG or JPEG"

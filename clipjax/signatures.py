@@ -28,8 +28,8 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def kind(head: bytes) -> str:
-    """What a file with these first bytes is: a name of the table above, or "empty file", "web page", "JSON text",
-    "tar archive", "safetensors file", "pickle", "msgpack", else "".
+    """What a file with these first bytes is: a name of the table above, or "empty file", "web page", "SVG drawing",
+    "JSON text", "tar archive", "safetensors file", "pickle", "msgpack", else "".
     """
     if not head:
         return "empty file"
@@ -39,7 +39,7 @@ def kind(head: bytes) -> str:
         return "safetensors file"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] == b"<":
-        return "web page"
+        return "SVG drawing" if b"<svg" in text.lower() else "web page"
     if text[:1] in (b"{", b"["):
         return "JSON text"
     if head[257:262] == b"ustar":
@@ -65,13 +65,14 @@ def head(path: str | os.PathLike) -> bytes:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from None
 
 
-def check(path: str | os.PathLike, wanted: str, text: bool = False) -> str:
+def check(path: str | os.PathLike, wanted: str, text: bool = False, packed: bool = False) -> str:
     """The file's `kind`, unless it is a leftover of a download or an archive around the file that is `wanted`.
 
     Args:
         path: The file.
         wanted: What it should be, for the message: "weights", "a JSON file".
-        text: Whether the wanted file is text itself, so that "JSON text" and unknown beginnings are its own affair.
+        text: Whether the wanted file is text itself, which JSON is too.
+        packed: Whether the reader unpacks by itself.
 
     Raises:
         InputError: it is empty, a git-lfs pointer, a web page, an error message in JSON, or packed.
@@ -79,7 +80,7 @@ def check(path: str | os.PathLike, wanted: str, text: bool = False) -> str:
     first = head(path)
     what = kind(first)
     remedy = next((how for begin, _, how in _BEGINNINGS if how and first.startswith(begin)), "")
-    if remedy:
+    if remedy and not (packed and remedy.startswith("unpack")):
         raise InputError(f"{path}: is a {what}, not {wanted}; {remedy.format(path=path)}")
     if what == "empty file":
         raise InputError(f"{path}: is empty; download or save it again")

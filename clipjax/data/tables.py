@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipjax import stored
+from clipjax import signatures, stored
 from clipjax.data import delimited
 from clipjax.errors import InputError, brief, nearest, one_line
 
@@ -117,6 +117,8 @@ _Table = dict[str, Column]
 
 
 def _reader(path: Path) -> tuple[Callable[[Path, list[str], dict[str, str]], _Table], Callable[[Path], list[str]]]:
+    if path.is_file() and path.stat().st_size:
+        signatures.check(path, "a table", text=True, packed=True)
     name = path.name.lower()
     suffix = next((s for s in (*SUFFIXES, *_PACKABLE) if name.endswith(s)), "").removesuffix(".gz")
     if suffix in (".csv", ".tsv"):
