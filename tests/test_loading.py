@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from ml_collections import ConfigDict
 
 import clipjax
-from checkpoints_convert import Options
-from clipjax import loading
+from checkpoints_convert import Options, openai, torchfile
+from clipjax import loading, testing
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.runs import config as configs
@@ -124,3 +125,22 @@ def test_what_reads_no_file_refuses_what_contradicts_it(capsys):
 
 def test_an_older_runs_config_has_no_such_keys():
     assert loading.options_of(ConfigDict({"model": "x"}).get("weights")) == Options()
+
+
+def test_a_probe_reads_its_model_as_its_keys_say(capsys, tmp_path, monkeypatch):
+    """And says so in its manifest; without the keys it is refused before anything is written."""
+    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
+    flat = loading.find_weights(testing.tiny_model(tmp_path / "tiny.safetensors")).flat
+    torchfile.write(tmp_path / "bare.pt", openai.to_torch_layout(flat, "bare"))
+    testing.pictures(tmp_path / "images", {"cat": 2, "dog": 2})
+    out = tmp_path / "run"
+    argv = ["probe", "zeroshot", f"--config.model={tmp_path / 'bare.pt'}", f"--config.data.path={tmp_path / 'images'}",
+            f"--out={out}"]  # fmt: skip
+    assert main(argv) == 1
+    assert "--activation=quick_gelu" in capsys.readouterr().err
+    assert not (out / "manifest.json").exists()
+    assert main([*argv, "--config.weights.activation=gelu", "--config.weights.heads=2"]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["model"]["config"]["image"]["heads"] == 2
+    assert manifest["model"]["config"]["text"]["activation"] == "gelu"
+    assert manifest["config"]["weights"]["heads"] == 2
