@@ -101,7 +101,7 @@ def test_a_verb_uses_them(tmp_path, monkeypatch):
 def test_every_key_is_refused_where_the_file_says_otherwise(name, value):
     """And read where it does not: the features, or the configuration, follow it."""
     given = loading.options_of(ConfigDict({name: value}))
-    with pytest.raises(InputError, match=r"contradicts it|leave --state-dict=ema out"):
+    with pytest.raises(InputError, match=r"contradicts it|leave --config.weights.state_dict=ema out"):
         loading.find_weights("emoji-clip", given)
     if name == "state_dict":
         with pytest.raises(InputError, match="no tensors of that name"):
@@ -137,8 +137,12 @@ def test_a_probe_reads_its_model_as_its_keys_say(capsys, tmp_path, monkeypatch):
     argv = ["probe", "zeroshot", f"--config.model={tmp_path / 'bare.pt'}", f"--config.data.path={tmp_path / 'images'}",
             f"--out={out}"]  # fmt: skip
     assert main(argv) == 1
-    assert "--activation=quick_gelu" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert "--config.weights.activation=gelu (LAION, DataComp) with --config.weights.heads=N" in line
+    assert " --activation" not in line
     assert not (out / "manifest.json").exists()
+    assert main([*argv, "--config.weights.activation=relu"]) == 1
+    assert "--config.weights.activation=relu: clipjax has" in capsys.readouterr().err
     assert main([*argv, "--config.weights.activation=gelu", "--config.weights.heads=2"]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["model"]["config"]["image"]["heads"] == 2
