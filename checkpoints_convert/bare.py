@@ -41,6 +41,8 @@ def config(
     openai = openai_config(flat, where)
     if code and options.activation not in (None, code):
         raise InputError(f"{where}: its code computes {code}; --activation={options.activation} contradicts it")
+    if (words := openai.text.vocab_size) > catalog.WORDS:  # a model of fewer is a small one
+        raise InputError(f"{where}: its vocabulary of {words} words is not that of CLIP's tokenizer, {catalog.WORDS}")
     activation = options.activation or code
     released = any(_shape(openai) == _shape(release.config) for release in catalog.RELEASES)
     image, text = openai.image, openai.text

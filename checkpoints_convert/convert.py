@@ -57,8 +57,13 @@ def read(path: str | Path, options: Options | None = None, digest: Digest = sha2
     views of that where the layout differs. `digest` gives the sha256 of a file that is not native; reading a large
     one takes longer than all else here, and a caller may know it.
     """
-    found, files = _read(Path(path), options or Options())
-    return dataclasses.replace(found, weights=_identified(found.weights, {file: digest(file) for file in files}))
+    options = options or Options()
+    try:
+        found, files = _read(Path(path), options)
+    except InputError as error:
+        raise InputError(options.spelled(str(error))) from error
+    identified = _identified(found.weights, {file: digest(file) for file in files})
+    return Read(identified, tuple(map(options.spelled, found.notes)))
 
 
 def translate(

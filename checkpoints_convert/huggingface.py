@@ -27,7 +27,6 @@ CONFIG_FILE = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 Pixels = tuple[RGB, RGB]  # mean, std
 OPENAI_PIXELS: Pixels = (catalog.OPENAI_MEAN, catalog.OPENAI_STD)  # CLIPImageProcessor's own defaults
-OPENAI_WORDS = 49408
 
 
 def _block(ours: str, theirs: str) -> tuple[Rule, ...]:
@@ -132,13 +131,13 @@ def read_config(folder: Path, mean: RGB | None = None, std: RGB | None = None) -
         for name, part in (("text_config", text), ("vision_config", vision)) if part["hidden_act"] not in ACTIVATIONS
     ]  # fmt: skip
     # 2 is transformers' old default: it then reads the highest id, as OpenAI does. The last id is the same rule.
-    if text["eos_token_id"] not in (2, OPENAI_WORDS - 1) and text["eos_token_id"] != text["vocab_size"] - 1:
+    if text["eos_token_id"] not in (2, catalog.WORDS - 1) and text["eos_token_id"] != text["vocab_size"] - 1:
         reasons.append(
             f"eos_token_id {brief(text['eos_token_id'])} is not the highest of {brief(text['vocab_size'])} ids; "
             "clipjax reads a text at its highest id"
         )
-    if type(text["vocab_size"]) is int and text["vocab_size"] > OPENAI_WORDS:
-        reasons.append(f"vocab_size {text['vocab_size']} is not that of CLIP's tokenizer, {OPENAI_WORDS}")
+    if type(text["vocab_size"]) is int and text["vocab_size"] > catalog.WORDS:
+        reasons.append(f"vocab_size {text['vocab_size']} is not that of CLIP's tokenizer, {catalog.WORDS}")
     reasons += vocabulary.differences(folder)
     given = bool(mean and std)
     found = _pixels(folder, vision["image_size"], reasons)

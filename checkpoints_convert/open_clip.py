@@ -20,7 +20,6 @@ from clipjax.models.config import CLIP, ResNet, Text, ViT
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 EPS = 1e-5  # of every norm that a configuration does not speak of
-WORDS = 49408  # of CLIP's tokenizer
 
 # What open_clip assumes where a configuration is silent (CLIPVisionCfg and CLIPTextCfg). Read: the first group.
 # The second group are options of other architectures: anything but the value here is refused by name.
@@ -103,8 +102,8 @@ def read_config(path: Path) -> CLIP:
         reasons.append(f"preprocess_cfg.size {brief(size)} is not the model's image size {brief(image_size)}")
     if odd := [r for r in (v["mlp_ratio"], t["mlp_ratio"]) if not 0 < r < 1000]:
         reasons.append(f"mlp_ratio is {odd[0]}: a number between 0 and 1000")
-    if type(t["vocab_size"]) is int and t["vocab_size"] > WORDS:
-        reasons.append(f"text_cfg.vocab_size {t['vocab_size']} is not that of CLIP's tokenizer, {WORDS}")
+    if type(t["vocab_size"]) is int and t["vocab_size"] > catalog.WORDS:
+        reasons.append(f"text_cfg.vocab_size {t['vocab_size']} is not that of CLIP's tokenizer, {catalog.WORDS}")
     if reasons:
         raise InputError(f"{path}: clipjax does not build this model: {'; '.join(reasons)}")
     try:

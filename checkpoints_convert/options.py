@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from clipjax.errors import InputError, brief
 from clipjax.models.config import ACTIVATIONS, CLIP, LARGEST, ViT
 
 RGB = tuple[float, float, float]
+_FLAGS = re.compile(r"--(activation|heads|text-heads|eps|mean|std|state-dict)\b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Options:
     eps: of every LayerNorm (and of a ResNet's BatchNorm).
     mean, std: of pixels in 0..1: red, green, blue.
     state_dict: which of several sets of weights in one file, e.g. "state_dict_ema".
+    keys: whether they were given as keys of a run's config, which messages then name in place of flags.
     """
 
     activation: str | None = None
@@ -29,6 +32,7 @@ class Options:
     mean: RGB | None = None
     std: RGB | None = None
     state_dict: str | None = None
+    keys: bool = dataclasses.field(default=False, compare=False)
 
     def __post_init__(self):
         if self.activation is not None and self.activation not in ACTIVATIONS:
@@ -45,6 +49,12 @@ class Options:
             if value is not None and not (len(value) == 3 and all(abs(v) < 1e6 for v in value)):
                 raise InputError(f"{_flag(name)}={brief(value)}: three numbers, red,green,blue")
 
+    def spelled(self, message: str) -> str:
+        """A message that names flags of a verb, with the config's keys in their place where these came from one."""
+        if not self.keys:
+            return message
+        return _FLAGS.sub(lambda flag: "--config.weights." + flag[1].replace("-", "_"), message)
+
     def check(self, config: CLIP, where: str) -> None:
         """InputError where one of them contradicts what `where` says of itself."""
         image, text = config.image, config.text
@@ -56,13 +66,19 @@ class Options:
         for name, values in said.items():
             given = getattr(self, name)
             if odd := [value for value in values if given is not None and value != given]:
-                raise InputError(
-                    f"{where}: its configuration says {name} {odd[0]}; {_flag(name)}={_shown(given)} contradicts it"
-                )
+                contradicts = f"{_flag(name)}={_shown(given)} contradicts it"
+                raise InputError(self.spelled(f"{where}: its configuration says {name} {odd[0]}; {contradicts}"))
 
 
-def parse(values: dict[str, Any]) -> Options:
+def parse(values: dict[str, Any], keys: bool = False) -> Options:
     """From the command line's or a config's values; empty and 0 mean not given, numbers may be texts "0.5,0.5,0.5"."""
+    try:
+        return _parsed(values, keys)
+    except InputError as error:
+        raise InputError(Options(keys=keys).spelled(str(error))) from None
+
+
+def _parsed(values: dict[str, Any], keys: bool) -> Options:
     given: dict[str, Any] = {name: value for name, value in values.items() if value}
     for name in ("mean", "std"):
         if isinstance(value := given.get(name), str):
@@ -70,7 +86,7 @@ def parse(values: dict[str, Any]) -> Options:
                 given[name] = tuple(float(part) for part in value.split(","))
             except ValueError:
                 raise InputError(f"{_flag(name)}={brief(value)}: three numbers, red,green,blue") from None
-    return Options(**given)
+    return Options(**given, keys=keys)
 
 
 def _flag(name: str) -> str:

@@ -108,7 +108,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def options_of(given: Any) -> Options:
     """From a verb's arguments, or from the keys `weights.*` of a run's config (empty and 0: not given)."""
-    return parse({name: getattr(given, name, None) for name in OPTIONS})
+    return parse({name: getattr(given, name, None) for name in OPTIONS}, not isinstance(given, argparse.Namespace))
 
 
 def locate(source: str | os.PathLike) -> Path:

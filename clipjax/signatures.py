@@ -28,8 +28,8 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def kind(head: bytes) -> str:
-    """What a file with these first bytes is: a name of the table above, or "empty file", "web page", "JSON text",
-    "tar archive", "safetensors file", "pickle", "msgpack", else "".
+    """What a file with these first bytes is: a name of the table above, or "empty file", "web page", "SVG drawing",
+    "JSON text", "tar archive", "safetensors file", "pickle", "msgpack", else "".
     """
     if not head:
         return "empty file"
@@ -39,7 +39,7 @@ def kind(head: bytes) -> str:
         return "safetensors file"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] == b"<":
-        return "web page"
+        return "SVG drawing" if b"<svg" in text.lower() else "web page"
     if text[:1] in (b"{", b"["):
         return "JSON text"
     if head[257:262] == b"ustar":

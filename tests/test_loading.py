@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from ml_collections import ConfigDict
 
 import clipjax
-from checkpoints_convert import Options
-from clipjax import loading
+from checkpoints_convert import Options, openai, torchfile
+from clipjax import loading, testing
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.runs import config as configs
@@ -100,7 +101,7 @@ def test_a_verb_uses_them(tmp_path, monkeypatch):
 def test_every_key_is_refused_where_the_file_says_otherwise(name, value):
     """And read where it does not: the features, or the configuration, follow it."""
     given = loading.options_of(ConfigDict({name: value}))
-    with pytest.raises(InputError, match=r"contradicts it|leave --state-dict=ema out"):
+    with pytest.raises(InputError, match=r"contradicts it|leave --config.weights.state_dict=ema out"):
         loading.find_weights("emoji-clip", given)
     if name == "state_dict":
         with pytest.raises(InputError, match="no tensors of that name"):
@@ -124,3 +125,26 @@ def test_what_reads_no_file_refuses_what_contradicts_it(capsys):
 
 def test_an_older_runs_config_has_no_such_keys():
     assert loading.options_of(ConfigDict({"model": "x"}).get("weights")) == Options()
+
+
+def test_a_probe_reads_its_model_as_its_keys_say(capsys, tmp_path, monkeypatch):
+    """And says so in its manifest; without the keys it is refused before anything is written."""
+    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
+    flat = loading.find_weights(testing.tiny_model(tmp_path / "tiny.safetensors")).flat
+    torchfile.write(tmp_path / "bare.pt", openai.to_torch_layout(flat, "bare"))
+    testing.pictures(tmp_path / "images", {"cat": 2, "dog": 2})
+    out = tmp_path / "run"
+    argv = ["probe", "zeroshot", f"--config.model={tmp_path / 'bare.pt'}", f"--config.data.path={tmp_path / 'images'}",
+            f"--out={out}"]  # fmt: skip
+    assert main(argv) == 1
+    line = capsys.readouterr().err
+    assert "--config.weights.activation=gelu (LAION, DataComp) with --config.weights.heads=N" in line
+    assert " --activation" not in line
+    assert not (out / "manifest.json").exists()
+    assert main([*argv, "--config.weights.activation=relu"]) == 1
+    assert "--config.weights.activation=relu: clipjax has" in capsys.readouterr().err
+    assert main([*argv, "--config.weights.activation=gelu", "--config.weights.heads=2"]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["model"]["config"]["image"]["heads"] == 2
+    assert manifest["model"]["config"]["text"]["activation"] == "gelu"
+    assert manifest["config"]["weights"]["heads"] == 2

@@ -10,7 +10,8 @@ import pytest
 
 import checkpoints_convert
 from checkpoints_convert import torchfile
-from clipjax import signatures, stored
+from clipjax import image, signatures, stored
+from clipjax.data import tables
 from clipjax.errors import InputError
 from clipjax.models import weights
 
@@ -50,6 +51,20 @@ def test_an_error_message_in_json_is_quoted(tmp_path, reader):
     path.write_text(json.dumps({"error": "Repository not found"}))
     with pytest.raises(InputError, match=r"is a text in JSON .*Repository not found"):
         READERS[reader](path)
+
+
+@pytest.mark.parametrize(("content", "words"), [LEFTOVERS[1], LEFTOVERS[2]], ids=["lfs", "page"])
+def test_images_and_tables_say_it_too(tmp_path, content, words):
+    for name in ("a.jpg", "a.csv", "a.jsonl", "a.parquet"):
+        (tmp_path / name).write_bytes(content)
+        read = image.open_image if name == "a.jpg" else tables.columns
+        with pytest.raises(InputError, match=rf"{re.escape(name)}: .*{words}"):
+            read(tmp_path / name)
+    (tmp_path / "a.svg").write_text("<?xml version='1.0'?><svg/>")
+    with pytest.raises(InputError, match="is not a picture that Pillow"):
+        image.open_image(tmp_path / "a.svg")
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"file,label\na.png,cat\n"))
+    assert tables.columns(tmp_path / "a.csv.gz") == ["file", "label"]
 
 
 def test_the_remedy_unpacks(tmp_path):

@@ -14,6 +14,7 @@ from clipjax.models.config import CLIP, ResNet, Text, ViT
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+WORDS = 49408  # of CLIP's tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ def resnet(image_size: int, width: int, layers: tuple[int, int, int, int]) -> Re
     return ResNet(image_size, width, layers, width * 32 // 64, 1e-5)
 
 
-def text(width: int, layers: int = 12, context_length: int = 77, vocab_size: int = 49408) -> Text:
+def text(width: int, layers: int = 12, context_length: int = 77, vocab_size: int = WORDS) -> Text:
     """A text tower as OpenAI builds it: heads = width / 64, mlp = 4 x width, QuickGELU, LayerNorm eps 1e-5."""
     return Text(context_length, vocab_size, width, layers, width // 64, width * 4, "quick_gelu", 1e-5)
 

@@ -1,5 +1,7 @@
 """Weights without a configuration: facts are taken over, all else is asked for at once, and the answer works."""
 
+import dataclasses
+
 import made
 import numpy as np
 import pytest
@@ -96,6 +98,13 @@ def test_of_openais_own_architectures_only_the_activation_is_asked(release):
     found, notes = bare.config(flat, Options("gelu"), None, False, "m.pt")
     assert (found.image.heads, found.text.activation) == (release.config.image.heads, "gelu")
     assert "OpenAI's mean and std" in notes[0]
+
+
+def test_another_vocabulary_is_refused():
+    """As MetaCLIP 2's, whose names and shapes are those of OpenAI's otherwise."""
+    text = dataclasses.replace(VIT.text, vocab_size=901_629)
+    with pytest.raises(InputError, match="vocabulary of 901629 words is not that of CLIP's tokenizer"):
+        bare.config(empty(dataclasses.replace(VIT, text=text)), Options("quick_gelu"), None, False, "m.pt")
 
 
 def test_an_archives_code_may_not_be_contradicted():

@@ -13,7 +13,7 @@ from checkpoints_convert import Options
 from clipjax.errors import InputError
 from clipjax.models import catalog, clip, weights
 
-CONFIG = catalog.openai(32, catalog.vit(32, 8, 64, 2), catalog.text(64, 2, 16, 96))
+pytestmark = pytest.mark.peers
 GELU = Options("gelu", heads=2, text_heads=2)
 
 

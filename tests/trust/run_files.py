@@ -97,7 +97,8 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
         "result": {"groups": ["age"]},
         "model": {"name": "m", "weights_sha256": "a" * 64, "logit_scale": 100.0, "source": {},
         "config": {"image": image, "mean": [0.5] * 3, "std": [0.3] * 3}},
-        "data": {"name": "d", "fingerprint": "f" * 64, "n": 40, "group_columns": list(columns)}, "counts": {"seen": 40, "skipped": 0,
+        "data": {"name": "d", "fingerprint": "f" * 64, "n": 40, "group_columns": list(columns)},
+        "counts": {"seen": 40, "skipped": 0,
         "skipped_files": []}, "versions": {},
     })  # fmt: skip
     out.close()
