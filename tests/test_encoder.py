@@ -151,7 +151,7 @@ def test_wrong_options_are_named(params, options, words):
 
 
 def test_parameters_of_another_configuration_are_refused(params):
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="its tensors are not those of its configuration"):
         Encoder(RESNET, params)
 
 

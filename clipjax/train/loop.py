@@ -24,6 +24,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from clipjax import skipping
 from clipjax.errors import InputError, Stopped, some
 from clipjax.progress import Progress, say
 from clipjax.train.checkpoints import Checkpoints
@@ -145,16 +146,12 @@ class Loop:
     def _log(self, tally: _Tally) -> _Tally:
         self._check_finite(0)
         seen = tally.batches * self.feed.local
-        if len(tally.replaced) > max(1, self.options.max_replaced * seen):
-            file, reason = tally.replaced[0]
-            raise InputError(
-                f"{len(tally.replaced)} of the last {seen} pictures cannot be read, the first is {file} ({reason}); "
-                f"mend them, or raise data.max_skipped (now {self.options.max_replaced:g})"
-            )
+        lost = [(0, file, reason) for file, reason in tally.replaced]
+        skipping.check(lost, seen, self.options.max_replaced, "the last batches", "--config.data.max_skipped")
         for file, reason in tally.replaced:
             if file not in self._said:
                 self._said.add(file)
-                say(f"note: {file} is replaced by the next picture ({reason})")
+                say(f"note: {file} is replaced by the next image ({reason})")
         rate = seen * jax.process_count() / max(time.monotonic() - tally.began, 1e-9)
         numbers = self._last | {
             "images_per_second": round(rate, 2), "epoch": round(self.step / self.feed.epoch_batches, 4),

@@ -36,7 +36,7 @@ def test_a_run_holds_what_the_design_promises(world, tmp_path, capsys):
     assert "top1" in capsys.readouterr().out
     table = pq.read_table(out / "predictions.parquet").to_pydict()
     n = sum(CLASSES.values())
-    assert list(table) == ["file", "label", "prediction", "probability", "probabilities"]
+    assert list(table) == ["file", "image_sha256", "label", "prediction", "probability", "probabilities"]
     assert table["file"][0] == "cat/0000.jpg"
     assert len(table["file"]) == n
     probabilities = np.array(table["probabilities"])
@@ -138,7 +138,7 @@ def test_corrupt_and_missing_pictures_are_skipped_named_counted_and_limited(worl
         (["--config.data.limit=many"], "many"),
         (["--config.classes=cat,dog"], "label 'fish' is not among the 2 classes asked"),
         (["--config.classes=cat,cat"], "given twice"),
-        (["--config.templates=a photo"], "needs exactly one {}"),
+        (["--config.templates=a photo"], "write {} once"),
         (["--config.model=ViT-B/3"], "did you mean ViT-B/32?"),
         (["--config.precision=float64"], "compute dtype"),
         (["--config.data.source=food1001"], "food101"),
