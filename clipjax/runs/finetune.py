@@ -121,8 +121,8 @@ def _check_same_run(out: Path, resolved: dict[str, Any]) -> None:
     """A folder with checkpoints belongs to one config: another would silently go on with the old one's moments."""
     if not (out / "config.json").exists() or not any(p.name.isdigit() for p in (out / CHECKPOINTS).glob("*")):
         return
-    before, now = ({k: v for k, v in c.items() if k not in finetune_config.FREE} for c in (read_config(out), resolved))
-    if differs := differences(before, now):
+    free = tuple(f"{key}{end}" for key in finetune_config.FREE for end in ".:")
+    if differs := [one for one in differences(read_config(out), resolved) if not one.startswith(free)]:
         raise InputError(
             f"{out}: holds a run with another config ({'; '.join(differs[:5])}); choose another --out or remove it"
         )

@@ -14,8 +14,11 @@ from clipjax.runs import data as opening
 from clipjax.train import augment, optimiser, step
 from clipjax.train.export import DTYPES
 
-# What may differ when a run goes on: where it computes and what it tells, never what it learns.
-FREE = ("devices", "fsdp", "log_every", "checkpoints", "probes", "profile", "tensorboard", "wandb", "export", "threads")
+# What may differ when a run goes on: where it computes, what it tells and what stops it, never what it learns.
+FREE = (
+    "devices", "fsdp", "log_every", "checkpoints", "probes", "profile", "tensorboard", "wandb", "export", "threads",
+    "data.max_skipped",
+)  # fmt: skip
 
 
 KEYS = {

@@ -5,28 +5,37 @@ import functools
 import pytest
 from world import Bench, Box, Places
 
+from clipjax import loading
+from clipjax.runs import job
+
 
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory):
-    """Runs share one encoder: programs are compiled once. Everything else of a run is as always."""
-    from clipjax import loading
-    from clipjax.runs import job
+    """The folder of the runs, the model and its features of this session."""
+    return Bench(tmp_path_factory.mktemp("door"))
 
-    folder = tmp_path_factory.mktemp("door")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIPJAX_CACHE", str(folder / "cache"))
-        patch.setenv("CLIPJAX_OFFLINE", "1")
-        make, known = job.Encoder, {}
 
-        def encoder(config, params, **options):
-            key = (repr(config), tuple(sorted(options.items())))
-            if key not in known:
-                known[key] = make(config, params, **options)
-            return known[key]
+@pytest.fixture(scope="session")
+def shared():
+    """What takes the place of `job.Encoder` and `loading.load`: each model is loaded and compiled once."""
+    load, known = functools.cache(loading.load), {}
 
-        patch.setattr(job, "Encoder", encoder)
-        patch.setattr(loading, "load", functools.cache(loading.load))
-        yield Bench(folder)
+    def encoder(config, params, make=job.Encoder, **options):
+        key = (id(params), repr(config), tuple(sorted(options.items())))
+        if key not in known:
+            known[key] = params, make(config, params, **options)  # kept, so that its id is no other's
+        return known[key][1]
+
+    return encoder, load
+
+
+@pytest.fixture(autouse=True)
+def one_encoder(bench, shared, monkeypatch):
+    """Everything else of a run is as always, and so is everything in the tests of other folders."""
+    monkeypatch.setenv("CLIPJAX_CACHE", str(bench.folder / "cache"))
+    monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
+    monkeypatch.setattr(job, "Encoder", shared[0])
+    monkeypatch.setattr(loading, "load", shared[1])
 
 
 @pytest.fixture(scope="session")

@@ -67,8 +67,8 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
     names = np.array(asked.names, object)
     table = {
         "file": np.array([f"{i}.jpg" for i in range(40)], object),
-        "image_sha256": np.array([f"{i:016x}" for i in range(40)], object), **columns, "label": names[::-1][answers],
-        "prediction": names[answers],
+        "image_sha256": np.array([f"{i:016x}" for i in range(40)], object), **columns,
+        **({} if probe == "rates" else {"label": names[::-1][answers]}), "prediction": names[answers],
         "probability": np.full(40, 0.5, np.float32), "probabilities": np.full((40, len(names)), 1 / len(names),
         np.float32),
     }  # fmt: skip
