@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from world import BARE, CLASSES, KINDS, rows, same
 
 from clipjax import classes
@@ -120,6 +122,24 @@ def test_the_order_of_rows_changes_nothing(bench, places, designs, reference, pr
 def test_the_order_of_classes_changes_nothing(bench, places, designs, reference, probe, order):
     asked_as = "classes=" + ",".join(CLASSES[c] for c in order)
     same(result(bench, places, designs, probe, "csv", [asked_as]), reference(probe), probe)
+
+
+@given(
+    st.sampled_from(PROBES),
+    st.sampled_from(["csv", "shards", "parquet", "imagefolder.csv"]),
+    st.permutations(range(len(CLASSES))),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_orders_in_any_container_change_nothing(bench, places, designs, reference, probe, kind, order, seed):
+    """All at once: the container, the order of its rows in both parts, and the order of the classes."""
+    shuffled = {
+        "variant": f"seed {seed}",
+        "change": lambda listed: [listed[i] for i in np.random.default_rng(seed).permutation(len(listed))],
+    }
+    by_class = asked(probe, designs)[0] in ("label", "tags")
+    more = ["classes=" + ",".join(CLASSES[c] for c in order)] if by_class else []
+    same(result(bench, places, designs, probe, kind, more, **shuffled), reference(probe), f"{probe} {kind}")
 
 
 @pytest.mark.parametrize("probe", ["rates", "congress", "fairface_attributes"])
