@@ -13,15 +13,18 @@ from clipjax.models import catalog, clip, weights
 from clipjax.models.config import CLIP
 
 
-def tiny_config(kind: str = "vit") -> CLIP:
-    """A CLIP of 3.4 million parameters, most of them the real vocabulary's embedding; `kind` is vit or resnet."""
-    image = catalog.vit(32, 8, 64, 2) if kind == "vit" else catalog.resnet(64, 8, (1, 1, 1, 1))
-    return catalog.openai(32, image, catalog.text(64, layers=2))
+def tiny_config(kind: str = "vit", layers: int = 2) -> CLIP:
+    """A CLIP of 3.4 million parameters, most of them the real vocabulary's embedding; `kind` is vit or resnet.
+
+    `layers` are those of each transformer: the time to compile a program grows with them.
+    """
+    image = catalog.vit(32, 8, 64, layers) if kind == "vit" else catalog.resnet(64, 8, (1, 1, 1, 1))
+    return catalog.openai(32, image, catalog.text(64, layers=layers))
 
 
-def tiny_model(path: Path, kind: str = "vit", seed: int = 0) -> Path:
+def tiny_model(path: Path, kind: str = "vit", seed: int = 0, layers: int = 2) -> Path:
     """Writes a native file of `tiny_config` with random weights; returns its path."""
-    config = tiny_config(kind)
+    config = tiny_config(kind, layers)
     rng = np.random.default_rng(seed)
     flat: dict[str, Any] = {
         name: np.abs(x) + 0.5 if name.endswith("running_var") else x

@@ -48,7 +48,7 @@ def get_config():
 def world(tmp_path_factory):
     """Weights, 30 pictures, and two configs over them: plain.py, and probed.py with a probe on the way."""
     root = tmp_path_factory.mktemp("world")
-    tiny_model(root / "tiny.safetensors")
+    tiny_model(root / "tiny.safetensors", layers=1)
     photos = pictures(root / "photos", {"cat": 10, "dog": 12, "fish": 8}, size=33)
     for name, probes in (("plain", False), ("probed", True)):
         text = CONFIG.format(model=str(root / "tiny.safetensors"), photos=str(photos), probes=probes)
@@ -246,7 +246,7 @@ def test_from_scratch_unknown_words_say_nothing(world, tmp_path):
     text = (world / "plain.py").read_text().replace("    return config", """
     from clipjax.models.config import to_dict
     from clipjax.testing import tiny_config
-    config.model, config.architecture, config.name = "", ConfigDict(to_dict(tiny_config())), "mine"
+    config.model, config.architecture, config.name = "", ConfigDict(to_dict(tiny_config(layers=1))), "mine"
     config.export.zero_unseen_tokens, config.steps = True, 3
     return config""")  # fmt: skip
     (tmp_path / "scratch.py").write_text(text)
