@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> None:
     skipped: list[Skipped] = []
     chunks = _opened(args.images, image.usable_processors(), skipped)
     first = next(chunks)  # unreadable images cost no model
-    skipping.check(skipped, len(args.images), args.max_skipped, "classify", "--max-skipped")
+    skipping.check(skipped, len(args.images), args.max_skipped, "the command line", "--max-skipped")
     model = loading.load(args.model or loading.DEMO, options=loading.options_of(args))
     answers: list[dict[str, Any]] = []
     for files, images in itertools.chain([first], chunks):
-        skipping.check(skipped, len(args.images), args.max_skipped, "classify", "--max-skipped")
+        skipping.check(skipped, len(args.images), args.max_skipped, "the command line", "--max-skipped")
         rows = model.classify(images, classes, templates) if images else []
         for file, row in zip(files, rows, strict=True):
             best = sorted(range(len(classes)), key=lambda i: -row[i])[: args.top]

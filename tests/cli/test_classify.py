@@ -39,7 +39,7 @@ def test_readable_images_are_answered_and_the_others_named(capsys, here):
         assert [t["class"] for t in a["top"]] == [t["class"] for t in b["top"]]
     assert "2 images, 2 skipped" in err
     assert "photos/0001.jpg is not a picture" in err
-    assert "photos/0002.jpg is empty" in err
+    assert "photos/0002.jpg: is empty" in err
 
 
 def test_where_none_can_be_read_the_command_fails(capsys, here):
@@ -48,7 +48,7 @@ def test_where_none_can_be_read_the_command_fails(capsys, here):
     assert classify() == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert "none of 4 images can be read; the first: photos/0000.jpg is empty" in err
+    assert "none of 4 images can be read; the first: photos/0000.jpg: is empty" in err
     assert err.count("\n") == 1
 
 
