@@ -360,6 +360,9 @@ def columns(kind, role):
     return found
 
 
+NAMES = ("airplane", "cat", "ship")  # of the class folders of `Box.folders`
+
+
 class Box:
     """A folder that a test fills as the author of a report had filled it, and what clipjax makes of it."""
 
@@ -373,6 +376,15 @@ class Box:
         _put(self.folder / name, self.rows[i].data)
         self._of[(self.folder / name).stem] = i
         return self.folder / name
+
+    def folders(self, names=NAMES, each=2, suffix="png"):
+        """Class folders with `each` images; {stem: class}."""
+        truth = {}
+        for c, name in enumerate(names):
+            for i in range(each):
+                self.put(f"{name}/{name}{i}.{suffix}", c * each + i)
+                truth[f"{name}{i}"] = name
+        return truth
 
     def images(self, *names):
         """Images 0, 1, ... under these names."""
