@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ os.environ.setdefault("NPROC", "16")
 OPTIMISED = os.environ.get("CLIPJAX_OPTIMISED", "") == "1"
 if not OPTIMISED:
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    if [int(part) for part in version("jaxlib").split(".")[:2]] < [0, 11]:  # XLA ends a process over a flag it dropped
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 # Every worker and every process that a test starts finds the programs of the others. A worker inherits the folder.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
