@@ -68,7 +68,7 @@ def optimised():
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """once(name, make): the folder that `make(folder)` filled for all workers of this session, whichever came first."""
+    """once(name, make): the folder that `make(folder)` filled, once for all workers of a pytest run."""
 
     def folder(name: str, make: Callable[[Path], None]) -> Path:
         base = tmp_path_factory.getbasetemp()

@@ -11,7 +11,7 @@ from clipjax.runs import job
 
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory):
-    """The folder of the runs, the model and its features of this session."""
+    """The folder of the runs, the model and its features, for one pytest run."""
     return Bench(tmp_path_factory.mktemp("door"))
 
 

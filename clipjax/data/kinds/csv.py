@@ -12,12 +12,7 @@ from clipjax.keys import Key
 KEYS = {
     "csv": Key("", "the table: csv, tsv, parquet or jsonl"),
     "path": Key("", "the folder that the table's file names are relative to; empty: the table's own"),
-    "image_column": shared.IMAGE_COLUMN,
-    "label_column": shared.LABEL_COLUMN,
-    "label_separator": shared.LABEL_SEPARATOR,
-    "caption_columns": shared.CAPTION_COLUMNS,
-    "group_columns": shared.GROUP_COLUMNS,
-    "class_names": shared.CLASS_NAMES,
+    **shared.COLUMNS,
     "split": shared.SPLIT,
     "split_column": Key("split", "the column of a table that says which part a row belongs to"),
 }

@@ -13,17 +13,11 @@ from clipjax.keys import Key
 KEYS = {
     "path": Key("", "the folder; with `split`, the folder that holds one folder per split"),
     "split": shared.SPLIT,
-    "image_column": shared.IMAGE_COLUMN,
-    "label_column": shared.LABEL_COLUMN,
-    "label_separator": shared.LABEL_SEPARATOR,
-    "caption_columns": shared.CAPTION_COLUMNS,
-    "group_columns": shared.GROUP_COLUMNS,
-    "class_names": shared.CLASS_NAMES,
+    **shared.COLUMNS,
 }
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_COLUMNS = ("file_name", "image_file_name")
-COLUMNS = ("image_column", "caption_columns", "group_columns")
 
 
 def open_source(keys: Any) -> Source:
@@ -50,7 +44,8 @@ def open_source(keys: Any) -> Source:
 
 
 def _class_folders(root: Path, keys: Any) -> Source:
-    wanted = [name for name in (*COLUMNS, "label_column") if getattr(keys, name)]
+    described = {name: key for name, key in shared.COLUMNS.items() if name != "class_names"}
+    wanted = [name for name, key in described.items() if getattr(keys, name) != key.default]
     if wanted:
         value = getattr(keys, wanted[0])
         raise InputError(f"{root} has no {', '.join(METADATA)}, where data.{wanted[0]}={value} would be; leave it out")

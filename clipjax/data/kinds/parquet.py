@@ -28,12 +28,7 @@ _GROUPS = 2
 KEYS = {
     "path": Key("", 'a parquet file, a folder of them, or "data/test-*.parquet"; {split} stands for the split'),
     "split": shared.SPLIT,
-    "image_column": shared.IMAGE_COLUMN,
-    "label_column": shared.LABEL_COLUMN,
-    "label_separator": shared.LABEL_SEPARATOR,
-    "caption_columns": shared.CAPTION_COLUMNS,
-    "group_columns": shared.GROUP_COLUMNS,
-    "class_names": shared.CLASS_NAMES,
+    **shared.COLUMNS,
 }
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 LAYOUTS = ("{path}/{split}-*.parquet", "{path}/data/{split}-*.parquet", "{path}/{split}/*.parquet")

@@ -17,6 +17,15 @@ LABEL_COLUMN = Key("", "where the label is; empty: none (csv), label (parquet, t
 LABEL_SEPARATOR = Key("|", "between several labels of one image; empty: labels are never split")
 CAPTION_COLUMNS = Key("", "where captions are, several by commas; empty: none (csv, parquet, tfds), txt (webdataset)")
 GROUP_COLUMNS = Key("", "what images are grouped by, several by commas")
+# What a kind declares whose images are described by columns or by members of a sample.
+COLUMNS = {
+    "image_column": IMAGE_COLUMN,
+    "label_column": LABEL_COLUMN,
+    "label_separator": LABEL_SEPARATOR,
+    "caption_columns": CAPTION_COLUMNS,
+    "group_columns": GROUP_COLUMNS,
+    "class_names": CLASS_NAMES,
+}
 
 
 def columns(text: str) -> tuple[str, ...]:

@@ -18,12 +18,7 @@ from clipjax.keys import Key
 KEYS = {
     "path": Key("", 'a tar, "shards-{000..012}.tar", "shards-*.tar" or several by "::"; {split} stands for the split'),
     "split": shared.SPLIT,
-    "image_column": shared.IMAGE_COLUMN,
-    "label_column": shared.LABEL_COLUMN,
-    "label_separator": shared.LABEL_SEPARATOR,
-    "caption_columns": shared.CAPTION_COLUMNS,
-    "group_columns": shared.GROUP_COLUMNS,
-    "class_names": shared.CLASS_NAMES,
+    **shared.COLUMNS,
 }
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 LABEL, CAPTION = "cls", "txt"
