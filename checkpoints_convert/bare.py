@@ -147,7 +147,7 @@ def _resnet(shape: Mapping[str, tuple[int, ...]]) -> ResNet:
 
 
 def _heads(width: int) -> int:
-    """Width / 64; for a width that has no such heads one, which stands for none given."""
+    """Width / 64 where 64 divides it; else 1, which stands for "not given"."""
     return width // 64 if width % 64 == 0 else 1
 
 

@@ -24,7 +24,7 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Dotted names -> arrays; a kernel comes back in torch's layout. InputError for whatever is not such a file."""
+    """Dotted names -> arrays; a kernel comes back in torch's layout. InputError for any other file."""
     try:
         root = msgpack.unpackb(path.read_bytes(), ext_hook=_extension, strict_map_key=True, raw=False)
     except InputError as error:

@@ -61,7 +61,7 @@ def lines(path: str | Path, written: Weights, to: str) -> list[str]:
 
 
 def open_clip_name(config: CLIP) -> tuple[str, bool] | None:
-    """open_clip's name of an architecture, and whether it still has to be told of QuickGELU; None where it has none."""
+    """open_clip's name of an architecture, and whether the call must ask for QuickGELU; None without a name."""
     quick = config.text.activation == "quick_gelu"
     plain = _without_activation(config)
     for name, known in open_clip_architectures().items():

@@ -1,4 +1,4 @@
-"""What a reader must be told about weights that carry no configuration of their own."""
+"""Options that complete weights stored without a configuration."""
 
 from __future__ import annotations
 

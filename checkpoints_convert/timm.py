@@ -18,7 +18,7 @@ _RESNETS = {"RN50": "resnet50_clip", "RN101": "resnet101_clip", "RN50x4": "resne
 
 
 def config_json(config: CLIP) -> dict[str, Any] | None:
-    """config.json for the image encoder; None where timm builds no such encoder by a name and numbers."""
+    """config.json for the image encoder; None where timm cannot build it from a name and numbers."""
     image, embed_dim = config.image, config.embed_dim
     if image.eps != 1e-5:
         return None

@@ -65,7 +65,7 @@ def read(path: str | os.PathLike[str], choose: Callable[[Iterable[Names]], Mappi
     """The tensors of a `.pt` file, also where they lie in mappings within mappings, as trainers leave them.
 
     `choose` gets the names of all of them and says which to read, and under which names; the storages of the others
-    may even be missing. Raises InputError, naming the file, for whatever is no such file, is damaged, or asks for
+    may even be missing. Raises InputError, naming the file, for a file that is not one, is damaged, or asks for
     programs. The CRC of the tensors' bytes is not checked, as that would read them all: whoever knows the file's
     sha256 should compare it first.
     """

@@ -190,7 +190,7 @@ _CALLS = frozenset("eval exec execfile compile open input __import__ getattr set
 
 
 def is_command(name: Global) -> bool:
-    """Whether a pickle that asks for this would run a program, had anybody let it."""
+    """Whether a pickle that asks for this would run a program if it were allowed to."""
     return name.module.split(".")[0] in _COMMANDS or (
         name.module in ("builtins", "__builtin__") and name.name in _CALLS
     )

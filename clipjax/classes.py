@@ -128,7 +128,7 @@ def read_classes(text: str) -> list[str]:
 
 
 def read_texts(text: str, what: str) -> list[str] | None:
-    """The texts in the file of that name, one a line or a JSON list; None where that is no file."""
+    """The texts in the file of that name, one a line or a JSON list; None where that file does not exist."""
     found = _of_file(text, what)
     if isinstance(found, dict):
         raise InputError(f"{text}: a JSON object; {what} are one a line, or a list of texts in JSON")
@@ -176,7 +176,7 @@ def read_naming(text: str, source: str = "") -> Naming:
 
 
 def lines_of_file(text: str, what: str) -> list[str] | None:
-    """The lines of the file called `text`, without blank ones and surrounding spaces; None where there is no such file.
+    """The lines of the file called `text`, without blank ones and surrounding spaces; None where it does not exist.
 
     Raises InputError for a file that is not text in UTF-8; `what` says of what.
     """

@@ -75,7 +75,7 @@ class DesignClass:
 class Design:
     """Classes in order (the index of a prediction), the templates they are asked with, a note, and where it is from.
 
-    Retrieval asks with captions and identities with names that nobody may read: their designs have no classes.
+    Retrieval asks with captions and identities with names that are kept private: their designs have no classes.
     """
 
     name: str
@@ -190,7 +190,7 @@ class Design:
 
     @property
     def sha256(self) -> str:
-        """Of templates and classes: what is asked, whatever the design is called and says of itself."""
+        """Of templates and classes: what is asked, without the name, description and sets of the design."""
         return self.manifest()["sha256"]
 
     def add(self, classes: Iterable[str | DesignClass]) -> Design:

@@ -39,7 +39,7 @@ def local_path(text: str | os.PathLike, option: str) -> Path:
 def check_address(text: str | os.PathLike, option: str, reads: Collection[str] = ()) -> None:
     """Raises InputError for an address (gs://bucket/x, s3://..., hf://org/name) whose scheme is not among `reads`.
 
-    `Path("gs://bucket/x")` is the local folder `gs:/bucket/x`: results would lie where nobody looks for them.
+    `Path("gs://bucket/x")` is the local folder `gs:/bucket/x`: results would be written to an unexpected place.
     """
     value = os.fspath(text)
     found = _ADDRESS.match(value)

@@ -1,4 +1,4 @@
-"""What images are, whatever they are called and wherever they lie: the sha256 of each one's bytes.
+"""The identity of images, independent of file names and places: the sha256 of each one's bytes.
 
 A data set's fingerprint is made of these, so a copied, renamed or repacked data set has the fingerprint of the
 original, and a changed image another. Files are hashed once: their digests are kept with size and times, as git keeps
@@ -118,7 +118,7 @@ def _of_file(path: str, kept: _Kept | None) -> bytes:
 
 
 def _stamp(path: str) -> str:
-    """What changes whenever a file's bytes do. OSError where there is no such file."""
+    """Size and times of a file, which change with its bytes. OSError where the file does not exist."""
     if "://" in path:
         file_system, inside = fsspec.core.url_to_fs(path)
         info = file_system.info(inside)
@@ -129,7 +129,7 @@ def _stamp(path: str) -> str:
 
 
 def _stamp_if_there(path: str) -> str:
-    """As `_stamp`; "" for a file that is not there, whose images fail when they are read."""
+    """As `_stamp`; "" for a missing file, whose images fail when they are read."""
     try:
         return _stamp(path)
     except OSError:

@@ -160,9 +160,9 @@ class Labels:
         return [int(c) for c in used if keep(int(c))]
 
     def _positions(self, count: int, where: str) -> tuple[int, ...] | None:
-        """Where a list of `count` names by position has each class; None where these labels are no positions in it.
+        """Where a list of `count` names by position has each class; None where these labels are not positions in it.
 
-        Labels that have names are none, whatever their numbers were; WordNet ids are, in their own order.
+        Named labels are never positions; WordNet ids are, in sorted order.
         """
         if self.names != self.ids and self.source != IMAGENET:
             return None
@@ -206,7 +206,7 @@ def read(
 ) -> Labels:
     """A column of label values -> labels with their names.
 
-    values: str, None where there is no label, or a tuple of str; a text with the separator in it is several labels.
+    values: str, None for a missing label, or a tuple of str; a text with the separator in it is several labels.
     declared: the classes of the data set itself in order (a ClassLabel feature), also those that do not occur.
     find: what labels of these ids are called, if they have other names (`clipjax.data.naming.find`).
     """

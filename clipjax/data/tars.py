@@ -368,7 +368,7 @@ def _braces(pattern: str) -> Iterator[str]:
             continue
         inside = list(_inside(pattern[at:closing]))
         if not inside:
-            continue  # {name} is no expansion
+            continue  # {name} is not an expansion
         for one in inside:
             for rest in _braces(pattern[closing + 1 :]):
                 yield pattern[:opening] + one + rest

@@ -48,5 +48,5 @@ class Pictures:
         except InputError as error:
             raise InputError(f"the pictures cannot be opened (start where the run was made): {error}") from error
         if source.fingerprint != known["fingerprint"]:
-            raise InputError(f"the pictures of {known['name']} are not those of the run any more; they are not shown")
+            raise InputError(f"the images of {known['name']} have changed since the run; they are not shown")
         return source

@@ -2,7 +2,7 @@
 
 A resampled interval is a function of the seed and of the order of what is drawn. Data sets have no order of their own:
 shards, tables and folders list the same images differently, and classes come in any order and under any name. So
-whatever is resampled is put into the order of its own values first.
+everything that is resampled is put into the order of its own values first.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ def _recall_sum(to_text: np.ndarray, to_image: np.ndarray, owner: np.ndarray, ks
     of_text = (to_text[:, None] < levels).sum(1).astype(np.float64)
     of_image = np.bincount(owner, (to_image[:, None] < levels).sum(1), minlength=n)
     captions = np.bincount(owner, minlength=n).astype(np.float64)
-    pictures = np.lexsort((captions, of_image, of_text))
-    of_text, of_image, captions = of_text[pictures], of_image[pictures], captions[pictures]
+    rows = np.lexsort((captions, of_image, of_text))
+    of_text, of_image, captions = of_text[rows], of_image[rows], captions[rows]
 
     def total(draws: np.ndarray) -> np.ndarray:
         return draws @ of_text / draws.sum(1) + draws @ of_image / (draws @ captions)

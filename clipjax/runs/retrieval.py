@@ -44,7 +44,7 @@ def run(job: Job, task: Task) -> Result:
     texts = [task.design.templates[0].replace("{}", caption) for group in captions for caption in group]
     owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
     features = job.text_features(texts, truncate=job.config.truncate)
-    ks = [k for k in (1, 5, 10) if k <= min(len(captions), len(texts))]  # among three images there is no R@5
+    ks = [k for k in (1, 5, 10) if k <= min(len(captions), len(texts))]  # R@5 needs five images
     records = retrieval.recalls(encoded.values[order], features, owner, ks, seed=job.config.seed)
     table = tasks.columns(source, source.labels, encoded.rows)
     table["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, features)]

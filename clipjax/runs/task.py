@@ -25,7 +25,7 @@ RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabil
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """`labels` index `design.names`; None where there are none, or where the design is no list of labels."""
+    """`labels` index `design.names`; None for a source without labels, or a design that is not a list of labels."""
 
     source: Source
     design: Design

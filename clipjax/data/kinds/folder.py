@@ -40,7 +40,7 @@ def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[st
 
     With sub-folders, each is a class, named by itself or by `class_names` (`naming.find`). Without sub-folders the
     images are unlabelled. Where most images have a text file of the same name beside them (img2dataset's layout), the
-    texts are captions and folders are no classes. Links are followed. Raises InputError for an empty folder, an empty
+    texts are captions and folders are not classes. Links are followed. Raises InputError for an empty folder, an empty
     class folder, images beside class folders, and folders below class folders (often splits: name one of them).
     """
     path = source.as_path(path)
