@@ -25,7 +25,7 @@ def choose(names: Iterable[Names], wanted: str | None = None) -> tuple[dict[Name
             average beside the weights themselves does not count.
 
     Raises:
-        InputError: the mapping is missing; several sets of weights; other tensors beside the prefix in the same mapping.
+        InputError: the mapping is missing; several sets of weights; tensors beside the prefix in the same mapping.
     """
     dotted = {name: ".".join(name) for name in names}
     if wanted is not None:

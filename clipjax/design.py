@@ -190,7 +190,7 @@ class Design:
 
     @property
     def sha256(self) -> str:
-        """Of templates and classes: what is asked, without the name, description and sets of the design."""
+        """Of templates and classes: what is asked, without the name, note and source of the design."""
         return self.manifest()["sha256"]
 
     def add(self, classes: Iterable[str | DesignClass]) -> Design:
