@@ -1,6 +1,8 @@
 """More inputs of the kinds that public reports have: spellings, listings and layouts; see test_cases.py."""
 
+import shutil
 import unicodedata
+from pathlib import Path
 
 import pytest
 from world import NAMES, remedies
@@ -276,3 +278,54 @@ def test_a_table_without_a_header(box):
 def test_words_that_look_like_nothing_are_labels(box):
     table = [*box.table("file,label\n0.png,NA\n1.png,None\n2.png,\n"), "data.label_column=label"]
     box.check({"0": "NA", "1": "None", "2": ""}, ("NA", "None"), *table)
+
+
+@pytest.mark.parametrize("kind", ["folder", "imagefolder"])
+def test_parts_of_a_data_set_are_not_classes(box, kind):
+    box.images("test/a.png", "test/b.png", "Train/c.png", "Train/d.png")
+    data = [f"data.source={kind}", f"data.path={box.folder}"]
+    message = box.refused("zeroshot", *data)
+    part, classes = remedies(message)
+    found, _ = box.answers("zeroshot", *data, part, "classes=cat,dog")
+    assert set(found) == {"a", "b"} or set(found) == {"c", "d"}
+    box.check({"a": "test", "b": "test", "c": "Train", "d": "Train"}, ("Train", "test"), *data, classes)
+    box.put("test tube/e.png", 4)  # of other names than parts: classes
+    truth = {"a": "test", "b": "test", "c": "Train", "d": "Train", "e": "test tube"}
+    box.check(truth, ("Train", "test", "test tube"), *data)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "shards"])
+def test_files_of_several_parts_are_not_one(box, places, kind):
+    held = {}
+    for part in ("test", "train"):
+        source, path = places.part(kind, "label", part)[:2]
+        suffix = ".parquet" if kind == "parquet" else ".tar"
+        place = Path(path.partition("=")[2])
+        file = next((place if place.is_dir() else place.parent).glob(f"*{suffix}"))
+        shutil.copy(file, box.folder / f"{part}-00000{suffix}")
+        held[part] = set(box.answers("zeroshot", source, f"data.path={file}")[0])
+    assert not held["test"] & held["train"]
+    data = [source, f"data.path={box.folder}"]
+    split, pattern = remedies(box.refused("zeroshot", *data))
+    assert set(box.answers("zeroshot", *data, split)[0]) == held["test"]
+    assert set(box.answers("zeroshot", source, pattern)[0]) == held["test"] | held["train"]
+    (box.folder / f"test-00000{suffix}").unlink()
+    assert set(box.answers("zeroshot", *data)[0]) == held["train"]
+
+
+def test_rows_of_every_part_are_said(box, capsys):
+    table = [
+        *box.table("file,label,split\n0.png,cat,test\n1.png,dog,train\n2.png,cat,test\n"),
+        "data.label_column=label",
+    ]
+    box.check({"0": "cat", "1": "dog", "2": "cat"}, ("cat", "dog"), *table)
+    assert "all rows are read, of every split" in capsys.readouterr().err
+    assert len(box.answers("zeroshot", *table, "data.split=test")[0]) == 2
+    assert "all rows" not in capsys.readouterr().err
+
+
+def test_images_that_metadata_does_not_name_are_said(box, capsys):
+    box.text("metadata.csv", "file_name,label\n0.png,cat\nin/1.png,dog\n")
+    box.images("0.png", "in/1.png", "in/2.png")
+    box.check({"0": "cat", "1": "dog"}, ("cat", "dog"), "data.source=imagefolder", f"data.path={box.folder}")
+    assert "images that it does not name are not read: 1; the first: in/2.png" in capsys.readouterr().err

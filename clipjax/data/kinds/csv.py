@@ -8,6 +8,7 @@ from clipjax.data.kinds import shared
 from clipjax.data.source import Source, as_path
 from clipjax.errors import InputError, brief, some
 from clipjax.keys import Key
+from clipjax.progress import say
 
 KEYS = {
     "csv": Key("", "the table: csv, tsv, parquet or jsonl"),
@@ -31,6 +32,8 @@ def open_source(keys: Any) -> Source:
             f"columns: {some([brief(name) for name in there])}; name one: --config.data.split_column=NAME, or a table "
             "for each part: --config.data.train_path, --config.data.test_path"
         )
+    if not keys.split and keys.split_column in tables.columns(as_path(keys.csv)):
+        say(f"note: {keys.csv}: all rows are read, of every {keys.split_column}; for one: --config.data.split=VALUE")
     place = Path(as_path(keys.csv)).parent
 
     def find(ids: tuple[str, ...]) -> naming.Naming | None:

@@ -73,6 +73,11 @@ def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[st
     values = [folder for folder, names in inside.items() for _ in names]
     labels = None
     if folders and captions is None:
+        if not class_names and all(name.lower() in shared.PARTS for name in folders):
+            raise InputError(
+                f"{path} holds parts of a data set ({', '.join(folders)}); name one: --config.data.split={folders[0]}; "
+                f"if they are classes: --config.data.class_names={','.join(f'{name}={name}' for name in folders)}"
+            )
         labels = naming.labels(values, str(path), class_names, [path, path.parent])
     elif class_names:
         raise InputError(f"{path} has no class folders, and data.class_names names classes; leave it out")

@@ -1,14 +1,17 @@
 """Hugging Face's `imagefolder`: images below folders, described by a metadata.csv, .jsonl or .parquet beside them."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clipjax import image
 from clipjax.data import naming, table, tables
 from clipjax.data.kinds import folder, shared
 from clipjax.data.source import Source, as_path
 from clipjax.errors import InputError
 from clipjax.keys import Key
+from clipjax.progress import say
 
 KEYS = {
     "path": Key("", "the folder; with `split`, the folder that holds one folder per split"),
@@ -37,9 +40,24 @@ def open_source(keys: Any) -> Source:
     def find(ids: tuple[str, ...]) -> naming.Naming | None:
         return naming.find(keys.class_names, ids, [root, root.parent], os.fspath(found[0]))
 
-    return table.load(
+    images = table.load(
         found[0], file_column, label, shared.columns(keys.caption_columns), shared.columns(keys.group_columns), root,
         find, keys.label_separator,
+    )  # fmt: skip
+    if unnamed := _unnamed(root, images.files):
+        say(f"note: {found[0]}: images that it does not name are not read: {len(unnamed)}; the first: {unnamed[0]}")
+    return images
+
+
+def _unnamed(root: Path, named: Sequence[str]) -> list[str]:
+    """Images below the folder that its metadata does not name, sorted; a bucket is not listed for it."""
+    if "://" in os.fspath(root):
+        return []
+    known = {os.path.normpath(os.path.join(root, name)) for name in named}
+    below = (os.path.join(top, name) for top, _, names in os.walk(root) for name in names)
+    return sorted(
+        os.path.relpath(path, root) for path in below
+        if path.lower().endswith(tuple(image.SUFFIXES)) and os.path.normpath(path) not in known
     )  # fmt: skip
 
 

@@ -186,6 +186,7 @@ def _parts(path: Path) -> list[Path]:
         parts = sorted(path.parent.glob(path.name))
     elif path.is_dir():
         parts = sorted(entry for entry in path.iterdir() if entry.name.endswith(".parquet"))
+        shared.check_one_part(path, [part.name for part in parts], "*.parquet")
     else:
         parts = [path] if path.exists() else []
     if not parts:

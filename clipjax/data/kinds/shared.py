@@ -1,5 +1,6 @@
 """Keys that several kinds of sources read; they mean the same in each."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,24 @@ COLUMNS = {
     "group_columns": GROUP_COLUMNS,
     "class_names": CLASS_NAMES,
 }
+
+# What people call the parts of a data set, in folders and at the head of file names.
+PARTS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
+
+
+def parts_among(names: Iterable[str]) -> list[str]:
+    """The parts of a data set that names begin with, sorted: "train-00000-of-00002.parquet", "val_003.tar", "test"."""
+    heads = {re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0] for name in names}
+    return sorted(heads.intersection(PARTS))
+
+
+def check_one_part(path: Path, names: Sequence[str], pattern: str) -> None:
+    """InputError where the files of a folder belong to several parts of a data set, which are not one test set."""
+    if len(parts := parts_among(names)) > 1:
+        raise InputError(
+            f"{path} holds files of several parts of a data set ({', '.join(parts)}); name one: "
+            f"--config.data.split={parts[0]}, or give all of them as --config.data.path='{path / pattern}'"
+        )
 
 
 def columns(text: str) -> tuple[str, ...]:

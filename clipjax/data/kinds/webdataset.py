@@ -97,7 +97,9 @@ def find(pattern: str) -> list[Path]:
         if any(c in path.name for c in "*?[") and not path.exists():
             found += sorted(path.parent.glob(path.name))
         elif path.is_dir():
-            found += sorted(path.glob("*.tar"))
+            inside = sorted(path.glob("*.tar"))
+            shared.check_one_part(path, [shard.name for shard in inside], "*.tar")
+            found += inside
         elif path.exists():
             found.append(path)
         else:
