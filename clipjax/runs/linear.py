@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 
 from clipjax import parallel
 from clipjax.probes import linear, metrics
-from clipjax.runs import groups, parts, scoring
+from clipjax.runs import parts, scoring
 from clipjax.runs.config import GROUPED, shared
 from clipjax.runs.job import Job
 from clipjax.runs.parts import Parts
@@ -22,11 +23,8 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 def load(config: Any) -> Parts:
     """Training, validation and test part, and the groups."""
-    groups.method_of(config)
     found = parts.load(config)
-    if config.data.group_columns:
-        groups.columns(config, found.test.source)
-    return found
+    return dataclasses.replace(found, test=scoring.grouped(config, found.test))
 
 
 def run(job: Job, found: Parts) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,14 @@ from clipjax.runs import groups
 from clipjax.runs.task import Task
 
 Record = dict[str, Any]
+
+
+def grouped(config: Any, task: Task) -> Task:
+    """The task with the groups of data.group_columns; InputError for a method or a column that does not exist."""
+    groups.method_of(config)
+    if not config.data.group_columns:
+        return task
+    return dataclasses.replace(task, groups=groups.columns(config, task.source))
 
 
 def records(config: Any, scores: np.ndarray, labels: Labels, task: Task, rows: np.ndarray) -> list[Record]:
@@ -49,9 +58,9 @@ def records(config: Any, scores: np.ndarray, labels: Labels, task: Task, rows: n
 
 def by_group(config: Any, right: np.ndarray, task: Task, rows: np.ndarray) -> list[Record]:
     """Top-1 accuracy of each group: right bool [M] of these rows."""
-    if not config.data.group_columns:
+    if not task.groups:
         return []
-    found = {name: values[rows] for name, values in groups.columns(config, task.source).items()}
+    found = {name: values[rows] for name, values in task.groups.items()}
     method = groups.method_of(config)
     out = []
     for grouping in rates.groupings(config.groups, list(found)):

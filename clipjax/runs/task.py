@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,16 @@ RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabil
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """`labels` index `design.names`; None for a source without labels, or a design that is not a list of labels."""
+    """`labels` index `design.names`; None for a source without labels, or a design that is not a list of labels.
+
+    groups: the columns [N] that accuracy is also given for, by name (`scoring.grouped`).
+    """
 
     source: Source
     design: Design
     labels: Labels | None = None
     metric: str = "top1"
+    groups: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def load(config: Any) -> Task:

@@ -9,7 +9,7 @@ import numpy as np
 from clipjax.data.labels import Labels
 from clipjax.design import Design
 from clipjax.probes import metrics, zeroshot
-from clipjax.runs import groups, scoring
+from clipjax.runs import scoring
 from clipjax.runs import task as tasks
 from clipjax.runs.config import GROUPED, shared
 from clipjax.runs.job import Job
@@ -22,11 +22,7 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 def load(config: Any) -> Task:
     """The data set and what it is asked; refuses what cannot be classified before any compute."""
-    groups.method_of(config)
-    task = tasks.load(config)
-    if config.data.group_columns:
-        groups.columns(config, task.source)
-    return task
+    return scoring.grouped(config, tasks.load(config))
 
 
 def run(job: Job, task: Task) -> Result:
