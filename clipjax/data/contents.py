@@ -123,7 +123,8 @@ def _stamp(path: str) -> str:
         file_system, inside = fsspec.core.url_to_fs(path)
         info = file_system.info(inside)
         marks = [str(info[key]) for key in ("md5Hash", "ETag", "etag", "crc32c", "content_md5") if info.get(key)]
-        return " ".join(marks[:1]) or f"{info.get('size')} {info.get('mtime') or info.get('created')}"
+        # Without a checksum the path is part of it: many objects have one size and were uploaded in one second.
+        return " ".join(marks[:1]) or f"{path} {info.get('size')} {info.get('mtime') or info.get('created')}"
     status = os.stat(path)
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 

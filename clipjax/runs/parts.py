@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from clipjax import design as designs
+from clipjax.data.contents import UNREADABLE
 from clipjax.data.labels import Labels, is_numbers
 from clipjax.data.source import Source
 from clipjax.design import Design
@@ -56,7 +57,8 @@ def load(config: Any) -> Parts:
         name: Task(part.source, asked, _labels(part.source).align(asked.names, f"{part.source.name}, {name} part"))
         for name, part in found.items()
     }
-    check_different(parts["train"].source, parts["test"].source)
+    for name in [name for name in parts if name != "test"]:
+        check_different(parts[name].source, parts["test"].source, name)
     return Parts(parts["train"], parts.get("validation"), parts["test"])
 
 
@@ -99,13 +101,17 @@ def ordered(digests: np.ndarray, labels: Labels) -> Ordered:
     return Ordered(rows, classes, known[rows])
 
 
-def check_different(train: Source, test: Source) -> None:
-    """InputError where the training and the test part are the same images."""
-    if train.fingerprint == test.fingerprint:
+def check_different(fitted: Source, test: Source, part: str = "train") -> None:
+    """InputError where every test image is in this part, which is fitted to, by its bytes; a note where some are."""
+    seen = set(fitted.short_digests) - {UNREADABLE[:8].hex()}
+    both = [file for file, digest in zip(test.files, test.short_digests, strict=True) if digest in seen]
+    if len(test) and len(both) == len(test):
         raise InputError(
-            f"{test.name}: training and test part are the same images; name two splits (--config.train_split, "
-            "--config.test_split) or two paths (--config.data.train_path, --config.data.test_path)"
+            f"{test.name}: every test image is in the {part} part; name two splits (--config.{part}_split, "
+            f"--config.test_split) or two paths (--config.data.{part}_path, --config.data.test_path)"
         )
+    if both:
+        say(f"note: {test.name}: {len(both)} of {len(test)} test images are in the {part} part too; first: {both[0]}")
 
 
 def _labels(source: Source) -> Labels:

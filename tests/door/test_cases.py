@@ -235,3 +235,17 @@ def test_a_part_that_no_row_has(box):
     assert "--config.train_split and --config.test_split" in message
     found, _ = box.answers("linear", *table, "train_split=0", "test_split=1", "C=1.0", "max_iter=50")
     assert set(found) == {"1", "4", "7"}
+
+
+@pytest.mark.parametrize("probe", ["linear", "fewshot"])
+def test_test_images_that_a_probe_is_fitted_to(box, probe, capfd):
+    """Known by their bytes: under another name, in another order."""
+    for c, name in enumerate(("cat", "dog")):
+        for i in range(3):
+            box.put(f"train/{name}/a{i}.png", 2 * i + c)
+            box.put(f"test/{name}/b{9 - i}.png", 2 * i + c)
+    data = [f"data.path={box.folder}", "max_iter=50", *(["C=1.0"] if probe == "linear" else ["shots=(1,)", "draws=2"])]
+    assert "every test image is in the train part" in box.refused(probe, *data)
+    box.put("test/cat/c.png", 10)
+    box.answers(probe, *data)
+    assert "6 of 7 test images are in the train part too; first: cat/b7.png" in capfd.readouterr().err

@@ -78,7 +78,7 @@ def test_fewshot_gives_mean_and_spread_per_number_of_shots(world, tmp_path):
 def test_a_linear_probe_needs_two_different_parts(world, tmp_path, capsys):
     more = ["--config.train_split=test"]
     assert main(argv(world, tmp_path / "run", *more, config="linear")) == 1
-    assert "same images" in capsys.readouterr().err
+    assert "every test image is in the train part" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
