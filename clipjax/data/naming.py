@@ -6,14 +6,14 @@ In this order: what the user says (`data.class_names`), a list beside the data, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from clipjax.classes import Naming, read_naming
 from clipjax.data import info
-from clipjax.data.labels import IMAGENET, WORDNET_ID, Labels, Value, is_numbers, read
+from clipjax.data.labels import IMAGENET, WORDNET_ID, Labels, Value, is_numbers, read, shell_word
 from clipjax.errors import InputError, some
 from clipjax.progress import say
 
@@ -40,6 +40,13 @@ def find(given: str, ids: Sequence[str], places: Sequence[Path], where: str) -> 
     """
     if given:
         return _noted(read_naming(given), ids, where)
+    if pairs := differ_in_case(ids):
+        one, other = pairs[0]
+        say(
+            f"note: {where}: labels {one!r} and {other!r} differ in case only and are two classes"
+            f"{f', and so are {len(pairs) - 1} more pairs' if pairs[1:] else ''}; for one class: "
+            f"--config.data.class_names={shell_word(f'{one}={other}')}"
+        )
     for place in places:
         for name in BESIDE:
             if not (place / name).is_file():
@@ -57,6 +64,12 @@ def find(given: str, ids: Sequence[str], places: Sequence[Path], where: str) -> 
                 return _noted(naming, ids, where)
             return None
     return imagenet(ids, where)
+
+
+def differ_in_case(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of texts that are equal but for capitals, sorted."""
+    first: dict[str, str] = {}
+    return [(first[key], text) for text in sorted(set(texts)) if first.setdefault(key := text.casefold(), text) != text]
 
 
 def _noted(naming: Naming, ids: Sequence[str], where: str) -> Naming:

@@ -8,6 +8,7 @@ import numpy as np
 
 from clipjax.analysis import rates
 from clipjax.analysis.intervals import interval
+from clipjax.data.naming import differ_in_case
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.progress import say
@@ -31,6 +32,8 @@ def columns(config: Any, source: Source) -> dict[str, np.ndarray]:
             say(
                 f"note: {source.name}: {without} of {len(values)} images have no {name}; they are in none of its groups"
             )
+        for one, other in differ_in_case(values.tolist())[:1]:
+            say(f"note: {source.name}: {one!r} and {other!r} of {name} differ in case only and are two groups")
         kept[name] = values
     banded, notes = rates.bands(config.get("bands", ""), kept)
     for note in notes:

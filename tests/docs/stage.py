@@ -100,12 +100,12 @@ def _captions(root: Path) -> None:
 
 
 def _fairface(root: Path) -> None:
-    """10,000 rows, as `first10k` wants them, over 63 little pictures."""
+    """10,000 rows, as `first10k` wants them, over 63 little pictures; the training part has 63 of its own."""
     rng = np.random.default_rng(0)
     folder = root / fairface.CROPS["0.25"]
-    small = [Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)) for _ in range(63)]
     for split, n in (("train", 126), ("val", 10_000)):
         (folder / split).mkdir(parents=True)
+        small = [Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)) for _ in range(63)]
         first = []
         for i, picture in enumerate(small):
             first.append(folder / split / f"{i + 1}.jpg")

@@ -176,6 +176,7 @@ def room(bench, tmp_path_factory):
         lines.append(f"{row.stem}.png,{part},{'ab'[i // 3 % 2]},{caption},{row.race},{row.gender},{i % 4},{row.person}")
     box.text("t.csv", "\n".join(lines) + "\n")
     box.text("broken.csv", "\n".join([*lines, "none.png,test,a,x,White,Male,1,person 1", ""]))
+    box.text("more.csv", "\n".join([lines[0], *(line for line in lines if ",more," in line)]) + "\n")
     for name, text in DESIGNS.items():
         box.text(f"{name}.yaml", f"name: {name}\nclasses:\n{text}")
     return box
@@ -216,9 +217,9 @@ def value_of(probe, key, room):
         "train_split": ["train_split=more"],
         "test_split": ["test_split=more"],
         "validation_split": ["validation_split=more"],
-        "data.train_path": [f"data.train_path={room.folder}/t.csv"],
-        "data.validation_path": [f"data.validation_path={room.folder}/t.csv"],
-        "data.test_path": [f"data.test_path={room.folder}/t.csv"],
+        "data.train_path": [f"data.train_path={room.folder}/more.csv"],
+        "data.validation_path": [f"data.validation_path={room.folder}/more.csv"],
+        "data.test_path": [f"data.test_path={room.folder}/more.csv"],
         "data.limit": ["data.limit=5"],
         "data.max_skipped": [f"data.csv={room.folder}/broken.csv", "data.max_skipped=0"],
         "data.source": ["data.source=folder"],

@@ -329,3 +329,16 @@ def test_images_that_metadata_does_not_name_are_said(box, capsys):
     box.images("0.png", "in/1.png", "in/2.png")
     box.check({"0": "cat", "1": "dog"}, ("cat", "dog"), "data.source=imagefolder", f"data.path={box.folder}")
     assert "images that it does not name are not read: 1; the first: in/2.png" in capsys.readouterr().err
+
+
+def test_labels_and_groups_that_differ_in_case_are_said(box, capsys):
+    text = "file,label,g\n0.png,cat,male\n1.png,Cat,Male \n2.png,dog,Male\n"
+    table = [*box.table(text), "data.label_column=label"]
+    box.check({"0": "cat", "1": "Cat", "2": "dog"}, ("Cat", "cat", "dog"), *table)
+    said = capsys.readouterr().err
+    assert "labels 'Cat' and 'cat' differ in case only and are two classes" in said
+    box.check({"0": "cat", "1": "cat", "2": "dog"}, ("cat", "dog"), *table, *remedies(said))
+    found, records = box.answers("zeroshot", *table, "data.group_columns=g", "min_n=1")
+    assert {stem: row["g"] for stem, row in found.items()} == {"0": "male", "1": "Male", "2": "Male"}
+    assert sorted((r["group"]["g"], r["n"]) for r in records if r.get("group")) == [("Male", 2), ("male", 1)]
+    assert capsys.readouterr().err.count("'Male' and 'male' of g differ in case only and are two groups") == 1

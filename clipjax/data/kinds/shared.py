@@ -1,6 +1,7 @@
 """Keys that several kinds of sources read; they mean the same in each."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,9 @@ def captions_of(row: Sequence[Any]) -> tuple[str, ...]:
 
 
 def texts_of(values: Iterable[Any]) -> list[str]:
-    """A group column: lists joined by "|", "" where nothing is known."""
-    return ["|".join(value) if isinstance(value, tuple) else value or "" for value in values]
+    """A group column, cleaned as labels are: lists joined by "|", "" where nothing is known."""
+    texts = ("|".join(value) if isinstance(value, tuple) else value or "" for value in values)
+    return [unicodedata.normalize("NFC", text).strip() for text in texts]
 
 
 def of_split(path: str, split: str, layouts: Sequence[str]) -> str:
