@@ -34,7 +34,7 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "explore"))
+sys.path.insert(0, str(ROOT / "tests"))
 
 N, DESIGN = 10_000, "fairface-default+child"
 
@@ -135,10 +135,10 @@ def planted(classes: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -
 
 def measure(run: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
     """Milliseconds of every edit: total, and the server's own (answer, of which texts)."""
-    from chromium import answered, chromium, opened, serving
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import WebDriverWait
+    from support.chromium import answered, chromium, opened, serving
 
     def edit(driver, field: str, text: str) -> None:
         place = driver.find_element(By.CSS_SELECTOR, f"#classes li:last-child .{field}")

@@ -35,8 +35,8 @@ def make(folder: Path, name: str, *formats: str) -> dict[str, Path]:
 def _write(name: str, paths: dict[str, str]) -> None:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     import numpy as np
-    from peers import reference
     from PIL import Image
+    from support import peer_models
 
     import checkpoints_convert
     from clipjax.models import catalog
@@ -44,7 +44,7 @@ def _write(name: str, paths: dict[str, str]) -> None:
     config = catalog.get(name).config
     archive = Path(paths["torchscript"])
     if not archive.exists():
-        reference.save_torchscript(reference.openai_model(config), config, archive)
+        peer_models.save_torchscript(peer_models.openai_model(config), config, archive)
     if "clipjax" in paths:
         checkpoints_convert.translate(archive, paths["clipjax"])
     for to in ("open_clip", "huggingface"):

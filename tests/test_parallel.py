@@ -5,7 +5,7 @@ import socket
 import subprocess
 
 import pytest
-from launch import command, encoded
+from support.probe_processes import command, encoded
 
 from clipjax import parallel
 from clipjax.errors import InputError

@@ -15,9 +15,9 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "explore"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from chromium import answered, chromium, opened, serving  # noqa: E402
+from support.chromium import answered, chromium, opened, serving  # noqa: E402
 
 
 def add(driver, name: str) -> None:

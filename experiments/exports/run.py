@@ -4,8 +4,8 @@
 
 Needs the extra [peers]. The state dict of a random model is stored in each dtype, converted to every format that holds
 the model, opened by the call that `clipjax convert` prints, and compared with the peer's own class holding the same
-stored values (made by tests/peers/exported.py, which shares no code with the conversion). Writes results/results.json
-(goes on with the rows that are missing) and results/table.md.
+stored values (made by tests/support/peer_exports.py, which shares no code with the conversion). Writes
+results/results.json (goes on with the rows that are missing) and results/table.md.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "peers")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import exported  # noqa: E402
+from support import peer_exports  # noqa: E402
 
 PACKAGES = ("torch", "transformers", "open_clip_torch", "clip-anytorch", "timm")
 HEAD = """# Exports opened by their readers
@@ -36,18 +36,18 @@ format or the peer has no such model.
 """
 
 
-def measure(name: str, arch: exported.Architecture, stored: str, folder: Path) -> dict[str, Any]:
+def measure(name: str, arch: peer_exports.Architecture, stored: str, folder: Path) -> dict[str, Any]:
     """Every export of one model stored in one dtype: column -> [own difference, float32 difference]."""
-    state = exported.make_state(arch, stored)
-    source = exported.save_source(arch, state, folder / "source")
-    inputs = exported.make_inputs(arch)
-    reference = exported.features(exported.by_hand("open_clip", arch, state), *inputs)
+    state = peer_exports.make_state(arch, stored)
+    source = peer_exports.save_source(arch, state, folder / "source")
+    inputs = peer_exports.make_inputs(arch)
+    reference = peer_exports.features(peer_exports.by_hand("open_clip", arch, state), *inputs)
     cells: dict[str, Any] = {}
-    for to, line, open_it in exported.cells(arch, source, folder):
+    for to, line, open_it in peer_exports.cells(arch, source, folder):
         peer = line.split(":")[0]
-        found = exported.features(open_it(), *inputs)
-        own = exported.features(exported.by_hand(peer, arch, state), *inputs)
-        differences = [exported.largest_difference(found, x) for x in (own, reference)]
+        found = peer_exports.features(open_it(), *inputs)
+        own = peer_exports.features(peer_exports.by_hand(peer, arch, state), *inputs)
+        differences = [peer_exports.largest_difference(found, x) for x in (own, reference)]
         cells.setdefault(column(to, line), []).append(differences)
     # the file in the folder and the file alone are opened by the same call: the larger difference stands
     return {
@@ -83,7 +83,7 @@ def write_table(results: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Measures what is asked for and not yet there, and writes both files after each row."""
-    models = exported.TINY | exported.NAMED
+    models = peer_exports.TINY | peer_exports.NAMED
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=models, help="one model by its name")
     only = parser.parse_args().only
@@ -91,7 +91,7 @@ def main() -> None:
     where.parent.mkdir(exist_ok=True)
     results = json.loads(where.read_text()) if where.exists() else []
     for name, arch in models.items() if only is None else [(only, models[only])]:
-        for stored in exported.STORED:
+        for stored in peer_exports.STORED:
             if any((row["model"], row["stored"]) == (name, stored) for row in results):
                 continue
             folder = Path(tempfile.mkdtemp())

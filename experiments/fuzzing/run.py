@@ -4,9 +4,9 @@
     python experiments/fuzzing/run.py design csv --seconds=600 --seed=3
     python experiments/fuzzing/run.py --engine=atheris --seconds=120    # guided by coverage; pip install atheris
 
-The targets, the mutators and what counts as a finding are those of the tests (tests/trust). Each campaign is a process
-of its own with a limit on its memory: one that dies is a finding too, and goes on with the next input. Results go to
-results/ENGINE.json, what was found to --findings.
+The targets, the mutators and what counts as a finding are those of the tests (tests/support/hostile). Each campaign
+is a process of its own with a limit on its memory: one that dies is a finding too, and goes on with the next input.
+Results go to results/ENGINE.json, what was found to --findings.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "trust")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 MEMORY = 4 << 30  # bytes beyond what a campaign has taken when it begins
 LIBRARIES = ("numpy", "pillow", "pyarrow", "safetensors", "PyYAML", "scipy", "regex", "ftfy")
@@ -50,7 +50,7 @@ def main() -> None:
     if args.campaign:
         campaign(args)
         return
-    from targets import TARGETS
+    from support.hostile.all_targets import TARGETS
 
     if unknown := [name for name in args.targets if name not in TARGETS]:
         parser.error(f"no target {unknown[0]}; there are {', '.join(TARGETS)}")
@@ -122,8 +122,8 @@ class Campaign:
     """Counts what became of the inputs of one process; the report is on the disk at any time."""
 
     def __init__(self, args: argparse.Namespace):
-        import guard
-        from targets import TARGETS
+        from support.hostile import guard
+        from support.hostile.all_targets import TARGETS
 
         self.guard, self.target, self.scratch = guard, TARGETS[args.campaign], args.scratch
         self.counts: Counter[str] = Counter()
@@ -182,7 +182,7 @@ def campaign(args: argparse.Namespace) -> None:
 def guided(args: argparse.Namespace, end: float) -> None:
     """The same, libFuzzer keeping what reaches new lines of clipjax and checkpoints_convert."""
     import atheris
-    from mutators import some_bytes
+    from support.hostile.mutators import some_bytes
 
     with atheris.instrument_imports(include=["clipjax", "checkpoints_convert"]):
         one = Campaign(args)

@@ -6,9 +6,9 @@ import os
 import shutil
 
 import numpy as np
-import planted
 import pytest
 from PIL import Image
+from support import planted_runs
 
 from clipjax import design
 from clipjax.analysis import compare
@@ -266,7 +266,7 @@ def zeroshot(tmp_path):
 
     def make(name, classes, labels, answers):
         asked = design.of_classes(classes, name=name)
-        path = planted.write(tmp_path / name, asked, {"label": np.array(labels, object)}, np.array(answers))
+        path = planted_runs.write(tmp_path / name, asked, {"label": np.array(labels, object)}, np.array(answers))
         manifest = json.loads((path / "manifest.json").read_text())
         manifest["config"]["probe"] = "zeroshot"
         (path / "manifest.json").write_text(json.dumps(manifest))

@@ -5,8 +5,8 @@ import json
 from collections import Counter
 
 import numpy as np
-import planted
 import pytest
+from support import planted_runs
 
 from clipjax import design
 from clipjax.analysis import clopper_pearson, difference, rates
@@ -158,7 +158,7 @@ def test_no_set_makes_disjoint_sets_add_up(tmp_path):
     assert {r["set"] for r in records if r["metric"] == "rate_difference"} == {"person", "fantasy", "no set"}
     whole = rates.rate_records(np.zeros(9, np.int64), design.load("people-roles"), {}, [()])
     assert not [r for r in whole if r.get("set") == "no set"]
-    path = planted.write(tmp_path / "run", asked, columns, rng.integers(0, len(asked.names), 300))
+    path = planted_runs.write(tmp_path / "run", asked, columns, rng.integers(0, len(asked.names), 300))
     assert main(["report", str(path)]) == 0
     with open(path / "tables" / "rates_by_age.csv", newline="") as file:
         assert next(csv.reader(file)) == ["age", "person", "fantasy", "no set"]

@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import numpy as np
-import planted
 import pytest
 from PIL import Image
+from support import planted_runs
 
 from clipjax import design
 from clipjax.analysis import compare, figures
@@ -45,8 +45,8 @@ def pair(tmp_path_factory):
     answers = rng.integers(0, 21, 400)
     moved = answers.copy()
     moved[(columns["age"] == "0-2") & (answers > 13)] = 21
-    planted.write(root / "a", a, columns, answers)
-    planted.write(root / "b", b, columns, moved)
+    planted_runs.write(root / "a", a, columns, answers)
+    planted_runs.write(root / "b", b, columns, moved)
     return root, columns, answers, moved
 
 
@@ -124,7 +124,7 @@ def test_hostile_class_names_are_only_names(tmp_path):
     classes = [design.DesignClass(name, sets=("odd <b>set</b>",)) for name in HOSTILE]
     asked = design.Design("<i>design</i>", tuple(classes), note="</p><script>")
     columns = {"<g>": np.array(["<img src=x onerror=1>", "b"] * 50, object)}
-    path = planted.write(tmp_path / "run", asked, columns, np.arange(100) % len(HOSTILE))
+    path = planted_runs.write(tmp_path / "run", asked, columns, np.arange(100) % len(HOSTILE))
     assert main(["report", str(path)]) == 0
     text = (path / "report.html").read_text()
     assert "<script" not in text
@@ -139,7 +139,7 @@ def test_hostile_class_names_are_only_names(tmp_path):
 
 def test_a_runs_own_tables_hold_hostile_names_too(tmp_path):
     asked = design.of_classes([*HOSTILE, "two\nlines"], name="odd")
-    path = planted.write(tmp_path / "run", asked, {"g": np.array(["a", "b"] * 50, object)}, np.arange(100) % 9)
+    path = planted_runs.write(tmp_path / "run", asked, {"g": np.array(["a", "b"] * 50, object)}, np.arange(100) % 9)
     with open(path / "tables" / "metrics.csv", encoding="utf-8", newline="") as file:
         found = [row["class"] for row in csv.DictReader(file)]
     assert set(asked.names) == set(found)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from launch import argv
 from PIL import Image
+from support.probe_processes import argv
 
 import clipjax
 from clipjax import image

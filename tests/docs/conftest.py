@@ -1,8 +1,8 @@
 """One stage, one cache for all pages; a released name is answered by a small random model: nothing is downloaded."""
 
 import pytest
-import stage
-from shell import Shell
+from support import docs_files
+from support.docs_shell import Shell
 
 from clipjax import loading
 
@@ -10,7 +10,7 @@ from clipjax import loading
 @pytest.fixture(scope="session")
 def staged(once):
     """The files that pages' commands read."""
-    return once("stage", stage.build)
+    return once("stage", docs_files.build)
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +33,4 @@ def offline(monkeypatch, tmp_path_factory, shared_cache):
     monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
     monkeypatch.setenv("CLIPJAX_CACHE", str(shared_cache))
     folder = tmp_path_factory.mktemp("released")
-    monkeypatch.setattr(loading, "find_weights", stage.released(folder))
+    monkeypatch.setattr(loading, "find_weights", docs_files.released(folder))

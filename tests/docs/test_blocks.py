@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from blocks import RUN, SHOWN, Block, blocks, pages
-from shell import parse
-from stage import copy
+from support.docs_blocks import RUN, SHOWN, Block, blocks, pages
+from support.docs_files import copy
+from support.docs_shell import parse
 
 from clipjax import design
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from blocks import ROOT, pages
-from notebook_run import notebooks
+from support.docs_blocks import ROOT, pages
+from support.notebooks import notebooks
 
 FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!`)!?\[(?:[^\]\[]|\[[^\]]*\])*\]\(([^)\s]+)(?: \"[^\"]*\")?\)")

@@ -7,8 +7,8 @@ import json
 import re
 
 import pytest
-from notebook_run import NOISE, execute, notebooks, text_of
 from PIL import Image
+from support.notebooks import NOISE, execute, notebooks, text_of
 
 PATHS = notebooks()
 

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 import yaml
-from blocks import ROOT
+from support.docs_blocks import ROOT
 
 import clipjax
 

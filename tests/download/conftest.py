@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from loopback import running, whole
+from support.local_server import running, whole
 
 from clipjax import transfer
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from loopback import BODY, SHA256, error, failure, left_over, moved, reasons, refuse_to_write, source, whole
+from support.local_server import BODY, SHA256, error, failure, left_over, moved, reasons, refuse_to_write, source, whole
 
 from clipjax import download, transfer
 from clipjax.download import Source, fetch, fetch_hub, fetch_hub_model, fetch_release

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from loopback import BODY, HALF, command, error, half, left_over, reasons, source, stall, whole
+from support.local_server import BODY, HALF, command, error, half, left_over, reasons, source, stall, whole
 
 from clipjax import download, transfer
 from clipjax.download import fetch

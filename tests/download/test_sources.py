@@ -6,7 +6,20 @@ import urllib.request
 from email.message import Message
 
 import pytest
-from loopback import BODY, HALF, SHA256, error, failure, half, left_over, moved, reasons, running, source, whole
+from support.local_server import (
+    BODY,
+    HALF,
+    SHA256,
+    error,
+    failure,
+    half,
+    left_over,
+    moved,
+    reasons,
+    running,
+    source,
+    whole,
+)
 
 from clipjax import transfer
 from clipjax.download import fetch, fetch_hub

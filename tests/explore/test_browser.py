@@ -10,7 +10,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from chromium import BROWSER, DRIVER, answered, chromium, opened, serving
+from support.chromium import BROWSER, DRIVER, answered, chromium, opened, serving
 
 from clipjax import design
 from clipjax.cli.main import main

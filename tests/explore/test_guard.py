@@ -7,8 +7,8 @@ import socket
 import urllib.request
 
 import pytest
-from chromium import serving
 from starlette.testclient import TestClient
+from support.chromium import serving
 
 from clipjax.cli.main import main
 from clipjax.explore.guard import LARGEST, LOOPBACK, Guard

@@ -18,8 +18,8 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from peers import reference  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+from support import peer_models  # noqa: E402
 
 from checkpoints_convert import open_clip  # noqa: E402
 from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD, openai, resnet, text, vit  # noqa: E402
@@ -45,7 +45,7 @@ def store(name: str, config: CLIP, outputs) -> None:
     import open_clip as peer
     import transformers
 
-    pixels, tokens = reference.inputs(config, 2)
+    pixels, tokens = peer_models.inputs(config, 2)
     versions = {"torch": torch.__version__, "open_clip": peer.__version__, "transformers": transformers.__version__}
     np.savez_compressed(
         OUT / f"{name}.npz", pixels=pixels, tokens=tokens, versions=json.dumps(versions), **outputs(pixels, tokens)
@@ -56,20 +56,20 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     for name, config in {"openai_vit": VIT, "openai_resnet": RESNET}.items():
-        model = reference.openai_model(config)
+        model = peer_models.openai_model(config)
         torch.save(model.state_dict(), OUT / f"{name}.pt")
-        store(name, config, lambda *x, m=model: reference.openai_outputs(m, *x))
-        reread = reference.save_torchscript(reference.openai_model(config), config, OUT / f"{name}_torchscript.pt")
-        store(f"{name}_torchscript", config, lambda *x, m=reread: reference.openai_outputs(m, *x))
-    model = reference.open_clip_model(OTHER)
+        store(name, config, lambda *x, m=model: peer_models.openai_outputs(m, *x))
+        reread = peer_models.save_torchscript(peer_models.openai_model(config), config, OUT / f"{name}_torchscript.pt")
+        store(f"{name}_torchscript", config, lambda *x, m=reread: peer_models.openai_outputs(m, *x))
+    model = peer_models.open_clip_model(OTHER)
     folder = OUT / "open_clip_gelu"
     folder.mkdir()
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(OTHER), indent=2))
-    store("open_clip_gelu", OTHER, lambda *x: reference.openai_outputs(model, *x))
-    model = reference.huggingface_model(HUGGING_FACE)
+    store("open_clip_gelu", OTHER, lambda *x: peer_models.openai_outputs(model, *x))
+    model = peer_models.huggingface_model(HUGGING_FACE)
     model.save_pretrained(OUT / "huggingface")
-    store("huggingface", HUGGING_FACE, lambda *x: reference.huggingface_outputs(model, *x))
+    store("huggingface", HUGGING_FACE, lambda *x: peer_models.huggingface_outputs(model, *x))
 
 
 if __name__ == "__main__":

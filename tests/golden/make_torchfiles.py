@@ -1,4 +1,4 @@
-"""Makes tests/golden/torchfile/ with torch itself: the files that tests/convert/test_torchfile.py reads without it.
+"""Makes tests/golden/torchfile with torch itself; tests/checkpoints_convert/test_torchfile.py reads it without torch.
 
     python tests/golden/make_torchfiles.py        (extra [peers]; last made with torch 2.14.1)
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from launch import command, encoded, finals, kill_at_random, run_on_two_hosts, run_with
 from PIL import Image
+from support.probe_processes import command, encoded, finals, kill_at_random, run_on_two_hosts, run_with
 
 from clipjax.testing import pictures, tiny_model
 

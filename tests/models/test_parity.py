@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from peers_compare import compare, ours
+from support.peer_comparison import compare, ours
 
 import clipjax
 

@@ -3,10 +3,10 @@
 import dataclasses
 import json
 
-import exported
 import numpy as np
 import pytest
 import torch
+from support import peer_exports
 
 import checkpoints_convert
 from checkpoints_convert import open_clip, openai, opening
@@ -23,23 +23,23 @@ ODD = CLIP(
 
 def compared(arch, stored, tmp_path, seen=lambda line: True):
     """Line -> (difference from the peer's own model, difference from float32) of every export that is opened."""
-    state = exported.make_state(arch, stored)
-    source = exported.save_source(arch, state, tmp_path / "source")
-    inputs = exported.make_inputs(arch)
-    reference = exported.features(exported.by_hand("open_clip", arch, state), *inputs)
+    state = peer_exports.make_state(arch, stored)
+    source = peer_exports.save_source(arch, state, tmp_path / "source")
+    inputs = peer_exports.make_inputs(arch)
+    reference = peer_exports.features(peer_exports.by_hand("open_clip", arch, state), *inputs)
     out = {}
-    for _, line, open_it in exported.cells(arch, source, tmp_path):
+    for _, line, open_it in peer_exports.cells(arch, source, tmp_path):
         if seen(line):
-            found = exported.features(open_it(), *inputs)
-            own = exported.features(exported.by_hand(line.split(":")[0], arch, state), *inputs)
-            out[line] = exported.largest_difference(found, own), exported.largest_difference(found, reference)
+            found = peer_exports.features(open_it(), *inputs)
+            own = peer_exports.features(peer_exports.by_hand(line.split(":")[0], arch, state), *inputs)
+            out[line] = peer_exports.largest_difference(found, own), peer_exports.largest_difference(found, reference)
     return out
 
 
-@pytest.mark.parametrize("stored", exported.STORED)
-@pytest.mark.parametrize("name", exported.TINY)
+@pytest.mark.parametrize("stored", peer_exports.STORED)
+@pytest.mark.parametrize("name", peer_exports.TINY)
 def test_every_peers_default_call_is_exact(name, stored, tmp_path):
-    arch = exported.TINY[name]
+    arch = peer_exports.TINY[name]
     found = compared(arch, stored, tmp_path)
     peers = {"open_clip"} | ({"timm", "transformers"} if arch.patch else set()) | ({"clip"} if arch.quick else set())
     assert {line.split(":")[0] for line in found} == peers
@@ -55,23 +55,23 @@ def test_every_peers_default_call_is_exact(name, stored, tmp_path):
     "name", ["ViT-S-32-alt", "ViT-S-32-alt, QuickGELU", pytest.param("ViT-B/32", marks=pytest.mark.heavy)]
 )
 def test_the_call_that_names_the_architecture_is_exact(name, tmp_path):
-    found = compared(exported.NAMED[name], "openai", tmp_path, lambda line: 'pretrained="' in line)
+    found = compared(peer_exports.NAMED[name], "openai", tmp_path, lambda line: 'pretrained="' in line)
     assert len(found) == 2  # the file in the folder, and the file alone
     assert all(difference == (0, 0) for difference in found.values()), found
 
 
 def test_another_name_gives_other_numbers(tmp_path):
     """Why the printed call names the activation: open_clip opens the file under the other name without a word."""
-    arch = exported.NAMED["ViT-S-32-alt, QuickGELU"]
-    source = exported.save_source(arch, exported.make_state(arch, "float16"), tmp_path / "source")
-    lines = exported.export(source, tmp_path / "alone.safetensors", "open_clip")
+    arch = peer_exports.NAMED["ViT-S-32-alt, QuickGELU"]
+    source = peer_exports.save_source(arch, peer_exports.make_state(arch, "float16"), tmp_path / "source")
+    lines = peer_exports.export(source, tmp_path / "alone.safetensors", "open_clip")
     assert "force_quick_gelu=True" in lines[0]
-    inputs = exported.make_inputs(arch)
+    inputs = peer_exports.make_inputs(arch)
     right, other = (
-        exported.features(exported.opened(line), *inputs)
+        peer_exports.features(peer_exports.opened(line), *inputs)
         for line in (lines[0], lines[0].replace(", force_quick_gelu=True", ""))
     )
-    assert exported.largest_difference(right, other) > 1e-2
+    assert peer_exports.largest_difference(right, other) > 1e-2
 
 
 def test_open_clips_architectures_are_open_clips(tmp_path):
@@ -94,24 +94,24 @@ def test_open_clips_architectures_are_open_clips(tmp_path):
 
 
 def test_what_clip_load_halves():
-    for arch in (exported.TINY["ViT"], exported.TINY["ResNet"]):
-        state = exported.make_state(arch, "float32")
-        model = exported.clip.model.build_model(dict(state))
+    for arch in (peer_exports.TINY["ViT"], peer_exports.TINY["ResNet"]):
+        state = peer_exports.make_state(arch, "float32")
+        model = peer_exports.clip.model.build_model(dict(state))
         halved = {name for name, value in model.state_dict().items() if value.dtype == torch.float16}
         assert halved == {name for name in state if openai.is_halved(name) and state[name].is_floating_point()}
 
 
 def test_clip_load_warns_and_refuses_where_float16_does_not_reach(tmp_path):
-    arch = exported.TINY["ViT"]
-    state = exported.make_state(arch, "float32")
-    source = exported.save_source(arch, state, tmp_path / "a")
-    assert "rounds" in exported.export(source, tmp_path / "a.pt", "openai")[1]
-    source = exported.save_source(arch, exported.make_state(arch, "openai"), tmp_path / "b")
-    assert len(exported.export(source, tmp_path / "b.pt", "openai")) == 1
+    arch = peer_exports.TINY["ViT"]
+    state = peer_exports.make_state(arch, "float32")
+    source = peer_exports.save_source(arch, state, tmp_path / "a")
+    assert "rounds" in peer_exports.export(source, tmp_path / "a.pt", "openai")[1]
+    source = peer_exports.save_source(arch, peer_exports.make_state(arch, "openai"), tmp_path / "b")
+    assert len(peer_exports.export(source, tmp_path / "b.pt", "openai")) == 1
     state["visual.proj"][0, 0] = 1e5
-    source = exported.save_source(arch, state, tmp_path / "c")
+    source = peer_exports.save_source(arch, state, tmp_path / "c")
     with pytest.raises(InputError, match=r"visual\.proj holds 1e\+05, which clip\.load turns into infinity"):
-        exported.export(source, tmp_path / "c.pt", "openai")
+        peer_exports.export(source, tmp_path / "c.pt", "openai")
 
 
 def odd_weights(config=ODD):
@@ -125,7 +125,7 @@ def test_pixels_are_prepared_as_the_model_asks(tmp_path):
     import transformers
 
     checkpoints_convert.write(tmp_path / "oc", odd_weights(), "open_clip")
-    model, _, _ = exported.open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'oc'}")
+    model, _, _ = peer_exports.open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'oc'}")
     cfg = model.visual.preprocess_cfg
     assert (tuple(cfg["mean"]), tuple(cfg["std"])) == (ODD.mean, ODD.std)
     assert (cfg["interpolation"], cfg["resize_mode"], cfg["mode"]) == ("bicubic", "shortest", "RGB")

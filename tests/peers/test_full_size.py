@@ -12,9 +12,9 @@ import numpy as np
 import open_clip as open_clip_peer
 import pytest
 import torch
-from peers import reference
-from peers_compare import compare, ours
 from safetensors.torch import save_file
+from support import peer_models
+from support.peer_comparison import compare, ours
 
 import checkpoints_convert
 import clipjax
@@ -44,9 +44,9 @@ def check(name, container, model, want, pixels, tokens):
 def test_openai_containers(name, tmp_path):
     """TorchScript float16, state dict float32, safetensors with open_clip's configuration."""
     release = catalog.get(name)
-    pixels, tokens = reference.inputs(release.config, 1)
-    peer = reference.openai_model(release.config)
-    want = reference.openai_outputs(peer, pixels, tokens)
+    pixels, tokens = peer_models.inputs(release.config, 1)
+    peer = peer_models.openai_model(release.config)
+    want = peer_models.openai_outputs(peer, pixels, tokens)
     torch.save(peer.state_dict(), tmp_path / "m.pt")
     check(name, "state dict fp32", clipjax.load(tmp_path / "m.pt", activation="quick_gelu"), want, pixels, tokens)
     (tmp_path / "m.pt").unlink()
@@ -56,12 +56,12 @@ def test_openai_containers(name, tmp_path):
     (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(release.config)))
     check(name, "safetensors fp32", clipjax.load(folder), want, pixels, tokens)
     theirs = open_clip_peer.create_model(f"local-dir:{folder}").eval()
-    check(name, "safetensors fp32, open_clip's class", clipjax.load(folder), reference.openai_outputs(
+    check(name, "safetensors fp32, open_clip's class", clipjax.load(folder), peer_models.openai_outputs(
         theirs, pixels, tokens), pixels, tokens)  # fmt: skip
     del theirs, want
     (folder / open_clip.WEIGHT_FILES[0]).unlink()
-    reread = reference.save_torchscript(peer, release.config, tmp_path / "ts.pt")
-    want = reference.openai_outputs(reread, pixels, tokens)
+    reread = peer_models.save_torchscript(peer, release.config, tmp_path / "ts.pt")
+    want = peer_models.openai_outputs(reread, pixels, tokens)
     del peer, reread
     gc.collect()
     model = clipjax.load(tmp_path / "ts.pt")
@@ -76,9 +76,9 @@ def test_openai_containers(name, tmp_path):
 @pytest.mark.parametrize("name", [r.name for r in catalog.RELEASES if not isinstance(r.config.image, ResNet)])
 def test_huggingface_folder(name, tmp_path):
     config = catalog.get(name).config
-    pixels, tokens = reference.inputs(config, 1)
-    peer = reference.huggingface_model(config)
-    want = reference.huggingface_outputs(peer, pixels, tokens)
+    pixels, tokens = peer_models.inputs(config, 1)
+    peer = peer_models.huggingface_model(config)
+    want = peer_models.huggingface_outputs(peer, pixels, tokens)
     peer.save_pretrained(tmp_path / "hf")
     del peer
     check(name, "Hugging Face", clipjax.load(tmp_path / "hf"), want, pixels, tokens)
@@ -99,21 +99,21 @@ def test_exports_are_opened_by_each_peers_own_loader(name, tmp_path):
     # clip.load rounds to float16 on its way: weights that are float16 already come through whole
     flat = {k: v.astype(np.float16).astype(np.float32) for k, v in flat.items()}
     loaded = weights.Weights(flat, config, "random", {})
-    pixels, tokens = reference.inputs(config, 1)
+    pixels, tokens = peer_models.inputs(config, 1)
     checkpoints_convert.write(tmp_path / "m.pt", loaded, "openai")
     model = clipjax.load(tmp_path / "m.pt")
     peer, transform = clip.load(str(tmp_path / "m.pt"), device="cpu")
-    check(name, "clip.load of our .pt", model, reference.openai_outputs(peer, pixels, tokens), pixels, tokens)
+    check(name, "clip.load of our .pt", model, peer_models.openai_outputs(peer, pixels, tokens), pixels, tokens)
     assert transform.transforms[0].size == config.image.image_size
 
     checkpoints_convert.write(tmp_path / "open_clip", loaded, "open_clip")
     peer = open_clip_peer.create_model(f"local-dir:{tmp_path / 'open_clip'}").eval()
-    check(name, "open_clip of our folder", model, reference.openai_outputs(peer, pixels, tokens), pixels, tokens)
+    check(name, "open_clip of our folder", model, peer_models.openai_outputs(peer, pixels, tokens), pixels, tokens)
 
     if not isinstance(config.image, ResNet):
         checkpoints_convert.write(tmp_path / "hf", loaded, "huggingface")
         peer = transformers.CLIPModel.from_pretrained(tmp_path / "hf").eval()
-        want = reference.huggingface_outputs(peer, pixels, tokens)
+        want = peer_models.huggingface_outputs(peer, pixels, tokens)
         check(name, "from_pretrained of our folder", model, want, pixels, tokens)
         processor = transformers.CLIPProcessor.from_pretrained(tmp_path / "hf")
         texts = ["a photo of a cat", "résumé", "two dogs, running!"]

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from clip.clip import _transform
-from peers import reference
 from PIL import Image
+from support import peer_models
 
 from clipjax.cli.main import main
 from clipjax.data import info
@@ -37,7 +37,7 @@ LIMIT = {"tiny": 1000, "ViT-B/32": 300}  # pictures: a full-size tower does abou
 @pytest.fixture(scope="module", params=MODELS)
 def both(request, tmp_path_factory):
     """(name, the peer with random weights, its state dict as a file)."""
-    peer = reference.openai_model(MODELS[request.param])
+    peer = peer_models.openai_model(MODELS[request.param])
     with torch.no_grad():
         peer.logit_scale.fill_(np.log(20.0))
     path = tmp_path_factory.mktemp("weights") / "random.pt"

@@ -2,7 +2,7 @@
 
 import jax
 import pytest
-from traced import products
+from support.traced_products import products
 
 from clipjax.models import catalog
 from clipjax.models.config import ResNet

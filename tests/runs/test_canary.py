@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from launch import argv
+from support.probe_processes import argv
 
 from clipjax import encoder
 from clipjax.cli.main import main

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from launch import argv, encoded, finals, run_on_two_hosts
+from support.probe_processes import argv, encoded, finals, run_on_two_hosts
 
 from clipjax.cli.main import main
 from clipjax.errors import InputError

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from launch import argv, encoded
 from sklearn.linear_model import LogisticRegression
+from support.probe_processes import argv, encoded
 
 import clipjax
 from clipjax import image

@@ -6,8 +6,8 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from launch import argv
 from PIL import Image
+from support.probe_processes import argv
 
 from clipjax.cli.main import main
 from clipjax.testing import pictures, tiny_model

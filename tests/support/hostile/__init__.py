@@ -1,0 +1,1 @@
+"""Damaged and hostile inputs: what reads them, what makes them, and what watches a reader at work."""

@@ -1,0 +1,1 @@
+"""Commands that are killed or run out of something at a chosen moment."""
