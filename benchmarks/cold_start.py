@@ -2,7 +2,7 @@
 
     python benchmarks/cold_start.py --model=ViT-B/32 --work=/dev/shm/work
 
-Every candidate is a whole process: interpreter, imports, weights from a local file, tokenizer, one picture, softmax.
+Every candidate is a whole process: interpreter, imports, weights from a local file, tokenizer, one image, softmax.
 clipjax runs twice: with its folder of compiled programs empty, and with what the first left there, as on every later
 start. Peers load their own formats (open_clip and transformers float32 safetensors, OpenAI's code its archive).
 """
@@ -89,10 +89,10 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
         extra = {"processor seconds": spent}
         bar = 1 / 0.6  # at most 0.6 of open_clip's time
         yield Row(
-            "cold_start", f"{args.model}, one picture, programs kept", seconds, unit="answer", bar=bar, extra=extra
+            "cold_start", f"{args.model}, one image, cached programs", seconds, unit="answer", bar=bar, extra=extra
         )
         yield Row(
-            "cold_start", f"{args.model}, one picture, nothing kept", {OURS: first} | rest, unit="answer", bar=bar
+            "cold_start", f"{args.model}, one image, no cached programs", {OURS: first} | rest, unit="answer", bar=bar
         )
 
 

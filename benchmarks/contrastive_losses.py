@@ -24,7 +24,7 @@ B, E, SCALE, BIAS = 512, 64, 20.0, -10.0
 
 
 def data() -> dict[str, np.ndarray]:
-    """Unit embeddings, every fourth caption shared by two pictures."""
+    """Unit embeddings, every fourth caption shared by two images."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, B, E))
     image, text = x / np.linalg.norm(x, axis=-1, keepdims=True)
@@ -93,7 +93,7 @@ def main() -> None:
     d = data()
     print(f"jax {jax.__version__}, {jax.device_count()} devices, {jax.default_backend()}\n")
     print(
-        "| loss | devices | parts | relative error of the loss | largest error of a gradient |\n|---|---|---|---|---|"
+        "| loss | devices | accumulation steps | relative error of the loss | largest error of a gradient |\n|---|---|---|---|---|"
     )
     for form in ("softmax", "ring_softmax", "sigmoid", "ring_sigmoid"):
         for devices in (1, 8):

@@ -1,10 +1,10 @@
-"""How many pictures a core feeds: JPEG files decoded, resized and cropped, and prepared pictures, beside a DataLoader.
+"""How many images per second a core prepares: JPEG files decoded, resized and cropped, and prepared images, beside a DataLoader.
 
     python benchmarks/decode.py
 
 Per size of photograph: `clipjax.data.pipeline.batches` (uint8 [B, 224, 224, 3] in batches of 64) on one thread and on
 two, beside torch's DataLoader over open_clip's own transform (float32, normalised) in the process itself and in two
-workers. Then the same pictures after `clipjax prepare`. `extra.cpu_ms` is processor time per picture on one thread,
+workers. Then the same images after `clipjax prepare`. `extra.cpu_ms` is processor time per image on one thread,
 which other people's load on a machine does not move: cores needed per chip = images/s of the chip x cpu_ms / 1000.
 
 The photographs are crops of the embedded ones, side by side at their own resolution, as JPEG of quality 90: 500 x 375
@@ -96,7 +96,7 @@ def peer(files: list[Path], workers: int) -> Callable[[], None]:
 
 
 def cpu_ms(call: Callable[[], None], n: int) -> float:
-    """Processor milliseconds per picture, the least of three passes."""
+    """Processor milliseconds per image, the least of three passes."""
     found = []
     for _ in range(3):
         start = time.process_time()
@@ -128,7 +128,7 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
 
 
 def prepared_rows(args: argparse.Namespace, source: Source, scratch: Path, n: int) -> Iterator[side_by_side.Row]:
-    """Prepared pictures: how they read does not depend on what they were; rows are repeated for a steady time."""
+    """Prepared images: the speed of reading does not depend on the originals; rows are repeated for a steady time."""
     prepared.write(source, SPEC.image_size, scratch / "prepared")
     ready = prepared.load(scratch / "prepared").source
     rows = np.arange(n) % len(ready)

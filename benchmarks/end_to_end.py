@@ -53,7 +53,7 @@ def make(root: Path, name: str, per_class: int) -> None:
 
 
 def ours(root: Path, out: Path) -> int:
-    """`clipjax probe zeroshot`; returns how many pictures it got right."""
+    """`clipjax probe zeroshot`; returns how many images it classified correctly."""
     flags = {
         "model": root / "ours.safetensors",
         "data.path": root / "photos",
@@ -165,7 +165,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=OPEN_CLIP, default="ViT-B/32")
     parser.add_argument("--warm", action="store_true", help="one untimed round first (files and programs in caches)")
     parser.add_argument("--per-class", type=int, default=2, metavar="N", help="photographs in each of the 100 classes")
-    parser.add_argument("--scratch", help="where the pictures and weights are made")
+    parser.add_argument("--scratch", help="where the images and weights are made")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
 

@@ -2,13 +2,13 @@
 
     python benchmarks/explorer.py --work=FOLDER --json=benchmarks/results/explorer.json
 
-The run is made here in the real format: real probe, real cache, ViT-L/14's text tower with random weights, FairFace's
+The run is made here in the real format: real probe, real cache, ViT-L/14's text encoder with random weights, FairFace's
 published group sizes, features planted around the classes. Each edit is typed into the page by the browser's own key
 events; the clock runs inside the page, from the Enter to the frame that shows the new chart. Needs Debian's chromium
 and chromium-driver, and selenium.
 
 - known: a set of the last class is renamed: every prompt is known, everything else is computed and drawn again
-- new: the last class is renamed: one new prompt goes through the text tower, whose time is told apart
+- new: the last class is renamed: one new prompt goes through the text encoder, whose time is measured separately
 - threshold: a step of the slider in the threshold view, K = 22, and K = 300 (occupations)
 """
 
@@ -101,7 +101,7 @@ def make(work: Path) -> Path:
 
 
 def pictures(work: Path) -> None:
-    """10,000 names for one small picture, and their table with the group sizes of FairFace's first 10,000 rows."""
+    """10,000 names for one small image, and their table with the group sizes of FairFace's first 10,000 rows."""
     from clipjax.analysis import paper
 
     data = io.BytesIO()

@@ -1,9 +1,9 @@
-"""One picture classified in a warm process: PIL picture in, probabilities out, beside every peer.
+"""One image classified in a warm process: PIL image in, probabilities out, beside every peer.
 
     python benchmarks/latency.py --model=ViT-B/32 --work=/dev/shm/work
 
-The same weights and the same picture everywhere, float32. Once with the class features of 10 classes computed before
-(what a server does; clipjax keeps them by itself), once with the classes encoded at each call. Answers are compared.
+The same weights and the same image everywhere, float32. Once with the class features of 10 classes computed before
+(as a server does; clipjax caches them), once with the classes encoded at each call. Answers are compared.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
             if np.abs(found - want).max() > 1e-3:  # float32 here and there, times a scale of up to 100
                 raise SystemExit(f"{name} answers {found}, clipjax {want}")
         rounds = args.rounds * 4  # a call takes a twentieth of a second
-        for case, calls in (("class features kept", kept), ("10 classes encoded at each call", encoded)):
-            yield Row("latency", f"{args.model}, {case}", interleave(calls, rounds), unit="picture", bar=BAR)
+        for case, calls in (("cached class features", kept), ("10 classes encoded at each call", encoded)):
+            yield Row("latency", f"{args.model}, {case}", interleave(calls, rounds), unit="image", bar=BAR)
 
 
 def ours(files: dict[str, Path], name: str, picture: Any) -> tuple[Callable, Callable]:

@@ -1,11 +1,11 @@
-"""Every benchmark beside the peers, one after the other, each in a process of its own; then RESULTS.md.
+"""Runs every benchmark with the peers, one after the other, each in its own process; then writes RESULTS.md.
 
     pip install -e '.[peers]'
     python benchmarks/run.py                         all of them: about an hour on two cores
-    python benchmarks/run.py --only=towers,latency   some; towers:RN50 is one of the models
+    python benchmarks/run.py --only=latency,decode   some; image_encoders:RN50 is one of the models
     python benchmarks/run.py --render                RESULTS.md from results/*.json as they are
 
-Rows land in benchmarks/results/NAME.json, of the towers one file per model: a process each, as memory is short.
+Rows land in benchmarks/results/NAME.json, of the image encoders one file per model: each has its own process because memory is limited.
 Nothing else should run meanwhile: the script waits until the machine is
 quiet (--load=0.3), and says in RESULTS.md how busy it was before each benchmark.
 """
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 # Name -> its arguments, in the order of RESULTS.md.
 BENCHMARKS: dict[str, list[str]] = {
-    **{f"towers:{model}": [f"--models={model}", "--rounds=3", "--budget=45"] for model in catalog.names()},
+    **{f"image_encoders:{model}": [f"--models={model}", "--rounds=3", "--budget=45"] for model in catalog.names()},
     "latency": [],
     "classifier": ["--rounds=2", "--names=8"],
     "cold_start": ["--rounds=4"],
@@ -102,11 +102,11 @@ def _busy() -> float:
 def render() -> str:
     """RESULTS.md from results/*.json and NOTES.md."""
     lines = [
-        "# Measured",
+        "# Measurements",
         "",
-        "clipjax beside its peers on one machine, in turns (benchmarks/side_by_side.py): every ratio is taken inside a",
-        "round; its median over the rounds is shown with the range. **Above 1 clipjax is faster** than the fastest",
-        "peer. Random weights in the released shapes and formats, float32 on all sides.",
+        "clipjax and its peers on one machine, in alternating rounds (benchmarks/side_by_side.py). Each ratio is computed",
+        "within a round; the tables show the median over the rounds and the range. **Above 1, clipjax is faster** than the",
+        "fastest peer. Random weights in the released shapes and formats, float32 for all.",
         "",
     ]
     for title in dict.fromkeys(map(script, BENCHMARKS)):
@@ -125,7 +125,7 @@ def section(title: str, parts: list[dict[str, Any]]) -> list[str]:
             f"{machine['threads']} threads, Python {machine['python']}; "
             f"{machine.get('busy_before', 0):.0%} busy before."
         )
-    lines += ["", "| case | clipjax | fastest peer | ratio | bar | |", "|---|---|---|---|---|---|"]
+    lines += ["", "| case | clipjax | fastest peer | ratio | goal | |", "|---|---|---|---|---|---|"]
     rows = [row for found in parts for row in found["rows"]]
     for row in rows:
         middle = {who: sorted(s)[len(s) // 2] for who, s in row["seconds"].items()}

@@ -2,7 +2,7 @@
 
     python benchmarks/training_step.py [--batch=16] [--rounds=7]
 
-Both see the same uint8 pictures and captions of 12 words, normalise, encode, take the symmetric softmax loss over the
+Both see the same uint8 images and captions of 12 words, normalise, encode, take the symmetric softmax loss over the
 batch, go back, and update all 151 million parameters. Twice: both on 77 tokens, and ours on 16, the width that
 clipjax's feed gives such captions (exact: nothing behind the end of a text is read), where open_clip has 77.
 """
@@ -27,7 +27,7 @@ BAR = 1.0
 
 
 def batch_of(n: int) -> dict[str, np.ndarray]:
-    """Random pictures and captions of 12 words."""
+    """Random images and captions of 12 words."""
     rng = np.random.default_rng(0)
     tokens = np.zeros((n, 77), np.int32)
     tokens[:, 0], tokens[:, 1:13], tokens[:, 13] = 49406, rng.integers(1, 40000, (n, 12)), 49407

@@ -1,6 +1,6 @@
-"""Image towers of the nine models, batches of 1, 8 and 32, beside every peer that has them; and a roofline of each.
+"""Image encoders of the nine models, batches of 1, 8 and 32, beside every peer that has them; and a roofline of each.
 
-    python benchmarks/towers.py [--models=ViT-B/32,RN50] [--batches=1,8,32] [--budget=60]
+    python benchmarks/image_encoders.py [--models=ViT-B/32,RN50] [--batches=1,8,32] [--budget=60]
 
 Random weights, float32 on all sides, normalised pixels in, features out: ours through `Encoder.images` (to the
 device, the program, and back), theirs through `encode_image` in inference mode. `extra` has each side's GFLOP/s by
@@ -41,7 +41,7 @@ def ours(config: CLIP, batch: int) -> Callable[[np.ndarray], Any]:
 
 
 def peers(config: CLIP) -> dict[str, Callable[[np.ndarray], Any]]:
-    """The image towers of the others; only those are kept in memory."""
+    """The image encoders of the others; only those are kept in memory."""
     import open_clip.model
     import torch
     import transformers
@@ -67,15 +67,15 @@ def peers(config: CLIP) -> dict[str, Callable[[np.ndarray], Any]]:
         vision = transformers.CLIPVisionConfig(**data["vision_config"])
         found["transformers"] = transformers.CLIPVisionModelWithProjection(vision).eval()
 
-    def call(tower: Any) -> Callable[[np.ndarray], Any]:
+    def call(encoder: Any) -> Callable[[np.ndarray], Any]:
         def run(pixels: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
-                out = tower(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+                out = encoder(torch.from_numpy(pixels).permute(0, 3, 1, 2))
             return (out.image_embeds if hasattr(out, "image_embeds") else out).numpy()
 
         return run
 
-    return {name: call(tower) for name, tower in found.items()}
+    return {name: call(encoder) for name, encoder in found.items()}
 
 
 def ceilings() -> dict[str, float]:
@@ -101,14 +101,14 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
                 continue
             size = config.image.image_size
             pixels = np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
-            towers = {side_by_side.OURS: ours(config, batch)} | others
-            calls = {who: (lambda tower=tower, pixels=pixels: tower(pixels)) for who, tower in towers.items()}
+            encoders = {side_by_side.OURS: ours(config, batch)} | others
+            calls = {who: (lambda encoder=encoder, pixels=pixels: encoder(pixels)) for who, encoder in encoders.items()}
             seconds = side_by_side.interleave(calls, args.rounds, args.budget)
             reached = {who: round(batch * flops / statistics.median(s) / 1e9) for who, s in seconds.items()}
             extra = {"gflop_per_image": flops / 1e9, "gflops": reached, "ceiling": ceiling}
             bar = RESNET_BAR if isinstance(config.image, ResNet) else VIT_BAR
-            yield side_by_side.Row("towers", f"{name}, batch {batch}", seconds, batch, "image", bar, extra)
-            del towers, calls
+            yield side_by_side.Row("image_encoders", f"{name}, batch {batch}", seconds, batch, "image", bar, extra)
+            del encoders, calls
             gc.collect()
 
 
