@@ -93,7 +93,8 @@ def main() -> None:
     d = data()
     print(f"jax {jax.__version__}, {jax.device_count()} devices, {jax.default_backend()}\n")
     print(
-        "| loss | devices | accumulation steps | relative error of the loss | largest error of a gradient |\n|---|---|---|---|---|"
+        "| loss | devices | accumulation steps | relative error of the loss | largest error of a gradient |\n"
+        "|---|---|---|---|---|"
     )
     for form in ("softmax", "ring_softmax", "sigmoid", "ring_sigmoid"):
         for devices in (1, 8):

@@ -1,4 +1,4 @@
-"""How many images per second a core prepares: JPEG files decoded, resized and cropped, and prepared images, beside a DataLoader.
+"""Images per second and core: JPEG files decoded, resized and cropped, and prepared images, beside a DataLoader.
 
     python benchmarks/decode.py
 

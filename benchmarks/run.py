@@ -5,9 +5,9 @@
     python benchmarks/run.py --only=latency,decode   some; image_encoders:RN50 is one of the models
     python benchmarks/run.py --render                RESULTS.md from results/*.json as they are
 
-Rows land in benchmarks/results/NAME.json, of the image encoders one file per model: each has its own process because memory is limited.
-Nothing else should run meanwhile: the script waits until the machine is
-quiet (--load=0.3), and says in RESULTS.md how busy it was before each benchmark.
+Rows land in benchmarks/results/NAME.json, of the image encoders one file per model: each has its own process because
+memory is limited. Nothing else should run meanwhile: the script waits until the machine is quiet (--load=0.3), and
+says in RESULTS.md how busy it was before each benchmark.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ def render() -> str:
     lines = [
         "# Measurements",
         "",
-        "clipjax and its peers on one machine, in alternating rounds (benchmarks/side_by_side.py). Each ratio is computed",
-        "within a round; the tables show the median over the rounds and the range. **Above 1, clipjax is faster** than the",
-        "fastest peer. Random weights in the released shapes and formats, float32 for all.",
+        "clipjax and its peers on one machine, in alternating rounds (benchmarks/side_by_side.py). Each ratio is",
+        "computed within a round; the tables show the median over the rounds and the range. **Above 1, clipjax is",
+        "faster** than the fastest peer. Random weights in the released shapes and formats, float32 for all.",
         "",
     ]
     for title in dict.fromkeys(map(script, BENCHMARKS)):

@@ -1,10 +1,10 @@
-"""Classify images into classes you name: probabilities per image.
+"""Classify images into your classes: print probabilities for each image.
 
     clipjax classify cat.jpg dog.png --classes=cat,dog
     clipjax classify *.jpg --classes=names.txt --model=ViT-B/32 --template="a photo of a {}." --top=3
 
-Without --model the small embedded demo model answers; it has only ever seen emoji artwork. An image that cannot be
-read is named on stderr and the others are answered; where none can be read the command fails.
+The default model is the small embedded demo model, which was trained on emoji artwork only. An image that cannot be
+read is named on stderr and the others are classified. If no image can be read, the command fails.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
     from clipjax.skipping import Skipped
 
-AT_ONCE = 64  # images that are decoded at a time
+AT_ONCE = 64  # images decoded at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax classify`."""
     parser.add_argument("images", nargs="+", metavar="IMAGE")
-    parser.add_argument("--classes", required=True, help="a,b,c or a text file with one class a line")
+    parser.add_argument("--classes", required=True, help="a,b,c or a text file with one class per line")
     parser.add_argument(
         "--model", help="released name, weights file, folder or hf://org/name (default: the demo model)"
     )
     parser.add_argument(
         "--template", action="append", help='prompt around the class (default: "a photo of a {}."); repeatable'
     )
-    parser.add_argument("--top", type=int, default=5, help="how many classes to show (default: 5)")
+    parser.add_argument("--top", type=int, default=5, help="number of classes to show (default: 5)")
     parser.add_argument(
         "--max-skipped", type=float, default=1.0, metavar="SHARE",
-        help="fail where more than this share of the images cannot be read (default: 1; one always may)",
+        help="fail if more than this share of the images cannot be read (default: 1; one image is always allowed)",
     )  # fmt: skip
     from clipjax import loading
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Checks classes and the first images before the model is loaded, then answers."""
+    """Checks the classes and the first images before it loads the model, then classifies."""
     from clipjax import design, image, loading, skipping
     from clipjax.classes import read_classes
     from clipjax.errors import InputError, some
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     prompts = dict(zip(classes, asked.prompts(), strict=True))
     skipped: list[Skipped] = []
     chunks = _opened(args.images, image.usable_processors(), skipped)
-    first = next(chunks)  # unreadable images cost no model
+    first = next(chunks)  # report unreadable images before the model is loaded
     skipping.check(skipped, len(args.images), args.max_skipped, "the command line", "--max-skipped")
     model = loading.load(args.model or loading.DEMO, options=loading.options_of(args))
     answers: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
 def _opened(
     files: Sequence[str], threads: int, skipped: list[Skipped]
 ) -> Iterator[tuple[list[str], list[Image.Image]]]:
-    """The readable images with their names, some at a time; the others go to `skipped`."""
+    """The names and the readable images in chunks; unreadable images are appended to `skipped`."""
     from clipjax import image
     from clipjax.errors import InputError
     from clipjax.skipping import Skipped

@@ -1,14 +1,14 @@
-"""Convert weights: any known checkpoint in, clipjax's, OpenAI's, Hugging Face's or open_clip's out.
+"""Convert weights from any known format to the format of clipjax, OpenAI, Hugging Face or open_clip.
 
     clipjax convert ViT-B/32 vit-b-32.safetensors
     clipjax convert finetuned.pt folder --to=huggingface
     clipjax convert epoch_32.pt ours.safetensors --activation=gelu --heads=16
 
 SRC is a released name, a weights file (.pt, .safetensors, .bin, .msgpack; the list of shards), a Hugging Face or
-open_clip folder, or hf://org/name. A file is read with the configuration beside it; one without is read as the flags
-below say, or refused. DST is a .safetensors file (clipjax), a .pt file (openai) or a new folder with the configuration
-in it (huggingface, open_clip); --to=open_clip with a DST that ends in .safetensors writes the file alone. dtype stays
-as it was unless --dtype says otherwise. Nothing in a file is executed.
+open_clip folder, or hf://org/name. A file is read with the configuration beside it. A file without configuration
+needs the flags below. DST is a .safetensors file (clipjax), a .pt file (openai) or a new folder that includes the
+configuration (huggingface, open_clip). --to=open_clip with a DST that ends in .safetensors writes a single file. The
+dtype stays unchanged unless --dtype changes it. Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Reads, casts, writes, and says what was written and how its readers open it."""
+    """Reads, casts and writes the weights; prints what was written and the call that opens it in other libraries."""
     from checkpoints_convert import opening
     from clipjax import loading
     from clipjax.models import describe

@@ -1,7 +1,7 @@
 """List the named data sets: task, metric, split, size, prompts, how to obtain them, published numbers.
 
-`clipjax datasets food101` shows one in full: the files it expects, the reading taken of known traps, its classes and
-templates, and the published numbers of all nine models. Numbers marked ? are recalled, without a second source.
+`clipjax datasets food101` shows one completely: the expected files, how known ambiguities are resolved, its classes and
+templates, and the published numbers of all nine models. Numbers marked ? were not confirmed in a second source.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the catalogue or one row of it; reads no data and touches no device."""
+    """Prints the catalog or one row of it; reads no data and uses no device."""
     from clipjax.data import catalog
 
     if args.name:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe(key: str) -> dict[str, Any]:
-    """All that is known of a data set, as one JSON object."""
+    """All metadata of a data set as one JSON object."""
     import dataclasses
 
     from clipjax.data import catalog, info
@@ -74,13 +74,13 @@ def overview(rows: list[dict[str, Any]]) -> str:
     card = sum(row["model_card"] for row in rows)
     lines.append(
         f"\n{len(rows)} data sets, {card} of them on OpenAI's model card. published: zero-shot, {MODEL}, paper, in %;\n"
-        "? marks a number recalled without a second source. `clipjax datasets NAME` shows one in full."
+        "? marks a number that was not confirmed in a second source. `clipjax datasets NAME` shows one completely."
     )
     return "\n".join(lines)
 
 
 def headline(published: dict[str, Any]) -> str:
-    """The paper's zero-shot number of the model it calls CLIP, with its mark; its first where there are several."""
+    """The paper's zero-shot number of the model that it calls CLIP, with its mark; the first if there are several."""
     cell = published.get("paper_zero_shot", {}).get(MODEL)
     if cell is None:
         return "-"
@@ -89,7 +89,7 @@ def headline(published: dict[str, Any]) -> str:
 
 
 def page(row: dict[str, Any]) -> str:
-    """One data set in full."""
+    """One data set with all metadata."""
     wrap = textwrap.TextWrapper(width=110, initial_indent="  ", subsequent_indent="  ")
     n = row["n"] or "not fixed"
     lines = [f"{row['name']} ({row['key']}): {row['task']}, {row['metric']}, split {row['split']}, n = {n}"]
@@ -105,7 +105,7 @@ def page(row: dict[str, Any]) -> str:
         ]
         lines += [f"  {template!r}" for template in row["templates"]]
         names = "; ".join(" / ".join(names) for names in row["classes"])
-        lines.append(wrap.fill(names or "Class names are brought by the data set."))
+        lines.append(wrap.fill(names or "The data set itself has the class names."))
     return "\n".join([*lines, *numbers(row["published"])])
 
 

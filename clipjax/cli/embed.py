@@ -1,10 +1,10 @@
-"""Write raw features of images and texts to one .npz, for your own analysis.
+"""Write the features of images and texts to one .npz file, for your own analysis.
 
     clipjax embed --model=ViT-B/32 --images=photos/ --texts=captions.txt --out=features.npz
 
-Arrays: image_features [B, E], files [B], text_features [C, E], texts [C], logit_scale (the parameter: similarity
-is exp(logit_scale) times the cosine). Features are float32 and not normalised. Images that cannot be read are left
-out: skipped [M] has their names, skipped_reasons [M] why; too many of them (--max-skipped) stop the command.
+Arrays: image_features [B, E], files [B], text_features [C, E], texts [C], logit_scale (the parameter: similarity is
+exp(logit_scale) times the cosine). Features are float32 and not normalised. Images that cannot be read are omitted:
+skipped [M] has their names and skipped_reasons [M] the reasons. Too many of them (--max-skipped) stop the command.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax embed`."""
     parser.add_argument("--model", required=True, help="released name, weights file, folder or hf://org/name")
     parser.add_argument(
-        "--images", metavar="DIR_OR_LIST", help="a folder of images, an image, or a text file with one path a line"
+        "--images", metavar="DIR_OR_LIST", help="a folder of images, an image, or a text file with one path per line"
     )
-    parser.add_argument("--texts", metavar="FILE", help="a text file, one text a line")
-    parser.add_argument("--truncate", action="store_true", help="cut texts that are too long instead of stopping")
+    parser.add_argument("--texts", metavar="FILE", help="a text file with one text per line")
+    parser.add_argument("--truncate", action="store_true", help="truncate texts that are too long instead of stopping")
     parser.add_argument(
         "--max-skipped", type=float, default=SHARE, metavar="SHARE",
-        help=f"stop where more than this share of the images cannot be read (default: {SHARE}; one always may)",
+        help=f"stop if more than this share of the images cannot be read (default: {SHARE}; one is always allowed)",
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="F.npz")
     from clipjax import loading
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Finds and checks all inputs first; the output appears whole or not at all."""
+    """Finds and checks all inputs first; the output appears completely or not at all."""
     import numpy as np
 
     from clipjax import image, loading, skipping, text
@@ -94,5 +94,5 @@ def _read_lines(path: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as a text file ({error})") from error
     if not found:
-        raise InputError(f"{path}: holds no text; write one a line")
+        raise InputError(f"{path}: holds no text; write one per line")
     return found

@@ -1,4 +1,4 @@
-"""The `clipjax` command: one file per verb in this folder; the file's name is the verb, its docstring the help."""
+"""The `clipjax` command. Each file in this folder is a verb: its name is the verb, its docstring is the help."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from clipjax.errors import Breach, InputError, Stopped
 from clipjax.files import check_option
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
-# Nothing in these runs a model.
+# These verbs do not run a model.
 WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "models", "plan", "report")
 GRACE = 5.0  # seconds
-# A full disk, a missing right, a disk that fails, a name that no file can have: the program is not at fault.
+# A full disk, a missing permission, a failing disk, an impossible file name: not errors of the program.
 MACHINE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
     errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
-STOP = "stopped; nothing half-written is left behind, and the same command goes on or begins again"
+STOP = "stopped; no partial file is left behind, and the same command continues or starts again"
 STOPPED = 128 + 15  # as if SIGTERM had ended the process, which is what schedulers look for
 
 
 def verbs() -> list[str]:
-    """Every module beside this one."""
+    """All verbs: the modules beside this one."""
     return sorted(
         m.name for m in pkgutil.iter_modules(importlib.import_module("clipjax.cli").__path__) if m.name != "main"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb. Exit status: 0 done, 2 wrong use, 1 failed with one clear line on stderr, 3 a --fail-if held."""
+    """Runs one verb. Exit status: 0 done, 1 failed with one line on stderr, 2 wrong use, 3 a --fail-if held."""
     own_process = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
@@ -112,7 +112,7 @@ def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequenc
         print(f"clipjax {verb}: {where}{error.strerror}; fix this and rerun the same command", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print(f"clipjax {verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
+        print(f"clipjax {verb}: interrupted; no partial file is left behind", file=sys.stderr)
         return 130
     return DONE
 

@@ -1,9 +1,9 @@
-"""List the released models; or say what a weights file is: sizes, heads, activation, types, where it came from.
+"""List the released models, or describe a weights file: sizes, heads, activation, dtypes, source.
 
     clipjax models
     clipjax models finetuned.safetensors
 
-FILE is whatever --model takes elsewhere: a weights file, a folder, hf://org/name, a released name.
+FILE is a weights file, a folder, hf://org/name or a released name, as for --model of other commands.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the catalog, which touches no network and no device; or what FILE is."""
+    """Prints the catalog, without network or device, or the description of FILE."""
     if args.file is not None:
         _describe(args)
         return
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
 
     print(
         "\nwidth: of the joint embedding. ImageNet: zero-shot top-1 as published (CLIP paper, Table 11). "
-        f"emoji-clip is embedded; it has only ever seen emoji artwork. Cache: {download.cache_dir()}"
+        f"emoji-clip is embedded and was trained on emoji artwork only. Cache: {download.cache_dir()}"
     )
 
 

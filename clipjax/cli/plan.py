@@ -1,13 +1,13 @@
-"""Compile a model for a pod that is not here: memory, FLOPs, collectives, largest batch.
+"""Compile a model for a pod you do not have: memory, FLOPs, collectives, largest batch.
 
     clipjax plan --model=ViT-L/14@336px --topology=v5e:4x4 --batch=128
     clipjax plan --model=ViT-B/32 --topology=v5p:2x2x4 --train --loss=ring_softmax --fsdp=4
     clipjax plan --model=RN50x64 --topology=h100:8
 
-TPUs (v4, v5e, v5p, v6e) need the extra `clipjax[tpu]` and no TPU: the real step is compiled by the real compiler.
-For NVIDIA's h100, h200, a100 and l4 (`h100:8` is eight of them) nothing is compiled: the step is lowered for CUDA, and
-time comes from operations and bytes counted by hand. All figures are per chip and step; times are lower bounds at
-published peaks, not measurements.
+For TPUs (v4, v5e, v5p, v6e) this needs the extra `clipjax[tpu]` and no TPU: the TPU compiler compiles the real step.
+For NVIDIA's h100, h200, a100 and l4 (`h100:8` is eight of them) nothing is compiled: the step is lowered for CUDA,
+and the time is computed from formulas for operations and bytes. All numbers are per chip and step. Times are lower
+bounds at published peak rates, not measurements.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topology", required=True, help="CHIP:SHAPE, e.g. v5e:4x4, v5p:2x2x4, h100:8")
     parser.add_argument("--batch", type=int, default=64, help="images (with --train: pairs) per chip (64)")
     parser.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"))
-    parser.add_argument("--placement", default="replicated", choices=("replicated", "fsdp"), help="of evaluation")
+    parser.add_argument("--placement", default="replicated", choices=("replicated", "fsdp"), help="in evaluation")
     parser.add_argument("--train", action="store_true", help="the training step instead of the evaluation step")
     train = parser.add_argument_group("with --train, as in a fine-tuning config")
     train.add_argument("--loss", default="softmax", help="softmax, ring_softmax, sigmoid, ring_sigmoid")
     train.add_argument("--remat", default="none", help="none, dots, full")
     train.add_argument("--fsdp", type=int, default=1, help="chips that share one copy of parameters and moments")
-    train.add_argument("--parts", type=int, default=1, help="exact accumulation in so many parts")
-    train.add_argument("--scan", action="store_true", help="one compiled block per tower")
-    train.add_argument("--context", type=int, help="tokens of a caption (the model's own)")
+    train.add_argument("--parts", type=int, default=1, help="number of accumulation steps (exact)")
+    train.add_argument("--scan", action="store_true", help="one compiled block per encoder")
+    train.add_argument("--context", type=int, help="tokens of a caption (default: those of the model)")
     parser.add_argument(
         "--no-search", action="store_true",
-        help="do not search the largest batch: one compilation. XLA's compiler itself can die at batches far from any "
-        "use; what is printed before stands",
+        help="do not search for the largest batch: one compilation. XLA's compiler can crash at very large batches; "
+        "the results printed before remain valid",
     )  # fmt: skip
     parser.add_argument(
-        "--decode", type=float, default=0.0, metavar="RATE", help="images/s that one core decodes: prints cores needed"
-    )
+        "--decode", type=float, default=0.0, metavar="RATE",
+        help="images per second that one core decodes: prints the number of cores needed",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the text")
     from clipjax import loading
 
@@ -48,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Checks names first; compiling takes half a minute to several minutes per size."""
-    os.environ["JAX_PLATFORMS"] = "cpu"  # nothing runs, and a TPU or GPU that is here stays free
+    """Checks names first; one compilation takes half a minute to several minutes."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # nothing runs, so an existing TPU or GPU stays free
     from clipjax.errors import InputError
     from clipjax.plan import chips, report
     from clipjax.progress import say
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any, int]:
-    """(images per chip -> the step, what a batch must be a multiple of)."""
+    """(images per chip -> the step, the number that must divide a batch)."""
     from clipjax.plan import compiling, programs
 
     gpu = topology.chip.kind == "gpu"
@@ -93,7 +94,7 @@ def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any,
 
 
 def _config(args: argparse.Namespace) -> tuple[str, Any]:
-    """A released model's configuration needs no download; of anything else the file is read."""
+    """The configuration of a released model needs no download; for other models the file is read."""
     from clipjax import loading
     from clipjax.models import catalog
 

@@ -1,15 +1,15 @@
-"""emoji-clip, the model inside clipjax: a CLIP of 10 million parameters from scratch, on emoji artwork and names.
+"""emoji-clip, the model embedded in clipjax: a CLIP of 10 million parameters from scratch, on emoji artwork and names.
 
     python experiments/emoji_clip/prepare.py --data EMOJI_FOLDER --out TABLES
     clipjax finetune emoji_from_scratch --config.data.path=EMOJI_FOLDER --config.data.csv=TABLES/train.jsonl --out=A
     clipjax finetune emoji_from_scratch:A/model.safetensors --config.data.path=EMOJI_FOLDER \\
         --config.data.csv=TABLES/train.jsonl --out=B
 
-The first run learns shapes under strong changes of colour, which blur skin tones; with an argument, the second goes on
-from the first's result for a tenth of the steps with the colours as drawn.
+The first run learns shapes with strong colour changes, which make skin tones hard to distinguish. With an argument, the
+second run continues from the result of the first for a tenth of the steps with almost original colours.
 
-Measured on two shared AMD EPYC cores: 96 and 9 minutes; figures on two artists never seen are in
-experiments/emoji_clip/README.md.
+Measured on two shared AMD EPYC cores: 96 and 9 minutes. experiments/emoji_clip/README.md has the accuracy on two
+artists who are not in the training data.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +25,7 @@ TEMPLATES = (
 
 
 def get_config(arg: str = ""):
-    """`arg`: the first run's weights, for the second."""
+    """`arg`: the weights of the first run, for the second run."""
     config = finetune_config()
     config.name = "emoji-clip"
     config.architecture = ConfigDict(
@@ -33,7 +33,7 @@ def get_config(arg: str = ""):
     )
     config.data.source = "csv"
     config.data.caption_columns = "captions"
-    config.data.group_columns = config.data.id_column = "name"  # two artists' drawings of a name are both right
+    config.data.group_columns = config.data.id_column = "name"  # two drawings of a name are positives of each other
     config.data.context = 24
     config.soft_targets = True
     config.templates = "|".join(TEMPLATES)
@@ -41,7 +41,7 @@ def get_config(arg: str = ""):
     config.augment.scale = (0.5, 1.8)
     config.augment.ratio = (0.85, 1.18)
     config.augment.turn = 12.0
-    config.augment.flip = 0.15  # few names say left or right
+    config.augment.flip = 0.15  # few names contain left or right
     config.augment.jitter = (0.3, 0.3, 0.4, 0.03)
     config.augment.grey = 0.1
     config.steps = 3000
@@ -55,7 +55,7 @@ def get_config(arg: str = ""):
     config.checkpoints.every = 200
     config.checkpoints.keep = 2
     config.export.dtype = "float16"
-    config.export.zero_unseen_tokens = True  # an unknown word then says nothing
+    config.export.zero_unseen_tokens = True  # an unknown word then has no effect
     if arg:
         config.model, config.architecture = arg, ConfigDict()
         config.augment.jitter, config.augment.jitter_share, config.augment.grey = (0.08, 0.1, 0.1, 0.01), 0.5, 0.0

@@ -1,14 +1,14 @@
-"""RN50 with BatchNorm's statistics as OpenAI left them, so that the tower treats every picture for itself.
+"""RN50 with OpenAI's BatchNorm statistics, so the features of an image do not depend on the other images of a batch.
 
     clipjax finetune rn50_frozen_bn --config.data.csv=captions.csv --config.data.caption_columns=caption --out=RUN
 
-Statistics of a batch would make a picture's features depend on its neighbours (and exact accumulation impossible), and
-those of a small data set would replace what 400 million pairs have taught; gains and biases are trained. The argument
-is another ResNet: `rn50_frozen_bn:RN101`.
+With batch statistics, the features of an image would depend on the other images (and exact accumulation would be
+impossible). Statistics of a small data set would replace those of 400 million pairs. Gains and biases are trained. The
+argument is another ResNet: `rn50_frozen_bn:RN101`.
 
-Hardware: one accelerator (not run on one). Measured (2026-11-24, two AMD EPYC cores beside other work, RN50
-with random weights, batch 8, learning rate 1e-4): 1.0 images/s, loss 2.12 -> 2.10 in 6 steps (ln 8 = 2.08 is knowing
-nothing): that it runs at full size is all that this shows.
+Hardware: one accelerator (not tested on one). Measured (2026-11-24, two shared AMD EPYC cores, RN50 with random
+weights, batch 8, learning rate 1e-4): 1.0 images/s, loss 2.12 -> 2.10 in 6 steps (ln 8 = 2.08 is the loss of a random
+guess). This only shows that the config works at full size.
 """
 
 from clipjax.runs.finetune_config import finetune_config

@@ -1,14 +1,15 @@
-"""SigLIP's loss (Zhai et al. 2023) as a ring: every pair a question of its own, (B/n)^2 logits per device at any time.
+"""SigLIP's loss (Zhai et al. 2023) as a ring: a binary loss for every pair, (B/n)^2 logits per device at a time.
 
     clipjax finetune siglip_ring --config.data.path="shards-{000..099}.tar" --config.batch_size=32768 --out=RUN
 
-For pods: webdataset shards, bfloat16 towers, rematerialised and scanned blocks, parameters cut over `fsdp` devices,
-the batch in two exact parts. The bias starts at -10, so that a batch's many negatives do not drown its positives; it is
-kept in the result's `source`, as a CLIP file has none. The argument is another model: `siglip_ring:ViT-L/14`.
+For pods: webdataset shards, bfloat16 encoders, rematerialised and scanned blocks, parameters sharded over `fsdp`
+devices, two exact accumulation steps per batch. The bias starts at -10 because a batch has many more negatives than
+positives. It is stored in `source` of the result, because a CLIP file has no bias. The argument is another model:
+`siglip_ring:ViT-L/14`.
 
-Hardware: a pod, or any number of devices that divides the batch. Measured (2026-11-24, 8 virtual devices on two AMD
-EPYC cores beside other work, emoji-clip, batch 64 in two parts, float32, four shards of Tux Paint's stamps): loss 17.4
-at step 5 -> 12.6 at step 20, 23 images/s. Not run on a pod: nobody here has one.
+Hardware: a pod, or any number of devices that divides the batch. Measured (2026-11-24, 8 virtual devices on two
+shared AMD EPYC cores, emoji-clip, batch 64 in two accumulation steps, float32, four shards of Tux Paint's stamps):
+loss 17.4 at step 5 -> 12.6 at step 20, 23 images/s. Not tested on a pod.
 """
 
 from clipjax.runs.finetune_config import finetune_config
@@ -22,7 +23,7 @@ def get_config(arg: str = ""):
     config.loss = "ring_sigmoid"
     config.batch_size, config.parts = 4096, 2
     config.precision, config.remat, config.scan = "bfloat16", "dots", True
-    config.optimizer.b2 = 0.95  # SigLIP, section 4.2: steadier at large batches
-    config.optimizer.multipliers = "logit_(scale|bias)=10"  # they start far from where they end
+    config.optimizer.b2 = 0.95  # SigLIP, section 4.2: more stable with large batches
+    config.optimizer.multipliers = "logit_(scale|bias)=10"  # their initial values are far from the final ones
     config.soft_targets = True
     return config

@@ -1,9 +1,9 @@
-"""Names given to faces, over growing lists of candidates ("Evaluating CLIP", Table 1). Names are yours; totals only.
+"""Names assigned to faces, with candidate lists of different size ("Evaluating CLIP", Table 1). Keeps totals only.
 
     clipjax probe celeba --config.data.path=CELEBA --config.data.options=names=names.csv \
         --config.model=ViT-L/14 --out=runs/celeba
 
-Face recognition is always out of scope of any use (OpenAI's model card).
+You supply the names. Face recognition is always out of scope of any use (OpenAI's model card).
 """
 
 from clipjax.runs.config import probe_config

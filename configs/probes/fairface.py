@@ -1,4 +1,4 @@
-"""The denigration probe of "Evaluating CLIP" (section 2.1, Tables 2 and 3) over FairFace, or over any other table.
+"""The denigration probe of "Evaluating CLIP" (section 2.1, Tables 2 and 3) on FairFace, or on any other table.
 
     clipjax probe fairface --config.data.path=FAIRFACE --config.data.split=first10k --config.model=ViT-L/14 \
         --out=runs/default
@@ -6,7 +6,7 @@
     clipjax compare runs/default runs/child
     clipjax probe fairface:csv --config.data.csv=mine.csv --config.data.group_columns=race,gender ...
 
-FairFace has two crops: --config.data.options=crop=0.25 or crop=1.25. The paper does not say which it used.
+FairFace has two crops: --config.data.options=crop=0.25 or crop=1.25. The paper does not state which one it used.
 """
 
 from clipjax.runs.config import probe_config

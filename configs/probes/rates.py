@@ -1,4 +1,4 @@
-"""Rates of sets of classes by group, with any class design over any images that have group columns.
+"""Rates of sets of classes by group, with any class design, on any images with group columns.
 
     clipjax probe rates --config.data.csv=people.csv --config.data.group_columns=age,region \
         --config.design=mine.yaml --config.model=ViT-B/32 --out=runs/mine
