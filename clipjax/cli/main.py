@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _run(verb, module, parser, argv[1:], keeps=own_process and verb not in WITHOUT_PROGRAMS)
     except Exception as error:
-        if own_process and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # _stop's word, in another's exception:
-            print(f"clipjax {verb}: {STOP}", file=sys.stderr)  # a module that was just being loaded says ImportError
+        if own_process and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # _stop was called during an import,
+            print(f"clipjax {verb}: {STOP}", file=sys.stderr)  # which reports it as ImportError
             return STOPPED
         if not own_process or not _is_one_of_several():
             raise
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequence[str], keeps: bool) -> int:
     try:
-        if keeps:  # called from Python, JAX's settings are the caller's
+        if keeps:  # if called from Python, the caller chooses JAX's settings
             compilation.keep_programs()
         if getattr(module, "TAKES_OVERRIDES", False):
             args, overrides = parser.parse_known_args(words)
@@ -102,7 +102,7 @@ def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequenc
     except Stopped as stopped:
         print(f"clipjax {verb}: {stopped}", file=sys.stderr)
         return STOPPED
-    except BrokenPipeError:  # the reader of stdout (head, less) has seen enough
+    except BrokenPipeError:  # the reader of stdout (head, less) has ended
         sys.stderr.close()
         return DONE
     except OSError as error:
@@ -134,10 +134,10 @@ def _check_addresses(parser: argparse.ArgumentParser, args: argparse.Namespace, 
 
 
 def _leave(status: int, together: bool) -> None:
-    """Ends one host of several: at an ordinary end JAX waits for the others, who may be waiting for this one.
+    """Ends one of several hosts without JAX's exit, which waits for hosts that may be waiting for this one.
 
-    Where all stop together the ordinary end is right. The first host is the one that JAX's service runs on, and the
-    others are aborted when it goes: whoever has found the same fault has a moment to say so.
+    If all hosts stop together, JAX's exit is correct. JAX's service runs on the first host and aborts the others when
+    it ends, so the first host waits: another host that has the same error can still print it.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -155,22 +155,22 @@ def _is_one_of_several() -> bool:
 
 
 def _stop(number: int, frame: object) -> None:
-    """SIGTERM ends a command as Ctrl-C does: temporary files go, locks are given back. A second one ends it at once."""
+    """SIGTERM ends a command as Ctrl-C does: temporary files and locks are removed. A second one ends it at once."""
     signal.signal(number, signal.SIG_DFL)
     raise Stopped(STOP)
 
 
 def _dropped(what: Any) -> None:
-    """Hears of errors that Python or a library's own thread can hand to nobody."""
-    # Raised inside a callback of the garbage collector (JAX has one), the word of `_stop` is lost: asks a moment later.
+    """Handles exceptions that no code can catch: those in callbacks and in threads of libraries."""
+    # An exception of `_stop` inside a callback of the garbage collector (JAX has one) is lost: sends SIGTERM again.
     if isinstance(what.exc_value, Stopped):
         signal.signal(signal.SIGTERM, _stop)
         again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM))
         again.daemon = True
         again.start()
         return
-    # A checkpoint could not be written, which is said in one line; for every array that was still on its way
-    # TensorStore's threads find the loop gone that waited for it.
+    # A checkpoint could not be written, which is reported elsewhere; then TensorStore's threads find a closed event
+    # loop for every array that was not yet written.
     if isinstance(what.exc_value, RuntimeError) and str(what.exc_value) == "Event loop is closed":
         return
     sys.__unraisablehook__(what)
