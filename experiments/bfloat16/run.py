@@ -72,7 +72,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def features(name: str) -> dict[str, Any]:
-    """Lowest and median cosine of both towers, and the largest change of an image-text cosine."""
+    """Lowest and median cosine of both encoders, and the largest change of an image-text cosine."""
     config = catalog.get(name).config
     folder = resources.files("clipjax") / "assets" / "photographs"
     pictures = [image.open_image(str(p)) for p in sorted(folder.iterdir(), key=str) if p.name.endswith(".jpg")]

@@ -1,13 +1,13 @@
 """clipjax on an NVIDIA GPU: are its numbers a CPU's, and how fast is it beside open_clip and its own roofline?
 
-    python experiments/gpu/run.py [--parts=features,towers] [--models=ViT-B/32,RN50] [--budget=600] [--list]
+    python experiments/gpu/run.py [--parts=features,encoders] [--models=ViT-B/32,RN50] [--budget=600] [--list]
 
 Needs one GPU, `pip install 'jax[cuda13]' 'clipjax[peers]'`, nothing downloaded. Every cell is one line in
 results/CARD.jsonl, written when it is done; the same command goes on with what is missing, and writes results/CARD.md
 from all lines. `--budget`: seconds after which no cell is begun.
 
-Parts: features, commands, losses (agreement with the CPU); ceilings, cudnn, towers, texts, updates (speed);
-kernels (where the time of a tower goes).
+Parts: features, commands, losses (agreement with the CPU); ceilings, cudnn, encoders, texts, updates (speed);
+kernels (where the time of a encoder goes).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import jax
 from clipjax.models import catalog
 
 HERE = Path(__file__).parent
-PARTS = ("features", "commands", "losses", "ceilings", "cudnn", "towers", "texts", "updates", "kernels")
+PARTS = ("features", "commands", "losses", "ceilings", "cudnn", "encoders", "texts", "updates", "kernels")
 PACKAGES = ("jax", "jaxlib", "jax-cuda13-plugin", "nvidia-cudnn-cu13", "flax", "numpy", "torch", "open_clip_torch")
 TINY = ("emoji-clip",)
 Cell = tuple[str, str, Callable[[], dict[str, Any]]]
@@ -55,10 +55,10 @@ def cells(args: argparse.Namespace) -> Iterator[Cell]:
             yield part, "matrix product, copy", speed.ceilings
         elif part == "cudnn":
             yield from ((part, m, lambda m=m: speed.cudnn(m, args.batch)) for m in large)
-        elif part in ("towers", "texts"):
+        elif part in ("encoders", "texts"):
             measure = getattr(speed, part)
             for dtype in args.dtypes.split(","):
-                some = large if part == "towers" else [m for m in ("ViT-B/32", "ViT-L/14", "RN50x64") if m in models]
+                some = large if part == "encoders" else [m for m in ("ViT-B/32", "ViT-L/14", "RN50x64") if m in models]
                 for m in some:
                     with_compiler = m in args.compiled.split(",") and dtype == "bfloat16"
                     yield (
@@ -78,8 +78,8 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--models", default=",".join((*catalog.names(), *TINY)))
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--dtypes", default="bfloat16,float32", help="of towers and texts")
-    parser.add_argument("--compiled", default="", help="models whose open_clip tower is timed under torch.compile too")
+    parser.add_argument("--dtypes", default="bfloat16,float32", help="of encoders and texts")
+    parser.add_argument("--compiled", default="", help="models whose open_clip encoder is timed under torch.compile too")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no cell is begun")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CARD.jsonl and CARD.md")
     parser.add_argument("--list", action="store_true", help="say what is done and what is missing, measure nothing")

@@ -1,4 +1,4 @@
-"""What a GPU's time is spent on: towers, updates and attention, beside open_clip in turns on the same card.
+"""What a GPU's time is spent on: encoders, updates and attention, beside open_clip in turns on the same card.
 
 Both sides find their inputs on the card and leave their results there: clipjax takes uint8 pictures and normalises
 them, open_clip is given normalised pictures of the compute dtype. Weights are random numbers of sensible size.
@@ -144,23 +144,23 @@ def _inference(model: Any, *inputs: Any) -> Call:
     return call
 
 
-def towers(name: str, dtype: str, batch: int, with_compiler: bool) -> dict[str, Any]:
-    """The image tower beside open_clip's (ResNets in channels_last), and the share of the roofline it reaches."""
+def encoders(name: str, dtype: str, batch: int, with_compiler: bool) -> dict[str, Any]:
+    """The image encoder beside open_clip's (ResNets in channels_last), and the share of the roofline it reaches."""
     import torch
 
     config = catalog.get(name).config
     calls = {"clipjax": image_call(config, weights(config), dtype, batch)}
     size = config.image.image_size
     pixels = torch.randn(batch, 3, size, size, device=card(), dtype=_dtype(dtype))
-    tower = _open_clip(config).visual.eval().to(_dtype(dtype))
+    encoder = _open_clip(config).visual.eval().to(_dtype(dtype))
     if isinstance(config.image, ResNet):
-        tower, pixels = tower.to(memory_format=torch.channels_last), pixels.to(memory_format=torch.channels_last)
-    calls["open_clip"] = _inference(tower, pixels)
+        encoder, pixels = encoder.to(memory_format=torch.channels_last), pixels.to(memory_format=torch.channels_last)
+    calls["open_clip"] = _inference(encoder, pixels)
     if with_compiler:
-        calls["open_clip, torch.compile"] = _inference(torch.compile(tower), pixels)
+        calls["open_clip, torch.compile"] = _inference(torch.compile(encoder), pixels)
     found = told(timed(calls), batch)
     seconds = statistics.median(found["seconds"]["clipjax"])
-    del calls, tower, pixels
+    del calls, encoder, pixels
     _free()
     return found | roofline(config, dtype, batch, seconds)
 
@@ -186,7 +186,7 @@ def chip() -> str:
 
 
 def texts(name: str, dtype: str, batch: int, with_compiler: bool) -> dict[str, Any]:
-    """The text tower on 77 tokens beside open_clip's, and on 16, which is what prompts of up to 14 tokens cost ours."""
+    """The text encoder on 77 tokens beside open_clip's, and on 16, which is what prompts of up to 14 tokens cost ours."""
     import torch
 
     config = catalog.get(name).config
@@ -282,7 +282,7 @@ def _torch_update(config: CLIP, pixels: np.ndarray, tokens: np.ndarray, with_com
 
 
 def cudnn(name: str, batch: int) -> dict[str, Any]:
-    """The image tower in bfloat16, written for cuDNN and as elsewhere; how far their features lie from float32."""
+    """The image encoder in bfloat16, written for cuDNN and as elsewhere; how far their features lie from float32."""
     config = catalog.get(name).config
     params = weights(config)
     calls = {"clipjax": image_call(config, params, "bfloat16", batch)}
@@ -320,7 +320,7 @@ def ceilings() -> dict[str, Any]:
 
 
 def kernels(name: str, batch: int, count: int = 12) -> dict[str, Any]:
-    """The longest kernels of the tower in bfloat16, by JAX's profiler: share of the card's busy time, times run."""
+    """The longest kernels of the encoder in bfloat16, by JAX's profiler: share of the card's busy time, times run."""
     config = catalog.get(name).config
     call = image_call(config, weights(config), "bfloat16", batch)
     wait(call())

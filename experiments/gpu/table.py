@@ -14,7 +14,7 @@ def render(records: list[dict[str, Any]]) -> str:
     used = {k: v for r in records for k, v in r["versions"].items() if k != "XLA_FLAGS"}
     out = [f"{first['card']}, {first['date']}: " + ", ".join(f"{k} {v}" for k, v in used.items()) + "."]
     for part, make in (
-        ("features", _features), ("losses", _losses), ("towers", _towers), ("texts", _texts), ("updates", _updates),
+        ("features", _features), ("losses", _losses), ("encoders", _encoders), ("texts", _texts), ("updates", _updates),
         ("cudnn", _cudnn), ("ceilings", _ceilings), ("kernels", _kernels),
     ):  # fmt: skip
         if by.get(part):
@@ -68,7 +68,7 @@ def _gain(record: dict[str, Any]) -> str:
     return f"**{record['per_second']['clipjax'] / record['per_second']['clipjax, plain']:.2f}**"
 
 
-def _towers(records: list[dict[str, Any]]) -> list[str]:
+def _encoders(records: list[dict[str, Any]]) -> list[str]:
     rows = [
         [
             r["case"], _rate(r, "clipjax"), _rate(r, "open_clip"), _rate(r, "open_clip, torch.compile"), _ratio(r),
@@ -76,7 +76,7 @@ def _towers(records: list[dict[str, Any]]) -> list[str]:
             f"{r['share_of_roofline']:.0%}",
         ] for r in records
     ]  # fmt: skip
-    head = "tower|clipjax images/s|open_clip|its torch.compile|ratio to the fastest|TFLOP/s|`clipjax plan`|reached"
+    head = "encoder|clipjax images/s|open_clip|its torch.compile|ratio to the fastest|TFLOP/s|`clipjax plan`|reached"
     return _grid(head, rows)
 
 
@@ -87,7 +87,7 @@ def _texts(records: list[dict[str, Any]]) -> list[str]:
             _rate(r, "open_clip, torch.compile"), _ratio(r), f"{r['tflops']:.0f}",
         ] for r in records
     ]  # fmt: skip
-    head = "tower|clipjax texts/s, 77 tokens|16 tokens|open_clip|its torch.compile|ratio at 77 tokens|TFLOP/s"
+    head = "encoder|clipjax texts/s, 77 tokens|16 tokens|open_clip|its torch.compile|ratio at 77 tokens|TFLOP/s"
     return _grid(head, rows)
 
 
@@ -105,7 +105,7 @@ def _cudnn(records: list[dict[str, Any]]) -> list[str]:
             *(f"1 - {1 - r[k]:.1e}" for k in ("cudnn_to_float32", "plain_to_float32", "cudnn_to_plain")),
         ] for r in records
     ]  # fmt: skip
-    head = "tower|written for cuDNN, images/s|as elsewhere|gain|cosine to float32|as elsewhere|one to the other"
+    head = "encoder|written for cuDNN, images/s|as elsewhere|gain|cosine to float32|as elsewhere|one to the other"
     return _grid(head, rows)
 
 
