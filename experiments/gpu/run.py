@@ -79,7 +79,9 @@ def main() -> None:
     parser.add_argument("--models", default=",".join((*catalog.names(), *TINY)))
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--dtypes", default="bfloat16,float32", help="of encoders and texts")
-    parser.add_argument("--compiled", default="", help="models whose open_clip encoder is timed under torch.compile too")
+    parser.add_argument(
+        "--compiled", default="", help="models whose open_clip encoder is timed under torch.compile too"
+    )
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no cell is begun")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CARD.jsonl and CARD.md")
     parser.add_argument("--list", action="store_true", help="say what is done and what is missing, measure nothing")
