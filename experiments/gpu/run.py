@@ -7,7 +7,7 @@ results/CARD.jsonl, written when it is done; the same command goes on with what 
 from all lines. `--budget`: seconds after which no cell is begun.
 
 Parts: features, commands, losses (agreement with the CPU); ceilings, cudnn, encoders, texts, updates (speed);
-kernels (where the time of a encoder goes).
+kernels (where the time of an encoder goes).
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def chip() -> str:
 
 
 def texts(name: str, dtype: str, batch: int, with_compiler: bool) -> dict[str, Any]:
-    """The text encoder on 77 tokens beside open_clip's, and on 16: the cost of prompts of up to 14 tokens in clipjax."""
+    """The text encoder on 77 tokens beside open_clip's, and on 16, the cost of prompts of up to 14 tokens."""
     import torch
 
     config = catalog.get(name).config
