@@ -3,9 +3,9 @@
     python benchmarks/classifier.py [--names=25] [--model=ViT-B/32]
 
 The names are ImageNet's first and the templates its 80, as in OpenAI's notebook; 1,000 names take 40 times as long as
-25 on every side (each batches by class), so a slice is measured and the rate is per prompt. Ours is `Model.classifier`
-with nothing kept; peers tokenize, encode all 77 positions in batches of one class, normalise, average. Text to weights:
-the tokenizer is inside. All must give the same classifier.
+25 in every library (each batches by class), so 25 are measured and the rate is per prompt. clipjax uses
+`Model.classifier` without a cache; peers tokenize, encode all 77 positions in batches of one class, normalise, average.
+The time includes the tokenizer. All must give the same classifier.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/cold_start.py --model=ViT-B/32 --work=/dev/shm/work
 
-Every candidate is a whole process: interpreter, imports, weights from a local file, tokenizer, one image, softmax.
-clipjax runs twice: with its folder of compiled programs empty, and with what the first left there, as on every later
+Every candidate is a complete process: interpreter, imports, weights from a local file, tokenizer, one image, softmax.
+clipjax runs twice: with an empty folder of compiled programs, and with the programs of the first run, as on every later
 start. Peers load their own formats (open_clip and transformers float32 safetensors, OpenAI's code its archive).
 """
 

@@ -1,10 +1,10 @@
-"""Converting OpenAI's archive: `clipjax convert X.pt Y.safetensors` beside torch.jit.load and saving what it holds.
+"""Converting OpenAI's archive: `clipjax convert X.pt Y.safetensors` beside torch.jit.load and saving its tensors.
 
     python benchmarks/conversion.py --model=ViT-L/14 --work=/dev/shm/work
 
-Whole processes, interpreter and imports included, each into a fresh file; peers save by torch.save and by
+Complete processes, including interpreter and imports, each into a new file; peers save by torch.save and by
 safetensors.torch. Memory is the largest resident size of the process (getrusage), Python and its libraries included,
-over the archive's size; the bar is 1.5. A folder in memory (/dev/shm) keeps the disk out of the comparison.
+divided by the size of the archive; the goal is 1.5. A folder in memory (/dev/shm) keeps the disk out of the comparison.
 """
 
 from __future__ import annotations

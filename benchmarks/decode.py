@@ -5,10 +5,10 @@
 Per size of photograph: `clipjax.data.pipeline.batches` (uint8 [B, 224, 224, 3] in batches of 64) on one thread and on
 two, beside torch's DataLoader over open_clip's own transform (float32, normalised) in the process itself and in two
 workers. Then the same images after `clipjax prepare`. `extra.cpu_ms` is processor time per image on one thread,
-which other people's load on a machine does not move: cores needed per chip = images/s of the chip x cpu_ms / 1000.
+which does not depend on the load of the machine: cores needed per chip = images/s of the chip x cpu_ms / 1000.
 
 The photographs are crops of the embedded ones, side by side at their own resolution, as JPEG of quality 90: 500 x 375
-is ImageNet's median, the others are what cameras and the web give.
+is ImageNet's median, the others are typical of cameras and the web.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Files:
 
 
 def peer(files: list[Path], workers: int) -> Callable[[], None]:
-    """One pass of a DataLoader; its workers live on from call to call."""
+    """One pass of a DataLoader; its workers stay between calls."""
     import torch
     from open_clip.transform import image_transform
     from torch.utils.data import DataLoader

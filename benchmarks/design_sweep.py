@@ -1,9 +1,9 @@
-"""A thousand class designs over 10,000 cached images: seconds, and beside one argmax after another, interleaved.
+"""A thousand class designs over 10,000 cached images: seconds, beside one argmax per design, interleaved.
 
     python benchmarks/design_sweep.py
 
 `shared`: one design of 22 classes in which the last class is each of 1,000 words. `distinct`: 22,000 different class
-vectors (a template of its own per design), where 338 GFLOP have to be done whatever the program.
+vectors (another template per design), which need 338 GFLOP in any program.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ N, E, C, S = 10_000, 768, 22, 1_000
 
 
 def naive(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What one would write: a product and an argmax per design."""
+    """The simple program: a product and an argmax per design."""
     return np.stack([np.bincount((images @ w.T).argmax(1), minlength=C) for w in weights])
 
 

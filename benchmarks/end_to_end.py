@@ -1,10 +1,10 @@
-"""A zero-shot probe from JPEG files to accuracy, each side a process of its own, from start to printed number.
+"""A zero-shot probe from JPEG files to accuracy, each library in its own process, from start to printed number.
 
     python benchmarks/end_to_end.py --model=ViT-B/32
 
 200 photographs in 100 class folders (500 x 375, benchmarks/decode.py makes them), 3 templates, float32, a full-size
-model with random weights that both sides read from disk. Ours is `clipjax probe zeroshot` as users call it, with no
-cached features (--config.cache_dir=none). Peers: clip-benchmark's zero-shot evaluation, and a plain open_clip script;
+model with random weights that both read from disk. clipjax runs `clipjax probe zeroshot` without cached features
+ (--config.cache_dir=none). Peers: clip-benchmark's zero-shot evaluation, and a plain open_clip script;
 both decode in DataLoader workers (one per processor) in batches of 32. All must report the same number of hits.
 """
 

@@ -2,12 +2,12 @@
 
     python benchmarks/explorer.py --work=FOLDER --json=benchmarks/results/explorer.json
 
-The run is made here in the real format: real probe, real cache, ViT-L/14's text encoder with random weights, FairFace's
-published group sizes, features planted around the classes. Each edit is typed into the page by the browser's own key
-events; the clock runs inside the page, from the Enter to the frame that shows the new chart. Needs Debian's chromium
+The script creates the run in the real format: real probe, real cache, ViT-L/14's text encoder with random weights,
+FairFace's published group sizes, features generated around the classes. The browser's key events type each edit into
+the page. The clock runs inside the page, from Enter to the frame that shows the new chart. Needs Debian's chromium
 and chromium-driver, and selenium.
 
-- known: a set of the last class is renamed: every prompt is known, everything else is computed and drawn again
+- known: a set of the last class is renamed: no new prompt, everything else is computed and drawn again
 - new: the last class is renamed: one new prompt goes through the text encoder, whose time is measured separately
 - threshold: a step of the slider in the threshold view, K = 22, and K = 300 (occupations)
 """

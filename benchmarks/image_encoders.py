@@ -2,12 +2,12 @@
 
     python benchmarks/image_encoders.py [--models=ViT-B/32,RN50] [--batches=1,8,32] [--budget=60]
 
-Random weights, float32 on all sides, normalised pixels in, features out: ours through `Encoder.images` (to the
-device, the program, and back), theirs through `encode_image` in inference mode. `extra` has each side's GFLOP/s by
-the count of clipjax/plan/counts.py (open_clip and clip-anytorch compute the last block for all positions, and are
-credited only with what is needed), and what a 2048 x 2048 product reaches in the same process: the ceiling.
+Random weights, float32 for all, from normalised pixels to features: clipjax by `Encoder.images` (to the device, the
+program, and back), peers by `encode_image` in inference mode. `extra` has the GFLOP/s of each library by the formulas
+of clipjax/plan/counts.py (open_clip and clip-anytorch compute the last block for all positions; only the necessary
+part is counted), and the rate of a 2048 x 2048 product in the same process: the ceiling.
 
-The largest cells are left out where one call would exceed --most TFLOP.
+Cells for which one call would exceed --most TFLOP are omitted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def ours(config: CLIP, batch: int) -> Callable[[np.ndarray], Any]:
 
 
 def peers(config: CLIP) -> dict[str, Callable[[np.ndarray], Any]]:
-    """The image encoders of the others; only those are kept in memory."""
+    """The image encoders of the peers; only those are kept in memory."""
     import open_clip.model
     import torch
     import transformers

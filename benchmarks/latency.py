@@ -1,4 +1,4 @@
-"""One image classified in a warm process: PIL image in, probabilities out, beside every peer.
+"""One image classified in a warm process: from PIL image to probabilities, beside every peer.
 
     python benchmarks/latency.py --model=ViT-B/32 --work=/dev/shm/work
 
@@ -80,7 +80,7 @@ def openai(files: dict[str, Path], name: str, picture: Any) -> tuple[Callable, C
 
 
 def _torch(model: Any, preprocess: Callable, tokenize: Callable, picture: Any) -> tuple[Callable, Callable]:
-    """Both have OpenAI's interface; every step as their README shows it."""
+    """Both have OpenAI's interface; every step follows their README."""
     import torch
 
     @torch.inference_mode()

@@ -3,17 +3,17 @@
     python benchmarks/linear_probe.py [--n=50000] [--d=512] [--classes=100] [--C=0.316] [--rounds=3]
         [--only=fit,first,sweep] [--json=FILE]
 
-Synthetic features like CLIP's: norm 10, a large common mean, a spectrum over 1.5 decades; float32 on both sides.
-scikit-learn has its defaults (lbfgs, tol=1e-4) and max_iter=1000, as in the paper; --tol makes it go on.
+Synthetic features like CLIP's: norm 10, a large common mean, a spectrum over 1.5 decades; float32 for both.
+scikit-learn uses its defaults (lbfgs, tol=1e-4) and max_iter=1000, as in the paper; --tol changes the tolerance.
 
 - fit: one `clipjax.probes.linear.fit`, from arrays on the host to arrays on the host, compiled in a round before.
-- first: the same in a new Python process each round, imports outside the clock, compiling inside it.
+- first: the same in a new Python process each round, including compilation, without imports.
 - sweep: `clipjax.probes.linear.sweep` with everything in it (hold-out, 15 fits, refit), compiled before, against
-  scikit-learn asked for the same hold-out, the same values of C by the same rule, and the same refit, every fit from
-  nothing, as users of CLIP write it. It takes minutes: rounds are a third of the others', at least one.
+  scikit-learn with the same hold-out, the same values of C by the same rule, and the same refit, every fit from
+  zero, as in scripts for CLIP. It takes minutes: a third of the rounds of the others, at least one.
 
-`extra` says where both end: the objective in float64 relative to scikit-learn's (below 0, ours is lower), accuracy on
-20,000 other rows, iterations and evaluations, the product rate reached and that of plain matrix products.
+`extra` compares the results: the objective in float64 relative to scikit-learn's (below 0: clipjax is lower),
+accuracy on 20,000 other rows, iterations and evaluations, the product rate reached and that of plain matrix products.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def objective(x: np.ndarray, labels: np.ndarray, C: float, weights: np.ndarray, 
 
 
 def theirs(x: np.ndarray, y: np.ndarray, C: float, tol: float):
-    """scikit-learn's fit; where it has not converged shows in the objective."""
+    """scikit-learn's fit; the objective shows whether it has converged."""
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
@@ -121,7 +121,7 @@ def product_rates(n: int, d: int, classes: int) -> dict[str, float]:
 
 
 def ends(x, y, C, test, ours, peer) -> dict[str, float]:
-    """Where two fits of one problem end, relative to the peer's."""
+    """The results of two fits of one problem, relative to the peer."""
     both = [objective(x, y, C, w, b) for w, b in (ours, peer)]
     right = [float(((test[0] @ w.T + b).argmax(1) == test[1]).mean()) for w, b in (ours, peer)]
     return {
@@ -141,7 +141,7 @@ def first_fit(name: str, args: argparse.Namespace) -> float:
 
 
 def child(args: argparse.Namespace) -> float:
-    """`first_fit`'s other side."""
+    """The child process of `first_fit`."""
     from sklearn.linear_model import LogisticRegression  # noqa: F401
 
     from clipjax.probes import linear

@@ -1,4 +1,4 @@
-"""Random weights in the released formats, written once: what conversion, cold start and latency are measured on.
+"""Random weights in the released formats, written once, for conversion, cold start and latency.
 
     python benchmarks/released_files.py FOLDER ViT-L/14
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def make(folder: Path, name: str, *formats: str) -> dict[str, Path]:
-    """Paths by format, made in a process of its own where they are missing: torch's memory stays there."""
+    """Paths by format, created in a separate process if they are missing, so torch's memory is released."""
     stem = name.replace("/", "-").replace("@", "-")
     paths = {
         "torchscript": folder / f"{stem}.pt", "clipjax": folder / f"{stem}.safetensors",

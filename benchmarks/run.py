@@ -5,9 +5,9 @@
     python benchmarks/run.py --only=latency,decode   some; image_encoders:RN50 is one of the models
     python benchmarks/run.py --render                RESULTS.md from results/*.json as they are
 
-Rows land in benchmarks/results/NAME.json, of the image encoders one file per model: each has its own process because
-memory is limited. Nothing else should run meanwhile: the script waits until the machine is quiet (--load=0.3), and
-says in RESULTS.md how busy it was before each benchmark.
+Rows are written to benchmarks/results/NAME.json, for the image encoders one file per model: each has its own process
+because memory is limited. Nothing else should run at the same time: the script waits until the machine is idle
+(--load=0.3), and states in RESULTS.md how busy it was before each benchmark.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ BENCHMARKS: dict[str, list[str]] = {
     "tokenizer": ["--rounds=5"],
     "decode": ["--rounds=2"],
 }
-NOTES = HERE / "NOTES.md"  # what was measured elsewhere or needs words; appended as it stands
+NOTES = HERE / "NOTES.md"  # other measurements and explanations; appended unchanged
 
 
 def main() -> None:
-    """Runs what was asked for and renders."""
+    """Runs the selected benchmarks and renders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(BENCHMARKS))
     parser.add_argument("--render", action="store_true", help="run nothing")
@@ -72,17 +72,17 @@ def main() -> None:
 
 
 def script(name: str) -> str:
-    """The file that measures it."""
+    """The script of a benchmark."""
     return name.split(":")[0]
 
 
 def path(name: str) -> Path:
-    """Where its rows lie."""
+    """The file of its rows."""
     return RESULTS / f"{name.replace(':', '_').replace('/', '-').replace('@', '-')}.json"
 
 
 def quiet(limit: float, patience: float = 60) -> float:
-    """The share of busy processors over a second, once it is below `limit` or patience is out."""
+    """The share of busy processors over a second, once it is below `limit` or `patience` seconds have passed."""
     begin = time.monotonic()
     while (busy := _busy()) > limit and time.monotonic() - begin < patience:
         time.sleep(2)

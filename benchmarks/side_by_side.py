@@ -1,11 +1,11 @@
-"""What every benchmark here shares: calls timed in turns, ratios with their spread, rows that become RESULTS.md.
+"""Shared by all benchmarks: alternating timed calls, ratios with their range, rows of RESULTS.md.
 
-Machines are shared and their speed drifts, so nothing is compared across runs: each round times every candidate once,
-one after the other (the order turns from round to round), and a ratio is taken inside its round. A row says what was
-compared, the median seconds of each, and the median ratio of the fastest peer's time to ours with its range over the
-rounds: above 1, clipjax is faster.
+The speed of a shared machine changes, so nothing is compared across runs: each round times every candidate once,
+one after the other (the order rotates between rounds), and a ratio is computed within its round. A row holds what was
+compared, the median seconds of each, and the median ratio of the fastest peer's time to clipjax's with its range over
+the rounds: above 1, clipjax is faster.
 
-`threads()` comes before jax, torch or numpy is imported: both sides get the same number.
+Call `threads()` before jax, torch or numpy is imported: all libraries get the same number.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Row:
 def interleave(
     calls: Mapping[str, Callable[[], Any]], rounds: int, budget: float = float("inf"), warm: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of every call in every round. Calls return only when their result is there (`block_until_ready`).
+    """Seconds of every call in every round. Calls return only when their result is available (`block_until_ready`).
 
     After two rounds no new one starts that would end past `budget` seconds: large models get fewer.
     """

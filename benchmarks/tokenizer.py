@@ -1,8 +1,8 @@
-"""Tokens a second beside OpenAI's SimpleTokenizer, in one process, in turns. Needs clip-anytorch for the ratio.
+"""Tokens per second beside OpenAI's SimpleTokenizer, in one process, alternating. Needs clip-anytorch for the ratio.
 
     python benchmarks/tokenizer.py [--rounds=7] [--texts=FILE]
 
-Both tokenizers see every text once before the clock runs, as OpenAI's keeps every word it has seen. One thread.
+Both tokenizers process every text once before the measurement, because OpenAI's caches every word. One thread.
 """
 
 from __future__ import annotations

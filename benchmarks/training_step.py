@@ -3,8 +3,8 @@
     python benchmarks/training_step.py [--batch=16] [--rounds=7]
 
 Both see the same uint8 images and captions of 12 words, normalise, encode, take the symmetric softmax loss over the
-batch, go back, and update all 151 million parameters. Twice: both on 77 tokens, and ours on 16, the width that
-clipjax's feed gives such captions (exact: nothing behind the end of a text is read), where open_clip has 77.
+batch, compute gradients, and update all 151 million parameters. Twice: both on 77 tokens, and clipjax on 16, the width
+that its feed gives such captions (exact: positions after end-of-text have no effect), where open_clip uses 77.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def theirs(batch: dict[str, np.ndarray]) -> Callable[[], float]:
 
 
 def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
-    """The same step on all 77 tokens, then with the captions' own width on our side."""
+    """The same step on all 77 tokens, then with the width of the captions for clipjax."""
     import torch
 
     torch.set_num_threads(THREADS)
