@@ -1,12 +1,12 @@
-"""What bfloat16 changes: features of all nine models against float32, and answers on real pictures.
+"""Effects of bfloat16: features of all nine models against float32, and answers on real images.
 
     python experiments/bfloat16/run.py [--models=ViT-B/32,RN50]
 
-Features: six photographs and twelve prompts, random weights at OpenAI's scales with every constant parameter moved off
-its start (a ResNet's blocks would otherwise be the identity). Answers: the embedded demo model on 290 drawings of
-people under two class designs; a full-size random ViT-B/32 on the same, where nothing separates the classes and every
-near tie shows. Runs on whatever device JAX finds; float32 is computed with matmul precision "highest", bfloat16 with
-the default. Writes results/results.json (by device; goes on with the models that are missing) and results/table.md.
+Features: six photographs and twelve prompts, random weights at OpenAI's scales with all constant parameters changed
+(otherwise the blocks of a ResNet would be the identity). Answers: the embedded demo model on 290 drawings of
+people under two class designs; a full-size random ViT-B/32 on the same, in which classes are almost
+tied. Runs on the device that JAX finds; float32 is computed with matmul precision "highest", bfloat16 with
+the default. Writes results/results.json (by device; continues with the missing models) and results/table.md.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def features(name: str) -> dict[str, Any]:
 
 
 def answers(model: str, params: Any, config: Any, pictures: list[Image.Image], name: str) -> dict[str, Any]:
-    """How many pictures get another first answer, of the classes of one design, in bfloat16 throughout."""
+    """How many images receive another first answer, of the classes of one design, with everything in bfloat16."""
     names = [c.name for c in design.load(name).classes]
     spec = image.Preprocess(config.image.image_size, config.mean, config.std)
     texts = clipjax.tokenize([f"a photo of a {n}." for n in names])

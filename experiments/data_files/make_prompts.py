@@ -3,11 +3,10 @@
     pip install --no-deps --target=LISTS open_clip_torch==3.3.0 clip-benchmark==1.6.2 tensorflow-datasets==4.9.10
     python experiments/data_files/make_prompts.py LISTS
 
-The packages are read as files and never imported: open_clip has the 1,000 ImageNet names and 80 templates,
-clip-benchmark the other lists that the packages carry, tensorflow-datasets the data sets' own label names. Where
-OpenAI's lists (openai/CLIP, data/prompts.md) differ from these or are absent there, the difference stands in
-`prompt_overrides.py` beside this file. `own` holds the data set's own name of each class: the way from annotations to
-classes.
+The script reads the packages as files and never imports them: open_clip has the 1,000 ImageNet names and 80 templates,
+clip-benchmark the other lists, tensorflow-datasets the data sets' own label names. `prompt_overrides.py` has the
+differences from OpenAI's lists (openai/CLIP, data/prompts.md). `own` holds the data set's own name of each class, which
+maps annotations to classes.
 """
 
 from __future__ import annotations

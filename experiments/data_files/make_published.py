@@ -1,10 +1,10 @@
-"""Write published.json: the numbers others printed for the nine models, each with how it came to us.
+"""Write published.json: the published numbers of the nine models, each with its provenance.
 
     python experiments/data_files/make_published.py datasets.yaml
 
 The yaml holds the numbers collected from the papers, tables and csv files it names. Marks, per cell: "read" (seen in
-the source or in a transcription of it), "recalled" (from memory without a second source: never a golden value),
-"derived" (arithmetic on printed numbers). Which cells of the paper's Tables 10 and 11 were read is data below.
+the source or in a transcription of it), "recalled" (without a second source: never used as a reference),
+"derived" (arithmetic on printed numbers). The cells of the paper's Tables 10 and 11 that were read are listed below.
 """
 
 from __future__ import annotations

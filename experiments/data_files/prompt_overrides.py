@@ -1,7 +1,7 @@
-"""Where OpenAI's own prompt lists go beyond, or apart from, what the packages on PyPI carry; data for make_prompts.py.
+"""Differences between OpenAI's prompt lists and the packages on PyPI; data for make_prompts.py.
 
-Described in openai/CLIP data/prompts.md. Names that are only the data set's own label file are here where no package
-has them (CIFAR, STL-10, FGVC Aircraft, ImageNet-Vid, YouTube-BB).
+Described in openai/CLIP data/prompts.md. The names of the data set's own label file are here if no package has them
+(CIFAR, STL-10, FGVC Aircraft, ImageNet-Vid, YouTube-BB).
 """
 
 from __future__ import annotations

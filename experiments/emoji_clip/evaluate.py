@@ -1,10 +1,10 @@
-"""How well a model names the emoji of artists it has never seen: top-1, top-5, skin tone, with exact intervals.
+"""Accuracy on the emoji of artists who are not in the training data: top-1, top-5, skin tone, with exact intervals.
 
     python experiments/emoji_clip/evaluate.py --model RUN/model.safetensors --tables TABLES VENDOR... [--out FILE.json]
 
-TABLES/VENDOR.csv as prepare.py writes it. Every drawing, on white, is asked for among all distinct names of that
-vendor with the template "a picture of a {}."; `new` concepts are those of which no artist's drawing was trained on.
-Skin tone: among the five names that differ in nothing else.
+prepare.py writes TABLES/VENDOR.csv. Every drawing, on white, is classified among all distinct names of that
+vendor with the template "a picture of a {}."; `new` concepts are those without a drawing in the training data.
+Skin tone: among the five names that differ only in it.
 """
 
 from __future__ import annotations

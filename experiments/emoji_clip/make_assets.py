@@ -1,4 +1,4 @@
-"""Makes the pictures embedded in clipjax/assets: two sprites of Noto artwork and six public-domain photographs.
+"""Creates the images embedded in clipjax/assets: two sprites of Noto artwork and six public-domain photographs.
 
     python experiments/emoji_clip/make_assets.py --emoji EMOJI_FOLDER --skimage SKIMAGE_DATA_FOLDER
 

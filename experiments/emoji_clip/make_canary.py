@@ -1,8 +1,8 @@
-"""Writes clipjax/assets/canary.npz: what the embedded model gives for the canary's picture and texts.
+"""Writes clipjax/assets/canary.npz: the features of the embedded model for the image and texts of the canary.
 
     python experiments/emoji_clip/make_canary.py
 
-Again after other weights, another picture or another text (clipjax/runs/canary.py).
+Run it again after a change of the weights, the image or the texts (clipjax/runs/canary.py).
 """
 
 from __future__ import annotations

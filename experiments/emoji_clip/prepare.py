@@ -1,11 +1,11 @@
-"""The emoji artwork as a table for `clipjax finetune`, and the artwork of other vendors as tables to measure on.
+"""The emoji artwork as a table for `clipjax finetune`, and the artwork of other vendors as tables for the evaluation.
 
     python experiments/emoji_clip/prepare.py --data EMOJI_FOLDER --out TABLES [--vendor apple=FOLDER ...]
 
 EMOJI_FOLDER holds `manifest_all.csv` (columns file, vendor, hexcode, name, base_name, keywords, skin_tone) and the
-64-pixel RGBA pictures it lists: Noto from the npm package emoji-datasource-google 16.0.0 (Apache-2.0), Twemoji from
+64-pixel RGBA images it lists: Noto from the npm package emoji-datasource-google 16.0.0 (Apache-2.0), Twemoji from
 emoji-datasource-twitter 16.0.0 (CC BY 4.0), names from emojibase-data 17.0.0. FOLDER of another vendor is
-`package/img/VENDOR/64` of the npm package emoji-datasource-VENDOR: pictures named by their code points.
+`package/img/VENDOR/64` of the npm package emoji-datasource-VENDOR: images named by their code points.
 
 TABLES/train.jsonl has file (relative to EMOJI_FOLDER), name, captions; TABLES/VENDOR.csv has file, label, base_name,
 tone, concept.

@@ -1,8 +1,8 @@
-"""The pictures of docs/explorer.md, taken in chromium over the demo's run.
+"""The screenshots of docs/explorer.md, taken in chromium for the demo's run.
 
     python experiments/explorer/screenshots.py --demo=clipjax-demo
 
-DEMO is what `clipjax demo --out=DEMO` made. Needs Debian's chromium and chromium-driver, and selenium.
+`clipjax demo --out=DEMO` creates DEMO. Needs Debian's chromium and chromium-driver, and selenium.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the peers' default calls make of clipjax's exports: format x stored dtype x peer, largest feature difference.
+"""Exported weights opened by the peers' default calls: format x stored dtype x peer, largest feature difference.
 
     python experiments/exports/run.py [--only=ViT-B/32]
 
 Needs the extra [peers]. The state dict of a random model is stored in each dtype, converted to every format that holds
 the model, opened by the call that `clipjax convert` prints, and compared with the peer's own class holding the same
 stored values (made by tests/support/peer_exports.py, which shares no code with the conversion). Writes
-results/results.json (goes on with the rows that are missing) and results/table.md.
+results/results.json (continues with the missing rows) and results/table.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loss by step of one or several fine-tuning runs, as a picture: python curve.py OUT.png NAME=RUN [NAME=RUN ...]"""
+"""Loss by step of one or several fine-tuning runs, as a figure: python curve.py OUT.png NAME=RUN [NAME=RUN ...]"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A fine-tuning experiment from converted weights to report: what was won, and who is affected.
+"""A fine-tuning experiment from converted weights to report: the improvement and the affected groups.
 
     python experiments/finetuning/run.py --captions CAPTIONS.csv --work WORK [--model emoji-clip] [--steps 200]
 
-CAPTIONS.csv has the columns file and caption, pictures beside it (ours: Tux Paint's stamps). Every fifth row is kept
-out of training. The commands are printed as they run; results stay in WORK, tables and figures go to results/.
+CAPTIONS.csv has the columns file and caption, and the images are beside it (here: Tux Paint's stamps). Every fifth row
+is held out. The script prints the commands; results stay in WORK, tables and figures go to results/.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def call(*arguments: str) -> None:
 
 
 def prepare(captions: Path, work: Path) -> None:
-    """train.csv and test.csv, pictures on white: cut-outs have transparency, which OpenAI's preprocessing ignores."""
+    """train.csv and test.csv, images on white: they have transparency, which OpenAI's preprocessing ignores."""
     (work / "pictures").mkdir(parents=True, exist_ok=True)
     with open(captions, newline="", encoding="utf-8") as file:
         rows = [(row["file"], row["caption"]) for row in csv.DictReader(file) if row["caption"].strip()]

@@ -1,12 +1,12 @@
-"""Tries damaged input on everything that reads files from strangers, for as long as it is told to.
+"""Gives damaged input to everything that reads untrusted files, for a given time.
 
     python experiments/fuzzing/run.py                                   # every target, a minute each
     python experiments/fuzzing/run.py design csv --seconds=600 --seed=3
     python experiments/fuzzing/run.py --engine=atheris --seconds=120    # guided by coverage; pip install atheris
 
-The targets, the mutators and what counts as a finding are those of the tests (tests/support/hostile). Each campaign
-is a process of its own with a limit on its memory: one that dies is a finding too, and goes on with the next input.
-Results go to results/ENGINE.json, what was found to --findings.
+The targets, the mutators and the definition of a finding are those of the tests (tests/support/hostile). Each campaign
+is a process with a memory limit: a crash is a finding too, and the campaign continues with the next input.
+Results go to results/ENGINE.json, findings to --findings.
 """
 
 from __future__ import annotations

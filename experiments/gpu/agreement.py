@@ -1,4 +1,4 @@
-"""Whether a GPU gives a CPU's numbers: features of all models, whole commands, losses of training."""
+"""Differences between GPU and CPU: features of all models, complete commands, training losses."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""clipjax on an NVIDIA GPU: are its numbers a CPU's, and how fast is it beside open_clip and its own roofline?
+"""clipjax on an NVIDIA GPU: agreement with a CPU, and speed beside open_clip and the roofline.
 
     python experiments/gpu/run.py [--parts=features,encoders] [--models=ViT-B/32,RN50] [--budget=600] [--list]
 
-Needs one GPU, `pip install 'jax[cuda13]' 'clipjax[peers]'`, nothing downloaded. Every cell is one line in
-results/CARD.jsonl, written when it is done; the same command goes on with what is missing, and writes results/CARD.md
-from all lines. `--budget`: seconds after which no cell is begun.
+Needs one GPU, `pip install 'jax[cuda13]' 'clipjax[peers]'`, and downloads nothing. Every cell is one line in
+results/CARD.jsonl, written when it is done; the same command continues with the missing cells, and writes
+results/CARD.md from all lines. `--budget`: seconds after which no cell is started.
 
 Parts: features, commands, losses (agreement with the CPU); ceilings, cudnn, encoders, texts, updates (speed);
-kernels (where the time of an encoder goes).
+kernels (the longest kernels of an encoder).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a GPU's time is spent on: encoders, updates and attention, beside open_clip in turns on the same card.
+"""GPU time of encoders, updates and attention, alternating with open_clip on the same card.
 
-Both sides find their inputs on the card and leave their results there: clipjax takes uint8 pictures and normalises
-them, open_clip is given normalised pictures of the compute dtype. Weights are random numbers of sensible size.
+Inputs and results of both are on the card: clipjax takes uint8 images and normalises
+them, open_clip receives normalised images of the compute dtype. Weights are random numbers of sensible size.
 """
 
 from __future__ import annotations

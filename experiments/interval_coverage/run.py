@@ -1,4 +1,4 @@
-"""How often each interval for a rate really holds the rate: exactly, over every possible count, and by simulation.
+"""Coverage of each interval for a rate: exactly, over every possible count, and by simulation.
 
     python experiments/interval_coverage/run.py
 

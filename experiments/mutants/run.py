@@ -1,10 +1,10 @@
-"""Twenty-four lines that matter, broken one at a time: does the ordinary test run notice?
+"""Twenty-four important lines, changed one at a time: do the ordinary tests detect it?
 
     python experiments/mutants/run.py [--only=3,7] [--work=FOLDER]
 
-Works on a copy of the tracked files. Of each mutant the ordinary tests nearest to it are run until the first failure
-(`-x`): what is red in a part is red in the whole. A mutant that no chosen test notices is tried against all of them
-with --whole. Writes results/results.json and results/table.md.
+Works on a copy of the tracked files. For each mutant the nearest ordinary tests run until the first failure (`-x`).
+With --whole, a mutant that they do not detect is tested against all tests. Writes results/results.json and
+results/table.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the released models need on pods that nobody here has: one compiled plan per cell, a table and a figure.
+"""What the released models need on a TPU pod you do not have: one compiled plan per cell, a table and a figure.
 
     pip install 'clipjax[tpu]'
     python experiments/pod_plans/run.py                 every cell that has no result yet; hours on two cores
@@ -6,7 +6,7 @@
     python experiments/pod_plans/run.py --only='evaluation ViT-B-32*'
     python experiments/pod_plans/run.py --render --decode=RATE      table.md and the figures from what is there
 
-One JSON per cell lands in results/ as it is done; a cell that has one is skipped. The largest batch is searched for
+One JSON file per cell is written to results/; finished cells are skipped. The largest batch is searched for
 ViT-B/32 and RN50 on v5e:4x4, several compilations each; `clipjax plan` searches it for any model and pod.
 """
 

@@ -1,10 +1,10 @@
-"""open_clip's registry, pair by pair, as configuration files: what clipjax reads, and why it refuses the others.
+"""Every pair of open_clip's registry as a configuration file: which ones clipjax reads, and why it refuses the others.
 
     python experiments/registry/run.py
 
-Needs the extra [peers]; no weights and no network. For every (architecture, tag) of the installed open_clip the file
-open_clip_config.json is written as its hub push would write it, with the registry's QuickGELU, and given to
-`checkpoints_convert.open_clip.read_config`. The attributes that a refusal names are then judged: with all of them
+Needs the extra [peers]; no weights and no network. For every (architecture, tag) of the installed open_clip, the script
+writes open_clip_config.json as for the hub, with the registry's QuickGELU, and reads it with
+`checkpoints_convert.open_clip.read_config`. Then it checks the attributes that a refusal names: with all of them
 removed the file must be read (none is missing), and with all but one removed it must be refused (each is a reason).
 Writes results/pairs.csv and results/summary.md.
 """

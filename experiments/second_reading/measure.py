@@ -1,11 +1,11 @@
-"""How long the longest functions and the largest files of a tree are, and where it repeats itself to the letter.
+"""The longest functions and the largest files of a source tree, and repeated code.
 
     python experiments/second_reading/measure.py [--revision=REV] [--min-lines=4]
 
-Reads the Python files that git tracks, as they are in the working tree or, with --revision, as they were; runs none of
-them. A repetition is a run of at least --min-lines lines of code that stands in two places, or a function that has
-another's body. Blank lines, comments, docstrings, imports and lone brackets do not count, and neither does a run in
-more than eight places: that is how the language looks.
+Reads the Python files that git tracks, in the working tree or at --revision, and runs none of them. A repetition is a
+run of at least --min-lines equal lines of code in two places, or two functions with equal bodies. Blank lines,
+comments, docstrings, imports and single brackets do not count, nor does a run in more than eight places, which is
+common syntax.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Hours of probes, cache churn and explorer traffic: memory, file handles and threads over time.
+"""Memory, open files and threads during hours of probes, cache changes and explorer requests.
 
     python experiments/soak/run.py --minutes=60 --work=FOLDER
     python experiments/soak/run.py --render
 
-Two processes are watched. One calls the command line's verbs over and over in itself, as a notebook or a service does:
-probes of the drawings under ever other class lists, comparison and report, and every few rounds the whole feature
-cache is deleted and pictures change. The other is `clipjax explore` under two browsers' worth of questions, with ever
-other designs. Every ten seconds /proc says what each holds. Writes results/*.json and soak.png.
+The script observes two processes. One repeats commands in one process, like a notebook or a service:
+probes of the drawings with different class lists, comparison and report; every few rounds the feature
+cache is deleted and images change. The other is `clipjax explore` with the requests of two browsers for different
+designs. Every ten seconds it reads their memory, files and threads from /proc. Writes results/*.json and soak.png.
 """
 
 from __future__ import annotations
