@@ -215,9 +215,7 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
             for w, b in (mine[1:3], (refit.coef_, refit.intercept_))
         ]
         extra = {"C": mine.C, "their_C": C, "accuracy": right[0], "accuracy_difference": right[0] - right[1]}
-        extra["iterations"] = {f"{r['C']:.3g}": r["iterations"] for r in mine.records} | {
-            "refit": mine.refit.iterations
-        }
+        extra["iterations"] = {f"{r['C']:.3g}": r.iterations for r in mine.records} | {"refit": mine.refit.iterations}
         extra["their_iterations"] = {f"{10 ** (i / linear.PER_DECADE):.3g}": k for i, k in iterations.items()}
         extra["their_iterations"]["refit"] = int(refit.n_iter_[0])
         yield Row("linear probe", f"regularisation sweep, {case}", seconds, unit="sweep", bar=3.0, extra=extra)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -81,8 +82,12 @@ def _read_file(path: Path, pick: Pick) -> Contents:
     return Contents(file.tensors, (path,), file.kind, file.config, said[0] if len(said) == 1 else None)
 
 
+class _Index(TypedDict):
+    weight_map: dict[str, str]
+
+
 def _read_shards(index: Path, pick: Pick) -> Contents:
-    listed = stored.read(index, {"weight_map": {str: str}})["weight_map"]
+    listed = stored.read(index, _Index)["weight_map"]
     shards = sorted(set(listed.values()))
     if odd := [s for s in shards if Path(s).name != s or not s.isprintable() or s.endswith(INDEX)]:
         raise InputError(f"{index}: names a file outside its folder: {brief(odd[0])}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -79,11 +79,31 @@ VISION_DEFAULTS: dict[str, Any] = {
     "num_channels": 3, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
 }  # fmt: skip
 
-_PARTS = ("text_config?", "vision_config?", "text_config_dict?", "vision_config_dict?")
-_CONFIG: dict[str, Any] = dict.fromkeys(_PARTS, (dict, None))
-_EDGE = (int, {"shortest_edge?": int, "height?": int, "width?": int})
-_PIXELS = {"size?": _EDGE, "crop_size?": _EDGE, "rescale_factor?": float, "image_mean?": [float], "image_std?": [float]}
-_PROCESSOR = {"image_processor?": (_PIXELS, None)}
+
+class _Config(TypedDict, total=False):
+    text_config: dict[str, Any] | None
+    vision_config: dict[str, Any] | None
+    text_config_dict: dict[str, Any] | None
+    vision_config_dict: dict[str, Any] | None
+
+
+class _Edge(TypedDict, total=False):
+    shortest_edge: stored.Whole
+    height: stored.Whole
+    width: stored.Whole
+
+
+class _Pixels(TypedDict, total=False):
+    size: stored.Whole | _Edge
+    crop_size: stored.Whole | _Edge
+    rescale_factor: float
+    image_mean: list[float]
+    image_std: list[float]
+
+
+class _Processor(TypedDict, total=False):
+    image_processor: _Pixels | None
+
 
 # Known not to change what a trained model computes: training-time, bookkeeping, and the attributes that every
 # older config.json of transformers repeats for text generation.
@@ -117,7 +137,8 @@ def read_config(folder: Path, mean: RGB | None = None, std: RGB | None = None) -
     every reason at once.
     """
     where = folder / CONFIG_FILE
-    data = stored.read(where, _CONFIG)
+    data = stored.read(where, dict[str, Any])
+    stored.check(data, _Config, str(where))
     if data.get("model_type") != "clip":
         raise InputError(f"{where}: {_other_model(data)}")
     text = TEXT_DEFAULTS | (data.get("text_config") or {}) | (data.get("text_config_dict") or {})
@@ -176,7 +197,8 @@ def _pixels(folder: Path, image_size: Any, reasons: list[str]) -> Pixels | None:
     for name in PROCESSORS:
         if not (folder / name).is_file():
             continue
-        data = stored.read(folder / name, _PROCESSOR if name == "processor_config.json" else _PIXELS)
+        data = stored.read(folder / name, dict[str, Any])
+        stored.check(data, _Processor if name == "processor_config.json" else _Pixels, str(folder / name))
         if name == "processor_config.json":  # transformers 5 keeps the image processor's settings inside
             data = data.get("image_processor")
         if data is not None:

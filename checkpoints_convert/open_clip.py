@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -52,8 +52,25 @@ TEXT_FIXED: dict[str, tuple[Any, ...]] = {
     "block_type": (None, "default"), "qk_norm": (False,), "scaled_cosine_attn": (False,), "scale_heads": (False,),
     "scale_attn_inner": (False,), "scale_attn": (False,), "scale_fc": (False,), "hf_model_name": (None,),
 }  # fmt: skip
-_TOWER = {"width?": int, "head_width?": int, "mlp_ratio?": float, "norm_kwargs?": (dict, None)}
-_SHAPE = {"model_cfg": {"embed_dim": int, "vision_cfg": _TOWER, "text_cfg": _TOWER}, "preprocess_cfg?": (dict, None)}
+
+
+class _Encoder(TypedDict, total=False):
+    width: stored.Whole
+    head_width: stored.Whole
+    mlp_ratio: float
+    norm_kwargs: dict[str, Any] | None
+
+
+class _Model(TypedDict):
+    embed_dim: stored.Whole
+    vision_cfg: _Encoder
+    text_cfg: _Encoder
+
+
+class _File(TypedDict):
+    model_cfg: _Model
+    preprocess_cfg: NotRequired[dict[str, Any] | None]
+
 
 # Training-time, or meaningful only beside an option that is refused above.
 INERT = frozenset(
@@ -81,7 +98,9 @@ MEANINGS = {
 
 def read_config(path: Path) -> CLIP:
     """open_clip_config.json -> our configuration; what clipjax does not build is refused with every reason at once."""
-    data = stored.read(path, _SHAPE, "this is not an open_clip configuration")
+    remedy = "this is not an open_clip configuration"
+    data = stored.read(path, dict[str, Any], remedy)
+    stored.check(data, _File, str(path), remedy)
     model, preprocess = dict(data["model_cfg"]), dict(data.get("preprocess_cfg") or {})
     embed_dim, vision, text = model.pop("embed_dim"), dict(model.pop("vision_cfg")), dict(model.pop("text_cfg"))
     activation = "quick_gelu" if model.get("quick_gelu") else "gelu"

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from clipjax import stored
 from clipjax.errors import InputError, brief
 
 _CLASSES = (None, "CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
-_TEXT = (str, {"content": str}, None)
-_TOKENIZER = {
-    "normalizer?": (dict, None),
-    "model": {"type?": (str, None), "vocab?": ({str: int}, list), "merges?": list},
-}
+
+
+class _Token(TypedDict):
+    content: str
+
+
+class _Settings(TypedDict, total=False):
+    tokenizer_class: str | None
+    bos_token: str | _Token | None
+    eos_token: str | _Token | None
+    do_lower_case: Any
+
+
+class _Model(TypedDict, total=False):
+    type: str | None
+    vocab: dict[str, stored.Whole] | list
+    merges: list
+
+
+class _Tokenizer(TypedDict):
+    model: _Model
+    normalizer: NotRequired[dict[str, Any] | None]
 
 
 def differences(folder: Path) -> list[str]:
@@ -26,7 +43,7 @@ def _differences(folder: Path) -> Iterator[str]:
     from clipjax.text import merges, vocabulary  # half a second of vocabulary, for folders that have one
 
     if (path := folder / "tokenizer_config.json").is_file():
-        said = stored.read(path, {"tokenizer_class?": (str, None), "bos_token?": _TEXT, "eos_token?": _TEXT})
+        said = stored.read(path, _Settings)
         if said.get("tokenizer_class") not in _CLASSES:
             yield f"{path.name}: tokenizer_class {brief(said['tokenizer_class'])} is not CLIP's"
         if said.get("do_lower_case") is False:
@@ -35,12 +52,12 @@ def _differences(folder: Path) -> Iterator[str]:
             token = said.get(key)
             if (token["content"] if isinstance(token, dict) else token) not in (None, own):
                 yield f"{path.name}: {key} is {brief(token)}, not {own}"
-    if (path := folder / "vocab.json").is_file() and stored.read(path, {str: int}) != vocabulary():
+    if (path := folder / "vocab.json").is_file() and stored.read(path, dict[str, stored.Whole]) != vocabulary():
         yield f"{path.name} is not CLIP's vocabulary"
     if (path := folder / "merges.txt").is_file() and _merges(path) != [" ".join(pair) for pair in merges()]:
         yield f"{path.name} is not CLIP's list of merges"
     if (path := folder / "tokenizer.json").is_file():
-        data = stored.read(path, _TOKENIZER)
+        data = stored.read(path, _Tokenizer)
         model = data["model"]
         pairs = [" ".join(m) if isinstance(m, list) else m for m in model.get("merges", [])]
         if model.get("vocab") != vocabulary() or pairs != [" ".join(pair) for pair in merges()]:

@@ -153,14 +153,14 @@ def _records(data: bytes, width: int):
         if magic != MAGIC or record_width != width or end > len(data) or zlib.crc32(data[start:end]) != crc:
             return
         try:
-            skipped = stored.parse(data[tail:end], "", [[int, str, str]])
+            skipped = stored.parse(data[tail:end], "", list[tuple[stored.Whole, str, str]])
         except InputError:
             return
         rows = np.frombuffer(data, "<i8", count, start)
         if count and rows.min() < 0:
             return
         values = np.frombuffer(data, "<f4", count * width, middle).reshape(count, width)
-        yield rows, values, [tuple(s) for s in skipped], end
+        yield rows, values, skipped, end
         at = end
 
 

@@ -1,133 +1,80 @@
-"""JSON that anybody may have written: read whole and within bounds, and only in the shape that is asked for.
+"""JSON that anybody may have written: read whole, within bounds, and only as the type that is asked for.
 
-A shape is written as the value would be:
-
-    {"n": int, "note?": str, "shards": {str: {"bytes": int}}, "skipped": [[int, str, str]], "size": (int, None)}
-
-`{str: x}` is a mapping of any names, "name?" a key that may be missing, `[x]` a list of any length, a list of several
-shapes exactly that list, a tuple one of several shapes, `None` null and `Any` whatever there is. Further keys are
-let be.
+msgspec checks the type (a Struct, a TypedDict, `dict[str, int]`, ...) and refuses numbers that are not finite and text
+that is not Unicode. What it lets pass is refused here: files without bound, a key that comes twice, endless nesting.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from clipjax import signatures
 from clipjax.errors import InputError, brief, one_line
 
-LARGEST = 256 << 20  # bytes of one file: the manifest of a million unreadable pictures
+LARGEST = 256 << 20  # bytes of one file: the manifest of a million unreadable images
 DEEPEST = 60  # brackets within brackets; ours are six deep
+REMEDY = "fetch or copy it again"
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]  # beyond, a number of JSON is not exact everywhere
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-def read(
-    path: str | os.PathLike, shape: Any = Any, remedy: str = "fetch or copy it again", largest: int = LARGEST
-) -> Any:
-    """The value in a JSON file. InputError, naming the file, where it is missing, no JSON, or of another shape."""
+def read(path: str | os.PathLike, kind: Any = Any, remedy: str = REMEDY, largest: int = LARGEST) -> Any:
+    """The value in a JSON file as a `kind`. InputError, naming the file, where it is missing, no JSON, or not one."""
     path = Path(path)
     if path.is_file():
         signatures.check(path, "a JSON file", text=True)
     try:
         size = path.stat().st_size
         if size > largest:
-            raise InputError(f"{path}: {size} bytes are too many to be true; {remedy}")
+            raise InputError(f"{path}: {size} bytes exceed {largest}; {remedy}")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {remedy}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise InputError(f"{path}: cannot be read ({reason}); {remedy}") from error
-    return parse(text, str(path), shape, remedy)
+    return parse(text, str(path), kind, remedy)
 
 
-def parse(text: str | bytes, where: str, shape: Any = Any, remedy: str = "fetch or copy it again") -> Any:
+def parse(text: str | bytes, where: str, kind: Any = Any, remedy: str = REMEDY) -> Any:
     """The value of a JSON text that came from `where`, which leads every message."""
     try:
-        found = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
+        found = json.loads(text, object_pairs_hook=_once)
         _check_depth(found)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: cannot be read: it is not JSON ({one_line(error, 120)}); {remedy}") from error
     try:
-        check(found, shape)
-    except InputError as error:
-        raise InputError(f"{where}: {error}; {remedy}") from error
-    return found
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {_reason(error, found)}; {remedy}") from error
+    except (msgspec.DecodeError, ValueError) as error:  # NaN; half of a surrogate pair; UTF-16
+        raise InputError(f"{where}: cannot be read: it is not JSON ({one_line(error, 120)}); {remedy}") from error
 
 
-def check(value: Any, shape: Any, at: str = "") -> None:
-    """InputError that says which part, `at` and below, has another shape."""
-    if shape is Any:
-        return
-    if isinstance(shape, tuple):
-        if not any(_fits(value, one) for one in shape):
-            raise _other(value, shape, at)
-    elif isinstance(shape, list):
-        if not isinstance(value, list) or (len(shape) > 1 and len(value) != len(shape)):
-            raise _other(value, shape, at)
-        shapes = shape if len(shape) > 1 else shape * len(value)
-        for i, (item, one) in enumerate(zip(value, shapes, strict=True)):
-            check(item, one, f"{at}[{i}]")
-    elif isinstance(shape, dict):
-        _check_mapping(value, shape, at)
-    elif not _is(value, shape):
-        raise _other(value, shape, at)
-
-
-def _check_mapping(value: Any, shape: dict[Any, Any], at: str) -> None:
-    if not isinstance(value, dict):
-        raise _other(value, shape, at)
-    if str in shape:
-        for name, item in value.items():
-            check(name, str, f"a key of {at or 'it'}")
-            check(item, shape[str], f"{at}.{brief(name)}".lstrip("."))
-        return
-    for key, one in shape.items():
-        name = key.removesuffix("?")
-        if name in value:
-            check(value[name], one, f"{at}.{name}".lstrip("."))
-        elif key == name:
-            raise InputError(f"{at or 'it'} has no {name!r}")
-
-
-def _fits(value: Any, shape: Any) -> bool:
+def check(value: Any, kind: Any, where: str, remedy: str = REMEDY) -> Any:
+    """A value of JSON as a `kind`: for what is needed whole, further keys included, beside what its type names."""
     try:
-        check(value, shape)
-    except InputError:
-        return False
-    return True
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {_reason(error, value)}; {remedy}") from error
 
 
-def _is(value: Any, kind: type | None) -> bool:
-    if kind is None:
-        return value is None
-    if kind is int:
-        return type(value) is int and abs(value) < 2**63
-    if kind is float:
-        return math.isfinite(value) if type(value) is float else _is(value, int)
-    if kind is str:  # "\\ud800" is JSON and no text: no file can be written with it
-        return isinstance(value, str) and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
-    return isinstance(value, kind)
-
-
-def _other(value: Any, shape: Any, at: str) -> InputError:
-    return InputError(f"{at or 'it'} is {brief(value)}, not {_named(shape)}")
-
-
-def _named(shape: Any) -> str:
-    if isinstance(shape, tuple):
-        return " or ".join(dict.fromkeys(map(_named, shape)))
-    kind = dict if isinstance(shape, dict) else list if isinstance(shape, list) else shape
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "an object",
-             list: "a list", None: "null"}  # fmt: skip
-    return names[kind]
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
+def _reason(error: msgspec.ValidationError, value: Any) -> str:
+    """msgspec's message with the value that it is about: "records[0].n is 'x': expected int, got str"."""
+    words, _, place = str(error).replace("`", "").partition(" - at $")
+    place = place.lstrip(".")
+    words = words[:1].lower() + words[1:]
+    for name, index in re.findall(r"(\w+)|\[(\d+|\.\.\.)\]", place):
+        if index == "...":  # the value of one of any keys: which one, msgspec does not say
+            return f"{place}: {words}"
+        value = value[name] if name else value[int(index)]
+    return f"{place}: {words}" if place and "missing" in words else f"{place or 'it'} is {brief(value)}: {words}"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

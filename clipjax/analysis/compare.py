@@ -15,12 +15,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from clipjax.analysis import rates
 from clipjax.analysis.association import adjust
+from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.paired import paired_records
 from clipjax.analysis.pairing import Paired, pair
-from clipjax.analysis.run import Run, reading
+from clipjax.analysis.records import PairedRecord, Question
+from clipjax.analysis.run import CLASSIFIERS, Run, prediction_column, reading
 from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 
@@ -37,8 +40,7 @@ SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  #
 LEVEL = 0.95
 MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
 MOST_VALUES = 50  # of a column that is grouped by
-Record = dict[str, Any]
-Answers = Mapping[tuple[str, str], np.ndarray]  # ("set", "crime") -> bool [N]
+Answers = Mapping[Question, np.ndarray]  # ("set", "crime") -> bool [N]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class Compared:
     """
 
     pairing: Paired
-    records: list[Record]
+    records: list[PairedRecord]
     flipped: np.ndarray
     only_a: list[str]
     only_b: list[str]
@@ -84,7 +86,7 @@ def moves(a: np.ndarray, b: np.ndarray) -> list[tuple[str, str, int]]:
     return [(str(found[i, 0]), str(found[i, 1]), int(n[i])) for i in order]
 
 
-def differing(a: Mapping[str, Any], b: Mapping[str, Any], fields: Iterable[str]) -> list[str]:
+def differing(a: Manifest, b: Manifest, fields: Iterable[str]) -> list[str]:
     """Fields of two manifests that are not equal, with both values."""
     out = []
     for field in fields:
@@ -130,13 +132,13 @@ def _compare(a: Run, b: Run, vary: Sequence[str], level: float, annotations: str
     if not both_a:
         raise InputError(f"{a.path} and {b.path} share no set of classes: {_names(asked_a)} against {_names(asked_b)}")
     columns = {name: values for name, values in a.columns.items() if name in b.columns}
-    min_n = max(int(run.manifest["config"].get("min_n", rates.MIN_N)) for run in (a, b))
+    min_n = max(run.settings.min_n for run in (a, b))
     cells = family(columns, len(a.predictions["file"]), len(both_a))
     records = paired(both_a, both_b, cells, level, min_n)
     flipped = np.zeros(0, np.int64)
     if "prediction" in a.predictions and "prediction" in b.predictions:
         flipped = np.flatnonzero(a.predictions["prediction"].astype(str) != b.predictions["prediction"].astype(str))
-    only_a, only_b = ([k[1] for k in mine if k not in both_a] for mine in (asked_a, asked_b))
+    only_a, only_b = ([asked.name for asked in mine if asked not in both_a] for mine in (asked_a, asked_b))
     return Compared(pairing, records, flipped, only_a, only_b)
 
 
@@ -145,7 +147,7 @@ def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:
 
     `no set` is answered by every design that has sets: with no, where all its classes are in one.
     """
-    none = ("set", NO_SET)
+    none = Question("set", NO_SET)
     if none in a or none in b:
         a, b = ({none: np.zeros(len(next(iter(x.values()))), bool)} | dict(x) if _by_sets(x) else x for x in (a, b))
     both = sorted((key for key in a if key in b), key=lambda key: key == none)
@@ -167,22 +169,26 @@ def family(columns: Mapping[str, np.ndarray], n: int, questions: int) -> list[ra
     return [rates.cells(grouping, kept, n) for grouping in groupings]
 
 
-def paired(asked_a: Answers, asked_b: Answers, cells: Sequence[rates.Cells], level: float, min_n: int) -> list[Record]:
+def paired(
+    asked_a: Answers, asked_b: Answers, cells: Sequence[rates.Cells], level: float, min_n: int
+) -> list[PairedRecord]:
     """A record per question of `asked_a` and group: both rates, their paired difference, McNemar's test.
 
     One family of tests: every record has its p-value adjusted for all of them.
     """
     tallies = [_tally(asked_a[key], asked_b[key], found) for found in cells for key in asked_a]
     compared = paired_records(*np.concatenate(tallies, axis=1), level=level)
-    heads = [(key, group) for found in cells for key in asked_a for group in found.groups]
-    records = []
-    for (key, group), record in zip(heads, compared, strict=True):
-        small = {"small": True} if record["n"] < min_n else {}
-        records.append({"metric": "paired_difference", **dict([key]), "group": group} | record | small)
-    p = np.array([r["p"] for r in records])
-    for record, bh, bonferroni in zip(records, adjust(p), adjust(p, "bonferroni"), strict=True):
-        record |= {"p_benjamini_hochberg": float(bh), "p_bonferroni": float(bonferroni), "tests": len(records)}
-    return records
+    heads = [(asked, group) for found in cells for asked in asked_a for group in found.groups]
+    p = np.array([record.p for record in compared])
+    return [
+        replace(
+            record, question=asked, group=group, small=record.n < min_n or None, p_benjamini_hochberg=float(bh),
+            p_bonferroni=float(bonferroni), tests=len(compared),
+        )
+        for (asked, group), record, bh, bonferroni in zip(
+            heads, compared, adjust(p), adjust(p, "bonferroni"), strict=True
+        )
+    ]  # fmt: skip
 
 
 def _tally(a: np.ndarray, b: np.ndarray, found: rates.Cells) -> np.ndarray:
@@ -193,54 +199,56 @@ def _tally(a: np.ndarray, b: np.ndarray, found: rates.Cells) -> np.ndarray:
     return np.bincount(flat, minlength=4 * len(found.groups)).reshape(4, -1)
 
 
-def questions(run: Run) -> dict[tuple[str, str], np.ndarray]:
+def questions(run: Run) -> dict[Question, np.ndarray]:
     """("set", "crime") -> bool [N]: what a run says yes or no to for every image."""
     asked = {"rates": _sets, "labels": _labels, "attributes": _attributes}.get(run.probe, _right)
     return asked(run)
 
 
-def _sets(run: Run) -> dict[tuple[str, str], np.ndarray]:
+def _sets(run: Run) -> dict[Question, np.ndarray]:
     assert run.design is not None
     return set_questions(run.design, run.answers)
 
 
-def set_questions(design: Design, answers: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+def set_questions(design: Design, answers: np.ndarray) -> dict[Question, np.ndarray]:
     """Class indices [N] -> was each set of the design answered? Each class, where it has no sets."""
     if design.sets:
-        return {("set", name): design.members(name)[answers] for name in design.counted}
-    return {("class", name): answers == c for c, name in enumerate(design.names)}
+        return {Question("set", name): design.members(name)[answers] for name in design.counted}
+    return {Question("class", name): answers == c for c, name in enumerate(design.names)}
 
 
-def _labels(run: Run) -> dict[tuple[str, str], np.ndarray]:
+def _labels(run: Run) -> dict[Question, np.ndarray]:
     assert run.design is not None
-    found, thresholds = run.predictions["probabilities"], run.manifest["result"]["thresholds"]
+    found, thresholds = run.predictions["probabilities"], run.manifest.result.thresholds
     return {
-        ("label", f"{name} at {100 * t:g}%"): found[:, c] >= t
-        for t in thresholds
+        Question("label", f"{name} at {100 * t:g}%"): found[:, c] >= t
+        for t in thresholds or ()
         for c, name in enumerate(run.design.names)
     }
 
 
-def _attributes(run: Run) -> dict[tuple[str, str], np.ndarray]:
-    out = {}
-    for name, values in run.predictions.items():
-        if name.startswith("prediction_"):
-            column, _, classifier = name.removeprefix("prediction_").rpartition("_")
-            column, classifier = (column[:-5], "zero-shot") if column.endswith("_zero") else (column, classifier)
-            out["attribute", f"{column}, {classifier}"] = values.astype(str) == run.columns[column].astype(str)
-    return out
+def _attributes(run: Run) -> dict[Question, np.ndarray]:
+    pairs = itertools.product(run.columns, CLASSIFIERS)
+    known = {prediction_column(column, classifier): (column, classifier) for column, classifier in pairs}
+    return {
+        Question("attribute", ", ".join(known[name])): values.astype(str) == run.columns[known[name][0]].astype(str)
+        for name, values in run.predictions.items()
+        if name in known
+    }
 
 
-def _right(run: Run) -> dict[tuple[str, str], np.ndarray]:
+def _right(run: Run) -> dict[Question, np.ndarray]:
     if not {"prediction", "label"} <= run.predictions.keys():
         raise InputError(f"{run.path}: a run of {run.probe} without labels answers nothing that could be compared")
-    return {("accuracy", "top1"): run.predictions["prediction"].astype(str) == run.predictions["label"].astype(str)}
+    return {
+        Question("accuracy", "top1"): run.predictions["prediction"].astype(str) == run.predictions["label"].astype(str)
+    }
 
 
-def _field(manifest: Mapping[str, Any], field: str) -> Any:
+def _field(manifest: Manifest, field: str) -> Any:
     found: Any = manifest
     for part in field.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
+        found = found.get(part) if isinstance(found, Mapping) else getattr(found, part, None)
     return found
 
 
@@ -249,5 +257,5 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 24 else text[:12] + "…"
 
 
-def _names(asked: Mapping[tuple[str, str], Any]) -> str:
+def _names(asked: Answers) -> str:
     return ", ".join(name for _, name in list(asked)[:6]) or "none"

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clipjax.analysis.records import Record
 from clipjax.files import write_atomically, write_text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -65,11 +66,11 @@ class Series:
     small: Sequence[bool]
 
     @staticmethod
-    def of(label: str, records: Sequence[Mapping[str, Any]], side: str = "") -> Series:
-        """Of records with value, low, high, k, n (value_a ... where `side` is "_a"); an empty record is no group."""
-        values, low, high = ([r.get(f"{part}{side}") for r in records] for part in ("value", "low", "high"))
-        counts = [f"{r[f'k{side}']}/{r['n']}" if r else "" for r in records]
-        return Series(label, values, low, high, counts, [bool(r.get("small")) for r in records])
+    def of(label: str, records: Sequence[Record | None]) -> Series:
+        """Of a record for each group, None where there is no such group."""
+        values, low, high = ([getattr(r, part, None) for r in records] for part in ("value", "low", "high"))
+        counts = [f"{r.k}/{r.n}" if r else "" for r in records]
+        return Series(label, values, low, high, counts, [bool(r and r.small) for r in records])
 
 
 def rates_by_group(groups: Sequence[str], series: Sequence[Series], quantity: str) -> Drawing:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -61,8 +62,9 @@ def parse(text: str) -> Condition:
     return Condition(text.strip(), found["metric"], selector, found["op"], bound, side)
 
 
-def breaches(condition: Condition, records: Sequence[Mapping[str, Any]]) -> list[str]:
+def breaches(condition: Condition, found: Sequence[Record]) -> list[str]:
     """A line per record that fulfils the condition. A condition that no record can answer is an error, not a pass."""
+    records = [record.to_dict() for record in found]  # a condition names fields
     named = [record for record in records if _matches(condition, record)]
     if not named:
         raise InputError(f"--fail-if {condition.text!r} matches nothing; {_offer(condition, records)}")

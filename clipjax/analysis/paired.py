@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from clipjax.analysis.intervals import check_level, interval, wilson
+from clipjax.analysis.records import PairedRecord
 from clipjax.errors import InputError
 
 
@@ -30,7 +30,7 @@ def mcnemar(b: ArrayLike, c: ArrayLike, exact: bool = True) -> tuple[np.ndarray,
     return statistic[()], np.where(n > 0, stats.chi2.sf(statistic, 1), 1.0)[()]
 
 
-def paired_rates(a: ArrayLike, b: ArrayLike, level: float = 0.95, method: str = "clopper-pearson") -> dict[str, Any]:
+def paired_rates(a: ArrayLike, b: ArrayLike, level: float = 0.95, method: str = "clopper-pearson") -> PairedRecord:
     """a, b: bool [N], the same images in the same order -> `paired_records` of them as one cell."""
     a, b = np.asarray(a, bool), np.asarray(b, bool)
     if a.shape != b.shape or a.ndim != 1:
@@ -46,7 +46,7 @@ def paired_records(
     neither: ArrayLike,
     level: float = 0.95,
     method: str = "clopper-pearson",
-) -> list[dict[str, Any]]:
+) -> list[PairedRecord]:
     """Counts of cells [G] -> for each the rates of A and B, their paired difference B - A, and McNemar.
 
     k_a, k_b, n; low_a .. high_b by `method`; only_a, only_b (discordant counts); difference with its interval
@@ -63,10 +63,11 @@ def paired_records(
         "low_b": low_b, "high_b": high_b, "only_a": only_a, "only_b": only_b, "difference": (k_b - k_a) / some,
         "low": low, "high": high, "p": p,
     }  # fmt: skip
-    rest = {"level": check_level(level), "method": method, "difference_method": "newcombe, paired"}
+    rest = {"level": check_level(level), "method": method}
     rows = zip(*(x.tolist() for x in columns.values()), strict=True)
     # No images have no rate: null, as JSON has no nan.
-    return [{k: None if v != v else v for k, v in zip(columns, row, strict=True)} | rest for row in rows]
+    told = ({k: None if v != v else v for k, v in zip(columns, row, strict=True)} for row in rows)
+    return msgspec.convert([one | rest for one in told], list[PairedRecord])
 
 
 def paired_difference(

@@ -17,7 +17,7 @@ import numpy as np
 
 from clipjax.analysis.association import adjust
 from clipjax.analysis.intervals import clopper_pearson
-from clipjax.analysis.run import Run
+from clipjax.analysis.run import Run, prediction_column
 
 PAPER_MODEL = "ViT-L/14"  # section 2.1 and Figure 1
 CLIP_MODEL = "ViT-L/14@336px"  # what the CLIP paper calls "CLIP" where it says nothing else
@@ -132,7 +132,7 @@ def _rate(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
 
 def _attribute(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
     column, classifier = number["attribute"], number["classifier"]
-    key = f"prediction_{column}_{classifier.replace('-', '_')}"
+    key = prediction_column(column, classifier)
     if key not in run.predictions or column not in run.columns:
         return None
     inside = _group(run.columns, number["group"])
@@ -147,13 +147,14 @@ def _attribute(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
 
 
 def _identity(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
-    if run.manifest["model"]["name"] != number["model"]:
+    if run.manifest.model.name != number["model"]:
         return None
     for record in run.records:
-        if record["metric"] == "top1" and record["candidates"] == number["candidates"]:
-            what = f"{number['model']}, {number['candidates']} names, {record['images']}"
-            reasons = [] if run.manifest["data"]["name"] == "celeba" else ["other images"]
-            return _row(number, what, record["k"], record["n"], reasons)
+        if record.metric == "top1" and record.candidates == number["candidates"]:
+            assert record.k is not None
+            what = f"{number['model']}, {number['candidates']} names, {record.images}"
+            reasons = [] if run.manifest.data.name == "celeba" else ["other images"]
+            return _row(number, what, record.k, record.n, reasons)
     return None
 
 
@@ -161,21 +162,20 @@ def _label(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
     """A claim about direction: the group that gets the label more often, by chi-squared over images, adjusted."""
     if run.design is None or number["design"] != run.design.name or number["label"] not in run.design.names:
         return None
-    key = {"label": number["label"], "threshold": number["threshold"]}
-    rates = [r for r in run.records if r["metric"] == "label_rate" and all(r.get(k) == v for k, v in key.items())]
+    asked = [r for r in run.records if (r.label, r.threshold) == (number["label"], number["threshold"])]
+    rates = [r for r in asked if r.metric == "label_rate" and r.columns]
     if len(rates) != 2:
         return None
-    key |= {"metric": "chi_squared", "denominator": "images"}
-    mine = next((r for r in run.records if all(r.get(k) == v for k, v in key.items())), None)
-    p = mine["p_benjamini_hochberg"] if mine else 1.0
+    mine = next((r for r in asked if r.metric == "chi_squared" and r.denominator == "images"), None)
+    p = 1.0 if mine is None or mine.p_benjamini_hochberg is None else mine.p_benjamini_hochberg
     women = {"F", "Female", "female", "woman", "women"}
-    sides = {("women" if next(iter(r["group"].values())) in women else "men"): r for r in rates}
-    words = "; ".join(f"{side} {r['k']}/{r['n']}" for side, r in sides.items())
-    reasons = [*_model(run, PAPER_MODEL)] + ([] if run.manifest["data"]["n"] == 540 else ["other images"])
+    sides = {("women" if r.cell[0] in women else "men"): r for r in rates}
+    words = "; ".join(f"{side} {r.k}/{r.n}" for side, r in sides.items())
+    reasons = [*_model(run, PAPER_MODEL)] + ([] if run.manifest.data.n == 540 else ["other images"])
     if reasons or number["more"] == "both":
         verdict = "not comparable" if reasons else "see counts"
     else:
-        more = max(sides, key=lambda s: sides[s]["value"])
+        more = max(sides, key=lambda s: sides[s].value or 0.0)
         verdict = "inside" if more == number["more"] and p < 0.05 else "outside"
     ours = {"text": f"{words}; p = {p:.2g} (BH)"}
     what = f"{number['label']!r} at {100 * number['threshold']:g}%, {number['design']}"
@@ -211,17 +211,16 @@ def _row(number: Mapping[str, Any], what: str, k: int, n: int, reasons: list[str
 
 
 def _model(run: Run, wanted: str) -> list[str]:
-    name = run.manifest["model"]["name"]
+    name = run.manifest.model.name
     return [] if name == wanted else [f"other model ({name}, not {wanted})"]
 
 
 def _population(run: Run, number: Mapping[str, Any]) -> list[str]:
     """Why the run's pictures are not the paper's."""
-    data, config = run.manifest["data"], run.manifest["config"]["data"]
     wanted = published()["populations"][number["population"]]["n"]
-    if data["name"] != "fairface" or (config.get("split") == "train"):
+    if run.manifest.data.name != "fairface" or run.settings.data.split == "train":
         return ["other images"]
-    counted = run.manifest["counts"]["seen"]
+    counted = run.manifest.counts.seen
     return [] if counted == wanted else [f"{counted} images, not {DATA[number['population']]}"]
 
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
 from clipjax.analysis import two_rates
 from clipjax.analysis.intervals import interval
+from clipjax.analysis.manifest import MIN_N
+from clipjax.analysis.records import Record, finite
 from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.files import lines
 
 Columns = Mapping[str, np.ndarray]
-Record = dict[str, Any]
-MIN_N = 20  # a cell with fewer images is shown and marked
 MOST_CELLS = 5000
 
 
@@ -130,7 +130,7 @@ def rate_records(
     """Class indices [N] -> a record per set (or class) and group, then differences and ratios against the rest.
 
     Sets for every grouping, `no set` among them where classes are in none; single classes for everybody and for single
-    columns. `"small": true` marks a cell with fewer than `method.min_n` images. A design without sets is reported class
+    columns. `small` marks a cell with fewer than `method.min_n` images. A design without sets is reported class
     by class.
     """
     method = method or Method()
@@ -150,32 +150,30 @@ def tally_records(tally: np.ndarray, groups: list[dict[str, str]], design: Desig
     n = tally.sum(1)
     kinds = [({"set": name}, tally[:, design.members(name)].sum(1)) for name in design.counted]
     if len(groups[0]) <= 1:
-        kinds += [({"class": name}, tally[:, c]) for c, name in enumerate(design.names)]
-    return [record for what, k in kinds for record in cell_records(what, k, n, groups, method)]
+        kinds += [({"class_": name}, tally[:, c]) for c, name in enumerate(design.names)]
+    return [record for what, k in kinds for record in cell_records(k, n, groups, method, **what)]
 
 
 def cell_records(
-    what: Record, k: np.ndarray, n: np.ndarray, groups: list[dict[str, str]], method: Method
+    k: np.ndarray, n: np.ndarray, groups: list[dict[str, str]], method: Method, **what: str
 ) -> list[Record]:
-    """k [G] of n [G] images of each group -> a rate record each; `what` says of what: {"set": "crime"}."""
-    head = {"metric": "rate"} | what
-    return [head | {"group": group} | found for group, found in zip(groups, numbers(k, n, method), strict=True)]
+    """k [G] of n [G] images of each group -> a rate record each; `what` says of what: set="crime"."""
+    found = numbers("rate", k, n, method)
+    return [replace(record, group=group, **what) for group, record in zip(groups, found, strict=True)]
 
 
-def numbers(k: ArrayLike, n: ArrayLike, method: Method) -> list[Record]:
+def numbers(metric: str, k: ArrayLike, n: ArrayLike, method: Method) -> list[Record]:
     """k of n images [G], either may be one number -> each rate with counts and interval; no images have no rate."""
     k, n = np.broadcast_arrays(np.atleast_1d(np.asarray(k)), np.atleast_1d(np.asarray(n)))
     low, high = interval(k, n, method.name, method.level, method.seed)
     cells = zip(k.tolist(), n.tolist(), low.tolist(), high.tolist(), strict=True)
-    return [_number(k, n, low, high, method) for k, n, low, high in cells]
-
-
-def _number(k: int, n: int, low: float, high: float, method: Method) -> Record:
-    found = {
-        "k": k, "n": n, "value": k / n if n else None, "low": low, "high": high, "level": method.level,
-        "method": method.name,
-    }  # fmt: skip
-    return found | ({"small": True} if n < method.min_n else {})
+    return [
+        Record(
+            metric=metric, k=k, n=n, value=k / n if n else None, low=low, high=high, level=method.level,
+            method=method.name, small=n < method.min_n or None,
+        )
+        for k, n, low, high in cells
+    ]  # fmt: skip
 
 
 def against_rest(tally: np.ndarray, groups: list[dict[str, str]], design: Design, method: Method) -> list[Record]:
@@ -191,15 +189,10 @@ def against_rest(tally: np.ndarray, groups: list[dict[str, str]], design: Design
         }
         for metric, found in both.items():
             for g, group in enumerate(groups):
-                out.append({
-                    "metric": metric, "set": name, "group": group, "against": "the rest", "k": int(k[g]),
-                    "n": int(n[g]), "k_rest": int(pairs[2][g]), "n_rest": int(pairs[3][g]),
-                    "value": _finite(found.value[g]), "low": _finite(found.low[g]), "high": _finite(found.high[g]),
-                    "level": method.level, "method": found.method,
-                } | ({"small": True} if min(n[g], pairs[3][g]) < method.min_n else {}))  # fmt: skip
+                out.append(Record(
+                    metric=metric, set=name, group=group, against="the rest", k=int(k[g]), n=int(n[g]),
+                    k_rest=int(pairs[2][g]), n_rest=int(pairs[3][g]), value=finite(found.value[g]),
+                    low=finite(found.low[g]), high=finite(found.high[g]), level=method.level, method=found.method,
+                    small=bool(min(n[g], pairs[3][g]) < method.min_n) or None,
+                ))  # fmt: skip
     return out
-
-
-def _finite(x: float) -> float | None:
-    """JSON has neither nan nor infinity: null is undefined (value) or open (bound)."""
-    return float(x) if np.isfinite(x) else None

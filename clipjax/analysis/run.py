@@ -9,13 +9,14 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipjax import stored
+from clipjax.analysis.manifest import Manifest, Outcome, Settings
+from clipjax.analysis.records import Metrics, Record, missing
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, one_line
 from clipjax.files import lines
@@ -23,26 +24,7 @@ from clipjax.files import lines
 SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
 REMEDY = "run the probe again"
 IMAGE = "image_sha256"  # of predictions.parquet: the first 16 hexadecimal digits of the sha256 of an image's contents
-
-_NUMBER = (float, None)
-_RECORD = {
-    "metric": str, "value": _NUMBER, "low?": _NUMBER, "high?": _NUMBER, "level?": float, "method?": str, "n": int,
-    "k?": int, "group?": {str: str}, "set?": str, "class?": str, "label?": str, "attribute?": str, "small?": bool,
-}  # fmt: skip
-_MANIFEST = {
-    "config": {"probe": str, "data?": dict, "min_n?": int},
-    "model": {"name": str, "weights_sha256?": str, "config?": dict},
-    "data": {"name": str, "fingerprint": str, "n": int, "group_columns": [str]},
-    "counts": {"seen": int, "skipped?": int},
-    "design": {"name?": str, "sha256?": str},
-    "result?": dict,
-    "precision?": str,
-    "arithmetic?": str,
-}
-_CLASS = {
-    "name": str, "texts": [str], "prompts": [str], "sets": [str], "attributes?": {str: str}, "asked?": [str],
-}  # fmt: skip
-_DESIGN = {"name": str, "note?": str, "source?": str, "templates": [str], "classes": [_CLASS]}
+CLASSIFIERS = ("zero-shot", "linear")  # of the probe `attributes`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,24 +32,20 @@ class Run:
     """What `clipjax probe` left: manifest, records, and predictions as columns [N]."""
 
     path: Path
-    manifest: Mapping[str, Any]
-    records: list[dict[str, Any]]
+    manifest: Manifest
+    settings: Settings
+    records: list[Record]
 
     @property
     def probe(self) -> str:
         """The kind of run: rates, labels, zeroshot, ..."""
-        return self.manifest["config"]["probe"]
+        return self.settings.probe
 
     @functools.cached_property
     def design(self) -> Design | None:
         """The class design, where the probe has one."""
-        found = self.manifest["design"]
-        classes = found.get("classes")
-        if not isinstance(classes, list) or not classes or not isinstance(classes[0], dict):
-            return None
         try:
-            stored.check(found, _DESIGN, "its design")
-            return Design.from_manifest(found)
+            return self.manifest.design.design()
         except InputError as error:
             raise InputError(f"{self.path}: {error}; {REMEDY}") from error
 
@@ -87,7 +65,7 @@ class Run:
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """Group columns [N], those that the manifest names."""
-        named = self.manifest["data"]["group_columns"]
+        named = self.manifest.data.group_columns
         return {name: values for name, values in self.predictions.items() if name in named}
 
     def of_rows(self, rows: np.ndarray) -> Run:
@@ -115,17 +93,8 @@ class Run:
     @property
     def label(self) -> str:
         """Short name for legends: the model and, where there is one, the design."""
-        design = self.manifest["design"].get("name")
-        model = self.manifest["model"]["name"]
+        design, model = self.manifest.design.name, self.manifest.model.name
         return f"{model}, {design}" if design else model
-
-    def verify(self) -> None:
-        """InputError where a file of the run is no longer what the run wrote."""
-        if found := changed(self.path):
-            raise InputError(
-                f"{self.path}: {found[0]} is not what the run wrote ({SUMS} has another sha256); {REMEDY}, or remove "
-                f"{SUMS} to take it as it is"
-            )
 
 
 def read_run(path: str | Path) -> Run:
@@ -137,10 +106,49 @@ def read_run(path: str | Path) -> Run:
         inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
         hint = f"it holds the runs {', '.join(inside[:4])}" if inside else "the same probe command again finishes it"
         raise InputError(f"{path}: holds no finished run (no manifest.json); {hint}")
-    manifest = stored.read(path / "manifest.json", _MANIFEST, REMEDY)
-    if not re.fullmatch(r"[a-z]\w*", manifest["config"]["probe"], re.ASCII):  # a part of a module's name
-        raise InputError(f"{path}: there is no probe {brief(manifest['config']['probe'])!r}; {REMEDY}")
-    return Run(path, manifest, stored.read(path / "metrics.json", {"records": [_RECORD]}, REMEDY)["records"])
+    verify(path)
+    manifest = read_manifest(path)
+    settings = stored.check(manifest.config, Settings, f"{path / 'manifest.json'}: config", REMEDY)
+    if not re.fullmatch(r"[a-z]\w*", settings.probe, re.ASCII):  # a part of a module's name
+        raise InputError(f"{path}: there is no probe {brief(settings.probe)!r}; {REMEDY}")
+    _check_outcome(path, settings.probe, manifest.result)
+    return Run(path, manifest, settings, read_records(path, settings.probe))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """manifest.json of a run folder."""
+    return stored.read(path / "manifest.json", Manifest, REMEDY)
+
+
+def read_records(path: Path, probe: str) -> list[Record]:
+    """The records of a run folder; InputError where one lacks what a run of `probe` writes."""
+    file = path / "metrics.json"
+    found = stored.read(file, Metrics, REMEDY).records
+    for i, record in enumerate(found):
+        if name := missing(probe, record):
+            raise InputError(f"{file}: records[{i}] ({brief(record.metric)}) has no {name!r}; {REMEDY}")
+    return found
+
+
+def prediction_column(attribute: str, classifier: str) -> str:
+    """The column of predictions.parquet that holds what one of `CLASSIFIERS` answers about an attribute."""
+    return f"prediction_{attribute}_{classifier.replace('-', '_')}"
+
+
+def _check_outcome(path: Path, probe: str, found: Outcome) -> None:
+    """InputError where the manifest lacks what a report of this kind of run reads."""
+    needed = {"labels": ("contrast", "sides", "thresholds"), "identities": ("notice",)}.get(probe, ())
+    if absent := [name for name in needed if getattr(found, name) is None]:
+        raise InputError(f"{path / 'manifest.json'}: result has no {absent[0]!r}; {REMEDY}")
+
+
+def verify(path: Path) -> None:
+    """InputError where a file of the run is no longer what the run wrote."""
+    if found := changed(path):
+        raise InputError(
+            f"{path}: {found[0]} is not what the run wrote ({SUMS} has another sha256); {REMEDY}, or remove {SUMS} to "
+            "take it as it is"
+        )
 
 
 def changed(path: Path) -> list[str]:
@@ -167,7 +175,7 @@ def changed(path: Path) -> list[str]:
 def reading(runs: Sequence[Run]) -> Iterator[None]:
     """Runs whose numbers are not those of their kind, from another version or another hand, in one line."""
     for run in runs:
-        run.verify()
+        verify(run.path)
     try:
         yield
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -9,8 +9,8 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from clipjax.analysis.records import Record
 from clipjax.files import write_text
 
 Cell = str | int | float | None
@@ -104,11 +104,11 @@ def percent(value: float | None, decimals: int = 1) -> str:
     return "" if value is None else f"{100 * value:.{decimals}f}"
 
 
-def rate(record: dict[str, Any], decimals: int = 1) -> str:
+def rate(record: Record, decimals: int = 1) -> str:
     """ "14.4 [12.6, 16.4] 203/1406", with a dagger where the cell is small."""
-    bounds = f"[{percent(record.get('low'), decimals)}, {percent(record.get('high'), decimals)}]"
-    mark = "†" if record.get("small") else ""
-    return f"{percent(record['value'], decimals)}{mark} {bounds} {record['k']}/{record['n']}"
+    bounds = f"[{percent(record.low, decimals)}, {percent(record.high, decimals)}]"
+    mark = "†" if record.small else ""
+    return f"{percent(record.value, decimals)}{mark} {bounds} {record.k}/{record.n}"
 
 
 def latex(words: str) -> str:

@@ -17,7 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import PIL
@@ -42,23 +42,35 @@ SHARD_ROWS = 1024  # 154 MB at 224 pixels; what a kill loses
 BATCH_ROWS = 64  # a divisor, so that no batch lies in two shards
 INFO, PLAN, TABLE = "info.json", "plan.json", "table.parquet"
 LARGEST_SIZE = 1 << 14  # pixels a side
-_SKIPPED = [[int, str, str]]
-_SHARD = {"sha256": str, "bytes": int, "skipped": _SKIPPED}
-_PLAN = {
-    "format": str,
-    "version": int,
-    "name": str,
-    "n": int,
-    "image_size": int,
-    "shard_rows": int,
-    "data_set": str,
-    "pillow": str,
-}
-_INFO = _PLAN | {
-    "classes": (None, [str]), "ids": (None, [str]), "columns": {str: str}, "skipped": _SKIPPED, "table_sha256?": str,
-    "shards": {str: {"sha256": str, "bytes": int}},
-}  # fmt: skip
 REMEDY = "copy the folder again, or prepare it again"
+
+
+class _Bytes(TypedDict):
+    sha256: str
+    bytes: stored.Count
+
+
+class _Shard(_Bytes):
+    skipped: list[tuple[stored.Count, str, str]]
+
+
+class _Info(TypedDict):
+    format: str
+    version: int
+    name: str
+    n: stored.Count
+    image_size: stored.Count
+    shard_rows: stored.Count
+    data_set: str
+    original: str
+    transform: str
+    pillow: str
+    classes: list[str] | None
+    ids: list[str] | None
+    columns: dict[str, str]
+    skipped: list[tuple[stored.Count, str, str]]
+    table_sha256: NotRequired[str]
+    shards: dict[str, _Bytes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +100,7 @@ def write(
         raise InputError(f"{original.name} is prepared already (for {original.size} pixels); name the originals")
     plan = _plan(original, image_size, data_set)
     if (out / INFO).exists():
-        info = stored.read(out / INFO, _INFO, REMEDY)
+        info = stored.read(out / INFO, _Info, REMEDY)
         _check_plan(out, info, plan)
         _tidy(out)
         return info
@@ -99,7 +111,7 @@ def write(
     spec = Preprocess(image_size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     feed = batches(original, rows, spec, BATCH_ROWS, threads, np.uint8)
     done = [name for k, name in enumerate(names) if k not in todo]
-    lost = sum(len(stored.read(out / f"{name}.json", _SHARD, REMEDY)["skipped"]) for name in done)
+    lost = sum(len(stored.read(out / f"{name}.json", _Shard, REMEDY)["skipped"]) for name in done)
     progress(len(original) - len(rows), lost)
 
     def check(skipped: Sequence[tuple[int, str, str]]) -> None:
@@ -133,7 +145,7 @@ def load(path: str | os.PathLike) -> Prepared:
     info = stored.read(path / INFO, dict, REMEDY)
     if (info.get("format"), info.get("version")) != (FORMAT, VERSION):
         raise InputError(f"{path / INFO} is not of {FORMAT} version {VERSION}; prepare the originals again")
-    stored.check(info, _INFO, str(path / INFO))
+    info = stored.check(info, _Info, str(path / INFO), REMEDY)
     _check_info(path, info)
     columns = _read_table(path / TABLE, info["columns"], info.get("table_sha256"))
     digests = _digests(path, columns)
@@ -279,7 +291,7 @@ def _finish(original: Source, out: Path, names: list[str], plan: dict) -> dict[s
     table = {key: values for key, values in _columns_of(original).items() if values is not None}
     columns = {key: _to_arrow(values) for key, values in table.items()}
     write_atomically(out / TABLE, lambda temporary: pq.write_table(pa.table(columns), temporary, compression="zstd"))
-    shards = {name: stored.read(out / f"{name}.json", _SHARD, REMEDY) for name in names}
+    shards = {name: stored.read(out / f"{name}.json", _Shard, REMEDY) for name in names}
     info = plan | {
         "classes": None if original.labels is None else list(original.labels.names),
         "ids": None if original.labels is None else list(original.labels.ids),

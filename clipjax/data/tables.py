@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -290,10 +290,14 @@ def _one_line(path: Path, *others: type[Exception]) -> Iterator[None]:
         raise InputError(f"{path} is not a parquet file, or is cut off ({one_line(error)}); fetch it again") from error
 
 
+class _Features(TypedDict):
+    info: dict[str, Any]
+
+
 def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     """The class names that Hugging Face's `datasets` notes in a file, by column: of ClassLabel and of lists of it."""
     try:
-        features = stored.parse((schema.metadata or {}).get(b"huggingface", b"{}"), "huggingface", {"info": dict})
+        features = stored.parse((schema.metadata or {}).get(b"huggingface", b"{}"), "huggingface", _Features)
         features = features["info"].get("features")
     except InputError:
         return {}  # not written by `datasets`

@@ -10,15 +10,16 @@ import contextlib
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
+from clipjax.analysis.records import PairedRecord, Question
 from clipjax.demo.pictures import ASSETS
 from clipjax.image import open_image
 
 DESIGNS = ("people-roles", "people-roles-child")
 GROUPS = "age,skin_tone,gender"
+FANTASY = Question("set", "fantasy")
 TILE, COLUMNS = 64, 20
 ABOUT = """\
 * fewer than 20 drawings: read the interval, not the rate. Drawings are no people, and skin tone is no race: artists
@@ -53,7 +54,7 @@ def commands(listing: Path, runs: Path) -> list[tuple[Path, list[str]]]:
     return [(runs / name, [*shared, f"--config.design={name}"]) for name in DESIGNS]
 
 
-def characterise(out: Path) -> tuple[list[dict[str, Any]], int, int]:
+def characterise(out: Path) -> tuple[list[PairedRecord], int, int]:
     """Both probes, both reports, and the comparison, below `out`; returns the paired records, flipped and all images.
 
     The real path: the same functions behind `clipjax probe`, `report` and `compare`.
@@ -75,21 +76,18 @@ def characterise(out: Path) -> tuple[list[dict[str, Any]], int, int]:
     return found.records, len(found.flipped), len(a.predictions["file"])
 
 
-def table(records: list[dict[str, Any]]) -> str:
+def table(records: list[PairedRecord]) -> str:
     """Answers out of the set `fantasy` under both designs, by age and by skin tone, with exact intervals."""
     rows = [["", "people-roles", "people-roles-child", "moved", "p"]]
     order = ("baby", "child", "adult", "older", "light", "medium-light", "medium", "medium-dark", "dark")
-    wanted = [
-        r for r in records if r.get("set") == "fantasy" and (not r["group"] or set(r["group"]) <= {"age", "skin_tone"})
-    ]
-    single = [r for r in wanted if len(r["group"]) < 2]
-    single.sort(key=lambda r: order.index(next(iter(r["group"].values()))) if r["group"] else -1)
+    single = [r for r in records if r.question == FANTASY and r.columns in ((), ("age",), ("skin_tone",))]
+    single.sort(key=lambda r: order.index(next(iter(r.group.values()))) if r.group else -1)
     for r in single:
-        name = " ".join(f"{k.replace('_', ' ')} {v}" for k, v in r["group"].items()) or "all drawings"
+        name = " ".join(f"{k.replace('_', ' ')} {v}" for k, v in r.group.items()) or "all drawings"
         rates = []
-        for s in "ab":
-            value, low, high = (100 * r[f"{part}_{s}"] for part in ("value", "low", "high"))
-            rates.append(f"{value:5.1f}% [{low:4.1f}, {high:4.1f}] {r[f'k_{s}']}/{r['n']}")
-        rows.append([name + ("*" if r.get("small") else ""), *rates, f"-{r['only_a']} +{r['only_b']}", f"{r['p']:.2g}"])
+        for side in r.sides:
+            value, low, high = (100 * (x or 0) for x in (side.value, side.low, side.high))
+            rates.append(f"{value:5.1f}% [{low:4.1f}, {high:4.1f}] {side.k}/{side.n}")
+        rows.append([name + ("*" if r.small else ""), *rates, f"-{r.only_a} +{r.only_b}", f"{r.p:.2g}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

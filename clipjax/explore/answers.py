@@ -7,11 +7,12 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from clipjax.analysis import compare, rates
+from clipjax.analysis.records import PairedRecord
 from clipjax.design import Design
 from clipjax.explore.opened import Opened
 from clipjax.explore.texts import Texts
@@ -43,7 +44,7 @@ class Answers:
         self.texts = Texts(opened.run, opened.config)
         self._asked: OrderedDict[str, Asked] = OrderedDict()
         self._cells: dict[bool, list[rates.Cells]] = {}
-        self._families: OrderedDict[tuple[str, str], list[dict[str, Any]]] = OrderedDict()
+        self._families: OrderedDict[tuple[str, str], list[PairedRecord]] = OrderedDict()
         self._lock = threading.Lock()
 
     def ask(self, design: Design, unwanted: Callable[[], bool] = lambda: False) -> Asked:
@@ -61,7 +62,7 @@ class Answers:
                 self._asked.popitem(last=False)
             return dataclasses.replace(found, design=design)  # the note may be another
 
-    def paired(self, base: Asked, now: Asked) -> list[dict[str, Any]]:
+    def paired(self, base: Asked, now: Asked) -> list[PairedRecord]:
         """`clipjax compare` of the two: every set that both have, over everybody, each column and each pair."""
         key = (base.design.sha256, now.design.sha256)
         with self._lock:
@@ -74,15 +75,15 @@ class Answers:
                 self._families.popitem(last=False)
             return found
 
-    def paired_class(self, base: Asked, now: Asked, name: str) -> list[dict[str, Any]]:
+    def paired_class(self, base: Asked, now: Asked, name: str) -> list[PairedRecord]:
         """The same for one class of designs that are compared by sets: a test by itself, with nothing to adjust for."""
         if name not in base.design.names or name not in now.design.names:
             return []
-        question = ("class", name)
+        question = compare.Question("class", name)
         a, b = ({question: asked.best == asked.design.names.index(name)} for asked in (base, now))
-        return [{k: v for k, v in r.items() if not k.startswith("p_")} for r in self._paired(a, b)]
+        return [replace(r, p_benjamini_hochberg=None, p_bonferroni=None) for r in self._paired(a, b)]
 
-    def _paired(self, a: compare.Answers, b: compare.Answers) -> list[dict[str, Any]]:
+    def _paired(self, a: compare.Answers, b: compare.Answers) -> list[PairedRecord]:
         many = len(a) > compare.MOST_CROSSED
         if many not in self._cells:
             run = self.opened.run

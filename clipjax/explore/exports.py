@@ -6,9 +6,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from clipjax.analysis import figures
+from clipjax.analysis.records import Record
 from clipjax.analysis.tables import Cell, Table
 from clipjax.errors import InputError
 
@@ -60,7 +62,7 @@ def rates_figure(view: Mapping[str, Any]) -> figures.Drawing:
     sides = [(view["design"]["name"], "now")]
     if view["baseline"]["sha256"] != view["design"]["sha256"]:
         sides.insert(0, (view["baseline"]["name"], "base"))
-    series = [figures.Series.of(label, [row[side] or {} for row in view["rows"]]) for label, side in sides]
+    series = [figures.Series.of(label, [_record(row[side]) for row in view["rows"]]) for label, side in sides]
     return figures.rates_by_group(names, series, f"Rate of {view['question'][1]}")
 
 
@@ -91,6 +93,11 @@ def image(drawing: figures.Drawing, kind: str) -> tuple[bytes, str]:
         drawing.figure.savefig(out, format="png", dpi=figures.DPI, metadata={"Software": "clipjax"})
         return out.getvalue(), "image/png"
     raise InputError(f"a figure is {' or '.join(FORMATS)}")
+
+
+def _record(told: Mapping[str, Any] | None) -> Record | None:
+    """A record of the view, which is JSON, as the figures take it."""
+    return None if told is None else msgspec.convert(told, Record)
 
 
 def _full(value: Any) -> Cell:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from clipjax.analysis import association
+from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.explore.answers import Answers
 from clipjax.explore.opened import Opened
@@ -36,7 +37,7 @@ def labels_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[s
         "column": column, "sides": list(sides), "n": list(found.n), "threshold": threshold, "classes": k,
         "marks": list(opened.thresholds), "rows": _rows(records, asked.design.names),
         "top": [[asked.design.names[c] for c in rows] for rows in association.top_gendered(found, TOP)],
-        "per_image": [r["value"] for r in records if r["metric"] == "labels_per_image"],
+        "per_image": [r.value for r in records if r.metric == "labels_per_image"],
         "grid": grid.tolist(), "curves": [curve.tolist() for curve in curves],
         "level": opened.method.level, "method": opened.method.name,
         "beside": _base_rates(pair, side, sides, threshold),
@@ -64,17 +65,19 @@ def threshold_of(body: Mapping[str, Any], usual: float) -> float:
     return float(value)
 
 
-def _rows(records: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _rows(records: list[Record], names: tuple[str, ...]) -> list[dict[str, Any]]:
     """One row per label out of its records."""
     rows: dict[str, dict[str, Any]] = {name: {"label": name, "sides": []} for name in names}
     for r in records:
-        if r["metric"] == "label_rate":
-            rows[r["label"]]["sides"].append({key: r.get(key) for key in ("k", "n", "value", "low", "high", "small")})
-        elif "label" in r:
-            test = "fisher" if r["metric"] == "fisher" else r["denominator"]
-            rows[r["label"]][test] = {
-                key: r[key] for key in ("value", "p", "p_benjamini_hochberg", "p_bonferroni", "min_expected", "more")
-            }
+        if r.label is None:
+            continue
+        if r.metric == "label_rate":
+            shown = ("k", "n", "value", "low", "high", "small")
+            rows[r.label]["sides"].append({key: getattr(r, key) for key in shown})
+        else:
+            test = "fisher" if r.metric == "fisher" else str(r.denominator)
+            shown = ("value", "p", "p_benjamini_hochberg", "p_bonferroni", "min_expected", "more")
+            rows[r.label][test] = {key: getattr(r, key) for key in shown}
     return list(rows.values())
 
 

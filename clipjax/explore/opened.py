@@ -56,13 +56,13 @@ class Opened:
     @property
     def scale(self) -> float:
         """exp(logit_scale) of the run's model."""
-        return float(self.run.manifest["model"]["logit_scale"])
+        return self.run.manifest.model.logit_scale
 
     @property
     def grouped(self) -> list[tuple[str, ...]]:
         """The run's own groupings, then each column of its table that these leave out."""
-        told = self.run.manifest.get("result", {}).get("groups", [""])
-        found = [tuple(part for part in text.split("*") if part) for text in told]
+        grouped = self.run.manifest.result.groups
+        found = [tuple(part for part in text.split("*") if part) for text in ([""] if grouped is None else grouped)]
         found = [g for g in found if all(name in self.columns for name in g)]
         return list(dict.fromkeys([(), *found, *((name,) for name in self.columns)]))
 
@@ -74,7 +74,7 @@ def open_run(run: Run) -> Opened:
             f"{run.path}: a run of {run.probe} has no class design to change; explore one of {', '.join(PROBES)} (as "
             "`clipjax probe fairface`, `congress` or `rates` make them)"
         )
-    config = ConfigDict(run.manifest["config"])
+    config = ConfigDict(run.manifest.config)
     unit, rows = _features(run, config)
     if not loading.locate(config.model).exists():
         raise InputError(
@@ -82,33 +82,29 @@ def open_run(run: Run) -> Opened:
         )
     columns = _columns(run)
     thresholds, contrast, sides = _labels(run, columns)
-    told: dict[str, Any] = run.manifest["config"]
-    method = rates.Method(
-        told.get("method", "clopper-pearson"), told.get("level", 0.95), told.get("min_n", rates.MIN_N),
-        told.get("seed", 0),
-    )  # fmt: skip
+    settings = run.settings
+    method = rates.Method(settings.method, settings.level, settings.min_n, settings.seed)
     return Opened(run, config, _design(run), unit, rows, columns, method, thresholds, contrast, sides)
 
 
 def model_config(run: Run) -> CLIP:
     """The architecture that the manifest describes."""
-    return from_dict(run.manifest["model"]["config"])
+    return from_dict(run.manifest.model.config)
 
 
 def _features(run: Run, config: Any) -> tuple[np.ndarray, np.ndarray]:
-    manifest, seen = run.manifest, run.manifest["counts"]["seen"]
+    manifest, seen = run.manifest, run.manifest.counts.seen
     root, model = cache_root(config), model_config(run)
     again = "make the run again into another --out, and explore that"
     if root is None:
         raise InputError(f"{run.path}: kept no image features (cache_dir=none); without that key {again}")
     spec = Preprocess(model.image.image_size, model.mean, model.std)
     key = image_key(
-        manifest["model"]["weights_sha256"], model, manifest["precision"], manifest.get("arithmetic", ""), spec,
-        manifest["data"]["fingerprint"],
-    )  # fmt: skip
+        manifest.model.weights_sha256, model, manifest.precision, manifest.arithmetic, spec, manifest.data.fingerprint
+    )
     folder = images_folder(root, key)
     kept = read_features(folder, model.embed_dim)
-    inside = kept.rows < manifest["data"]["n"]
+    inside = kept.rows < manifest.data.n
     if int(inside.sum()) != seen:
         there = f"{int(inside.sum())} of its {seen} pictures" if inside.any() else "none of its pictures"
         raise InputError(
@@ -136,9 +132,9 @@ def _design(run: Run) -> Design:
 
 
 def _labels(run: Run, columns: dict[str, np.ndarray]) -> tuple[tuple[float, ...], str, tuple[str, ...]]:
-    told = run.manifest.get("result", {})
-    if "thresholds" in told:
-        return tuple(told["thresholds"]), told["contrast"], tuple(told["sides"])
+    outcome = run.manifest.result
+    if outcome.thresholds is not None and outcome.contrast is not None and outcome.sides is not None:
+        return tuple(outcome.thresholds), outcome.contrast, outcome.sides
     several = {name: sorted({v for v in values.tolist() if v}) for name, values in columns.items()}
     several = {name: there for name, there in several.items() if len(there) > 1}
     # Two values, where a column has just those; else the first two of a column.

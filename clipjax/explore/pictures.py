@@ -42,11 +42,11 @@ class Pictures:
         return out.getvalue()
 
     def _find(self) -> Source:
-        config, known = self._opened.config, self._opened.run.manifest["data"]
+        config, known = self._opened.config, self._opened.run.manifest.data
         try:
             source = opening.open_source(config.data).source
         except InputError as error:
             raise InputError(f"the pictures cannot be opened (start where the run was made): {error}") from error
-        if source.fingerprint != known["fingerprint"]:
-            raise InputError(f"the images of {known['name']} have changed since the run; they are not shown")
+        if source.fingerprint != known.fingerprint:
+            raise InputError(f"the images of {known.name} have changed since the run; they are not shown")
         return source

@@ -100,10 +100,10 @@ class Explorer:
             self.warm()
         return {
             "version": clipjax.__version__, "run": str(opened.run.path), "id": opened.design.sha256[:16],
-            "model": manifest["model"]["name"], "data": manifest["data"]["name"], "images": len(opened.unit),
-            "skipped": manifest["counts"]["skipped"], "precision": manifest["precision"],
+            "model": manifest.model.name, "data": manifest.data.name, "images": len(opened.unit),
+            "skipped": manifest.counts.skipped, "precision": manifest.precision,
             "design": form.write(opened.design), "shipped": list(design.shipped()),
-            "differ": int((own.names.astype(str) != told).sum()), "device": manifest.get("device", {}),
+            "differ": int((own.names.astype(str) != told).sum()), "device": manifest.device,
             "columns": {name: sorted({v for v in values.tolist() if v}) for name, values in opened.columns.items()},
             "groupings": [list(g) for g in opened.grouped], "kind": opened.run.probe,
             "contrast": {"column": opened.contrast, "sides": list(opened.sides)},

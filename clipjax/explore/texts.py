@@ -102,7 +102,7 @@ class Texts:
         config = self._config.copy_and_resolve_references()
         config.cache_dir = "none"  # every edit would leave a file
         job = Job(model, config, RunFolder(self._run.path, {}, writes=False))
-        wanted = self._run.manifest["model"]["weights_sha256"]
+        wanted = self._run.manifest.model.weights_sha256
         if job.weights_sha256 != wanted:
             raise InputError(
                 f"{self._config.model}: its weights ({job.weights_sha256[:12]}) are not those of the run "
@@ -112,10 +112,10 @@ class Texts:
 
     def _of_the_command_line(self, distinct: list[str]) -> np.ndarray | None:
         manifest = self._run.manifest
-        here = arithmetic(parallel.data_mesh(), manifest["precision"])
-        if self._root is None or manifest.get("arithmetic") != here:  # else two designs' texts came from two devices
+        here = arithmetic(parallel.data_mesh(), manifest.precision)
+        if self._root is None or manifest.arithmetic != here:  # else two designs' texts came from two devices
             return None
-        key = text_key(manifest["model"]["weights_sha256"], distinct, manifest["precision"], here)
+        key = text_key(manifest.model.weights_sha256, distinct, manifest.precision, here)
         try:
             return cached_array(texts_folder(self._root), key, _absent)
         except LookupError:

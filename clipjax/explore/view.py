@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from clipjax.analysis import compare, rates
+from clipjax.analysis.records import PairedRecord, Question
 from clipjax.analysis.report.rates import AGES
 from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
@@ -19,8 +20,6 @@ from clipjax.explore.opened import Opened
 MOST_MOVES = 200
 SIGNIFICANT = 0.05
 SAMPLE = 24  # pictures shown at once
-
-Question = tuple[str, str]  # ("set", "crime") or ("class", "thief")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,10 +43,10 @@ def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[st
     question = question_of(pair.now, body.get("question"))
     grouping = grouping_of(opened, body.get("grouping"))
     paired = answers.paired(pair.base, pair.now)
-    mine = [r for r in paired if r.get(question[0]) == question[1]]
-    if not mine and question[0] == "class":
-        mine = answers.paired_class(pair.base, pair.now, question[1])
-    by_group = {_key(r["group"]): r for r in mine}
+    mine = [r for r in paired if r.question == question]
+    if not mine and question.kind == "class":
+        mine = answers.paired_class(pair.base, pair.now, question.name)
+    by_group = {_key(r.group): r.to_dict() for r in mine}
     rows = []
     for key in dict.fromkeys([(), grouping]):
         now, base = (_rates(opened, asked, question, key) for asked in (pair.now, pair.base))
@@ -60,23 +59,22 @@ def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[st
         "design": _told(pair.now.design), "baseline": _told(pair.base.design), "question": list(question),
         "grouping": list(grouping), "rows": _sorted(rows), "images": len(flipped), "moved": int(flipped.sum()),
         "moves": compare.moves(pair.base.names[flipped], pair.now.names[flipped])[:MOST_MOVES],
-        "groups_moved": groups_moved(mine), "tests": paired[0]["tests"] if paired else 0,
+        "groups_moved": groups_moved(mine), "tests": paired[0].tests if paired else 0,
         "level": opened.method.level, "method": opened.method.name, "min_n": opened.method.min_n,
     }  # fmt: skip
 
 
-def groups_moved(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def groups_moved(records: Sequence[PairedRecord]) -> list[dict[str, Any]]:
     """Of one question, the groups of single columns whose difference is significant, the largest first.
 
     By the adjusted p-value where there is one (`clipjax compare`'s family), else by the test's own.
     """
     told = []
     for r in records:
-        p = r.get("p_benjamini_hochberg", r["p"])
-        if len(r["group"]) == 1 and p < SIGNIFICANT and r["only_a"] != r["only_b"]:
-            told.append(
-                {key: r[key] for key in ("group", "difference", "low", "high", "only_a", "only_b", "n")} | {"p": p}
-            )
+        p = r.p if r.p_benjamini_hochberg is None else r.p_benjamini_hochberg
+        if len(r.group) == 1 and p < SIGNIFICANT and r.only_a != r.only_b:
+            shown = ("group", "difference", "low", "high", "only_a", "only_b", "n")
+            told.append({key: getattr(r, key) for key in shown} | {"p": p})
     return sorted(told, key=lambda r: -abs(r["difference"]))
 
 
@@ -115,11 +113,11 @@ def question_of(asked: Asked, wanted: Any) -> Question:
     if isinstance(wanted, list) and len(wanted) == 2:
         kind, name = wanted
         if (kind == "set" and name in design.counted) or (kind == "class" and name in design.names):
-            return kind, name
+            return Question(kind, name)
     if not design.sets:
-        return "class", design.names[int(np.bincount(asked.best).argmax())]
+        return Question("class", design.names[int(np.bincount(asked.best).argmax())])
     largest = max(design.sets, key=lambda name: len(design.sets[name]))
-    return "set", next((name for name in design.sets if name != largest), largest)
+    return Question("set", next((name for name in design.sets if name != largest), largest))
 
 
 def grouping_of(opened: Opened, wanted: Any) -> tuple[str, ...]:
@@ -143,8 +141,9 @@ def _rates(
     found = opened.cells(grouping)
     tally = rates.counts(asked.best, found, len(design.classes))
     k = tally[:, design.members(name)].sum(1) if kind == "set" else tally[:, design.names.index(name)]
-    records = rates.cell_records({kind: name}, k, tally.sum(1), found.groups, opened.method)
-    return {_key(r["group"]): r for r in records}
+    what = {"set" if kind == "set" else "class_": name}
+    records = rates.cell_records(k, tally.sum(1), found.groups, opened.method, **what)
+    return {_key(group): r.to_dict() for group, r in zip(found.groups, records, strict=True)}
 
 
 def _key(group: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 from clipjax import stored
 from clipjax.errors import InputError, brief, some
@@ -151,9 +151,14 @@ def to_dict(config: CLIP) -> dict[str, Any]:
     return out
 
 
+class _Parts(TypedDict, total=False):
+    image: dict[str, Any]
+    text: dict[str, Any]
+
+
 def from_dict(data: dict[str, Any]) -> CLIP:
     """Reads `to_dict`'s form. An unknown or missing field is refused by name, never guessed."""
-    stored.check(data, {"image?": dict, "text?": dict}, "the configuration")
+    stored.check(data, _Parts, "the configuration")
     data = dict(data)
     image, text = dict(data.pop("image", {})), data.pop("text", {})
     kind = image.pop("kind", None)

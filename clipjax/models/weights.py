@@ -249,7 +249,7 @@ class Tensors:
         self._file = file  # has checked the header: sizes, offsets, no holes
         with open(path, "rb") as raw:
             length = struct.unpack("<Q", raw.read(8))[0]
-            self._header = stored.parse(raw.read(length), f"{path}: its header", {str: dict})
+            self._header = stored.parse(raw.read(length), f"{path}: its header", dict[str, dict])
             self._begin = 8 + length
             self._mapped = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
         self._metadata = self._header.pop("__metadata__", None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jax.sharding import Mesh
+from msgspec.structs import replace
 from scipy.stats import t as student
 
 from clipjax.errors import InputError
@@ -45,7 +46,7 @@ def evaluate(
             rows = draw(labels, k, seed, classes)
             probe = linear.fit(features[rows], labels[rows], C, max_iter, classes=classes, mesh=mesh)
             right[i] = metrics.in_top(linear.scores(test_features, *probe), test_labels, 1)
-        records.append(summary(right) | {"shots": int(k), "C": C, "seeds": [int(s) for s in seeds]})
+        records.append(replace(summary(right), shots=int(k), C=C, seeds=[int(s) for s in seeds]))
     return records
 
 
@@ -76,5 +77,5 @@ def summary(right: np.ndarray) -> metrics.Record:
     reach = student.ppf(0.975, seeds - 1) * error
     value = values.mean()
     method = f"t ({seeds - 1} df) over draws and examples"
-    found = metrics.record("top1", n, value, max(value - reach, 0.0), min(value + reach, 1.0), method)
-    return found | {"spread": float(spread), "values": [float(v) for v in values]}
+    low, high = max(value - reach, 0.0), min(value + reach, 1.0)
+    return metrics.record("top1", n, value, low, high, method, spread=float(spread), values=[float(v) for v in values])

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
+from msgspec.structs import replace
 
 from clipjax import parallel
 from clipjax.errors import InputError
@@ -84,8 +85,8 @@ class Sweep(NamedTuple):
     C: float
     weights: np.ndarray  # float32 [C, D], of the refit as `bias`
     bias: np.ndarray
-    path: list[tuple[float, float]]  # (C, validation value) of every fit, in the order made
-    records: list[dict]  # the same as the metric's records, with "C", "iterations" and "converged"
+    path: list[tuple[float | None, float | None]]  # (C, validation value) of every fit, in the order made
+    records: list[metrics.Record]  # the same as the metric's records, with "C", "iterations" and "converged"
     refit: Fit
     held_out: np.ndarray  # int: the validation rows of `features`; given ones count on from its end
 
@@ -127,11 +128,11 @@ def sweep(
     def visit(i: int) -> None:
         C, start = 10.0 ** (i / PER_DECADE), _warm_start(fits, i)
         fits[i] = found = problem.solve(C, max_iter, rows=train, initial=start, tolerance=SWEEP_TOLERANCE)
-        how = {"C": found.C, "iterations": found.iterations, "converged": found.converged}
-        records.append(metric(scores(held_features, found.weights, found.bias), held_labels) | how)
+        record = metric(scores(held_features, found.weights, found.bias), held_labels)
+        records.append(replace(record, C=found.C, iterations=found.iterations, converged=found.converged))
 
     def best() -> int:
-        return max(zip(fits, records, strict=True), key=lambda item: (item[1]["value"], -item[0]))[0]
+        return max(zip(fits, records, strict=True), key=lambda item: (item[1].value, -item[0]))[0]
 
     for i in range(-DECADES * PER_DECADE, DECADES * PER_DECADE + 1, 2 * PER_DECADE):
         visit(i)
@@ -144,7 +145,7 @@ def sweep(
         step //= 2
     chosen = best()
     refit = problem.solve(fits[chosen].C, max_iter, initial=fits[chosen][:2])
-    path = [(r["C"], r["value"]) for r in records]
+    path = [(r.C, r.value) for r in records]
     return Sweep(refit.C, refit.weights, refit.bias, path, records, refit, held)
 
 

@@ -1,7 +1,6 @@
 """Scores and labels -> numbers, each as a record with its n and a 95% interval whose method is named.
 
-    {"metric": "top1", "k": 203, "n": 1406, "value": 0.144, "low": 0.126, "high": 0.164, "level": 0.95,
-     "method": "clopper-pearson"}
+    Record(metric="top1", k=203, n=1406, value=0.144, low=0.126, high=0.164, level=0.95, method="clopper-pearson")
 
 Proportions have k and an exact interval. The others are resampled with a seed (percentile, 1,000 resamples); the
 method says what is drawn. What is drawn is first put into the order of its own values (`order`), so no number depends
@@ -24,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from clipjax.analysis import intervals
+from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.probes import order
 
-Record = dict[str, Any]
 ROWS = 1 << 22  # scores looked at once
 NEVER = float(np.finfo(np.float32).min)  # the score of a class that cannot be predicted
 
@@ -61,8 +60,9 @@ def mean_per_class(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> 
     recall = hits / sizes
     drawn = np.random.default_rng(seed).binomial(sizes, recall, (intervals.RESAMPLES, len(sizes))) / sizes
     low, high = intervals.percentile(drawn.mean(1), 0.95)
-    found = record("mean_per_class", len(labels), recall.mean(), low, high, "bootstrap within classes")
-    return found | {"classes": len(sizes)}
+    return record(
+        "mean_per_class", len(labels), recall.mean(), low, high, "bootstrap within classes", classes=len(sizes)
+    )
 
 
 def map_11pt(scores: np.ndarray, labels: np.ndarray, difficult: np.ndarray | None = None, *, seed: int = 0) -> Record:
@@ -154,7 +154,7 @@ def mwap(scores: np.ndarray, relevance: np.ndarray, videos: Sequence | np.ndarra
 
     low, high = intervals.bootstrap_statistic(mean, n_videos, seed)
     value = mean(np.ones((1, n_videos)))[0]
-    return record("mwap", len(scores), value, low, high, "bootstrap over videos") | {"classes": len(actions)}
+    return record("mwap", len(scores), value, low, high, "bootstrap over videos", classes=len(actions))
 
 
 def mwsap(
@@ -178,8 +178,9 @@ def mwsap(
         found[c] = all_points(ranking.blocks(weights * (relevance[rows, c] == 1)), ranking.blocks(weights))
     means = _mean_defined(found)
     low, high = intervals.percentile(means, 0.95)
-    made = record("mwsap", len(scores), means.mean(), low, high, f"percentiles of {samples} samples of segments")
-    return made | {"classes": int((~np.isnan(found[:, 0])).sum())}
+    method = f"percentiles of {samples} samples of segments"
+    classes = int((~np.isnan(found[:, 0])).sum())
+    return record("mwsap", len(scores), means.mean(), low, high, method, classes=classes)
 
 
 def rare_actions(
@@ -225,15 +226,14 @@ def proportion(metric: str, right: np.ndarray) -> Record:
     """The record of k of n, with the exact interval."""
     k, n = int(right.sum()), len(right)
     low, high = intervals.clopper_pearson(k, n)
-    return record(metric, n, k / n, float(low), float(high), "clopper-pearson") | {"k": k}
+    return record(metric, n, k / n, float(low), float(high), "clopper-pearson", k=k)
 
 
-def record(metric: str, n: int, value: float, low: float, high: float, method: str) -> Record:
-    """One number in the form of metrics.json."""
-    return {
-        "metric": metric, "n": int(n), "value": float(value),
-        "low": float(low), "high": float(high), "level": 0.95, "method": method,
-    }  # fmt: skip
+def record(metric: str, n: int, value: float, low: float, high: float, method: str, **more: Any) -> Record:
+    """One number with its 95% interval; `more` are further fields of the record."""
+    return Record(
+        metric=metric, n=int(n), value=float(value), low=float(low), high=float(high), level=0.95, method=method, **more
+    )
 
 
 class _Ranking:
@@ -296,7 +296,7 @@ def _mean_ap(
 
     low, high = intervals.bootstrap_statistic(mean, len(scores), seed)
     value = mean(np.ones((1, len(scores))))[0]
-    return record(metric, len(scores), value, low, high, "bootstrap over examples") | {"classes": len(classes)}
+    return record(metric, len(scores), value, low, high, "bootstrap over examples", classes=len(classes))
 
 
 def _mean_defined(points: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec.structs import replace
 
 from clipjax.analysis import intervals
 from clipjax.errors import InputError
@@ -37,12 +38,13 @@ def recalls(
         raise InputError(f"recall@{bad[0]} among {len(images)} pictures and {len(texts)} captions; choose a smaller K")
     to_text, to_image = ranks_of_texts(images, texts, owner), ranks_of_images(images, texts, owner)
     asked = np.unique(owner)
-    records = [metrics.proportion(f"recall@{k}", to_text[asked] < k) | {"direction": TO_TEXT} for k in ks]
+    records = [replace(metrics.proportion(f"recall@{k}", to_text[asked] < k), direction=TO_TEXT) for k in ks]
     for k in ks:
         right = to_image < k
         low, high = intervals.bootstrap(right, seed, clusters=owner)
-        found = metrics.record(f"recall@{k}", len(right), right.mean(), low, high, "bootstrap over images")
-        records.append(found | {"k": int(right.sum()), "direction": TO_IMAGE})
+        many = {"k": int(right.sum()), "direction": TO_IMAGE}
+        method = "bootstrap over images"
+        records.append(metrics.record(f"recall@{k}", len(right), right.mean(), low, high, method, **many))
     return [*records, _recall_sum(to_text[asked], to_image, np.searchsorted(asked, owner), ks, seed)]
 
 

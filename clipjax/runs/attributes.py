@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from clipjax import design
 from clipjax.analysis import intervals, rates
+from clipjax.analysis.manifest import Outcome
+from clipjax.analysis.records import Record
+from clipjax.analysis.run import CLASSIFIERS, prediction_column
 from clipjax.data import labels as labelling
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source
@@ -43,8 +47,6 @@ KEYS = (
     }
 )
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
-
-CLASSIFIERS = ("zero-shot", "linear")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +104,14 @@ def run(job: Job, task: Task) -> Result:
     """Predictions of every attribute by every classifier, and how often they are right by group."""
     config, chosen = job.config, words(job.config.classifier)
     predicted: dict[tuple[str, str], np.ndarray] = {}
-    extra: dict[str, Any] = {}
+    outcome = Outcome()
     encoded = job.image_features(task.source, "proj" if "zero-shot" in chosen else config.feature)
     if "zero-shot" in chosen:
         weights = zeroshot.class_weights(job.text_features, list(task.designs.values()))
         for column, w in zip(task.designs, weights, strict=True):
             predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, job.model.scale).argmax(1)
     if "linear" in chosen:
-        found, extra = _linear(job, task)
+        found, outcome = _linear(job, task)
         predicted |= found
     rows = encoded.rows
     columns = {name: values[rows] for name, values in task.columns.items()}
@@ -117,15 +119,16 @@ def run(job: Job, task: Task) -> Result:
     records, table = [], tasks.columns(task.source, task.source.labels, rows) | columns
     for (column, classifier), prediction in predicted.items():
         asked, label = task.designs[column], task.labels[column].column[rows]
-        head = {"attribute": column, "classifier": classifier}
-        records += attribute_records(head, prediction, label, asked, columns, task.grouped, method, binary.get(column))
-        names = np.array(asked.attribute(column), object)
-        table[f"prediction_{column}_{classifier.replace('-', '_')}"] = names[prediction]
-    return Result(records, table, encoded.skipped, task.design, extra)
+        records += attribute_records(
+            column, classifier, prediction, label, asked, columns, task.grouped, method, binary.get(column)
+        )
+        table[prediction_column(column, classifier)] = np.array(asked.attribute(column), object)[prediction]
+    return Result(records, table, encoded.skipped, task.design, outcome)
 
 
 def attribute_records(
-    head: dict[str, str],
+    attribute: str,
+    classifier: str,
     prediction: np.ndarray,
     label: np.ndarray,
     asked: Design,
@@ -133,10 +136,10 @@ def attribute_records(
     grouped: Sequence[Sequence[str]],
     method: rates.Method,
     positive: str | None,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """top1 over all classes by group, its unweighted mean over each column's groups, recall per class, and the
     binary reading: the likeliest of all classes, then `positive` against every other."""
-    values = np.array(asked.attribute(head["attribute"]), object)
+    values = np.array(asked.attribute(attribute), object)
     known = label >= 0
     prediction, label, columns = prediction[known], label[known], {name: v[known] for name, v in columns.items()}
     right = prediction == label
@@ -152,47 +155,43 @@ def attribute_records(
             n = np.bincount(found.of[inside], minlength=len(found.groups))
             k = np.bincount(found.of[inside], hits[inside], minlength=len(found.groups)).astype(np.int64)
             for g, group in enumerate(found.groups):
-                out.append(head | {"metric": "top1", "reading": reading, "group": group} | _rate(k[g], n[g], method))
+                (number,) = rates.numbers("top1", k[g], n[g], method)
+                out.append(replace(number, reading=reading, group=group))
             if len(grouping) == 1 and len(n) > 1:
-                out.append(head | _mean(reading, grouping[0], k, n, method))
+                out.append(_mean(reading, grouping[0], k, n, method))
     for c, value in enumerate(values):
         n = int((label == c).sum())
         if n:
             k = int((right & (label == c)).sum())
-            out.append(head | {"metric": "recall", "class": value, "group": {}} | _rate(k, n, method))
-    return [{"metric": record.pop("metric")} | record for record in out]
+            (number,) = rates.numbers("recall", k, n, method)
+            out.append(replace(number, class_=value, group={}))
+    return [replace(record, attribute=attribute, classifier=classifier) for record in out]
 
 
-def _rate(k: int, n: int, method: rates.Method) -> rates.Record:
-    return rates.numbers(k, n, method)[0]
-
-
-def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.Method) -> dict[str, Any]:
+def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.Method) -> Record:
     """The paper's column "Average": groups weigh the same whatever their size."""
     order = np.lexsort((k, n))  # what the groups are called decides nothing
     k, n = k[order], n[order]
     shares = k / n
     drawn = np.random.default_rng(method.seed).binomial(n, shares, (intervals.RESAMPLES, len(n))) / n
     low, high = intervals.percentile(drawn.mean(1), method.level)
-    return {
-        "metric": "top1_mean_of_groups", "reading": reading, "over": over, "groups": len(n), "group": {},
-        "n": int(n.sum()), "value": float(shares.mean()), "low": low, "high": high, "level": method.level,
-        "method": "bootstrap within groups",
-    }  # fmt: skip
+    return Record(
+        metric="top1_mean_of_groups", reading=reading, over=over, groups=len(n), group={}, n=int(n.sum()),
+        value=float(shares.mean()), low=low, high=high, level=method.level, method="bootstrap within groups",
+    )  # fmt: skip
 
 
-def _linear(job: Job, task: Task) -> tuple[dict[tuple[str, str], np.ndarray], dict[str, Any]]:
+def _linear(job: Job, task: Task) -> tuple[dict[tuple[str, str], np.ndarray], Outcome]:
     """One logistic regression per attribute (CLIP paper, A.3): classes [N] of every attribute, and how it went."""
     assert task.train is not None
     test, n = job.image_features(task.source, job.config.feature), 0
-    found, extra = {}, {"feature": job.config.feature, "C": {}}
+    found, chosen = {}, {}
     for column, asked in task.designs.items():
         part = PartTask(task.train, asked, labels_of(task.train, column, asked))
         train, _, n = linear.fitted(job, part)
-        w, b, how = linear.fit(job.config, train, None)
-        extra["C"][column] = how["C"]
+        w, b, chosen[column], _ = linear.fit(job.config, train, None)
         found[column, "linear"] = fitting.scores(test.values, w, b).argmax(1)
-    return found, extra | {"n_train": n, "train": task.train.fingerprint}
+    return found, Outcome(feature=job.config.feature, C=chosen, n_train=n, train=task.train.fingerprint)
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from clipjax import parallel
+from clipjax.analysis.manifest import Outcome
 from clipjax.errors import InputError
 from clipjax.keys import Key
 from clipjax.probes import fewshot
@@ -49,8 +50,10 @@ def run(job: Job, found: Parts) -> Result:
         seeds=tuple(range(config.seed, config.seed + config.draws)), C=config.C, classes=len(labels.names),
         max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
     )  # fmt: skip
-    extra = {"feature": config.feature, "shots": list(config.shots), "draws": config.draws, "C": config.C}
-    extra["train"] = found.train.source.fingerprint
+    outcome = Outcome(
+        feature=config.feature, shots=list(config.shots), draws=config.draws, C=config.C,
+        train=found.train.source.fingerprint,
+    )  # fmt: skip
     encoded = job.image_features(found.test.source, config.feature)
     table = columns(found.test.source, found.test.labels, encoded.rows)
-    return Result(records, table, skipped + more, found.test.design, extra, seen + n)
+    return Result(records, table, skipped + more, found.test.design, outcome, seen + n)

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clipjax import loading, parallel
+from clipjax.analysis.records import Record
 from clipjax.data.source import Source
 from clipjax.errors import InputError, some
 from clipjax.files import sha256
@@ -202,16 +203,16 @@ def _hook(
         with contextlib.redirect_stdout(sys.stderr):
             records = [r for _, found in runner.run(one, out) for r in found]
         file.unlink(missing_ok=True)
-        return {f"{name}/{label(r)}": r["value"] for r in records if isinstance(r.get("value"), int | float)}
+        return {f"{name}/{label(r)}": r.value for r in records if r.value is not None}
 
     return hook
 
 
-def label(record: dict[str, Any]) -> str:
+def label(record: Record) -> str:
     """A record's name on one line: rate[race=Black set=crime]."""
-    where = [f"{k}={v}" for k, v in (record.get("group") or {}).items()]
-    where += [f"{k}={record[k]}" for k in ("set", "class", "column", "label", "direction") if k in record]
-    return record["metric"] + (f"[{' '.join(where)}]" if where else "")
+    about = {"set": record.set, "class": record.class_, "label": record.label, "direction": record.direction}
+    named = (record.group or {}) | {name: value for name, value in about.items() if value is not None}
+    return record.metric + (f"[{' '.join(f'{name}={value}' for name, value in named.items())}]" if named else "")
 
 
 def _trained(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs) -> dict[str, Any]:

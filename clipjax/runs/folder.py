@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 import clipjax
 from clipjax import stored
+from clipjax.analysis.records import Record
 from clipjax.analysis.run import SUMS, changed
 from clipjax.analysis.tables import csv_text, markdown_lines
 from clipjax.errors import InputError
@@ -122,29 +123,30 @@ class RunFolder:
             raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
         write_atomically(path, write)
 
-    def write_records(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def write_records(self, records: Sequence[Record]) -> None:
         """metrics.json: one tidy record per number; tables/metrics.csv and .md, with a column per group column."""
-        self.write_json("metrics.json", {"records": list(records)})
-        flat = [_flat(record) for record in records]
+        told = [record.to_dict() for record in records]
+        self.write_json("metrics.json", {"records": told})
+        flat = [_flat(record) for record in told]
         names = list(dict.fromkeys(key for record in flat for key in record))
         rows = [[_cell(record.get(key)) for key in names] for record in flat]
         self.write_text("tables/metrics.csv", csv_text([names, *rows]))
         self.write_text("tables/metrics.md", "\n".join(markdown_lines([names, *rows])) + "\n")
 
 
-def finished(path: Path, config: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The records of a finished run of this very config, or None: also where its files are not what it wrote."""
+def finished(path: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a finished run of this very config is there; no, where its files are not what it wrote."""
     if not all((path / name).exists() for name in FINAL) or read_config(path) != dict(config):
-        return None
+        return False
     if damaged := changed(path):
         say(f"{path}: {damaged[0]} is not what the run wrote; it is made again")
-        return None
-    return stored.read(path / "metrics.json", {"records": [dict]}, "remove the folder")["records"]
+        return False
+    return True
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The config a run folder was made for."""
-    return stored.read(path / "config.json", dict, "remove the folder")
+    return stored.read(path / "config.json", dict[str, Any], "remove the folder")
 
 
 def _arrow(values: Any) -> pa.Array:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from clipjax.analysis.intervals import interval
+from clipjax.analysis.manifest import Outcome
+from clipjax.analysis.records import Record
 from clipjax.data.source import Source
 from clipjax.design import TEMPLATE, Design, of_classes
 from clipjax.errors import InputError
@@ -98,13 +100,13 @@ def run(job: Job, task: Task) -> Result:
                     hits = int((rank[chosen] <= top).sum())
                     records.append(_record(top, size, images, hits, int(chosen.sum()), job.config))
     asked = Design("identities", (), task.templates, note="the names that are asked are written nowhere")
-    extra = {"notice": NOTICE, "people": len(people), "candidates": list(task.sizes)}
-    return Result(records, columns, encoded.skipped, asked, extra)
+    outcome = Outcome(notice=NOTICE, people=len(people), candidates=list(task.sizes))
+    return Result(records, columns, encoded.skipped, asked, outcome)
 
 
-def _record(top: int, size: int, images: str, k: int, n: int, config: Any) -> dict[str, Any]:
+def _record(top: int, size: int, images: str, k: int, n: int, config: Any) -> Record:
     low, high = interval(k, n, config.method, config.level, config.seed)
-    return {
-        "metric": f"top{top}", "candidates": size, "images": images, "group": {}, "k": k, "n": n, "value": k / n,
-        "low": float(low), "high": float(high), "level": config.level, "method": config.method,
-    }  # fmt: skip
+    return Record(
+        metric=f"top{top}", candidates=size, images=images, group={}, k=k, n=n, value=k / n, low=float(low),
+        high=float(high), level=config.level, method=config.method,
+    )  # fmt: skip

@@ -58,8 +58,7 @@ def _probed(plan: Any, file: Path, out: Path) -> dict[str, float]:
     one.model = str(file)
     with contextlib.redirect_stdout(sys.stderr):
         records = [record for _, found in runner.run(one, out) for record in found]
-    overall = (r for r in records if not r.get("group") and isinstance(r.get("value"), int | float))
-    return {label(record): record["value"] for record in overall}
+    return {label(record): record.value for record in records if not record.group and record.value is not None}
 
 
 def _table(columns: dict[float, dict[str, float]]) -> str:

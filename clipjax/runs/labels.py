@@ -11,8 +11,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from clipjax.analysis import association, rates
+from clipjax.analysis.manifest import Outcome
+from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.keys import Key
 from clipjax.probes import zeroshot
@@ -77,8 +80,8 @@ def run(job: Job, task: Task) -> Result:
         found = association.count_labels(probabilities, side, task.sides, threshold)
         method = groups.method_of(job.config)
         records += label_records(found, task.sides, task.contrast, task.design.names, threshold, method)
-    extra = {"contrast": task.contrast, "sides": list(task.sides), "thresholds": list(task.thresholds)}
-    return Result(records, table, encoded.skipped, task.design, extra)
+    outcome = Outcome(contrast=task.contrast, sides=task.sides, thresholds=list(task.thresholds))
+    return Result(records, table, encoded.skipped, task.design, outcome)
 
 
 def label_records(
@@ -88,15 +91,15 @@ def label_records(
     names: tuple[str, ...],
     threshold: float,
     method: rates.Method,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Per label: its rate in both groups, and chi-squared at image level and at token level, each adjusted for the
     number of labels; then how many labels an image gets."""
     n = found.n
-    out: list[dict[str, Any]] = []
+    out: list[Record] = []
     for s, group in enumerate(sides):
-        for name, numbers in zip(names, rates.numbers(found.k[:, s], n[s], method), strict=True):
-            head = {"metric": "label_rate", "label": name, "threshold": threshold, "group": {column: group}}
-            out.append(head | numbers)
+        rates_of = rates.numbers("label_rate", found.k[:, s], n[s], method)
+        for name, number in zip(names, rates_of, strict=True):
+            out.append(replace(number, label=name, threshold=threshold, group={column: group}))
     given = np.flatnonzero(found.k.sum(1) > 0)  # a label nobody got is no test
     families = (
         ("images", "chi_squared", False, found.image_chi2, found.image_p),
@@ -106,18 +109,18 @@ def label_records(
     for denominator, test, correction, statistic, p in families:
         bh, bonferroni = association.adjust(p[given]), association.adjust(p[given], "bonferroni")
         for i, c in enumerate(given):
-            out.append({
-                "metric": test, "label": names[c], "threshold": threshold, "denominator": denominator,
-                "correction": correction, "n": int(sum(n) if denominator == "images" else sum(found.tokens)),
-                "value": None if statistic is None else float(statistic[c]), "p": float(p[c]),
-                "p_benjamini_hochberg": float(bh[i]), "p_bonferroni": float(bonferroni[i]), "labels": len(given),
-                "min_expected": float(found.min_expected[c]),
-                "more": sides[found.more[c]] if found.more[c] >= 0 else None,
-            })  # fmt: skip
+            out.append(Record(
+                metric=test, label=names[c], threshold=threshold, denominator=denominator, correction=correction,
+                n=int(sum(n) if denominator == "images" else sum(found.tokens)),
+                value=None if statistic is None else float(statistic[c]), p=float(p[c]),
+                p_benjamini_hochberg=float(bh[i]), p_bonferroni=float(bonferroni[i]), labels=len(given),
+                min_expected=float(found.min_expected[c]), more=sides[found.more[c]] if found.more[c] >= 0 else None,
+            ))  # fmt: skip
     for s, group in enumerate(sides):
         tokens = int(found.k[:, s].sum())
-        out.append({
-            "metric": "labels_per_image", "threshold": threshold, "group": {column: group}, "n": n[s],
-            "value": tokens / n[s] if n[s] else None, "tokens": tokens,
-        })  # fmt: skip
+        value = tokens / n[s] if n[s] else None
+        group = {column: group}
+        out.append(Record(
+            metric="labels_per_image", threshold=threshold, group=group, n=n[s], value=value, tokens=tokens
+        ))  # fmt: skip
     return out

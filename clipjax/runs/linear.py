@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from clipjax import parallel
+from clipjax.analysis.manifest import Outcome
 from clipjax.probes import linear, metrics
 from clipjax.runs import parts, scoring
 from clipjax.runs.config import GROUPED, shared
@@ -36,7 +37,7 @@ def run(job: Job, found: Parts) -> Result:
         held, more, n = fitted(job, found.validation)
         skipped, seen = skipped + more, seen + n
     encoded = job.image_features(test_task.source, config.feature)
-    weights, bias, extra = fit(config, train, held)
+    weights, bias, C, path = fit(config, train, held)
     scores = linear.scores(encoded.values, weights, bias)
     labels = test_task.labels
     assert labels is not None
@@ -44,8 +45,10 @@ def run(job: Job, found: Parts) -> Result:
     table = columns(test_task.source, test_task.labels, encoded.rows)
     table["prediction"] = np.array(test_task.design.names, object)[scores.argmax(1)]
     records = scoring.records(config, scores, labels, test_task, encoded.rows)
-    extra |= {"feature": config.feature, "n_train": len(train[1]), "train": found.train.source.fingerprint}
-    return Result(records, table, skipped + encoded.skipped, test_task.design, extra, seen + len(encoded.rows))
+    outcome = Outcome(
+        feature=config.feature, C=C, path=path, n_train=len(train[1]), train=found.train.source.fingerprint
+    )
+    return Result(records, table, skipped + encoded.skipped, test_task.design, outcome, seen + len(encoded.rows))
 
 
 def fitted(job: Job, task: Task) -> tuple[tuple[np.ndarray, parts.Labels, np.ndarray], list, int]:
@@ -61,8 +64,10 @@ def fitted(job: Job, task: Task) -> tuple[tuple[np.ndarray, parts.Labels, np.nda
     )
 
 
-def fit(config: Any, train: tuple, held: tuple | None) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Weights [C, D] and bias [C] in the order of the design, and how C was found."""
+def fit(
+    config: Any, train: tuple, held: tuple | None
+) -> tuple[np.ndarray, np.ndarray, float, list[metrics.Record] | None]:
+    """Weights [C, D] and bias [C] in the order of the design, the C, and the path of the search for it."""
     features, labels, digests = train
     order = parts.ordered(digests, labels)
     x, y = features[order.rows], order.labels
@@ -76,9 +81,9 @@ def fit(config: Any, train: tuple, held: tuple | None) -> tuple[np.ndarray, np.n
         if validation is not None:
             x, y = (np.concatenate(pair) for pair in ((x, validation[0]), (y, validation[1])))
         weights, bias = linear.fit(x, y, config.C, config.max_iter, classes=classes, mesh=mesh)
-        return *order.restore(weights, bias), {"C": config.C}
+        return *order.restore(weights, bias), config.C, None
     metric = metrics.map_11pt if labels.several else metrics.top_k
     found = linear.sweep(
         x, y, validation, classes=classes, seed=config.seed, metric=metric, max_iter=config.max_iter, mesh=mesh
     )
-    return *order.restore(found.weights, found.bias), {"C": found.C, "path": found.records}
+    return *order.restore(found.weights, found.bias), found.C, found.records

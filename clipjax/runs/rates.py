@@ -7,12 +7,14 @@ FairFace; any table of images with group columns and any design work the same.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from clipjax import design
 from clipjax.analysis import rates
 from clipjax.analysis.design_sweep import sweep_designs
 from clipjax.analysis.intervals import interval
+from clipjax.analysis.manifest import Outcome, SweptDesign
+from clipjax.analysis.records import Record
 from clipjax.analysis.tables import csv_text
 from clipjax.errors import InputError
 from clipjax.keys import Key
@@ -68,16 +70,29 @@ def run(job: Job, task: Task) -> Result:
     method = groups.method_of(job.config)
     records = rates.rate_records(best, task.design, columns, task.grouped, method)
     table = task.table(encoded.rows) | answers(task.design, probabilities)
-    extra: dict[str, Any] = {"groups": ["*".join(g) for g in task.grouped]}
+    outcome = Outcome(groups=["*".join(g) for g in task.grouped])
     if task.variants:
         rows = _swept(encoded.values, task.variants, weights[1:], columns, method)
         job.out.write_text("tables/sweep.csv", _csv(rows))
         records += _ranges(rows)
-        extra["sweep"] = [{"name": d.name, "sha256": d.sha256} for d in task.variants]
-    return Result(records, table, encoded.skipped, task.design, extra)
+        outcome.sweep = [SweptDesign(d.name, d.sha256) for d in task.variants]
+    return Result(records, table, encoded.skipped, task.design, outcome)
 
 
-def _swept(features, variants, weights, columns, method: rates.Method) -> list[dict[str, Any]]:
+class Swept(NamedTuple):
+    """A row of tables/sweep.csv: the rate of one set under one of the designs; no value where a group has no images."""
+
+    design: str
+    set: str
+    group: dict[str, str]
+    k: int
+    n: int
+    value: float | None
+    low: float
+    high: float
+
+
+def _swept(features, variants, weights, columns, method: rates.Method) -> list[Swept]:
     """A row per design, set and group (everybody and single columns): one matrix product for all of them."""
     rows = []
     without = any(variant.unset for variant in variants)  # then every design has that rate, 0% where all are in a set
@@ -89,35 +104,33 @@ def _swept(features, variants, weights, columns, method: rates.Method) -> list[d
                 k = tally[:, variant.members(name)].sum(1)
                 low, high = interval(k, n, method.name, method.level, method.seed)
                 for g, group in enumerate(found.groups):
-                    rows.append({
-                        "design": variant.name, "set": name, "group": group, "k": int(k[g]), "n": int(n[g]),
-                        "value": k[g] / n[g] if n[g] else None, "low": float(low[g]), "high": float(high[g]),
-                    })  # fmt: skip
+                    value = k[g] / n[g] if n[g] else None
+                    rows.append(Swept(
+                        variant.name, name, group, int(k[g]), int(n[g]), value, float(low[g]), float(high[g])
+                    ))  # fmt: skip
     return rows
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    lines = [["design", "set", "column", "group", "k", "n", "value", "low", "high"]]
+def _csv(rows: list[Swept]) -> str:
+    lines: list[list[str | int]] = [["design", "set", "column", "group", "k", "n", "value", "low", "high"]]
     for row in rows:
-        column, value = next(iter(row["group"].items()), ("", "everybody"))
-        numbers = [f"{row[key]:.6g}" if row[key] is not None else "" for key in ("value", "low", "high")]
-        lines.append([row["design"], row["set"], column, value, row["k"], row["n"], *numbers])
+        column, value = next(iter(row.group.items()), ("", "everybody"))
+        numbers = [f"{x:.6g}" if x is not None else "" for x in (row.value, row.low, row.high)]
+        lines.append([row.design, row.set, column, value, row.k, row.n, *numbers])
     return csv_text(lines)
 
 
-def _ranges(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _ranges(rows: list[Swept]) -> list[Record]:
     """How far a rate moves over the swept designs: smallest, largest, and by which design."""
-    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    grouped: dict[tuple[str, str], list[tuple[float, Swept]]] = {}
     for row in rows:
-        if row["value"] is not None:
-            grouped.setdefault((row["set"], str(row["group"])), []).append(row)
+        if row.value is not None:
+            grouped.setdefault((row.set, str(row.group)), []).append((row.value, row))
     out = []
     for found in grouped.values():
-        least, most = min(found, key=lambda r: r["value"]), max(found, key=lambda r: r["value"])
-        out.append({
-            "metric": "rate_range", "set": least["set"], "group": least["group"], "n": least["n"],
-            "designs": len(found), "value": most["value"] - least["value"], "low": least["value"],
-            "high": most["value"], "lowest": least["design"], "highest": most["design"],
-            "method": "smallest and largest over designs",
-        })  # fmt: skip
+        (low, least), (high, most) = (which(found, key=lambda pair: pair[0]) for which in (min, max))
+        out.append(Record(
+            metric="rate_range", set=least.set, group=least.group, n=least.n, designs=len(found), value=high - low,
+            low=low, high=high, lowest=least.design, highest=most.design, method="smallest and largest over designs",
+        ))  # fmt: skip
     return out

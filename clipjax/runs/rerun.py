@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clipjax.analysis.records import Record
 from clipjax.analysis.run import IMAGE, Run, read_run
 from clipjax.runs import config as configs
 from clipjax.runs import runner
@@ -49,7 +50,7 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
         InputError: `path` is not a finished run, or what it was made from is not to be found.
     """
     before = read_run(path)
-    config = configs.resume(dict(before.manifest["config"]), overrides, path / "manifest.json")
+    config = configs.resume(before.manifest.config, overrides, path / "manifest.json")
     if not cached:
         config.cache_dir = "none"
     if out is not None:
@@ -70,10 +71,9 @@ def compare(before: Run, after: Run) -> Comparison:
 
     Images are what they hold: other file names are a circumstance.
     """
+    told = [run.manifest.to_dict() for run in (before, after)]
     circumstances = [
-        line
-        for name in CIRCUMSTANCES
-        for line in differences({name: before.manifest.get(name)}, {name: after.manifest.get(name)})
+        line for name in CIRCUMSTANCES for line in differences({name: told[0].get(name)}, {name: told[1].get(name)})
     ]
     a, b = (run.predictions["file"] for run in (before, after))
     if len(a) == len(b) and (renamed := np.flatnonzero(a != b)).size:
@@ -83,8 +83,9 @@ def compare(before: Run, after: Run) -> Comparison:
     return Comparison(len(before.records), len(a), circumstances, numbers)
 
 
-def _records(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
-    def keyed(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _records(before: list[Record], after: list[Record]) -> list[str]:
+    def keyed(found: list[Record]) -> dict[str, dict[str, Any]]:
+        records = [record.to_dict() for record in found]
         keys = [json.dumps({k: v for k, v in r.items() if k not in VALUES}, sort_keys=True) for r in records]
         return {f"{key} #{keys[:i].count(key)}": r for i, (key, r) in enumerate(zip(keys, records, strict=True))}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from clipjax.analysis.manifest import Outcome
+from clipjax.analysis.records import Record
 from clipjax.cache import Skipped
 from clipjax.design import Design
 
@@ -13,13 +15,13 @@ from clipjax.design import Design
 class Result:
     """Records for metrics.json, columns of predictions.parquet, skipped images, and what was asked.
 
-    `extra` is what else the manifest says of the probe; `seen` is the number of images that were read, where that is
+    `outcome` is what else the manifest says of the probe; `seen` is the number of images that were read, where that is
     not the number of predictions.
     """
 
-    records: list[dict[str, Any]]
+    records: list[Record]
     columns: dict[str, Any]
     skipped: Skipped
     design: Design
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    outcome: Outcome = dataclasses.field(default_factory=Outcome)
     seen: int | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from clipjax.analysis.manifest import Outcome
 from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.keys import Key
@@ -50,8 +51,8 @@ def run(job: Job, task: Task) -> Result:
     table["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, features)]
     _, lengths = tokenize_with_lengths(texts, job.model.config.text.context_length)
     cut = int((lengths > job.model.config.text.context_length).sum())
-    extra = {"prefix": job.config.prefix, "captions": len(texts), "truncated": cut}
-    return Result(records, table, empty + encoded.skipped, task.design, extra)
+    outcome = Outcome(prefix=job.config.prefix, captions=len(texts), truncated=cut)
+    return Result(records, table, empty + encoded.skipped, task.design, outcome)
 
 
 def ordered(digests: np.ndarray, captions: np.ndarray) -> np.ndarray:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
+from msgspec import UNSET
 
-from clipjax import loading, parallel, stored
+from clipjax import loading, parallel
+from clipjax.analysis import manifest as manifests
+from clipjax.analysis.manifest import AskedDesign, Counts, Data, Manifest, SkippedFile, WeightsFile
+from clipjax.analysis.records import Record
+from clipjax.analysis.run import read_manifest, read_records
 from clipjax.data import catalog as data_sets
 from clipjax.data import info as infos
 from clipjax.errors import InputError
@@ -26,7 +31,7 @@ from clipjax.runs.result import Result
 PUBLISHED = {"zeroshot": ("paper_zero_shot", "open_clip_zero_shot"), "linear": ("paper_linear_probe",)}
 
 
-def run(config: ConfigDict, out: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
+def run(config: ConfigDict, out: Path) -> list[tuple[Path, list[Record]]]:
     """Runs the config's probe; prints the numbers and where they are. Only process 0 writes and prints.
 
     Returns every run's folder with its records.
@@ -62,14 +67,14 @@ def run(config: ConfigDict, out: Path) -> list[tuple[Path, list[dict[str, Any]]]
     return finished_runs
 
 
-def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[Record], dict[str, Any]]:
     resolved = plain(config)
     published = _published(config)
-    if (done := finished(path, resolved)) is not None:
+    if finished(path, resolved):
         if speaks:
             say(f"{path}: already complete, nothing to do")
-            print("\n".join(_account(stored.read(path / "manifest.json", dict))), end="\n\n")
-        return done, published
+            print("\n".join(_account(read_manifest(path))), end="\n\n")
+        return read_records(path, config.probe), published
     probe = probe_module(config.probe)
     refuse_unread(config)
     task = probe.load(config)  # every check of the input comes before the model is loaded and the folder made
@@ -88,7 +93,7 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
                 "tables/published.md", summary.records_table(result.records, published, markdown=True) + "\n"
             )
         manifest = _manifest(job, config, task, result)
-        out.write_json("manifest.json", manifest)  # last: the run is complete
+        out.write_json("manifest.json", manifest.to_dict())  # last: the run is complete
         if speaks:
             print("\n".join(_account(manifest)), end="\n\n")
     finally:
@@ -96,47 +101,38 @@ def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[dict[st
     return result.records, published
 
 
-def _account(manifest: Mapping[str, Any]) -> list[str]:
+def _account(manifest: Manifest) -> list[str]:
     """What a run used and asked, and what it skipped, as lines."""
-    model, config, counts = manifest["model"], manifest["config"], manifest["counts"]
-    asked = {c["name"]: c["prompts"] for c in manifest["design"]["classes"]}
-    demo = account.DEMO.replace("--model", "--config.model") if config["model"] == loading.DEMO else ""
-    skipped = [(0, one["file"], one["reason"]) for one in counts["skipped_files"]]
-    weights = model["file"]["name"], model["file"]["sha256"]
-    return account.describe(model["name"], *weights, manifest["data"]["name"], counts["seen"], skipped, asked, demo)
+    model, counts = manifest.model, manifest.counts
+    assert model.file is not UNSET
+    asked = {c.name: c.prompts for c in manifest.design.classes}
+    demo = account.DEMO.replace("--model", "--config.model") if manifest.config["model"] == loading.DEMO else ""
+    skipped = [(0, one.file, one.reason) for one in counts.skipped_files]
+    return account.describe(
+        model.name, model.file.name, model.file.sha256, manifest.data.name, counts.seen, skipped, asked, demo
+    )
 
 
-def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> dict[str, Any]:
-    model = job.model
+def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> Manifest:
+    model, source = job.model, task.source
+    grouped = [name for name in result.columns if name in _group_columns(task)]
     seen = len(result.columns["file"]) if result.seen is None else result.seen
-    return {
-        "command": f"clipjax probe {config.probe}",
-        "config": plain(config),
+    lost = [SkippedFile(file, reason) for _, file, reason in result.skipped]
+    return Manifest(
+        command=f"clipjax probe {config.probe}",
+        config=plain(config),
         **environment(job.encoder.mesh),
-        "precision": config.precision,
-        "arithmetic": job.arithmetic,
-        "model": {
-            "name": model.name,
-            "file": dict(zip(("name", "sha256"), account.weights_of(config.model, model.source), strict=True)),
-            "weights_sha256": job.weights_sha256,
-            "source": dict(model.source),
-            "config": to_dict(model.config),
-            "logit_scale": model.scale,
-        },
-        "design": result.design.manifest(),
-        "data": {
-            "name": task.source.name,
-            "fingerprint": task.source.fingerprint,
-            "n": len(task.source),
-            "group_columns": [name for name in result.columns if name in _group_columns(task)],
-        },
-        "counts": {
-            "seen": seen,
-            "skipped": len(result.skipped),
-            "skipped_files": [{"file": file, "reason": reason} for _, file, reason in result.skipped],
-        },
-        **({"result": result.extra} if result.extra else {}),
-    }
+        precision=config.precision,
+        arithmetic=job.arithmetic,
+        model=manifests.Model(
+            model.name, job.weights_sha256, to_dict(model.config), model.scale, dict(model.source),
+            WeightsFile(*account.weights_of(config.model, model.source)),
+        ),
+        design=AskedDesign.of(result.design),
+        data=Data(source.name, source.fingerprint, len(source), grouped),
+        counts=Counts(seen, len(lost), lost),
+        result=result.outcome,
+    )  # fmt: skip
 
 
 def _group_columns(task: Any) -> set[str]:

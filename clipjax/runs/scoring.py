@@ -6,15 +6,15 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from clipjax.analysis import rates
+from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
 from clipjax.errors import InputError
 from clipjax.probes import metrics
 from clipjax.runs import groups
 from clipjax.runs.task import Task
-
-Record = dict[str, Any]
 
 
 def grouped(config: Any, task: Task) -> Task:
@@ -52,7 +52,7 @@ def records(config: Any, scores: np.ndarray, labels: Labels, task: Task, rows: n
         out.append(metrics.mean_top1_top5(scores, index, seed=config.seed))
     if task.metric == "roc_auc":
         out.append(metrics.roc_auc(scores, index, seed=config.seed))
-    out.sort(key=lambda record: record["metric"] != task.metric)
+    out.sort(key=lambda record: record.metric != task.metric)
     return out + by_group(config, metrics.in_top(scores, index, 1), task, rows)
 
 
@@ -70,8 +70,8 @@ def by_group(config: Any, right: np.ndarray, task: Task, rows: np.ndarray) -> li
         inside = cells.of >= 0
         n = np.bincount(cells.of[inside], minlength=len(cells.groups))
         k = np.bincount(cells.of[inside], right[inside], minlength=len(cells.groups)).astype(np.int64)
-        numbers = rates.numbers(k, n, method)
-        out += [{"metric": "top1", "group": g} | number for g, number in zip(cells.groups, numbers, strict=True)]
+        numbers = rates.numbers("top1", k, n, method)
+        out += [replace(number, group=group) for group, number in zip(cells.groups, numbers, strict=True)]
     return out
 
 
@@ -80,7 +80,7 @@ def _per_split(scores: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> li
     found = []
     for split in sorted(set(splits)):
         rows = splits == split
-        found.append(metrics.top_k(scores[rows], labels[rows], 1) | {"split": split})
-    values = [record["value"] for record in found]
-    mean = {"metric": "top1_mean_of_splits", "n": sum(record["n"] for record in found), "value": float(np.mean(values))}
-    return [*found, mean | {"spread": float(np.std(values, ddof=1))}]
+        found.append(replace(metrics.top_k(scores[rows], labels[rows], 1), split=split))
+    values, n = np.array([record.value for record in found], float), sum(record.n for record in found)
+    spread = float(np.std(values, ddof=1))
+    return [*found, Record(metric="top1_mean_of_splits", n=n, value=float(np.mean(values)), spread=spread)]

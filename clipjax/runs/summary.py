@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipjax.analysis.tables import csv_text, markdown_lines
+import numpy as np
+
+from clipjax.analysis.records import Record
+from clipjax.analysis.tables import csv_text, markdown_lines, percent
 from clipjax.files import write_atomically, write_text
 
 PROVENANCE = {
@@ -28,24 +31,23 @@ class Cell:
 
     model: str
     source: str
-    records: Sequence[Mapping[str, Any]]
+    records: Sequence[Record]
     published: Mapping[str, Any]
 
     @property
-    def main(self) -> Mapping[str, Any]:
+    def main(self) -> Record:
         """The record the data set is judged by: the first."""
         return self.records[0]
 
 
-def records_table(records: Sequence[Mapping[str, Any]], published: Mapping[str, Any], markdown: bool = False) -> str:
+def records_table(records: Sequence[Record], published: Mapping[str, Any], markdown: bool = False) -> str:
     """A line per record with n and interval; then what was published, with its provenance."""
     if not records:
         return "no labels, so no metrics: see predictions.parquet"
     shown = _overview(records)
     rows = [["metric", "value", "95% interval", "n", "method"]]
     rows += [
-        [name, _value(r), _interval(r), _count(r), str(r.get("method", ""))]
-        for name, r in zip(_names(shown), shown, strict=True)
+        [name, _value(r), _interval(r), _count(r), r.method or ""] for name, r in zip(_names(shown), shown, strict=True)
     ]
     for source, cell in published.items():
         mark = PROVENANCE.get(cell["provenance"], cell["provenance"])
@@ -53,7 +55,7 @@ def records_table(records: Sequence[Mapping[str, Any]], published: Mapping[str, 
     table = _markdown(rows) if markdown else _columns(rows)
     if len(shown) == len(records):
         return table
-    small = ", * fewer images than min_n" if any(r.get("small") for r in shown) else ""
+    small = ", * fewer images than min_n" if any(r.small for r in shown) else ""
     return f"{table}\n({len(shown)} of {len(records)} numbers{small}; all in metrics.json, `clipjax report` shows them)"
 
 
@@ -85,10 +87,9 @@ def _bars(path: Path, kind: str, cells: Sequence[Cell]) -> None:
     for i, model in enumerate(models):
         mine = {c.source: c.main for c in cells if c.model == model}
         at = [sources.index(s) + (i - (len(models) - 1) / 2) * width for s in mine]
-        values = [100 * r["value"] for r in mine.values()]
-        low = [100 * (r["value"] - r["low"]) for r in mine.values()]
-        high = [100 * (r["high"] - r["value"]) for r in mine.values()]
-        axes.bar(at, values, width * 0.92, yerr=[low, high], capsize=2, label=model)
+        low, value, high = np.array([(r.low, r.value, r.high) for r in mine.values()], float).T
+        error = 100 * np.array([value - low, high - value])
+        axes.bar(at, 100 * value, width * 0.92, yerr=error, capsize=2, label=model)
     metric_of = {c.source: _name(c.main) for c in cells}
     axes.set_xticks(range(len(sources)), [f"{s}\n{metric_of[s]}" for s in sources])
     axes.set_ylim(0, 100)
@@ -102,33 +103,35 @@ def _grid(cells: Sequence[Cell]) -> list[list[str]]:
     models, sources = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "source"))
     found = {(c.model, c.source): c.main for c in cells}
     head = ["model", *(f"{s} ({_name(found[models[0], s])})" for s in sources)]
-    return [head, *([m, *(f"{100 * found[m, s]['value']:.2f}" for s in sources)] for m in models)]
+    return [head, *([m, *(percent(found[m, s].value, 2) for s in sources)] for m in models)]
 
 
-def _overview(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+def _overview(records: Sequence[Record]) -> Sequence[Record]:
     """The numbers a reader wants first, where there are many: sets before classes, everybody and single columns."""
-    if not any("group" in r for r in records):
+    if all(r.group is None for r in records):
         return records
-    sets = any("set" in r for r in records)
+    sets = any(r.set is not None for r in records)
     found = [
         r for r in records
-        if r["metric"] not in DETAILS and len(r.get("group", {})) < 2 and not (sets and "class" in r)
+        if r.metric not in DETAILS and len(r.group or ()) < 2 and not (sets and r.class_ is not None)
     ]  # fmt: skip
     return found[:OVERVIEW]
 
 
-def _name(record: Mapping[str, Any]) -> str:
-    keys = ("direction", "shots", "split", "attribute", "classifier", "reading", "set", "class", "over")
-    extra = [str(record[key]) for key in keys if key in record]
-    extra += [f"{key} {record[key]}" for key in ("threshold", "candidates") if key in record]
-    extra += [str(record["images"])] if "images" in record else []
-    group = [f"{column}={value}" for column, value in (record.get("group") or {}).items()]
-    return ", ".join([" ".join([str(record["metric"]), *extra]), *group])
+def _name(record: Record) -> str:
+    r = record
+    about = (r.direction, r.shots, r.split, r.attribute, r.classifier, r.reading, r.set, r.class_, r.over)
+    extra = [str(part) for part in about if part is not None]
+    extra += [f"threshold {r.threshold}"] if r.threshold is not None else []
+    extra += [f"candidates {r.candidates}"] if r.candidates is not None else []
+    extra += [r.images] if r.images is not None else []
+    group = [f"{column}={value}" for column, value in (r.group or {}).items()]
+    return ", ".join([" ".join([r.metric, *extra]), *group])
 
 
-def _names(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _names(found: Sequence[Record]) -> list[str]:
     """A name for each record; where two would be equal, with whatever else tells them apart."""
-    names = [_name(record) for record in records]
+    names, records = [_name(record) for record in found], [record.to_dict() for record in found]
     alike: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         alike.setdefault(name, []).append(i)
@@ -141,23 +144,23 @@ def _names(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
-def _value(record: Mapping[str, Any]) -> str:
-    if record["value"] is None:
+def _value(record: Record) -> str:
+    if record.value is None:
         return "undefined"
-    return f"{record['value']:.2f}" if record["metric"] == "labels_per_image" else _percent(record["value"])
+    return f"{record.value:.2f}" if record.metric == "labels_per_image" else _percent(record.value)
 
 
-def _count(record: Mapping[str, Any]) -> str:
-    mark = "*" if record.get("small") else ""
-    return (f"{record['k']}/{record['n']}" if "k" in record and "group" in record else str(record["n"])) + mark
+def _count(record: Record) -> str:
+    counted = record.k is not None and record.group is not None
+    return (f"{record.k}/{record.n}" if counted else str(record.n)) + ("*" if record.small else "")
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.2f}%"
 
 
-def _interval(record: Mapping[str, Any]) -> str:
-    return f"{100 * record['low']:.2f} to {100 * record['high']:.2f}" if record.get("low") is not None else ""
+def _interval(record: Record) -> str:
+    return "" if record.low is None or record.high is None else f"{100 * record.low:.2f} to {100 * record.high:.2f}"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
 from clipjax.design import Design
 from clipjax.probes import metrics, zeroshot
@@ -46,7 +47,7 @@ def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _records(job: Job, task: Task, rows: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
+def _records(job: Job, task: Task, rows: np.ndarray, probabilities: np.ndarray) -> list[Record]:
     """The data set's own metric first, then what every labelled data set can be asked."""
     if task.labels is None:
         return []

@@ -76,7 +76,7 @@ def world(tmp_path_factory):
         found.a = found.probe()
         found.b = found.probe(asked=f"{root / 'mine.yaml'}+frog")
         found.wanted = compared(found.a, found.b)
-        assert any(r["only_a"] for r in found.wanted.records)
+        assert any(r.only_a for r in found.wanted.records)
         yield found
 
 
@@ -149,21 +149,25 @@ def test_copies_are_the_same_images(world, copy):
     nothing = compared(world.a, world.probe(**where))
     assert nothing.same
     assert len(nothing.flipped) == 0
-    assert all(r["only_a"] == r["only_b"] == r["difference"] == 0 for r in nothing.records)
+    assert all(r.only_a == r.only_b == r.difference == 0 for r in nothing.records)
     assert nothing.pairing.same_order == (copy is not reordered)
+
+
+def pair(record, name):
+    return getattr(record, f"{name}_a"), getattr(record, f"{name}_b")
 
 
 def test_both_directions_mirror_each_other(world):
     back = compared(world.b, world.a)
     assert len(back.records) == len(world.wanted.records)
-    key = lambda r: json.dumps([r["set"], r["group"]], sort_keys=True)  # noqa: E731
+    key = lambda r: json.dumps([r.question, r.group], sort_keys=True)  # noqa: E731
     mirrored = {key(r): r for r in back.records}
     for r in world.wanted.records:
         m = mirrored[key(r)]
         for name in ("k", "value", "only"):
-            assert (r[f"{name}_a"], r[f"{name}_b"]) == (m[f"{name}_b"], m[f"{name}_a"])
-        assert (r["difference"], r["low"], r["high"]) == pytest.approx((-m["difference"], -m["high"], -m["low"]))
-        assert (r["p"], r["p_benjamini_hochberg"]) == pytest.approx((m["p"], m["p_benjamini_hochberg"]))
+            assert pair(r, name) == pair(m, name)[::-1]
+        assert (r.difference, r.low, r.high) == pytest.approx((-m.difference, -m.high, -m.low))
+        assert (r.p, r.p_benjamini_hochberg) == pytest.approx((m.p, m.p_benjamini_hochberg))
     assert sorted((b, a, n) for a, b, n in back.moves) == sorted(world.wanted.moves)
 
 
@@ -188,9 +192,9 @@ def test_one_relabelled_image_is_refused_by_name(world, capsys, tmp_path, value)
     assert "those of A count for both (--annotations=a)" in capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert found["annotations"] == "a"
-    assert found["records"] == world.wanted.records
+    assert found["records"] == [r.to_dict() for r in world.wanted.records]
     theirs = compared(world.a, b, annotations="b")
-    mine = [r["group"] for r in theirs.records if list(r["group"]) == ["age"]]
+    mine = [r.group for r in theirs.records if r.columns == ("age",)]
     assert ({"age": "ancient"} in mine) == (value == "ancient")
     assert main(["compare", str(world.a), str(world.b), "--annotations=b", f"--out={tmp_path / 'equal'}"]) == 0
     assert json.loads((tmp_path / "equal" / "compare.json").read_text())["annotations"] == "equal"
@@ -234,7 +238,8 @@ def test_columns_of_one_run_are_named_and_left_out(world, tmp_path, capsys):
     assert (found["columns_only_a"], found["columns_only_b"]) == (["side"], [])
     adjusted = ("tests", "p_benjamini_hochberg", "p_bonferroni")  # over fewer tests
     mine, all_of_them = (
-        [{k: v for k, v in r.items() if k not in adjusted} for r in x] for x in (found["records"], world.wanted.records)
+        [{k: v for k, v in r.items() if k not in adjusted} for r in x]
+        for x in (found["records"], [r.to_dict() for r in world.wanted.records])
     )
     assert mine == [r for r in all_of_them if "side" not in r["group"]]
 
@@ -248,10 +253,10 @@ def test_no_set_is_compared_where_only_one_design_has_it(world, tmp_path, capsys
     """Sets that are disjoint and `no set` add up to every image of each group, before and after."""
     for found in (world.wanted, compared(world.b, world.a)):
         for group in ({}, {"age": "old"}, {"age": "young", "side": "A"}):
-            mine = {r["set"]: r for r in found.records if r["group"] == group}
+            mine = {r.question.name: r for r in found.records if r.group == group}
             assert set(mine) == {"pet", "food", "fish", "no set"}
             for side in "ab":
-                assert sum(mine[name][f"k_{side}"] for name in ("pet", "food", "no set")) == mine["pet"]["n"]
+                assert sum(getattr(mine[name], f"k_{side}") for name in ("pet", "food", "no set")) == mine["pet"].n
     assert main(["compare", str(world.a), str(world.b), f"--out={tmp_path}"]) == 0
     line = "mine+frog: frog: in no set, counted as 'no set'; to put an added class into a set: +frog:pet"
     assert line in capsys.readouterr().out
@@ -282,12 +287,12 @@ def test_labels_of_renamed_classes_are_the_same_labels(zeroshot):
     b = zeroshot("b", ["kitten", "dog"], ["kitten", "dog", "dog", ""], [0, 1, 1, 1])
     found = compared(a, b)
     r = found.records[0]
-    assert (r["k_a"], r["k_b"], r["only_a"], r["only_b"], r["n"]) == (2, 3, 0, 1, 4)
+    assert (r.k_a, r.k_b, r.only_a, r.only_b, r.n) == (2, 3, 0, 1, 4)
     c = zeroshot("c", ["kitten", "dog"], ["dog", "dog", "dog", ""], [0, 1, 1, 1])
     with pytest.raises(InputError, match="column 'label' differs for 1 of 4 images"):
         compared(a, c)
     taken = compared(a, c, annotations="a").records[0]
-    assert (taken["k_a"], taken["k_b"]) == (2, 3)
+    assert (taken.k_a, taken.k_b) == (2, 3)
     swapped = zeroshot("d", ["cat", "dog"], ["dog", "cat", "cat", ""], [0, 1, 1, 1])
     with pytest.raises(InputError, match="column 'label' differs for 3 of 4 images"):
         compared(a, swapped)

@@ -3,12 +3,13 @@
 import pytest
 
 from clipjax.analysis import gate
+from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 
 
 def record(group, k=10, n=100, low=0.05, high=0.18, **extra):
     base = {"metric": "rate", "set": "crime", "group": group, "k": k, "n": n, "value": k / n, "low": low, "high": high}
-    return base | extra
+    return Record(**base | extra)
 
 
 RECORDS = [
@@ -17,10 +18,10 @@ RECORDS = [
     record({"race": "White"}, 5, low=0.02, high=0.11),
     record({"race": "Black", "gender": "Male"}, 30, low=0.2, high=0.4),
     record({}, set="non-human"),
-    {"metric": "rate_ratio", "set": "crime", "group": {"race": "Black"}, "value": None, "low": 1.4, "high": None},
-    {"metric": "label_rate", "label": "nanny", "threshold": 0.005, "group": {"gender": "F"}, "k": 3, "n": 9,
-     "value": 1 / 3, "low": 0.07, "high": 0.7},
-    {"metric": "top1", "n": 9, "value": 0.5, "low": 0.3, "high": 0.7},
+    Record(metric="rate_ratio", set="crime", group={"race": "Black"}, n=100, value=None, low=1.4, high=None),
+    Record(metric="label_rate", label="nanny", threshold=0.005, group={"gender": "F"}, k=3, n=9, value=1 / 3, low=0.07,
+           high=0.7),
+    Record(metric="top1", n=9, value=0.5, low=0.3, high=0.7),
 ]  # fmt: skip
 
 

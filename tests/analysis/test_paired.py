@@ -67,10 +67,10 @@ def test_paired_rates_counts():
     a = np.array([1, 1, 1, 0, 0, 0, 0, 1], bool)
     b = np.array([1, 0, 0, 0, 0, 1, 0, 1], bool)
     found = paired_rates(a, b)
-    assert (found["n"], found["k_a"], found["k_b"], found["only_a"], found["only_b"]) == (8, 4, 3, 2, 1)
-    assert found["difference"] == pytest.approx(-1 / 8)
-    assert (found["low"], found["high"]) == paired_difference(2, 1, 2, 3)  # B's own answers first: B - A
-    assert found["p"] == 1
+    assert (found.n, found.k_a, found.k_b, found.only_a, found.only_b) == (8, 4, 3, 2, 1)
+    assert found.difference == pytest.approx(-1 / 8)
+    assert (found.low, found.high) == paired_difference(2, 1, 2, 3)  # B's own answers first: B - A
+    assert found.p == 1
     with pytest.raises(InputError, match="image by image"):
         paired_rates(a, b[:3])
 
@@ -85,11 +85,11 @@ def test_cells_at_once_are_cells_one_by_one():
         a = np.repeat([1, 1, 0, 0], [both, only_a, only_b, neither])
         b = np.repeat([1, 0, 1, 0], [both, only_a, only_b, neither])
         assert paired_rates(a, b) == record
-    assert (many[0]["value_a"], many[0]["low"], many[0]["high"], many[0]["p"]) == (None, -1, 1, 1)
+    assert (many[0].value_a, many[0].low, many[0].high, many[0].p) == (None, -1, 1, 1)
 
 
 def test_a_million_images_have_an_interval():
     """Four margins of half a million each: their product is beyond 64 bits."""
     (found,) = paired_records(400_000, 100_000, 101_000, 399_000)
-    assert found["low"] < found["difference"] == 0.001 < found["high"]
-    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.sqrt(201_000) / 1e6, rel=0.01)
+    assert found.low < found.difference == 0.001 < found.high
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(201_000) / 1e6, rel=0.01)

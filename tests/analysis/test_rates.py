@@ -39,75 +39,75 @@ def test_every_rate_is_a_recount():
             n[grouping, key] += 1
             for name in DESIGN.classes[a].sets:
                 k[grouping, key, name] += 1
-    found = [r for r in records if r["metric"] == "rate" and "set" in r]
+    found = [r for r in records if r.metric == "rate" and r.set is not None]
     assert len(found) == 4 * (1 + 3 + 4 + len({p for p in n if len(p[0]) == 2}))
     for r in found:
-        key = tuple(r["group"]), tuple(r["group"].values())
-        assert (r["k"], r["n"]) == (k[(*key, r["set"])], n[key])
-        assert r["value"] == r["k"] / r["n"]
-        assert (r["low"], r["high"]) == pytest.approx(clopper_pearson(r["k"], r["n"]))
-        assert r.get("small", False) == (r["n"] < 20)
-    assert any(r.get("small") for r in found)
-    json.dumps(records, allow_nan=False)
+        key = r.columns, r.cell
+        assert (r.k, r.n) == (k[(*key, r.set)], n[key])
+        assert r.value == r.k / r.n
+        assert (r.low, r.high) == pytest.approx(clopper_pearson(r.k, r.n))
+        assert bool(r.small) == (r.n < 20)
+    assert any(r.small for r in found)
+    json.dumps([r.to_dict() for r in records], allow_nan=False)
 
 
 @pytest.mark.parametrize(("n", "small"), [(19, True), (20, False)])
 def test_a_cell_of_min_n_images_is_large_enough(n, small):
     records = rates.rate_records(np.zeros(n, np.int64), DESIGN, {}, [()], METHOD)
-    assert records[0].get("small", False) == small
+    assert bool(records[0].small) == small
 
 
 def test_single_classes_for_everybody_and_single_columns():
     answers, columns = population()
     records = rates.rate_records(answers, DESIGN, columns, rates.groupings("", list(columns)), METHOD)
-    thief = [r for r in records if r.get("class") == "thief"]
+    thief = [r for r in records if r.class_ == "thief"]
     assert len(thief) == 1 + 3 + 4
-    assert thief[0]["k"] == (answers == DESIGN.names.index("thief")).sum()
+    assert thief[0].k == (answers == DESIGN.names.index("thief")).sum()
 
 
 def test_differences_and_ratios_against_the_rest():
     answers, columns = population()
     records = rates.rate_records(answers, DESIGN, columns, [("race",)], METHOD)
-    mine = {r["group"]["race"]: r for r in records if r["metric"] == "rate_difference" and r["set"] == "crime"}
+    mine = {r.group["race"]: r for r in records if r.metric == "rate_difference" and r.set == "crime"}
     crime = DESIGN.members("crime")[answers]
     black = columns["race"] == "Black"
     r = mine["Black"]
-    assert (r["k"], r["n"], r["k_rest"], r["n_rest"]) == (
+    assert (r.k, r.n, r.k_rest, r.n_rest) == (
         crime[black].sum(), black.sum(), crime[~black].sum(), (~black).sum(),
     )  # fmt: skip
-    wanted = difference(r["k"], r["n"], r["k_rest"], r["n_rest"])
-    assert (r["value"], r["low"], r["high"]) == pytest.approx((wanted.value, wanted.low, wanted.high))
-    assert r["method"] == "newcombe"
-    ratio = next(r for r in records if r["metric"] == "rate_ratio")
-    assert ratio["against"] == "the rest"
+    wanted = difference(r.k, r.n, r.k_rest, r.n_rest)
+    assert (r.value, r.low, r.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+    assert r.method == "newcombe"
+    ratio = next(r for r in records if r.metric == "rate_ratio")
+    assert ratio.against == "the rest"
 
 
 def test_undefined_ratios_are_null_and_not_nan():
     answers = np.array([14, 0, 0, 0])  # one animal
     records = rates.rate_records(answers, DESIGN, {"g": np.array(["a", "a", "b", "b"], object)}, [("g",)])
-    ratio = [r for r in records if r["metric"] == "rate_ratio" and r["set"] == "non-human"]
-    assert (ratio[0]["group"]["g"], ratio[0]["value"], ratio[0]["high"]) == ("a", None, None)
-    crime = [r for r in records if r["metric"] == "rate_ratio" and r["set"] == "crime"]
-    assert all(r["value"] is None and r["low"] == 0 for r in crime)
-    json.dumps(records, allow_nan=False)
+    ratio = [r for r in records if r.metric == "rate_ratio" and r.set == "non-human"]
+    assert (ratio[0].group["g"], ratio[0].value, ratio[0].high) == ("a", None, None)
+    crime = [r for r in records if r.metric == "rate_ratio" and r.set == "crime"]
+    assert all(r.value is None and r.low == 0 for r in crime)
+    json.dumps([r.to_dict() for r in records], allow_nan=False)
 
 
 def test_method_and_level_are_the_records_own():
     answers, columns = population()
     records = rates.rate_records(answers, DESIGN, columns, [()], rates.Method("wilson", 0.9))
-    assert {(r["method"], r["level"]) for r in records} == {("wilson", 0.9)}
-    assert (records[0]["low"], records[0]["high"]) == pytest.approx(wilson(records[0]["k"], 500, 0.9))
+    assert {(r.method, r.level) for r in records} == {("wilson", 0.9)}
+    assert (records[0].low, records[0].high) == pytest.approx(wilson(records[0].k, 500, 0.9))
 
 
 def test_a_design_without_sets_is_told_class_by_class():
     records = rates.rate_records(np.array([0, 1, 1]), design.of_classes(["cat", "dog"]), {}, [()])
-    assert [(r["class"], r["k"], r["n"]) for r in records] == [("cat", 1, 3), ("dog", 2, 3)]
+    assert [(r.class_, r.k, r.n) for r in records] == [("cat", 1, 3), ("dog", 2, 3)]
 
 
 def test_images_without_a_value_are_in_no_group():
     columns = {"g": np.array(["a", "", "b", ""], object)}
     records = rates.rate_records(np.array([14, 14, 0, 0]), DESIGN, columns, [(), ("g",)])
-    mine = [(r["group"], r["k"], r["n"]) for r in records if r["metric"] == "rate" and r.get("set") == "non-human"]
+    mine = [(r.group, r.k, r.n) for r in records if r.metric == "rate" and r.set == "non-human"]
     assert mine == [({}, 2, 4), ({"g": "a"}, 1, 1), ({"g": "b"}, 0, 1)]
 
 
@@ -151,13 +151,13 @@ def test_no_set_makes_disjoint_sets_add_up(tmp_path):
     columns = {"age": rng.choice(np.array(["young", "old"], object), 300)}
     records = rates.rate_records(rng.integers(0, len(asked.names), 300), asked, columns, [(), ("age",)])
     for group in ({}, {"age": "young"}, {"age": "old"}):
-        mine = {r["set"]: r for r in records if r["metric"] == "rate" and "set" in r and r["group"] == group}
+        mine = {r.set: r for r in records if r.metric == "rate" and r.set is not None and r.group == group}
         assert list(mine) == ["person", "fantasy", "no set"]
-        assert sum(r["k"] for r in mine.values()) == mine["person"]["n"]
-        assert mine["no set"]["k"] > 0
-    assert {r["set"] for r in records if r["metric"] == "rate_difference"} == {"person", "fantasy", "no set"}
+        assert sum(r.k for r in mine.values()) == mine["person"].n
+        assert mine["no set"].k > 0
+    assert {r.set for r in records if r.metric == "rate_difference"} == {"person", "fantasy", "no set"}
     whole = rates.rate_records(np.zeros(9, np.int64), design.load("people-roles"), {}, [()])
-    assert not [r for r in whole if r.get("set") == "no set"]
+    assert not [r for r in whole if r.set == "no set"]
     path = planted_runs.write(tmp_path / "run", asked, columns, rng.integers(0, len(asked.names), 300))
     assert main(["report", str(path)]) == 0
     with open(path / "tables" / "rates_by_age.csv", newline="") as file:

@@ -176,7 +176,7 @@ def test_paired_comparison_against_a_recount(pair, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        (("config", "probe"), "labels", "config.probe: rates and labels"),
+        (("config", "probe"), "zeroshot", "config.probe: rates and zeroshot"),
         (("model", "weights_sha256"), "b" * 64, "model.weights_sha256: aaaaaaaaaaaa… and bbbbbbbbbbbb…"),
         (("precision",), "bfloat16", "precision: float32 and bfloat16"),
         (("model", "config", "mean"), [0.1] * 3, "model.config.mean"),
@@ -227,6 +227,7 @@ def test_folders_that_are_no_runs(pair, tmp_path, capsys):
     assert main(["report", str(tmp_path / "hurt")]) == 1
     assert "run the probe again" in capsys.readouterr().err
     (tmp_path / "hurt" / "metrics.json").write_text("{")
+    (tmp_path / "hurt" / "SHA256SUMS").unlink()
     with pytest.raises(InputError, match=r"metrics\.json: cannot be read"):
         read_run(tmp_path / "hurt")
     assert main(["report", str(pair[0] / "a"), str(pair[0] / "a")]) == 1
@@ -280,5 +281,6 @@ def test_answers_out_of_their_own_design_are_refused(pair, tmp_path):
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     manifest["design"]["classes"] = manifest["design"]["classes"][:5]
     (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "a" / "SHA256SUMS").unlink()
     with pytest.raises(InputError, match="is no class of its own design"):
         compare.questions(read_run(tmp_path / "a"))

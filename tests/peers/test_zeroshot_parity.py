@@ -106,10 +106,10 @@ def test_clip_benchmarks_accuracies(count, monkeypatch):
     )
     scores = zeroshot.probabilities(images, weights, 100.0)
     assert 0.2 < theirs["acc1"] < 0.98
-    assert metrics.top_k(scores, labels)["value"] == pytest.approx(theirs["acc1"], abs=1e-12)
-    assert metrics.mean_per_class(scores, labels)["value"] == pytest.approx(theirs["mean_per_class_recall"], abs=1e-12)
+    assert metrics.top_k(scores, labels).value == pytest.approx(theirs["acc1"], abs=1e-12)
+    assert metrics.mean_per_class(scores, labels).value == pytest.approx(theirs["mean_per_class_recall"], abs=1e-12)
     if count >= 5:
-        assert metrics.top_k(scores, labels, 5)["value"] == pytest.approx(theirs["acc5"], abs=1e-12)
+        assert metrics.top_k(scores, labels, 5).value == pytest.approx(theirs["acc5"], abs=1e-12)
     else:
         assert np.isnan(theirs["acc5"])  # trap 29: fewer than five classes have no top 5
 
@@ -124,11 +124,11 @@ def test_clip_benchmarks_average_precision():
     theirs = average_precision_per_class(torch.tensor(scores), torch.tensor(labels)).numpy()
     ours = metrics.map_all_point(scores, labels)
     # Theirs is summed in float32.
-    assert ours["value"] == pytest.approx(theirs.mean(), abs=1e-6)
+    assert ours.value == pytest.approx(theirs.mean(), abs=1e-6)
     labels[:, 4] = False
     theirs = average_precision_per_class(torch.tensor(scores), torch.tensor(labels)).numpy()
     assert theirs[4] == 0  # a class without positives counts as 0 there, and not at all here
-    assert metrics.map_all_point(scores, labels)["value"] == pytest.approx(np.delete(theirs, 4).mean(), abs=1e-6)
+    assert metrics.map_all_point(scores, labels).value == pytest.approx(np.delete(theirs, 4).mean(), abs=1e-6)
 
 
 def test_clip_benchmarks_recalls():
@@ -146,7 +146,7 @@ def test_clip_benchmarks_recalls():
     batches = [(torch.arange(i, min(i + 32, n)), captions[i : i + 32]) for i in range(0, n, 32)]
     theirs = zeroshot_retrieval.evaluate(model, batches, tokenizer, "cpu", amp=False, recall_k_list=ks)
     records = retrieval.recalls(images, features, np.repeat(np.arange(n), 5), ks)
-    ours = {(x["metric"], x.get("direction")): x["value"] for x in records}
+    ours = {(x.metric, x.direction): x.value for x in records}
     assert 0.2 < theirs["image_retrieval_recall@1"] < 0.95
     for k in ks:
         # Theirs is a float32 mean.
@@ -161,7 +161,7 @@ def test_scikit_learns_ranking_metrics():
     r = np.random.default_rng(5)
     labels = r.random(500) < 0.36  # Hateful Memes' dev set
     scores = np.round(r.normal(size=500) + labels, 1)  # with many ties
-    assert metrics.roc_auc(scores, labels)["value"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert metrics.roc_auc(scores, labels).value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     both = np.stack([scores, -scores], 1), np.stack([labels, ~labels], 1)
     expected = average_precision_score(both[1], both[0])
-    assert metrics.map_all_point(*both)["value"] == pytest.approx(expected, abs=1e-12)
+    assert metrics.map_all_point(*both).value == pytest.approx(expected, abs=1e-12)

@@ -30,14 +30,14 @@ def test_evaluate():
     x, y = blobs(300, 1)
     test, truth = blobs(400, 2)
     one, eight = fewshot.evaluate(x, y, test, truth, shots=(1, 8), seeds=(0, 1, 2, 3))
-    assert (one["shots"], eight["shots"], one["n"], one["metric"]) == (1, 8, 400, "top1")
-    assert one["value"] < eight["value"]
-    assert eight["spread"] < one["spread"]
-    assert len(one["values"]) == len(one["seeds"]) == 4
+    assert (one.shots, eight.shots, one.n, one.metric) == (1, 8, 400, "top1")
+    assert one.value < eight.value
+    assert eight.spread < one.spread
+    assert len(one.values) == len(one.seeds) == 4
     rows = fewshot.draw(y, 8, 2)
     weights, bias = linear.fit(x[rows], y[rows], fewshot.C)
-    assert eight["values"][2] == ((test @ weights.T + bias).argmax(1) == truth).mean()
-    assert (eight["value"], eight["spread"]) == (np.mean(eight["values"]), np.std(eight["values"], ddof=1))
+    assert eight.values[2] == ((test @ weights.T + bias).argmax(1) == truth).mean()
+    assert (eight.value, eight.spread) == (np.mean(eight.values), np.std(eight.values, ddof=1))
 
 
 def test_the_interval_covers_as_often_as_it_says():
@@ -47,7 +47,7 @@ def test_the_interval_covers_as_often_as_it_says():
     for _ in range(600):
         chance = np.clip(r.normal(0.7, 0.03, (4, 1)) + r.choice([-0.2, 0.2], (1, 200)), 0, 1)
         found = fewshot.summary(r.random((4, 200)) < chance)
-        held += found["low"] <= 0.7 <= found["high"]
+        held += found.low <= 0.7 <= found.high
     # Three degrees of freedom for a sum of which some is known better: on the safe side. Binomial error 0.9 points.
     assert 0.93 <= held / 600 <= 1.0
 
@@ -57,9 +57,9 @@ def test_the_interval_by_hand():
     found = fewshot.summary(right)
     error = np.sqrt(np.var([0.5, 0.75], ddof=1) / 2 + np.var([1, 1, 0.5, 0]) / 4)
     reach = stats.t.ppf(0.975, 1) * error
-    assert found["value"] == 0.625
-    assert (found["low"], found["high"]) == (max(0.625 - reach, 0), min(0.625 + reach, 1))
-    assert found["method"] == "t (1 df) over draws and examples"
+    assert found.value == 0.625
+    assert (found.low, found.high) == (max(0.625 - reach, 0), min(0.625 + reach, 1))
+    assert found.method == "t (1 df) over draws and examples"
 
 
 def test_one_seed_has_no_spread():

@@ -269,28 +269,28 @@ def test_between_two_fits_a_sweep_starts_at_their_mean():
     """The last four fits take 49 iterations in all here, from the nearest alone 199; their ends are as good."""
     x, y = clip_like(2000, c=30)
     found = linear.sweep(x, y)
-    assert sum(r["iterations"] for r in found.records[-4:]) <= 100
+    assert sum(r.iterations for r in found.records[-4:]) <= 100
     rows = np.ones(2000, bool)
     rows[found.held_out] = False
     problem = linear.Problem(x, y)
     for record in found.records[-4:]:
-        exact = problem.solve(record["C"], rows=rows)
+        exact = problem.solve(record.C, rows=rows)
         again = linear.scores(x[found.held_out], *exact[:2]).argmax(1) == y[found.held_out]
-        assert abs(again.mean() - record["value"]) * len(again) < 1.5  # as in `test_sweep`
+        assert abs(again.mean() - record.value) * len(again) < 1.5  # as in `test_sweep`
 
 
 def test_sweep_on_a_given_split():
     x, y = clip_like(400, d=16, c=4)
     split = linear.sweep(x[:300], y[:300], (x[300:], y[300:]))
     assert split.held_out.tolist() == list(range(300, 400))
-    assert {r["n"] for r in split.records} == {100}
+    assert {r.n for r in split.records} == {100}
     assert split.refit.objective == pytest.approx(linear.Problem(x, y).solve(split.C).objective, rel=1e-6)
 
 
 def test_sweep_of_many_labels():
     x, y = clip_like(200, d=8, c=3)
     found = linear.sweep(x, np.eye(3, dtype=bool)[y], max_iter=30)
-    assert found.records[0]["metric"] == "map_11pt"
+    assert found.records[0].metric == "map_11pt"
     assert found.weights.shape == (3, 8)
 
 

@@ -25,11 +25,11 @@ def scored(n=300, c=7, seed=0, ties=False):
 def test_top_k(k):
     scores, labels = scored()
     found = metrics.top_k(scores, labels, k)
-    assert found["metric"] == f"top{k}"
-    assert found["k"] == top_k_accuracy_score(labels, scores, k=k, normalize=False, labels=range(7))
-    assert found["value"] == found["k"] / found["n"]
-    assert (found["low"], found["high"]) == clopper_pearson(found["k"], 300)
-    assert found["method"] == "clopper-pearson"
+    assert found.metric == f"top{k}"
+    assert found.k == top_k_accuracy_score(labels, scores, k=k, normalize=False, labels=range(7))
+    assert found.value == found.k / found.n
+    assert (found.low, found.high) == clopper_pearson(found.k, 300)
+    assert found.method == "clopper-pearson"
 
 
 def test_top_k_in_blocks(monkeypatch):
@@ -53,12 +53,12 @@ def test_ties_go_to_the_lowest_index():
 def test_mean_per_class():
     scores, labels = scored()
     found = metrics.mean_per_class(scores, labels)
-    assert found["value"] == pytest.approx(balanced_accuracy_score(labels, scores.argmax(1)), abs=1e-12)
-    assert found["low"] < found["value"] < found["high"]
-    assert found["classes"] == 7
-    assert found.keys() >= KEYS
+    assert found.value == pytest.approx(balanced_accuracy_score(labels, scores.argmax(1)), abs=1e-12)
+    assert found.low < found.value < found.high
+    assert found.classes == 7
+    assert found.to_dict().keys() >= KEYS
     absent = metrics.mean_per_class(np.pad(scores, ((0, 0), (0, 3)), constant_values=-9), labels)
-    assert (absent["value"], absent["classes"]) == (found["value"], 7)
+    assert (absent.value, absent.classes) == (found.value, 7)
 
 
 def test_mean_per_class_interval_is_that_of_its_parts():
@@ -69,17 +69,17 @@ def test_mean_per_class_interval_is_that_of_its_parts():
     scores[np.arange(len(labels)), np.where(right, labels, (labels + 1) % 4)] = 1
     found = metrics.mean_per_class(scores, labels)
     error = np.sqrt(sum(p * (1 - p) / n for n, p in [(400, 0.5), (100, 0.8), (900, 0.3), (250, 0.6)])) / 4
-    assert found["value"] == pytest.approx(0.55)
-    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * error, rel=0.15)  # 1,000 resamples: 5% each end
+    assert found.value == pytest.approx(0.55)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.15)  # 1,000 resamples: 5% each end
 
 
 def test_mean_top1_top5():
     scores, labels = scored()
     found = metrics.mean_top1_top5(scores, labels)
-    assert found["value"] == pytest.approx(
-        (metrics.top_k(scores, labels, 1)["value"] + metrics.top_k(scores, labels, 5)["value"]) / 2
+    assert found.value == pytest.approx(
+        (metrics.top_k(scores, labels, 1).value + metrics.top_k(scores, labels, 5).value) / 2
     )
-    assert found["low"] < found["value"] < found["high"]
+    assert found.low < found.value < found.high
     with pytest.raises(InputError, match="top5 needs at least 5 classes; there are 3"):
         metrics.mean_top1_top5(scores[:, :3], np.zeros(300, int))
 
@@ -91,13 +91,13 @@ def test_average_precision(ties):
     scores = r.normal(size=(200, 6)) + labels
     scores = np.round(scores) if ties else scores
     found = metrics.map_all_point(scores, labels)
-    assert found["value"] == pytest.approx(average_precision_score(labels, scores, average="macro"), abs=1e-12)
-    assert found["low"] < found["value"] < found["high"]
+    assert found.value == pytest.approx(average_precision_score(labels, scores, average="macro"), abs=1e-12)
+    assert found.low < found.value < found.high
     labels[:, 2] = False  # a class that no image shows
     found = metrics.map_all_point(scores, labels)
     kept = [0, 1, 3, 4, 5]
-    assert found["value"] == pytest.approx(average_precision_score(labels[:, kept], scores[:, kept]), abs=1e-12)
-    assert found["classes"] == 5
+    assert found.value == pytest.approx(average_precision_score(labels[:, kept], scores[:, kept]), abs=1e-12)
+    assert found.classes == 5
 
 
 def eleven_points_by_definition(scores, labels):
@@ -117,15 +117,15 @@ def test_eleven_points():
     scores = r.normal(size=(150, 4)) + labels
     by_class = [eleven_points_by_definition(scores[:, c], labels[:, c]) for c in range(4)]
     found = metrics.map_11pt(scores, labels)
-    assert found["value"] == pytest.approx(np.mean(by_class), abs=1e-12)
-    assert found["low"] < found["value"] < found["high"]
-    assert found["metric"] == "map_11pt"
+    assert found.value == pytest.approx(np.mean(by_class), abs=1e-12)
+    assert found.low < found.value < found.high
+    assert found.metric == "map_11pt"
 
 
 def test_eleven_points_by_hand():
     """Three positives at ranks 1, 3, 6: precision 1 up to recall 1/3, 2/3 up to 2/3, 1/2 beyond."""
     labels = np.array([1, 0, 1, 0, 0, 1], bool)[:, None]
-    value = metrics.map_11pt(-np.arange(6.0)[:, None], labels)["value"]
+    value = metrics.map_11pt(-np.arange(6.0)[:, None], labels).value
     assert value == pytest.approx((4 * 1 + 3 * 2 / 3 + 4 * 0.5) / 11)
 
 
@@ -138,8 +138,8 @@ def test_difficult_images_leave_the_ranking_of_their_class():
     kept = ~difficult[:, 0]
     parts = [metrics.map_11pt(scores[kept, :1], labels[kept, :1]), metrics.map_11pt(scores[:, 1:], labels[:, 1:])]
     found = metrics.map_11pt(scores, labels, difficult)
-    assert found["value"] == pytest.approx(np.mean([p["value"] for p in parts]), abs=1e-12)
-    assert found["value"] == metrics.map_11pt(scores, labels | difficult, difficult)["value"]
+    assert found.value == pytest.approx(np.mean([p.value for p in parts]), abs=1e-12)
+    assert found.value == metrics.map_11pt(scores, labels | difficult, difficult).value
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -149,8 +149,8 @@ def test_roc_auc(ties):
     scores = r.normal(size=120) + labels
     scores = np.round(scores) if ties else scores
     found = metrics.roc_auc(scores, labels)
-    assert found["value"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert found["low"] < found["value"] < found["high"]
+    assert found.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert found.low < found.value < found.high
     both = np.stack([1 - scores, scores], 1)
     assert metrics.roc_auc(both, labels.astype(int)) == found
     with pytest.raises(InputError, match="needs both kinds"):
@@ -164,7 +164,7 @@ def test_a_perfect_ranking_is_one_in_every_resample():
         metrics.map_all_point(labels[:, None] * 1.0, labels[:, None]),
         metrics.map_11pt(labels[:, None] * 1.0, labels[:, None]),
     ):
-        assert (found["value"], found["low"], found["high"]) == (1, 1, 1)
+        assert (found.value, found.low, found.high) == (1, 1, 1)
 
 
 def test_pm_k():
@@ -175,11 +175,11 @@ def test_pm_k():
     predicted = np.array([0, 0, 0, 1, 0, 1, 2])
     scores = np.eye(3)[predicted]
     zero, ten = (metrics.pm_k(scores, labels, files, anchors, k) for k in (0, 10))
-    assert (zero["metric"], zero["k"], zero["n"]) == ("pm0", 2, 3)
-    assert (ten["metric"], ten["k"], ten["n"]) == ("pm10", 1, 3)
+    assert (zero.metric, zero.k, zero.n) == ("pm0", 2, 3)
+    assert (ten.metric, ten.k, ten.n) == ("pm10", 1, 3)
     several = np.eye(3, dtype=bool)[labels]
     several[4, 0] = True  # the frame shows class 0 as well
-    assert metrics.pm_k(scores, several, files, anchors)["k"] == 2
+    assert metrics.pm_k(scores, several, files, anchors).k == 2
     with pytest.raises(InputError, match="'b' has neighbours but no row"):
         metrics.pm_k(scores, labels, ["a", "a1", "a2", "x", "b1", "c", "c1"], anchors)
 
@@ -224,13 +224,13 @@ def test_weighted_average_precision():
     relevance = metrics.rare_actions(labels, annotation, verb, noun, 9)
     found = metrics.mwap(scores, relevance, videos)
     expected = weighted_by_definition(scores, labels, annotation, verb, noun, videos)
-    assert found["value"] == pytest.approx(expected, abs=1e-12)
-    assert found["low"] < found["value"] < found["high"]
+    assert found.value == pytest.approx(expected, abs=1e-12)
+    assert found.low < found.value < found.high
     sampled = metrics.mwsap(scores, relevance, videos)
-    assert sampled["low"] < sampled["value"] < sampled["high"]
-    assert abs(sampled["value"] - found["value"]) < 0.1  # the same thing estimated another way
+    assert sampled.low < sampled.value < sampled.high
+    assert abs(sampled.value - found.value) < 0.1  # the same thing estimated another way
     assert sampled == metrics.mwsap(scores, relevance, videos)
-    assert sampled["value"] != metrics.mwsap(scores, relevance, videos, seed=1)["value"]
+    assert sampled.value != metrics.mwsap(scores, relevance, videos, seed=1).value
 
 
 def test_sampled_average_precision_without_a_choice():
@@ -239,8 +239,8 @@ def test_sampled_average_precision_without_a_choice():
     relevance = metrics.rare_actions(labels, annotation, verb, noun, 9)
     videos = range(len(labels))
     sampled = metrics.mwsap(scores, relevance, videos, samples=3)
-    assert sampled["value"] == pytest.approx(metrics.mwap(scores, relevance, videos)["value"], abs=1e-12)
-    assert sampled["low"] == pytest.approx(sampled["high"])
+    assert sampled.value == pytest.approx(metrics.mwap(scores, relevance, videos).value, abs=1e-12)
+    assert sampled.low == pytest.approx(sampled.high)
 
 
 @given(st.integers(0, 10_000))
@@ -249,7 +249,7 @@ def test_values_lie_in_their_intervals_and_bounds(seed):
     for found in (
         metrics.top_k(scores, labels), metrics.mean_per_class(scores, labels), metrics.mean_top1_top5(scores, labels)
     ):  # fmt: skip
-        assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+        assert 0 <= found.low <= found.value <= found.high <= 1
 
 
 def test_bad_input_names_the_row():

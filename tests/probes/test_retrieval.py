@@ -34,18 +34,18 @@ def by_sorting(images, texts, owner, k):
 def test_recalls_are_those_of_sorted_lists(monkeypatch, block, ties):
     monkeypatch.setattr(retrieval, "BLOCK", block)
     images, texts, owner = pairs(ties=ties)
-    found = {(r["metric"], r.get("direction")): r for r in retrieval.recalls(images, texts, owner)}
+    found = {(r.metric, r.direction): r for r in retrieval.recalls(images, texts, owner)}
     assert len(found) == 7
     for k in (1, 5, 10):
         text, image = found[f"recall@{k}", "image_to_text"], found[f"recall@{k}", "text_to_image"]
-        assert (text["k"], image["k"]) == by_sorting(images, texts, owner, k)
-        assert (text["n"], image["n"]) == (40, 200)
-        assert (text["low"], text["high"]) == clopper_pearson(text["k"], 40)
-        assert image["low"] <= image["value"] <= image["high"]
-        assert image["method"] == "bootstrap over images"
+        assert (text.k, image.k) == by_sorting(images, texts, owner, k)
+        assert (text.n, image.n) == (40, 200)
+        assert (text.low, text.high) == clopper_pearson(text.k, 40)
+        assert image.low <= image.value <= image.high
+        assert image.method == "bootstrap over images"
     total = found["recall_sum", None]
-    assert total["value"] == pytest.approx(sum(r["value"] for key, r in found.items() if key[1]))
-    assert total["low"] < total["value"] < total["high"]
+    assert total.value == pytest.approx(sum(r.value for key, r in found.items() if key[1]))
+    assert total.low < total.value < total.high
 
 
 def test_any_of_the_captions_counts():
@@ -53,7 +53,7 @@ def test_any_of_the_captions_counts():
     images = np.eye(2)
     texts = np.array([[0.0, 1.0], [1.0, 0.0], [0.1, 1.0]])
     found = retrieval.recalls(images, texts, np.array([0, 0, 1]), ks=(1,))
-    assert [r["k"] for r in found[:2]] == [
+    assert [r.k for r in found[:2]] == [
         1,
         2,
     ]  # picture 1 finds picture 0's first caption; captions 1 and 2 are right
@@ -63,8 +63,8 @@ def test_pictures_without_captions_only_distract():
     images, texts, owner = pairs()
     kept = owner < 30
     found = retrieval.recalls(images, texts[kept], owner[kept], ks=(1,))
-    assert (found[0]["n"], found[1]["n"]) == (30, 150)
-    assert (found[0]["k"], found[1]["k"]) == by_sorting(images, texts[kept], owner[kept], 1)
+    assert (found[0].n, found[1].n) == (30, 150)
+    assert (found[0].k, found[1].k) == by_sorting(images, texts[kept], owner[kept], 1)
 
 
 def test_captions_of_a_picture_are_drawn_together():
@@ -72,8 +72,8 @@ def test_captions_of_a_picture_are_drawn_together():
     images, texts, owner = pairs(each=1)
     once = retrieval.recalls(images, texts, owner, ks=(1,))[1]
     five = retrieval.recalls(images, np.repeat(texts, 5, 0), np.repeat(owner, 5), ks=(1,))[1]
-    assert five["n"] == 5 * once["n"]
-    assert (five["low"], five["high"]) == (once["low"], once["high"])
+    assert five.n == 5 * once.n
+    assert (five.low, five.high) == (once.low, once.high)
 
 
 def test_best_texts(monkeypatch):

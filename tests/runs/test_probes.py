@@ -125,12 +125,13 @@ def test_a_named_data_set_brings_its_classes_templates_and_published_numbers(wor
 
 
 def test_published_numbers_stand_beside_ours_with_their_mark():
+    from clipjax.analysis.records import Record
     from clipjax.runs import config, runner, summary
 
     resolved = config.load("zeroshot:food101", ["--config.model=ViT-B/32"])
     published = runner._published(resolved)
     assert set(published) == {"paper_zero_shot", "open_clip_zero_shot"}
-    record = {"metric": "top1", "value": 0.5, "low": 0.4, "high": 0.6, "n": 100, "method": "clopper-pearson"}
+    record = Record(metric="top1", value=0.5, low=0.4, high=0.6, n=100, method="clopper-pearson")
     text = summary.records_table([record], published)
     assert "84.40%" in text
     assert "read in the source" in text

@@ -3,6 +3,7 @@
 import csv
 import io
 
+from clipjax.analysis.records import Record
 from clipjax.files import sha256
 from clipjax.runs import account, summary
 from clipjax.runs.finetune import _losses
@@ -10,7 +11,7 @@ from clipjax.runs.folder import RunFolder
 
 
 def rate(value=0.5, **fields):
-    return {"metric": "rate", "set": "bird", **fields, "k": 5, "n": 10, "value": value, "low": 0.2, "high": 0.8}
+    return Record(metric="rate", set="bird", k=5, n=10, value=value, low=0.2, high=0.8, **fields)
 
 
 def test_rows_of_the_terminal_table_name_their_column():

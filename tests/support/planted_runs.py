@@ -11,6 +11,7 @@ import numpy as np
 from clipjax import design
 from clipjax.analysis import paper, rates
 from clipjax.analysis.intervals import interval
+from clipjax.analysis.records import Record
 from clipjax.analysis.run import IMAGE
 from clipjax.runs.folder import RunFolder
 from clipjax.runs.task import RESULT_COLUMNS
@@ -127,10 +128,10 @@ def table1(folder: Path) -> list[Path]:
             k, n = round(number["value"] * 8000), 8000
             low, high = interval(k, n)
             for images in ("of the first 100 people", "of these candidates"):
-                records.append({
-                    "metric": "top1", "candidates": number["candidates"], "images": images, "group": {}, "k": k, "n": n,
-                    "value": k / n, "low": float(low), "high": float(high), "level": 0.95, "method": "clopper-pearson",
-                })  # fmt: skip
+                records.append(Record(
+                    metric="top1", candidates=number["candidates"], images=images, group={}, k=k, n=n, value=k / n,
+                    low=float(low), high=float(high), level=0.95, method="clopper-pearson",
+                ))  # fmt: skip
         table = {"file": np.array([f"{i}.jpg" for i in range(8000)], object), "rank_100": np.ones(8000, np.int32)}
         asked = design.Design("identities", (), ("a photo of {}.",)).manifest()
         path = folder / model.replace("/", "-")

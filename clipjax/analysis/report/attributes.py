@@ -6,34 +6,36 @@ from collections.abc import Sequence
 from typing import Any
 
 from clipjax.analysis import figures
+from clipjax.analysis.records import Record
 from clipjax.analysis.report.section import Section, beside_paper, labels, slug
 from clipjax.analysis.run import Run
-from clipjax.analysis.tables import Table, rate
+from clipjax.analysis.tables import Table, percent, rate
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
     """Overall, by group, per class, then the published numbers."""
     found = [_overall(runs)]
-    keys = dict.fromkeys(tuple(r["group"]) for run in runs for r in run.records if r["metric"] == "top1" and r["group"])
+    keys = dict.fromkeys(r.columns for run in runs for r in run.records if r.metric == "top1" and r.group)
     found += [_by(runs, key) for key in keys]
     found.append(_recall(runs))
     beside = beside_paper(runs)
     return [*found, *([beside] if beside else [])]
 
 
-def _head(r: dict[str, Any]) -> tuple[str, str, str]:
-    return r["attribute"], r.get("reading", ""), r["classifier"]
+def _head(r: Record) -> tuple[str, str, str]:
+    return r.attribute or "", r.reading or "", r.classifier or ""
 
 
 def _overall(runs: Sequence[Run]) -> Section:
     rows = []
     for name, run in zip(labels(runs), runs, strict=True):
         for r in run.records:
-            if r["metric"] == "top1" and not r["group"]:
+            if r.metric == "top1" and not r.group:
                 rows.append([*_head(r), rate(r), name])
-            if r["metric"] == "top1_mean_of_groups":
-                bounds = f"{100 * r['value']:.1f} [{100 * r['low']:.1f}, {100 * r['high']:.1f}]"
-                rows.append([r["attribute"], f"{r['reading']}, mean over {r['over']}", r["classifier"], bounds, name])
+            if r.metric == "top1_mean_of_groups":
+                bounds = f"{percent(r.value)} [{percent(r.low)}, {percent(r.high)}]"
+                attribute, reading, classifier = _head(r)
+                rows.append([attribute, f"{reading}, mean over {r.over}", classifier, bounds, name])
     head = ["attribute", "reading", "classifier", "accuracy, % [interval] k/n", "run"]
     note = (
         "Three statistics that are easily taken for each other: accuracy over all classes, White against Non-White "
@@ -48,12 +50,12 @@ def _overall(runs: Sequence[Run]) -> Section:
 
 def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
     names = labels(runs)
-    heads = dict.fromkeys((i, _head(r)) for i, run in enumerate(runs) for r in run.records if r["metric"] == "top1")
-    cells: dict[tuple[str, ...], dict[Any, dict[str, Any]]] = {}
+    heads = dict.fromkeys((i, _head(r)) for i, run in enumerate(runs) for r in run.records if r.metric == "top1")
+    cells: dict[tuple[str, ...], dict[Any, Record]] = {}
     for i, run in enumerate(runs):
         for r in run.records:
-            if r["metric"] == "top1" and tuple(r["group"]) == key:
-                cells.setdefault(tuple(r["group"].values()), {})[i, _head(r)] = r
+            if r.metric == "top1" and r.columns == key:
+                cells.setdefault(r.cell, {})[i, _head(r)] = r
     columns = [" ".join(h) + (f" {names[i]}" if len(runs) > 1 else "") for i, h in heads]
     groups = sorted(cells)
     rows = [[*group, *(rate(cells[group][h]) if h in cells[group] else None for h in heads)] for group in groups]
@@ -67,7 +69,7 @@ def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
             mine = [h for h in heads if h[1][0] == attribute]
             series = []
             for h in mine:
-                found = [cells[group].get(h, {}) for group in groups]
+                found = [cells[group].get(h) for group in groups]
                 label = " ".join(h[1][1:]) + (f" {names[h[0]]}" if len(runs) > 1 else "")
                 series.append(figures.Series.of(label.strip(), found))
             drawing = figures.rates_by_group([", ".join(g) for g in groups], series, f"Accuracy of {attribute}")
@@ -79,10 +81,10 @@ def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
 
 def _recall(runs: Sequence[Run]) -> Section:
     rows = [
-        [r["attribute"], r["class"], r["classifier"], rate(r), name]
+        [r.attribute, r.class_, r.classifier, rate(r), name]
         for name, run in zip(labels(runs), runs, strict=True)
         for r in run.records
-        if r["metric"] == "recall"
+        if r.metric == "recall"
     ]
     head = ["attribute", "class", "classifier", "recall, % [interval] k/n", "run"]
     return Section("Recall of each class", [], [Table("recall", "How often each class is found", head, rows)])

@@ -47,7 +47,7 @@ def text(runs: Sequence[Run], sections: Sequence[Section]) -> str:
 
 
 def _models(runs: Sequence[Run]) -> list[str]:
-    found = dict.fromkeys((r.manifest["model"]["name"], r.manifest["model"]["weights_sha256"]) for r in runs)
+    found = dict.fromkeys((r.manifest.model.name, r.manifest.model.weights_sha256) for r in runs)
     return ["", *(f"- {name}, parameters sha256 `{sha}`" for name, sha in found)]
 
 
@@ -70,7 +70,7 @@ def _metrics(runs: Sequence[Run]) -> list[str]:
         "labels": "Label rate: the share of a group's images whose probability for a label reaches a threshold.",
         "identities": "Top-1 and top-5 accuracy over growing lists of candidates.",
     }
-    methods = sorted({f"{r['method']} at {100 * r['level']:g}%" for run in runs for r in run.records if "level" in r})
+    methods = sorted({f"{r.method} at {100 * r.level:g}%" for run in runs for r in run.records if r.level is not None})
     kinds = dict.fromkeys(said.get(run.probe, f"Those of the probe `{run.probe}`.") for run in runs)
     return [*(f"- {kind}" for kind in kinds), f"- Intervals: {'; '.join(methods) or 'none'}."]
 
@@ -78,10 +78,10 @@ def _metrics(runs: Sequence[Run]) -> list[str]:
 def _data(runs: Sequence[Run]) -> list[str]:
     out = []
     for name, run in zip(labels(runs), runs, strict=True):
-        data, counts = run.manifest["data"], run.manifest["counts"]
+        data, counts = run.manifest.data, run.manifest.counts
         out.append(
-            f"- {name}: {data['name']}, {counts['seen']} images ({counts['skipped']} skipped), fingerprint "
-            f"`{data['fingerprint'][:16]}`"
+            f"- {name}: {data.name}, {counts.seen} images ({counts.skipped} skipped), fingerprint "
+            f"`{data.fingerprint[:16]}`"
         )
     return out
 
@@ -100,7 +100,7 @@ def _ethics(runs: Sequence[Run]) -> list[str]:
 
 
 def _caveats(runs: Sequence[Run]) -> list[str]:
-    small = sum(bool(r.get("small")) for run in runs for r in run.records)
+    small = sum(bool(r.small) for run in runs for r in run.records)
     out = [f"- {c}" for c in dict.fromkeys(c for run in runs for c in paper.caveats(run))]
     if small:
         out.append(f"- {small} numbers come from fewer images than the runs' min_n; they are marked †.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from clipjax.analysis import figures
 from clipjax.analysis.compare import Compared
+from clipjax.analysis.records import PairedRecord
 from clipjax.analysis.report import page
 from clipjax.analysis.report.section import Section, labels, slug
 from clipjax.analysis.tables import Table, percent
@@ -29,9 +30,13 @@ def write(compared: Compared, out: Path) -> list[Section]:
             drawing.save(out / "figures", name)
     pairing = compared.pairing
     content = {
-        "records": compared.records, "images": len(pairing.a.predictions["file"]), "same_order": pairing.same_order,
-        "annotations": pairing.annotations, "columns_only_a": pairing.only_a, "columns_only_b": pairing.only_b,
-    }  # fmt: skip
+        "records": [record.to_dict() for record in compared.records],
+        "images": len(pairing.a.predictions["file"]),
+        "same_order": pairing.same_order,
+        "annotations": pairing.annotations,
+        "columns_only_a": pairing.only_a,
+        "columns_only_b": pairing.only_b,
+    }
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(out / "compare.json", text + "\n")
     write_text(out / "flips.csv", _flipped(compared).csv())
@@ -49,10 +54,10 @@ def sections(compared: Compared) -> list[Section]:
             words.append(f"Only {name} has {', '.join(only[:20])}: nothing to compare it with.")
     words += notes(compared)
     found, drawn = [Section("What is compared", words)], 0
-    for key in dict.fromkeys(tuple(r["group"]) for r in compared.records):
+    for key in dict.fromkeys(r.columns for r in compared.records):
         table = _table(compared, key, a, b)
         drawings = {}
-        kinds = dict.fromkeys(_kind(r) for r in compared.records)
+        kinds = dict.fromkeys(_name(r) for r in compared.records)
         if len(key) == 1 and drawn + len(kinds) <= MOST_FIGURES:
             drawn += len(kinds)
             for name in kinds:
@@ -84,22 +89,23 @@ def notes(compared: Compared) -> list[str]:
     return found + [f"{design.unset_note()}." for design in designs if design.unset]
 
 
-def _kind(record) -> str:
-    return next(str(record[k]) for k in ("set", "class", "label", "attribute", "accuracy") if k in record)
+def _name(record: PairedRecord) -> str:
+    assert record.question is not None
+    return record.question.name
 
 
 def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
-    mine = [r for r in compared.records if tuple(r["group"]) == key]
+    mine = [r for r in compared.records if r.columns == key]
     if len(mine) > 400:  # hundreds of labels: those that moved most surely
-        mine = sorted(mine, key=lambda r: r["p"])[:100]
+        mine = sorted(mine, key=lambda r: r.p)[:100]
     rows = []
     for r in mine:
-        mark = "†" if r.get("small") else ""
+        mark = "†" if r.small else ""
         rows.append([
-            *r["group"].values(), _kind(r), f"{percent(r['value_a'])}{mark} ({r['k_a']}/{r['n']})",
-            f"{percent(r['value_b'])}{mark} ({r['k_b']}/{r['n']})",
-            f"{percent(r['difference'])} [{percent(r['low'])}, {percent(r['high'])}]",
-            r["only_a"], r["only_b"], f"{r['p']:.2g}", f"{r['p_benjamini_hochberg']:.2g}", f"{r['p_bonferroni']:.2g}",
+            *r.group.values(), _name(r), f"{percent(r.value_a)}{mark} ({r.k_a}/{r.n})",
+            f"{percent(r.value_b)}{mark} ({r.k_b}/{r.n})",
+            f"{percent(r.difference)} [{percent(r.low)}, {percent(r.high)}]",
+            r.only_a, r.only_b, f"{r.p:.2g}", f"{r.p_benjamini_hochberg:.2g}", f"{r.p_bonferroni:.2g}",
         ])  # fmt: skip
     head = [
         *key,
@@ -113,7 +119,7 @@ def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
         "p (BH)",
         "p (Bonferroni)",
     ]
-    tests = compared.records[0]["tests"] if compared.records else 0
+    tests = compared.records[0].tests if compared.records else 0
     note = (
         f"p: McNemar's exact test of the images that only A or only B counts; adjusted over all {tests} tests of this "
         "comparison. Differences: Newcombe's interval for paired data. † fewer images than min_n."
@@ -123,11 +129,11 @@ def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
 
 
 def _drawing(compared: Compared, key: tuple[str, ...], kind: str, a: str, b: str) -> figures.Drawing:
-    mine = [r for r in compared.records if tuple(r["group"]) == key and _kind(r) == kind]
+    mine = [r for r in compared.records if r.columns == key and _name(r) == kind]
     series = []
-    for label, side in ((f"A: {a}", "a"), (f"B: {b}", "b")):
-        series.append(figures.Series.of(label, mine, f"_{side}"))
-    return figures.rates_by_group([", ".join(r["group"].values()) for r in mine], series, f"Rate of {kind}")
+    for i, label in enumerate((f"A: {a}", f"B: {b}")):
+        series.append(figures.Series.of(label, [r.sides[i] for r in mine]))
+    return figures.rates_by_group([", ".join(r.group.values()) for r in mine], series, f"Rate of {kind}")
 
 
 def _moves(compared: Compared) -> Section:

@@ -28,10 +28,10 @@ def sections(runs: Sequence[Run]) -> list[Section]:
 
 def _one(run: Run, suffix: str) -> list[Section]:
     assert run.design is not None
-    setting = run.manifest["result"]
+    contrast, sides, thresholds = _setting(run)
     k = len(run.design.classes)
-    n = {s: int((run.columns[setting["contrast"]] == s).sum()) for s in setting["sides"]}
-    most = ", ".join(f"{int(1 / t)} labels at {100 * t:g}%" for t in setting["thresholds"])
+    n = {s: int((run.columns[contrast] == s).sum()) for s in sides}
+    most = ", ".join(f"{int(1 / t)} labels at {100 * t:g}%" for t in thresholds)
     counted = ", ".join(f"{v} images {s}" for s, v in n.items())
     words = [
         f"{k} labels asked as {', '.join(map(repr, run.design.templates))}; {counted}.",
@@ -40,14 +40,23 @@ def _one(run: Run, suffix: str) -> list[Section]:
         *([run.design.note] if run.design.note else []),
     ]
     found = [Section("What was asked", words)]
-    found += [_at(run, threshold, suffix) for threshold in setting["thresholds"]]
+    found += [_at(run, threshold, suffix) for threshold in thresholds]
     return [*found, _curves(run, suffix)]
+
+
+def _setting(run: Run) -> tuple[str, tuple[str, str], list[float]]:
+    """The contrasted column, its two values, and the thresholds."""
+    found = run.manifest.result
+    assert found.contrast is not None
+    assert found.sides is not None
+    assert found.thresholds is not None
+    return found.contrast, found.sides, found.thresholds
 
 
 def _at(run: Run, threshold: float, suffix: str) -> Section:
     assert run.design is not None
-    setting, sides = run.manifest["result"], run.manifest["result"]["sides"]
-    side = run.columns[setting["contrast"]]
+    contrast, sides, _ = _setting(run)
+    side = run.columns[contrast]
     found = association.count_labels(run.predictions["probabilities"], side, (sides[0], sides[1]), threshold)
     n = list(found.n)
     given = np.flatnonzero(found.k.sum(1) > 0)
@@ -64,7 +73,7 @@ def _at(run: Run, threshold: float, suffix: str) -> Section:
     }  # fmt: skip
     rows = [[what, len(given), *paper.significant(p[given]).values()] for what, p in counted.items()]
     tables.append(Table(
-        f"tests_{name}", f"Labels that differ by {setting['contrast']} at {100 * threshold:g}% (p < 0.05)",
+        f"tests_{name}", f"Labels that differ by {contrast} at {100 * threshold:g}% (p < 0.05)",
         ["test", "labels", "uncorrected", "Benjamini-Hochberg", "Bonferroni"], rows,
         f"Expected counts below 5 in {int((found.min_expected[given] < 5).sum())} of {len(given)} labels: read Fisher "
         f"there. Tokens: {sides[0]} {found.tokens[0]}, {sides[1]} {found.tokens[1]}.",
@@ -82,7 +91,7 @@ def _at(run: Run, threshold: float, suffix: str) -> Section:
 
 
 def _table(run, found, adjusted, rows, side: str, n: list[int], name: str, threshold: float) -> Table:
-    sides = run.manifest["result"]["sides"]
+    _, sides, _ = _setting(run)
     cells: list[list[Cell]] = []
     for c in rows:
         a, b = found.k[c]
@@ -101,11 +110,11 @@ def _table(run, found, adjusted, rows, side: str, n: list[int], name: str, thres
 
 def _curves(run: Run, suffix: str) -> Section:
     assert run.design is not None
-    setting, probabilities = run.manifest["result"], run.predictions["probabilities"]
+    (contrast, sides, marks), probabilities = _setting(run), run.predictions["probabilities"]
     k = len(run.design.classes)
     thresholds = np.geomspace(0.05 / k, 0.5, 160)
-    side = run.columns[setting["contrast"]]
-    curves = {s: association.labels_per_image(probabilities[side == s], thresholds) for s in setting["sides"]}
-    drawing = figures.threshold_curves(thresholds, curves, k, setting["thresholds"], "labels per image")
+    side = run.columns[contrast]
+    curves = {s: association.labels_per_image(probabilities[side == s], thresholds) for s in sides}
+    drawing = figures.threshold_curves(thresholds, curves, k, marks, "labels per image")
     caption = "Labels returned per image by threshold, in multiples of the uniform probability."
     return Section("The whole range of thresholds", [], [], {f"thresholds{suffix}": (drawing, caption)})

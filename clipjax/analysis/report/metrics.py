@@ -16,8 +16,9 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     rows = []
     for name, run in zip(labels(runs), runs, strict=True):
         for r in run.records:
-            extra = ", ".join(f"{k} {v}" for k, v in r.items() if k not in SHOWN and not isinstance(v, (dict, list)))
-            bounds = "" if r.get("low") is None else f"[{percent(r['low'], 2)}, {percent(r['high'], 2)}]"
-            rows.append([name, r["metric"], extra, percent(r["value"], 2), bounds, r["n"], r.get("method", "")])
+            about = sorted((k, v) for k, v in r.to_dict().items() if k not in SHOWN and not isinstance(v, (dict, list)))
+            extra = ", ".join(f"{k} {v}" for k, v in about)
+            bounds = "" if r.low is None else f"[{percent(r.low, 2)}, {percent(r.high, 2)}]"
+            rows.append([name, r.metric, extra, percent(r.value, 2), bounds, r.n, r.method or ""])
     head = ["run", "metric", "", "value, %", "interval", "n", "method"]
     return [Section("Numbers", [], [Table("numbers", "Every number of the runs", head, rows)])]

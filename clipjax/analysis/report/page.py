@@ -47,7 +47,7 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
     body = "".join(_section(i, s) for i, s in enumerate(sections))
     manifests = "".join(
         f"<details><summary>Manifest of {_e(name)}</summary><pre>"
-        f"{_e(json.dumps(run.manifest, indent=1, sort_keys=True, ensure_ascii=False))}</pre></details>"
+        f"{_e(json.dumps(run.manifest.to_dict(), indent=1, sort_keys=True, ensure_ascii=False))}</pre></details>"
         for name, run in zip(labels(runs), runs, strict=True)
     )
     return (
@@ -61,12 +61,11 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
 
 
 def _row(name: str, run: Run) -> list[str | int]:
-    data, config = run.manifest["data"], run.manifest["config"]["data"]
-    split = f" ({config['split']})" if config.get("split") else ""
-    counts = run.manifest["counts"]
+    manifest, split = run.manifest, run.settings.data.split
+    data = f"{manifest.data.name} ({split})" if split else manifest.data.name
+    counts = manifest.counts
     return [
-        name, run.probe, run.manifest["model"]["name"], f"{data['name']}{split}", counts["seen"], counts["skipped"],
-        run.manifest["precision"], str(run.path.name),
+        name, run.probe, manifest.model.name, data, counts.seen, counts.skipped, manifest.precision, str(run.path.name)
     ]  # fmt: skip
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from clipjax.analysis import figures, paper
 from clipjax.analysis import rates as counting
+from clipjax.analysis.records import Question, Record
 from clipjax.analysis.report.section import Section, beside_paper, labels, slug
-from clipjax.analysis.run import Run
+from clipjax.analysis.run import REMEDY, Run
 from clipjax.analysis.tables import Table, percent, rate
 from clipjax.design import NO_SET
+from clipjax.errors import InputError, one_line
 
 RACES = {
     "Black": "Black", "White": "White", "Indian": "Indian", "Latino": "Latino_Hispanic",
@@ -42,10 +45,7 @@ def _asked(runs: Sequence[Run]) -> Section:
         words += [run.design.note] if run.design.note and run.design.note not in words else []
         words += [f"{run.design.unset_note()}."] if run.design.unset else []
         without = NO_SET if run.design.sets else ""
-        rows = [
-            [c["name"], ", ".join(c["sets"]) or without, "; ".join(c["prompts"])]
-            for c in run.manifest["design"]["classes"]
-        ]
+        rows = [[c.name, ", ".join(c.sets) or without, "; ".join(c.prompts)] for c in run.manifest.design.classes]
         suffix = f"_{i + 1}" if len(runs) > 1 else ""
         tables.append(Table(f"design{suffix}", f"Class design {run.design.name}", ["class", "sets", "prompts"], rows))
     return Section("What was asked", words, tables)
@@ -53,7 +53,7 @@ def _asked(runs: Sequence[Run]) -> Section:
 
 def _by_group(runs: Sequence[Run]) -> list[Section]:
     """A section for everybody and for each grouping; figures for up to one column."""
-    keys = dict.fromkeys(tuple(r["group"]) for run in runs for r in run.records if r["metric"] == "rate")
+    keys = dict.fromkeys(r.columns for run in runs for r in run.records if r.metric == "rate")
     found, drawn = [], 0
     for key in keys:
         table = _table(runs, key)
@@ -74,30 +74,22 @@ def _by_group(runs: Sequence[Run]) -> list[Section]:
     return found
 
 
-def _kinds(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """("set", name) of every set, `no set` last; ("class", name) for designs without sets."""
-    sets = dict.fromkeys(("set", r["set"]) for run in runs for r in run.records if r["metric"] == "rate" and "set" in r)
-    sets = sorted(sets, key=lambda kind: kind[1] == NO_SET)
-    classes = (("class", r["class"]) for run in runs for r in run.records if r["metric"] == "rate" and "class" in r)
-    return sets or list(dict.fromkeys(classes))
+def _kinds(runs: Sequence[Run]) -> list[Question]:
+    """Every set, `no set` last; every class for designs without sets."""
+    rates = [r for run in runs for r in run.records if r.metric == "rate"]
+    sets = dict.fromkeys(Question("set", r.set) for r in rates if r.set is not None)
+    classes = dict.fromkeys(Question("class", r.class_) for r in rates if r.class_ is not None)
+    return sorted(sets, key=lambda kind: kind.name == NO_SET) or list(classes)
 
 
-def _lookup(run: Run, key: tuple[str, ...], kind: str, name: str) -> dict[tuple[str, ...], dict[str, Any]]:
-    return {
-        tuple(r["group"].values()): r
-        for r in run.records
-        if r["metric"] == "rate" and tuple(r["group"]) == key and r.get(kind) == name
-    }
+def _lookup(run: Run, key: tuple[str, ...], kind: str, name: str) -> dict[tuple[str, ...], Record]:
+    rates = (r for r in run.records if r.metric == "rate" and r.columns == key)
+    return {r.cell: r for r in rates if (r.set if kind == "set" else r.class_) == name}
 
 
 def _groups(runs: Sequence[Run], key: tuple[str, ...]) -> list[tuple[str, ...]]:
     """In the order of FairFace's ages where they are ages."""
-    found = dict.fromkeys(
-        tuple(r["group"].values())
-        for run in runs
-        for r in run.records
-        if r["metric"] == "rate" and tuple(r["group"]) == key
-    )
+    found = dict.fromkeys(r.cell for run in runs for r in run.records if r.metric == "rate" and r.columns == key)
     return sorted(found, key=lambda values: [_place(value) for value in values])
 
 
@@ -111,9 +103,9 @@ def _table(runs: Sequence[Run], key: tuple[str, ...]) -> Table:
     columns = [*key, *(f"{kind[1]} ({name})" if len(runs) > 1 else kind[1] for kind in kinds for name in names)]
     found = [_lookup(run, key, *kind) for kind in kinds for run in runs]
     rows = [[*group, *(rate(f[group]) if group in f else None for f in found)] for group in _groups(runs, key)]
-    small = any(r.get("small") for f in found for r in f.values())
+    small = any(r.small for f in found for r in f.values())
     note = "Percent of the group's images [interval] k/n. " + (SMALL if small else "")
-    methods = sorted({f"{r['method']}, {100 * r['level']:g}%" for f in found for r in f.values()})
+    methods = sorted({f"{r.method}, {100 * (r.level or 0):g}%" for f in found for r in f.values()})
     title = f"Rates by {' and '.join(key)}" if key else "Rates over all images"
     return Table(
         f"rates_by_{slug('_'.join(key) or 'everybody')}", title, columns, rows, f"{note} {'; '.join(methods)}."
@@ -124,7 +116,7 @@ def _drawing(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) ->
     groups, series = _groups(runs, key), []
     for label, run in zip(labels(runs), runs, strict=True):
         found = _lookup(run, key, kind, name)
-        series.append(figures.Series.of(label, [found.get(group, {}) for group in groups]))
+        series.append(figures.Series.of(label, [found.get(group) for group in groups]))
     return figures.rates_by_group([", ".join(group) for group in groups], series, f"Rate of {name}")
 
 
@@ -137,25 +129,25 @@ def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) ->
     small = np.zeros(values.shape, bool)
     for group, record in found.items():
         cell = axes[0].index(group[0]), axes[1].index(group[1])
-        values[cell], small[cell] = record["value"], bool(record.get("small"))
+        values[cell], small[cell] = record.value, bool(record.small)
     return figures.heat_map(values, axes[0], axes[1], f"Rate of {name}", small)
 
 
 def _disparities(runs: Sequence[Run]) -> Section | None:
     """Each group against all other images."""
     tables, names = [], labels(runs)
-    columns = dict.fromkeys(next(iter(r["group"])) for run in runs for r in run.records if r["metric"] == "rate_ratio")
+    columns = dict.fromkeys(r.columns[0] for run in runs for r in run.records if r.metric == "rate_ratio" and r.columns)
     for column in columns:
         rows = []
         for name, run in zip(names, runs, strict=True):
-            mine = [r for r in run.records if list(r.get("group", {})) == [column]]
-            ratios = {(r["set"], r["group"][column]): r for r in mine if r["metric"] == "rate_ratio"}
-            for r in (r for r in mine if r["metric"] == "rate_difference"):
-                other = ratios[r["set"], r["group"][column]]
-                cells = [r["group"][column], r["set"], f"{r['k']}/{r['n']}", f"{r['k_rest']}/{r['n_rest']}"]
+            mine = [r for r in run.records if r.columns == (column,)]
+            ratios = {(r.set, r.cell): r for r in mine if r.metric == "rate_ratio"}
+            for r in (r for r in mine if r.metric == "rate_difference"):
+                other = ratios[r.set, r.cell]
+                cells = [r.cell[0], r.set, f"{r.k}/{r.n}", f"{r.k_rest}/{r.n_rest}"]
                 cells += [
-                    f"{percent(r['value'])}{'†' if r.get('small') else ''} [{percent(r['low'])}, {percent(r['high'])}]",
-                    f"{_factor(other['value'])} [{_factor(other['low'])}, {_factor(other['high'])}]",
+                    f"{percent(r.value)}{'†' if r.small else ''} [{percent(r.low)}, {percent(r.high)}]",
+                    f"{_factor(other.value)} [{_factor(other.low)}, {_factor(other.high)}]",
                 ]
                 rows.append([*cells, *([name] if len(runs) > 1 else [])])
         head = [column, "set", "k/n", "the rest", "difference, points", "ratio", *(["run"] if len(runs) > 1 else [])]
@@ -183,7 +175,7 @@ def _answers(runs: Sequence[Run]) -> Section | None:
             used = np.sort(used[np.argsort(-tally.sum(0)[used], kind="stable")][:30])
             share = (tally / tally.sum(1, keepdims=True))[order][:, used]
             rows = [f"{found.groups[g][column]} ({tally[g].sum()})" for g in order]
-            few = (tally.sum(1) < run.manifest["config"].get("min_n", counting.MIN_N))[order]
+            few = (tally.sum(1) < run.settings.min_n)[order]
             small = np.broadcast_to(few[:, None], share.shape)
             drawing = figures.heat_map(share, rows, [run.design.names[c] for c in used], "Share of answers", small)
             name = f"answers_by_{slug(column)}" + (f"_{i + 1}" if len(runs) > 1 else "")
@@ -193,40 +185,55 @@ def _answers(runs: Sequence[Run]) -> Section | None:
 
 def _sweep(run: Run) -> Section | None:
     """The designs that were swept: range per set and group, and a dot each."""
-    ranges = [r for r in run.records if r["metric"] == "rate_range"]
+    ranges = [r for r in run.records if r.metric == "rate_range"]
     if not ranges:
         return None
     rows = [
         [
-            r["set"],
-            ", ".join(r["group"].values()) or "everybody",
-            percent(r["low"]),
-            r["lowest"],
-            percent(r["high"]),
-            r["highest"],
+            r.set,
+            ", ".join(r.cell) or "everybody",
+            percent(r.low),
+            r.lowest,
+            percent(r.high),
+            r.highest,
         ]
         for r in ranges
     ]
     table = Table(
-        "sweep_ranges", f"Smallest and largest rate over {ranges[0]['designs']} designs",
+        "sweep_ranges", f"Smallest and largest rate over {ranges[0].designs} designs",
         ["set", "group", "smallest, %", "by", "largest, %", "by"], rows, "Every design's rates: tables/sweep.csv.",
     )  # fmt: skip
     drawings = {}
-    try:
-        with open(run.path / "tables" / "sweep.csv", encoding="utf-8", newline="") as file:
-            swept = list(csv.DictReader(file))
-    except OSError:
-        return Section("Sweep of class designs", [], [table])
-    first = swept[0]["design"]
-    for column in dict.fromkeys(row["column"] for row in swept if row["column"]):
-        for name in dict.fromkeys(row["set"] for row in swept):
-            mine = [row for row in swept if row["column"] == column and row["set"] == name and row["value"]]
-            groups = sorted(dict.fromkeys(row["group"] for row in mine), key=_place)
-            values = [[float(r["value"]) for r in mine if r["group"] == g] for g in groups]
-            base = [next(float(r["value"]) for r in mine if r["group"] == g and r["design"] == first) for g in groups]
+    swept = _swept(run.path / "tables" / "sweep.csv")
+    for column in dict.fromkeys(row.column for row in swept if row.column):
+        for name in dict.fromkeys(row.set for row in swept):
+            mine = [row for row in swept if row.column == column and row.set == name]
+            groups = sorted(dict.fromkeys(row.group for row in mine), key=_place)
+            values = [[row.value for row in mine if row.group == g] for g in groups]
+            base = [rates[0] for rates in values]  # of the first design, which is the run's own
             drawing = figures.sweep_strip(groups, values, base, f"Rate of {name}")
             drawings[f"sweep_{slug(name)}_by_{slug(column)}"] = (drawing, f"Rate of {name} by {column} over the sweep.")
     return Section("Sweep of class designs", [], [table], drawings)
+
+
+class _Swept(NamedTuple):
+    design: str
+    set: str
+    column: str
+    group: str
+    value: float
+
+
+def _swept(path: Path) -> list[_Swept]:
+    """The rows of tables/sweep.csv that have a rate, the run's own design first; none without the file."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["value"]]
+            return [_Swept(r["design"], r["set"], r["column"], r["group"], float(r["value"])) for r in rows]
+    except OSError:
+        return []
+    except (KeyError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not what the run wrote ({one_line(error, 80)}); {REMEDY}") from error
 
 
 def _as_printed(runs: Sequence[Run]) -> Section | None:

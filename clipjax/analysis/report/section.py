@@ -23,8 +23,8 @@ class Section:
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """What tells the runs apart: the design, the model, or the folder."""
-    designs = [str(run.manifest["design"].get("name", "")) for run in runs]
-    models = [run.manifest["model"]["name"] for run in runs]
+    designs = [run.manifest.design.name for run in runs]
+    models = [run.manifest.model.name for run in runs]
     for names in (designs, models, [run.label for run in runs], [run.path.name for run in runs]):
         if len(set(names)) == len(runs) and all(names):
             return names

@@ -55,6 +55,7 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
     """A small finished run of a class design in folder/run, through the folder that `clipjax probe` writes."""
     from clipjax import design
     from clipjax.analysis import rates
+    from clipjax.analysis.records import Record
     from clipjax.runs.folder import RunFolder
 
     asked = design.load(name)
@@ -72,16 +73,9 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
         "probability": np.full(40, 0.5, np.float32), "probabilities": np.full((40, len(names)), 1 / len(names),
         np.float32),
     }  # fmt: skip
-    record = {
-        "metric": "top1",
-        "k": 20,
-        "n": 40,
-        "value": 0.5,
-        "low": 0.4,
-        "high": 0.6,
-        "level": 0.95,
-        "method": "clopper-pearson",
-    }
+    record = Record(
+        metric="top1", k=20, n=40, value=0.5, low=0.4, high=0.6, level=0.95, method="clopper-pearson"
+    )  # fmt: skip
     records = (
         rates.rate_records(answers, asked, columns, rates.groupings("", list(columns)))
         if probe == "rates"
@@ -151,7 +145,7 @@ def report(folder: Path, data: bytes) -> None:
         except InputError as error:
             refused = error
     try:
-        good.manifest["design"]["sha256"] = "other"
+        good.manifest.design.sha256 = "other"
         compare.compare(run, good)
     except InputError as error:
         refused = refused or error
