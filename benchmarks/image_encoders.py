@@ -4,7 +4,7 @@
 
 Random weights, float32 for all, from normalised pixels to features: clipjax by `Encoder.images` (to the device, the
 program, and back), peers by `encode_image` in inference mode. `extra` has the GFLOP/s of each library by the formulas
-of clipjax/plan/counts.py (open_clip and clip-anytorch compute the last block for all positions; only the necessary
+of clipjax/models/products.py (open_clip and clip-anytorch compute the last block for all positions; only the necessary
 part is counted), and the rate of a 2048 x 2048 product in the same process: the ceiling.
 
 Cells for which one call would exceed --most TFLOP are omitted.
@@ -25,7 +25,8 @@ THREADS = side_by_side.threads()
 import numpy as np  # noqa: E402
 
 from clipjax.models import catalog, clip  # noqa: E402
-from clipjax.models.config import CLIP, ResNet  # noqa: E402
+from clipjax.models.config import CLIP  # noqa: E402
+from clipjax.models.kinds.resnet import ResNet  # noqa: E402
 from clipjax.plan import counts  # noqa: E402
 
 VIT_BAR, RESNET_BAR = 1.05, 1.3
@@ -94,7 +95,7 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
     """One row per model and batch."""
     for name in args.models.split(","):
         config = catalog.get(name).config
-        flops = counts.flops(counts.image_tower(config))
+        flops = counts.flops(config.image.products(config.embed_dim))
         others, ceiling = peers(config), ceilings()
         for batch in map(int, args.batches.split(",")):
             if batch * flops > args.most * 1e12:

@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from checkpoints_convert.encoders import openai_encoders
 from checkpoints_convert.options import Options
 from clipjax.errors import InputError, some
 from clipjax.models import catalog
-from clipjax.models.config import CLIP, ResNet, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 # Widths of published image encoders (ViT-H, g, bigG, SO400M, ...) whose heads are not of 64. Each has 16.
 OTHER_HEADS = (1152, 1280, 1408, 1536, 1664, 1792)
@@ -45,7 +49,7 @@ def config(
         raise InputError(f"{where}: its vocabulary of {words} words is not that of CLIP's tokenizer, {catalog.WORDS}")
     activation = options.activation or code
     released = any(_shape(openai) == _shape(release.config) for release in catalog.RELEASES)
-    image, text = openai.image, openai.text
+    image, text = openai_encoders(openai)
     # quick_gelu says that it is OpenAI's format, in which heads have 64; open_clip's, with gelu, says them elsewhere.
     heads = options.heads or (image.heads if released or (_has_heads_of_64(image) and activation != "gelu") else None)
     text_heads = options.text_heads or (text.heads if _has_heads_of_64(text) else None)
@@ -119,7 +123,7 @@ def check_constants(tensors: Mapping[str, np.ndarray], config: CLIP, where: str)
 
 def _shape(config: CLIP) -> tuple[Any, ...]:
     """What of a configuration shapes show, without the image's size, which people change."""
-    image, text = config.image, config.text
+    image, text = openai_encoders(config)
     own = (image.width, image.layers) + ((image.patch_size, image.mlp) if isinstance(image, ViT) else ())
     return type(image), own, text.width, text.layers, text.mlp, config.embed_dim
 

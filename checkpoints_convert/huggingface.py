@@ -15,13 +15,18 @@ from typing import Any, TypedDict
 import numpy as np
 
 from checkpoints_convert import rules, vocabulary
+from checkpoints_convert.encoders import openai_encoders
 from checkpoints_convert.options import RGB
 from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Rule
 from clipjax import stored
 from clipjax.errors import InputError, brief
 from clipjax.files import write_folder
 from clipjax.models import catalog, weights
-from clipjax.models.config import ACTIVATIONS, CLIP, ResNet, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.base import ACTIVATIONS
+from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 CONFIG_FILE = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -235,7 +240,7 @@ def _one_processor(data: Mapping[str, Any], image_size: Any, name: str, reasons:
 def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:
     """A new folder that `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` open; whole or not at all."""
     folder = Path(folder)
-    if isinstance(config.image, ResNet):
+    if isinstance(openai_encoders(config)[0], ResNet):
         raise InputError(f"{folder}: Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
     from clipjax.text import merges  # the tokenizer, which no other conversion needs
     from clipjax.text import vocabulary as words
@@ -270,7 +275,7 @@ def widest(flat: Mapping[str, np.ndarray]) -> str:
 
 def config_json(config: CLIP, dtype: str) -> dict[str, Any]:
     """config.json for CLIPModel. Pooling at the highest id is what eos_token_id = vocab_size - 1 means there."""
-    image, text = config.image, config.text
+    image, text = openai_encoders(config)
     assert isinstance(image, ViT)
     common = {"projection_dim": config.embed_dim, "attention_dropout": 0.0}
     return {

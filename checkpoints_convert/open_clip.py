@@ -10,12 +10,16 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from checkpoints_convert import openai, timm
+from checkpoints_convert.encoders import openai_encoders
 from clipjax import stored
 from clipjax.errors import InputError, brief
 from clipjax.files import write_folder
 from clipjax.models import catalog, weights
 from clipjax.models import config as configs
-from clipjax.models.config import CLIP, ResNet, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -130,7 +134,7 @@ def read_config(path: Path) -> CLIP:
             t["context_length"], t["vocab_size"], t["width"], t["layers"], t["heads"],
             int(t["width"] * t["mlp_ratio"]), activation, text_eps,
         )  # fmt: skip
-        return CLIP(embed_dim, _image_tower(v, image_size, activation, image_eps), texts, mean, std, "clip-bpe")
+        return CLIP(embed_dim, _image_encoder(v, image_size, activation, image_eps), texts, mean, std, "clip-bpe")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -154,7 +158,7 @@ def _reasons(part: str, found: Mapping[str, Any], allowed: Mapping[str, tuple[An
             yield f"{part}.{brief(name)} = {brief(repr(value))}{meaning}"
 
 
-def _image_tower(v: Mapping[str, Any], image_size: int, activation: str, eps: float) -> ViT | ResNet:
+def _image_encoder(v: Mapping[str, Any], image_size: int, activation: str, eps: float) -> ViT | ResNet:
     if v["head_width"] < 1:
         raise InputError(f"head_width is {v['head_width']}: a positive number")
     if isinstance(v["layers"], (list, tuple)):
@@ -167,7 +171,7 @@ def _image_tower(v: Mapping[str, Any], image_size: int, activation: str, eps: fl
 
 def config_json(config: CLIP) -> dict[str, Any]:
     """open_clip_config.json for our configuration, or InputError where open_clip has no word for it."""
-    image, text = config.image, config.text
+    image, text = openai_encoders(config)
     vision: dict[str, Any] = {"image_size": image.image_size, "width": image.width}
     activations = {text.activation}
     if isinstance(image, ResNet):

@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from checkpoints_convert import open_clip, openai, timm
+from checkpoints_convert.encoders import openai_encoders
 from clipjax.models import catalog
-from clipjax.models.config import CLIP, ResNet, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 from clipjax.models.weights import Weights
 
 _QUICK = "-quickgelu"
@@ -62,7 +66,7 @@ def lines(path: str | Path, written: Weights, to: str) -> list[str]:
 
 def open_clip_name(config: CLIP) -> tuple[str, bool] | None:
     """open_clip's name of an architecture, and whether the call must ask for QuickGELU; None without a name."""
-    quick = config.text.activation == "quick_gelu"
+    quick = openai_encoders(config)[1].activation == "quick_gelu"
     plain = _without_activation(config)
     for name, known in open_clip_architectures().items():
         if known == plain:
@@ -127,6 +131,7 @@ def _rounding(flat: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _without_activation(config: CLIP) -> CLIP:
-    image = config.image if isinstance(config.image, ResNet) else dataclasses.replace(config.image, activation="gelu")
-    text = dataclasses.replace(config.text, activation="gelu")
+    image, text = openai_encoders(config)
+    image = image if isinstance(image, ResNet) else dataclasses.replace(image, activation="gelu")
+    text = dataclasses.replace(text, activation="gelu")
     return dataclasses.replace(config, image=image, text=text, mean=catalog.OPENAI_MEAN, std=catalog.OPENAI_STD)

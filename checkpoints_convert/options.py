@@ -7,7 +7,10 @@ import re
 from typing import Any
 
 from clipjax.errors import InputError, brief
-from clipjax.models.config import ACTIVATIONS, CLIP, LARGEST, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.base import ACTIVATIONS, LARGEST
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 RGB = tuple[float, float, float]
 _FLAGS = re.compile(r"--(activation|heads|text-heads|eps|mean|std|state-dict)\b")
@@ -59,7 +62,7 @@ class Options:
         """InputError where one of them contradicts what `where` says of itself."""
         image, text = config.image, config.text
         said: dict[str, list[Any]] = {
-            "activation": [text.activation] + ([image.activation] if isinstance(image, ViT) else []),
+            "activation": [e.activation for e in (text, image) if isinstance(e, ViT | Text)],
             "heads": [image.heads], "text_heads": [text.heads], "eps": [image.eps, text.eps],
             "mean": [config.mean], "std": [config.std],
         }  # fmt: skip

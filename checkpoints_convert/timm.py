@@ -9,8 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from checkpoints_convert.encoders import openai_encoders
 from clipjax.models import catalog
-from clipjax.models.config import CLIP, ResNet, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 CONFIG_FILE = "config.json"
 _RESNETS = {"RN50": "resnet50_clip", "RN101": "resnet101_clip", "RN50x4": "resnet50x4_clip",
@@ -19,7 +23,7 @@ _RESNETS = {"RN50": "resnet50_clip", "RN101": "resnet101_clip", "RN50x4": "resne
 
 def config_json(config: CLIP) -> dict[str, Any] | None:
     """config.json for the image encoder; None where timm cannot build it from a name and numbers."""
-    image, embed_dim = config.image, config.embed_dim
+    image, embed_dim = openai_encoders(config)[0], config.embed_dim
     if image.eps != 1e-5:
         return None
     size = [3, image.image_size, image.image_size]

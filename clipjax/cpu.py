@@ -15,32 +15,32 @@ from typing import Any
 import jax
 
 EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
-MANY_ROWS = 1024  # of one matrix product: where Eigen overtakes YNN (ViT-B/32 between 8 and 32 pictures)
+MANY_ROWS = 1024  # of one matrix product: where Eigen overtakes YNN (ViT-B/32 between 8 and 32 images)
 # The weights of a block that all its rows are multiplied with.
 MATRICES = re.compile(r"resblocks\.(\d+)\.(attn\.in_proj_weight|attn\.out_proj\.weight|mlp\.c_(fc|proj)\.weight)$")
 
 
-def options(turned: bool) -> dict[str, Any]:
-    """Compiler options of a tower: YNN where its matrices are turned for few rows, else Eigen."""
-    return dict(EIGEN) if _known() and not turned else {}
+def options(transposed: bool) -> dict[str, Any]:
+    """Compiler options of an encoder: YNN where its matrices are transposed for few rows, else Eigen."""
+    return dict(EIGEN) if _is_known() and not transposed else {}
 
 
-def turned(names: Iterable[str], rows: int) -> frozenset[str]:
+def transposed(names: Iterable[str], rows: int) -> frozenset[str]:
     """The parameters that are better kept as [out, in] for products of so few rows.
 
-    Not those of the last block: its products have one row a picture, for which XLA would turn them back.
+    Not those of the last block: its products have one row per image, for which XLA would transpose them back.
     """
-    if rows >= MANY_ROWS or not _known():
+    if rows >= MANY_ROWS or not _is_known():
         return frozenset()
-    found = {name: (name[: match.start()], int(match[1])) for name in names if (match := MATRICES.search(name))}
+    places = {name: (name[: match.start()], int(match[1])) for name in names if (match := MATRICES.search(name))}
     last: dict[str, int] = {}
-    for tower, block in found.values():
-        last[tower] = max(block, last.get(tower, 0))
-    return frozenset(name for name, (tower, block) in found.items() if block < last[tower])
+    for encoder, block in places.values():
+        last[encoder] = max(block, last.get(encoder, 0))
+    return frozenset(name for name, (encoder, block) in places.items() if block < last[encoder])
 
 
 @functools.cache
-def _known() -> bool:
+def _is_known() -> bool:
     """Whether this jaxlib has the option: it is experimental, and an unknown one is an error."""
     try:
         jax.jit(lambda: 0, compiler_options=EIGEN).lower().compile()

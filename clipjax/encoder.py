@@ -16,8 +16,8 @@ from jax.sharding import PartitionSpec as P
 from clipjax import cpu, gpu, parallel
 from clipjax.errors import InputError
 from clipjax.models import clip
-from clipjax.models.config import CLIP, ViT
-from clipjax.models.layers import blocks_apart, for_cudnn
+from clipjax.models.config import CLIP
+from clipjax.models.lowering import Lowering
 
 DTYPES = ("float32", "bfloat16")
 FEATURES = ("proj", "pre_proj")  # after and before the projection into the joint embedding
@@ -41,7 +41,7 @@ def arithmetic(mesh: Mesh, dtype: str) -> str:
 
 
 class Encoder:
-    """Both towers of one model on a mesh.
+    """Both encoders of one model on a mesh.
 
     Parameters go to the devices once, in float32: whole on each ("replicated"), or cut by path rules and gathered
     layer by layer as they are needed ("fsdp"). `dtype` is the compute dtype; LayerNorm, BatchNorm and softmax stay
@@ -64,13 +64,13 @@ class Encoder:
         mapping: str = "shard_map",
         placement: str = "replicated",
     ):
-        for name, value, known in (
+        for name, value, choices in (
             ("compute dtype", dtype, DTYPES),
             ("mapping", mapping, MAPPINGS),
             ("parameter placement", placement, PLACEMENTS),
         ):
-            if value not in known:
-                raise InputError(f"unknown {name} {value!r}; choose {' or '.join(known)}")
+            if value not in choices:
+                raise InputError(f"unknown {name} {value!r}; choose {' or '.join(choices)}")
         if batch_size < 1:
             raise InputError(f"batch size {batch_size} is not positive")
         if (mapping, placement) == ("pmap", "fsdp"):
@@ -98,7 +98,7 @@ class Encoder:
     def start(self, pixels: np.ndarray | jax.Array, feature: str = "proj") -> Callable[[], np.ndarray]:
         """As `images`, but returns once the work is on its way; the result, called, waits for it.
 
-        With one call begun ahead, decoding, the way to the device and its work go on side by side.
+        With one call started in advance, decoding, the transfer to the device and its work overlap.
         """
         size = self.config.image.image_size
         pixels = np.asarray(pixels)
@@ -113,7 +113,7 @@ class Encoder:
     def texts(self, tokens: np.ndarray | jax.Array) -> np.ndarray:
         """tokens int [B, T] -> raw features float32 [B, E].
 
-        Texts are cut behind their end: the mask is causal and only the end of text is read, so this is exact, and
+        Texts are truncated after what their features depend on (`TextEncoderConfig.lengths`), so this is exact, and
         prompts of 10 tokens cost a fifth of 77. A text that comes twice is encoded once, and more texts than one
         batch are sorted into batches of one length. On several hosts all must bring as many texts, of one length.
         """
@@ -126,7 +126,7 @@ class Encoder:
         if not tokens.size:
             return np.zeros((0, self.config.embed_dim), np.float32)
         tokens = tokens.astype(np.int32, copy=False)
-        lengths = np.minimum(-(-(tokens.argmax(1) + 1) // TEXT_LENGTHS) * TEXT_LENGTHS, tokens.shape[1])
+        lengths = np.minimum(-(-self.config.text.lengths(tokens) // TEXT_LENGTHS) * TEXT_LENGTHS, tokens.shape[1])
         if jax.process_count() > 1 or len(tokens) <= self.rows_per_step:
             return self._texts(tokens[:, : lengths.max()])
         distinct, first, place = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
@@ -143,10 +143,7 @@ class Encoder:
         """Length of one image feature."""
         if feature not in FEATURES:
             raise InputError(f"unknown feature {feature!r}; choose {' or '.join(FEATURES)}")
-        image = self.config.image
-        if feature == "proj":
-            return self.config.embed_dim
-        return image.width if isinstance(image, ViT) else image.width * 32
+        return self.config.image.feature_width(feature, self.config.embed_dim)
 
     def image_step(self, feature: str = "proj") -> tuple[Callable, tuple[dict[str, Any], jax.ShapeDtypeStruct]]:
         """The jitted program that `images` runs on one full batch, and the shapes and layouts of its arguments.
@@ -155,10 +152,10 @@ class Encoder:
         (`clip.abstract`) and the mesh one of devices that are described only.
         """
         flat = self._visual_params
-        specs, turned = self._specs(flat), self._turned(flat)
+        specs, transposed = self._specs(flat), self._transposed(flat)
         params = {
             k: jax.ShapeDtypeStruct(
-                v.shape[::-1] if k in turned else v.shape, jnp.float32, sharding=NamedSharding(self.mesh, specs[k])
+                v.shape[::-1] if k in transposed else v.shape, jnp.float32, sharding=NamedSharding(self.mesh, specs[k])
             )
             for k, v in flat.items()
         }
@@ -181,14 +178,14 @@ class Encoder:
     def _make_image_program(self, feature: str) -> Callable:
         config, dtype = self.config, self._dtype
         mean, std = jnp.asarray(config.mean, jnp.float32), jnp.asarray(config.std, jnp.float32)
+        lowering = Lowering(separate_blocks=self._on_cpu, cudnn=gpu.has_cudnn(self.mesh, dtype))
 
         def program(params, pixels):
-            taps: dict[str, jax.Array] = {}
+            intermediates: dict[str, jax.Array] = {}
             if pixels.dtype == jnp.uint8:
                 pixels = (pixels.astype(jnp.float32) / 255 - mean) / std  # torchvision's operations, in its order
-            with blocks_apart(self._on_cpu), for_cudnn(gpu.has_cudnn(self.mesh, dtype)):
-                out = clip.apply_image(config, params, pixels.astype(dtype), taps)
-            return (out if feature == "proj" else taps["pre_proj"]).astype(jnp.float32)
+            out = clip.apply_image(config, params, pixels.astype(dtype), intermediates, lowering)
+            return (out if feature == "proj" else intermediates["pre_proj"]).astype(jnp.float32)
 
         return self._mapped(program, self._visual_params)
 
@@ -203,12 +200,12 @@ class Encoder:
 
     def _mapped(self, program: Callable, flat: dict[str, Any]) -> Callable:
         """`program` takes nested parameters; on the way they are flat, because specs are by name."""
-        turned, options = self._turned(flat), None
+        transposed, options = self._transposed(flat), None
         if self._on_cpu:
-            options = cpu.options(bool(turned))
+            options = cpu.options(bool(transposed))
 
         def nested(flat):
-            return clip.unflatten({k: v.T if k in turned else v for k, v in flat.items()})
+            return clip.unflatten({k: v.T if k in transposed else v for k, v in flat.items()})
 
         if self._mapping == "pmap":
             return parallel.pmapped(lambda flat, rows: program(nested(flat), rows), self.mesh, options)
@@ -219,13 +216,12 @@ class Encoder:
 
         return parallel.mapped(gathered, self.mesh, specs, options)
 
-    def _turned(self, flat: dict[str, Any]) -> frozenset[str]:
+    def _transposed(self, flat: dict[str, Any]) -> frozenset[str]:
         """Parameters that lie on the devices as [out, in]: on a CPU, where a product may have few rows."""
         if not self._on_cpu:
             return frozenset()
-        visual = any(name.startswith("visual.") for name in flat)
-        tokens = self.config.image.tokens if visual else self.config.text.context_length
-        return cpu.turned(flat, (self.batch_size if self.full_batches else 1) * tokens)
+        encoder = self.config.image if any(name.startswith("visual.") for name in flat) else self.config.text
+        return cpu.transposed(flat, (self.batch_size if self.full_batches else 1) * encoder.tokens)
 
     @property
     def _on_cpu(self) -> bool:
@@ -237,7 +233,7 @@ class Encoder:
         if self._placement == "replicated":
             return dict.fromkeys(flat, P())
         specs = parallel.fsdp_specs(flat, self.mesh)
-        return specs | {k: P(*(*specs[k], None, None)[1::-1]) for k in self._turned(flat)}
+        return specs | {k: P(*(*specs[k], None, None)[1::-1]) for k in self._transposed(flat)}
 
     @property
     def _visual_params(self) -> dict[str, Any]:
@@ -256,9 +252,9 @@ class Encoder:
         return self._on_devices(self._textual_params)
 
     def _on_devices(self, flat: dict[str, Any]) -> dict[str, jax.Array]:
-        specs, turned = self._specs(flat), self._turned(flat)
+        specs, transposed = self._specs(flat), self._transposed(flat)
         arrays = {k: np.asarray(v).astype(np.float32, copy=False) for k, v in flat.items()}
-        arrays |= {k: arrays[k].T for k in turned}
+        arrays |= {k: arrays[k].T for k in transposed}
         if self._placement == "fsdp":  # every host holds the whole file; each device is given its own share
             return {
                 k: jax.make_array_from_callback(v.shape, NamedSharding(self.mesh, specs[k]), lambda i, v=v: v[i])
@@ -277,31 +273,31 @@ class Encoder:
             per_device = min(per_device, 1 << max(-(-len(rows) // devices) - 1, 0).bit_length())
         batch = per_device * devices
         out = np.zeros((len(rows), width), np.float32)
-        under_way: deque[tuple[int, int, Any]] = deque()
+        pending: deque[tuple[int, int, Any]] = deque()
 
         def collect() -> None:
-            start, kept, features = under_way.popleft()
-            out[start : start + kept] = parallel.from_devices(features)[:kept]
+            start, count, features = pending.popleft()
+            out[start : start + count] = parallel.from_devices(features)[:count]
 
         for start in range(0, max(len(rows), int(self.full_batches)), batch):
             part = rows[start : start + batch]
-            kept = len(part)
-            if kept < batch:
-                filler = part[-1:] if kept else np.zeros((1, *rows.shape[1:]), rows.dtype)
-                part = np.concatenate([part, np.repeat(filler, batch - kept, axis=0)])
+            count = len(part)
+            if count < batch:
+                filler = part[-1:] if count else np.zeros((1, *rows.shape[1:]), rows.dtype)
+                part = np.concatenate([part, np.repeat(filler, batch - count, axis=0)])
             features = program(params, parallel.to_devices(part, parallel.by_rows(self.mesh)))
-            under_way.append((start, kept, features))
-            if len(under_way) > self._ahead:
+            pending.append((start, count, features))
+            if len(pending) > self._most_pending:
                 collect()
 
         def result() -> np.ndarray:
-            while under_way:
+            while pending:
                 collect()
             return out
 
         return result
 
     @property
-    def _ahead(self) -> int:
+    def _most_pending(self) -> int:
         # Virtual devices of one CPU are not given two programs at once: jaxlib 0.10 can lock up.
         return 0 if self._on_cpu and self.mesh.size > 1 else 1

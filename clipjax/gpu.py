@@ -9,7 +9,7 @@ from jax.sharding import AbstractMesh
 
 
 def has_cudnn(mesh: Any, dtype: Any) -> bool:
-    """Whether towers on `mesh` are written for cuDNN (`layers.for_cudnn`): bfloat16 on NVIDIA's cards from Ampere on.
+    """Whether encoders on `mesh` are written for cuDNN (`Lowering.cudnn`): bfloat16 on NVIDIA's cards from Ampere on.
 
     A mesh without devices is of a machine that is not here, and nothing is known of it.
     """

@@ -17,7 +17,7 @@ from clipjax.errors import InputError
 from clipjax.files import sha256
 from clipjax.keys import Key
 from clipjax.models import catalog, weights
-from clipjax.models.config import ACTIVATIONS
+from clipjax.models.kinds.base import ACTIVATIONS
 from clipjax.progress import say
 
 # `find_weights` serves `clipjax convert`, which needs neither jax nor flax, and a local file needs no network: what

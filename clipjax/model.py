@@ -39,7 +39,7 @@ class Model:
     dtype: str = "float32"
 
     def preprocess(self, images: Image.Image | Iterable[Image.Image]) -> np.ndarray:
-        """Pictures of any mode and size -> normalised float32 [B, S, S, 3], equal to OpenAI's bit for bit."""
+        """Images of any mode and size -> normalised float32 [B, S, S, 3], equal to OpenAI's bit for bit."""
         return image.preprocess(images, self.preprocessing)
 
     def encode_image(self, pixels: np.ndarray | jax.Array) -> jax.Array:
@@ -63,28 +63,28 @@ class Model:
     ) -> np.ndarray:
         """Zero-shot probabilities float32 [B, C] over the classes, each averaged over the templates.
 
-        The class weights of the last CLASSIFIERS lists of classes are kept: the same list again costs no text tower.
+        The class weights of the last CLASSIFIERS lists of classes are kept: the text encoder does not run for these.
         """
-        similarity = self._kept(classes, templates)[1]  # refuses bad classes before any image is decoded
+        similarity = self._weights_of(classes, templates)[1]  # refuses bad classes before any image is decoded
         features = self.encoder.images(self.preprocess(images))
         return zeroshot.softmax(self.scale * similarity(zeroshot.normalise(features)))
 
     def classifier(self, classes: Sequence[str], templates: Sequence[str] = (TEMPLATE,)) -> np.ndarray:
         """Class names and templates -> class weights float32 [C, E] of unit length; kept as in `classify`."""
-        return self._kept(classes, templates)[0].copy()
+        return self._weights_of(classes, templates)[0].copy()
 
-    def _kept(self, classes: Sequence[str], templates: Sequence[str]) -> tuple[np.ndarray, zeroshot.Similarity]:
+    def _weights_of(self, classes: Sequence[str], templates: Sequence[str]) -> tuple[np.ndarray, zeroshot.Similarity]:
         """Class weights [C, E], and the function of unit rows [N, E] that gives their cosines [N, C]."""
         asked = of_classes(classes, templates)
         # On a TPU or GPU the same texts have other features inside jax.default_matmul_precision(...).
         key = (asked.names, asked.templates, jax.config.jax_default_matmul_precision)  # pyrefly: ignore[missing-attribute]
-        if (found := self._classifiers.pop(key, None)) is None:
+        if (classifier := self._classifiers.pop(key, None)) is None:
             (class_weights,) = zeroshot.class_weights(self._texts, [asked])
-            found = class_weights, zeroshot.similarity(class_weights)
-        self._classifiers[key] = found  # last in the order: the most recently used
+            classifier = class_weights, zeroshot.similarity(class_weights)
+        self._classifiers[key] = classifier  # last in the order: the most recently used
         while len(self._classifiers) > CLASSIFIERS:
             self._classifiers.pop(next(iter(self._classifiers)), None)
-        return found
+        return classifier
 
     def _texts(self, texts: Sequence[str]) -> np.ndarray:
         return self.encoder.texts(tokenize(list(texts), self.config.text.context_length))

@@ -55,7 +55,7 @@ def test_fsdp_really_cuts_the_parameters(params, pixels):
     cut = encoder(params, 8, placement="fsdp", full_batches=True)
     cut.images(pixels[:1])
     leaf = cut._visual["visual.transformer.resblocks.0.mlp.c_fc.weight"]
-    assert sorted(leaf.addressable_shards[0].data.shape) == [256 // 8, 64]  # turned or not
+    assert sorted(leaf.addressable_shards[0].data.shape) == [256 // 8, 64]  # transposed or not
     whole = sum(leaf.addressable_shards[0].data.size for leaf in cut._visual.values())
     assert whole < 0.35 * sum(leaf.size for leaf in cut._visual.values())
 
@@ -187,17 +187,17 @@ def test_many_texts_are_sorted_by_length_and_encoded_once_each(params, tokens, m
 
 
 @pytest.mark.parametrize("placement", ["replicated", "fsdp"])
-def test_matrices_are_turned_for_few_rows_and_nothing_else_changes(params, pixels, placement):
+def test_matrices_are_transposed_for_few_rows_and_nothing_else_changes(params, pixels, placement):
     """On a CPU: all blocks but the last, where products have one row a picture (clipjax/cpu.py)."""
     few, many = encoder(params, 1, placement=placement), Encoder(
         CONFIG, params, mesh=parallel.data_mesh(jax.devices()[:1]), batch_size=512, full_batches=True)  # fmt: skip
-    names = few._turned(few._visual_params)
+    names = few._transposed(few._visual_params)
     assert names == {
         f"visual.transformer.resblocks.{i}.{name}"
         for i in range(CONFIG.image.layers - 1)
         for name in ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
     }
-    assert not many._turned(many._visual_params)
+    assert not many._transposed(many._visual_params)
     leaf = "visual.transformer.resblocks.0.mlp.c_fc.weight"
     np.testing.assert_array_equal(np.asarray(few._visual[leaf]).T, np.asarray(many._visual[leaf]))
     np.testing.assert_allclose(few.images(pixels), many.images(pixels), rtol=0, atol=1e-5)  # sums in another order

@@ -1,4 +1,4 @@
-"""Towers written for cuDNN: where that is chosen, and what the program for CUDA then holds. No GPU runs here."""
+"""Encoders written for cuDNN: where that is chosen, and what the program for CUDA then holds. No GPU runs here."""
 
 from types import SimpleNamespace
 from unittest import mock
@@ -10,7 +10,8 @@ from jax.sharding import AbstractMesh, AxisType
 
 from clipjax import gpu, parallel
 from clipjax.encoder import Encoder, arithmetic
-from clipjax.models import catalog, clip, layers
+from clipjax.models import catalog, clip
+from clipjax.models.lowering import Lowering
 
 CONFIG = catalog.openai(32, catalog.vit(32, 8, 128, 3), catalog.text(64, layers=2, context_length=16, vocab_size=96))
 RESNET = catalog.openai(32, catalog.resnet(64, 16, (1, 1, 1, 1)), CONFIG.text)
@@ -93,7 +94,7 @@ def test_a_resnet_has_its_convolutions_as_convolutions(as_if_there):
 
 
 def test_folded_and_not_are_the_same_function():
-    """Here in float32, where rounding hides nothing: what `for_cudnn` changes is only how a ResNet is written."""
+    """Here in float32, where rounding hides nothing: what `Lowering.cudnn` changes is only how a ResNet is written."""
     rng = np.random.default_rng(0)
     flat = {
         name: np.abs(rng.normal(size=shape)).astype(np.float32) + 0.5
@@ -103,7 +104,7 @@ def test_folded_and_not_are_the_same_function():
     }
     params, pixels = clip.unflatten(flat), rng.normal(size=(3, 64, 64, 3)).astype(np.float32)
     want = jax.jit(lambda params, pixels: clip.apply_image(RESNET, params, pixels))(params, pixels)
-    with layers.for_cudnn(True):
-        got = jax.jit(lambda params, pixels: clip.apply_image(RESNET, params, pixels))(params, pixels)
+    folded = Lowering(cudnn=True)
+    got = jax.jit(lambda params, pixels: clip.apply_image(RESNET, params, pixels, lowering=folded))(params, pixels)
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
     assert not np.array_equal(got, want)  # it was another program

@@ -37,6 +37,6 @@ def run(args: argparse.Namespace) -> None:
     from clipjax.models import describe
 
     loaded = loading.convert(args.src, args.dst, args.to, args.dtype, loading.options_of(args))
-    print(f"{args.dst}: {loaded.name}, {describe.one_line(describe.describe(loaded))}, --to={args.to}")
+    print(f"{args.dst}: {loaded.name}, {describe.one_line(loaded)}, --to={args.to}")
     for line in opening.lines(args.dst, loaded, args.to):
         print(line)

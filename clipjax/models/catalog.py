@@ -10,7 +10,11 @@ import dataclasses
 import difflib
 
 from clipjax.errors import InputError
-from clipjax.models.config import CLIP, ResNet, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.base import ImageEncoderConfig, TextEncoderConfig
+from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -41,13 +45,13 @@ def resnet(image_size: int, width: int, layers: tuple[int, int, int, int]) -> Re
 
 
 def text(width: int, layers: int = 12, context_length: int = 77, vocab_size: int = WORDS) -> Text:
-    """A text tower as OpenAI builds it: heads = width / 64, mlp = 4 x width, QuickGELU, LayerNorm eps 1e-5."""
+    """A text encoder as OpenAI builds it: heads = width / 64, mlp = 4 x width, QuickGELU, LayerNorm eps 1e-5."""
     return Text(context_length, vocab_size, width, layers, width // 64, width * 4, "quick_gelu", 1e-5)
 
 
-def openai(embed_dim: int, image: ViT | ResNet, text_tower: Text) -> CLIP:
+def openai(embed_dim: int, image_encoder: ImageEncoderConfig, text_encoder: TextEncoderConfig) -> CLIP:
     """A whole model with OpenAI's pixel statistics and tokenizer."""
-    return CLIP(embed_dim, image, text_tower, OPENAI_MEAN, OPENAI_STD, "clip-bpe")
+    return CLIP(embed_dim, image_encoder, text_encoder, OPENAI_MEAN, OPENAI_STD, "clip-bpe")
 
 
 RELEASES = (
@@ -93,8 +97,8 @@ def find(name: str) -> Release | None:
 
 def get(name: str) -> Release:
     """As `find`, but an unknown name is refused with the nearest known one."""
-    if found := find(name):
-        return found
+    if release := find(name):
+        return release
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
     raise InputError(f"unknown model {name!r}; the nearest released name is {near[0]} (all: {', '.join(names())})")
 

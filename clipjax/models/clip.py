@@ -1,4 +1,4 @@
-"""Parameters as a plain nested dict, and the two towers as pure functions of it.
+"""Parameters as a plain nested dict, and the two encoders as pure functions of it.
 
 `params` has OpenAI's names, one dict per dot: `params["visual"]["conv1"]["weight"]`,
 `params["transformer"]["resblocks"]["0"]["ln_1"]["bias"]`. List positions are strings, so the tree survives
@@ -14,48 +14,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from clipjax.errors import InputError, some
-from clipjax.models.config import CLIP, ResNet, Text, ViT
-from clipjax.models.layers import Taps
-from clipjax.models.resnet import ModifiedResNet
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.base import EncoderConfig
+from clipjax.models.layers import Intermediates
+from clipjax.models.lowering import Lowering
 from clipjax.models.shapes import check as check
 from clipjax.models.shapes import shapes as shapes
-from clipjax.models.text import TextTransformer
-from clipjax.models.vit import VisionTransformer
 
 Params = dict[str, Any]
-TOWERS: dict[type, Any] = {ViT: VisionTransformer, ResNet: ModifiedResNet, Text: TextTransformer}
+PLAIN = Lowering()
 
 
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(params: Params) -> dict[str, Any]:
     """Nested dict -> {dotted name: leaf}."""
-    out: dict[str, Any] = {}
-    for name, value in params.items():
-        if isinstance(value, Mapping):
-            out |= flatten(value, f"{prefix}{name}.")
-        else:
-            out[f"{prefix}{name}"] = value
-    return out
+    return flatten_dict(params, sep=".")
 
 
 def unflatten(flat: Mapping[str, Any]) -> Params:
     """{dotted name: leaf} -> nested dict."""
-    out: Params = {}
-    for name, value in flat.items():
-        *parents, last = name.split(".")
-        node = out
-        for part in parents:
-            node = node.setdefault(part, {})
-        node[last] = value
-    return out
+    return unflatten_dict(dict(flat), sep=".")
 
 
 def init(config: CLIP, key: jax.Array) -> Params:
     """Random float32 parameters at the scales of OpenAI's initialisation (CLIP paper section 2.4)."""
     image_key, text_key = jax.random.split(key)
-    visual = TOWERS[type(config.image)](config.image, config.embed_dim, rngs=nnx.Rngs(image_key))
-    text = TextTransformer(config.text, config.embed_dim, rngs=nnx.Rngs(text_key))
+    visual = config.image.build(config.embed_dim, nnx.Rngs(image_key))
+    text = config.text.build(config.embed_dim, nnx.Rngs(text_key))
     flat = {f"visual.{k}": v for k, v in _leaves(visual).items()} | _leaves(text)
     flat["logit_scale"] = jnp.log(jnp.float32(1 / 0.07))
     return unflatten(flat)
@@ -67,23 +54,23 @@ def abstract(config: CLIP) -> Params:
 
 
 def apply_image(
-    config: CLIP, params: Params, pixels: jax.Array, taps: Taps = None, remat: str = "none", scan: bool = False
+    config: CLIP, params: Params, pixels: jax.Array, intermediates: Intermediates = None, lowering: Lowering = PLAIN
 ) -> jax.Array:
     """pixels [B, S, S, 3] normalised -> image features [B, E] in the pixels' dtype, not normalised.
 
-    Pure: for `jit`, `grad` and `shard_map`. Only `params["visual"]` is read. `remat` (`layers.REMAT`) says what the
-    backward pass computes again; `scan` compiles one block of a transformer for all its layers.
+    Pure: for `jit`, `grad` and `shard_map`. Only `params["visual"]` is read. A dict given as `intermediates` is filled
+    with results of layers by their modules' names, and with "pre_proj", the features before the projection.
     """
-    return _bind(config.image, config.embed_dim, params["visual"], "visual.")(pixels, taps, remat, scan)
+    return _module(config.image, config.embed_dim, params["visual"], "visual.")(pixels, intermediates, lowering)
 
 
 def apply_text(
-    config: CLIP, params: Params, tokens: jax.Array, dtype: Any = jnp.float32, taps: Taps = None, remat: str = "none",
-    scan: bool = False,
+    config: CLIP, params: Params, tokens: jax.Array, dtype: Any = jnp.float32, intermediates: Intermediates = None,
+    lowering: Lowering = PLAIN,
 ) -> jax.Array:  # fmt: skip
     """tokens int [B, T] -> text features [B, E] computed in `dtype`, not normalised. Pure, as `apply_image`."""
     text = {k: v for k, v in params.items() if k not in ("visual", "logit_scale")}
-    return _bind(config.text, config.embed_dim, text, "")(tokens, dtype, taps, remat, scan)
+    return _module(config.text, config.embed_dim, text, "")(tokens, dtype, intermediates, lowering)
 
 
 def normalise(features: jax.Array) -> jax.Array:
@@ -99,32 +86,26 @@ def logits(params: Params, image_features: jax.Array, text_features: jax.Array) 
 
 
 @functools.cache
-def _skeleton(tower: ViT | ResNet | Text, embed_dim: int):
-    """The tower's graph and {dotted name: (nnx path, shape)}; nothing is allocated."""
-    module = nnx.eval_shape(lambda: TOWERS[type(tower)](tower, embed_dim, rngs=nnx.Rngs(0)))
+def _skeleton(encoder: EncoderConfig, embed_dim: int):
+    """The encoder's graph and {dotted name: (nnx path, shape)}; nothing is allocated."""
+    module = nnx.eval_shape(lambda: encoder.build(embed_dim, nnx.Rngs(0)))
     graphdef, state = nnx.split(module)
     spec = {".".join(map(str, path)): (path, tuple(v.shape)) for path, v in nnx.to_flat_state(state)}
     return graphdef, spec
 
 
-def _bind(tower: ViT | ResNet | Text, embed_dim: int, params: Params, prefix: str) -> Any:
-    """The tower's module holding `params`, matched by name and shape.
+def _module(encoder: EncoderConfig, embed_dim: int, params: Params, prefix: str) -> Any:
+    """The encoder's module holding `params`, matched by name and shape.
 
     `nnx.merge` alone matches a pure dict's leaves by position: with string keys, which sort as 0, 1, 10, 11, 2,
-    it would silently permute the blocks of every tower of eleven or more. This is the only door to it.
+    it would silently permute the blocks of every encoder of eleven or more. This is the only door to it.
     """
-    graphdef, spec = _skeleton(tower, embed_dim)
+    graphdef, spec = _skeleton(encoder, embed_dim)
     flat = flatten(params)
     if spec.keys() != flat.keys() or any(jnp.shape(flat[k]) != s for k, (_, s) in spec.items()):
         wrong = sorted(spec.keys() ^ flat.keys()) or [k for k, (_, s) in spec.items() if jnp.shape(flat[k]) != s]
         raise InputError(f"parameters do not fit the configuration: {some([prefix + k for k in wrong])}")
-    pure: dict = {}
-    for name, (path, _) in spec.items():
-        node = pure
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = flat[name]
-    return nnx.merge(graphdef, pure)
+    return nnx.merge(graphdef, unflatten_dict({path: flat[name] for name, (path, _) in spec.items()}))
 
 
 def _leaves(module: nnx.Module) -> dict[str, jax.Array]:

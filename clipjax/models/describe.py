@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 from typing import Any
 
-from clipjax.models.config import ResNet
+from clipjax.models import kinds
 from clipjax.models.weights import Weights
 
 
 def describe(loaded: Weights) -> dict[str, Any]:
     """Everything that changes a number, as plain JSON types; `dtypes` counts parameters by type."""
-    image = dataclasses.asdict(loaded.config.image)
-    kind = "resnet" if isinstance(loaded.config.image, ResNet) else "vit"
     counted = {name: array for name, array in loaded.flat.items() if "running_" not in name}
     dtypes: collections.Counter[str] = collections.Counter()
     for array in counted.values():
         dtypes[str(array.dtype)] += array.size
+    image, text = kinds.stored_form(loaded.config.image), kinds.stored_form(loaded.config.text)
     return {
         "name": loaded.name,
-        "image": {"kind": kind} | {key: list(v) if isinstance(v, tuple) else v for key, v in image.items()},
-        "text": dataclasses.asdict(loaded.config.text),
+        "image": {key: list(v) if isinstance(v, tuple) else v for key, v in image.items()},
+        "text": text,
         "embed_dim": loaded.config.embed_dim,
         "mean": list(loaded.config.mean),
         "std": list(loaded.config.std),
@@ -32,20 +30,15 @@ def describe(loaded: Weights) -> dict[str, Any]:
     }
 
 
-def one_line(what: dict[str, Any]) -> str:
+def one_line(loaded: Weights) -> str:
     """Sizes, heads, activation and types, e.g. `ViT, 224 px in patches of 32, width 768, layers 12, heads 12; ...`."""
-    image, text = what["image"], what["text"]
-    activation = text["activation"]
-    if image["kind"] == "vit":
-        kind, sizes, layers = "ViT", f"{image['image_size']} px in patches of {image['patch_size']}", image["layers"]
-        if image["activation"] != activation:
-            activation = f"{image['activation']} (image), {activation} (text)"
-    else:
-        kind, sizes, layers = "ResNet", f"{image['image_size']} px", "+".join(map(str, image["layers"]))
-    encoder = f"{kind}, {sizes}, width {image['width']}, layers {layers}, heads {image['heads']}"
-    words = f"text width {text['width']}, layers {text['layers']}, heads {text['heads']}"
+    what, config = describe(loaded), loaded.config
+    image, text = (encoder.get("activation") for encoder in (what["image"], what["text"]))
+    given = [name for name in dict.fromkeys((image, text)) if name]
+    activation = f"{image} (image), {text} (text)" if len(given) > 1 else given[0] if given else "no activation"
+    sizes = f"{config.image.summary()}; {config.text.summary()}"
     types = " and ".join(sorted(what["dtypes"]))
-    return f"{encoder}; {words}; {activation}; {what['parameters'] / 1e6:.1f} million parameters, {types}"
+    return f"{sizes}; {activation}; {what['parameters'] / 1e6:.1f} million parameters, {types}"
 
 
 def table(what: dict[str, Any]) -> str:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from clipjax.models import config
-from clipjax.models.layers import Linear, Taps, apart, attend, is_for_cudnn, normal, rematerialised, tap
+from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.layers import Intermediates, Linear, attend, normal, sow
+from clipjax.models.lowering import Lowering
 
 
 class Conv(nnx.Module):
@@ -57,12 +58,12 @@ class BatchNorm(nnx.Module):
         return (x.astype(jnp.float32) * scale + shift).astype(x.dtype)
 
 
-def normalised(conv: Conv, bn: BatchNorm, x: jax.Array) -> jax.Array:
-    """bn(conv(x)); for cuDNN as one convolution and a sum, which XLA gives to one kernel together with the ReLU behind.
+def normalised(conv: Conv, bn: BatchNorm, x: jax.Array, lowering: Lowering) -> jax.Array:
+    """bn(conv(x)); for cuDNN as one convolution and a sum, which XLA gives to one kernel with the ReLU after it.
 
     As matrix products 1 x 1 convolutions would not get that.
     """
-    if not is_for_cudnn():
+    if not lowering.cudnn:
         return bn(conv(x))
     scale, shift = bn.affine()
     w = (conv.weight[...].astype(jnp.float32) * scale).astype(x.dtype)
@@ -98,15 +99,15 @@ class Bottleneck(nnx.Module):
             self.downsample = nnx.List([Conv(d_in, d_out, 1, rngs=rngs), BatchNorm(d_out, eps=eps)])
         self.has_downsample = stride > 1 or d_in != d_out
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = jax.nn.relu(normalised(self.conv1, self.bn1, x))
-        y = jax.nn.relu(normalised(self.conv2, self.bn2, y))
-        y = normalised(self.conv3, self.bn3, average_pool(y, self.stride))
+    def __call__(self, x: jax.Array, lowering: Lowering) -> jax.Array:
+        y = jax.nn.relu(normalised(self.conv1, self.bn1, x, lowering))
+        y = jax.nn.relu(normalised(self.conv2, self.bn2, y, lowering))
+        y = normalised(self.conv3, self.bn3, average_pool(y, self.stride), lowering)
         if self.has_downsample:
             conv, bn = self.downsample
             assert isinstance(conv, Conv)  # a list does not say what is in it
             assert isinstance(bn, BatchNorm)
-            x = normalised(conv, bn, average_pool(x, self.stride))
+            x = normalised(conv, bn, average_pool(x, self.stride), lowering)
         return jax.nn.relu(x + y)
 
 
@@ -122,44 +123,45 @@ class AttentionPool(nnx.Module):
         self.c_proj = Linear(width, embed_dim, std=std, rngs=rngs)
         self.heads = heads
 
-    def __call__(self, x: jax.Array, taps: Taps) -> jax.Array:
+    def __call__(self, x: jax.Array, intermediates: Intermediates, lowering: Lowering) -> jax.Array:
         b, h, w, d = x.shape
         x = x.reshape(b, h * w, d)
         mean = x.astype(jnp.float32).mean(1, keepdims=True).astype(x.dtype)
         x = jnp.concatenate([mean, x], axis=1) + self.positional_embedding[...].astype(x.dtype)  # [B, N, D]
         split = (b, -1, self.heads, d // self.heads)
-        q, k, v = self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x)
-        y = attend(q.reshape(split), k.reshape(split), v.reshape(split), None)
-        return self.c_proj(tap(taps, "pre_proj", y.reshape(b, d)))
+        q, k, v = self.q_proj(x[:, :1], lowering), self.k_proj(x, lowering), self.v_proj(x, lowering)
+        y = attend(q.reshape(split), k.reshape(split), v.reshape(split), None, lowering)
+        return self.c_proj(sow(intermediates, "pre_proj", y.reshape(b, d)), lowering)
 
 
 class ModifiedResNet(nnx.Module):
     """pixels [B, S, S, 3] -> image features [B, E], not normalised."""
 
-    def __init__(self, cfg: config.ResNet, embed_dim: int, *, rngs: nnx.Rngs):
-        w = cfg.width
+    def __init__(self, config: ResNet, embed_dim: int, *, rngs: nnx.Rngs):
+        w = config.width
         self.conv1 = Conv(3, w // 2, 3, stride=2, rngs=rngs)
-        self.bn1 = BatchNorm(w // 2, eps=cfg.eps)
+        self.bn1 = BatchNorm(w // 2, eps=config.eps)
         self.conv2 = Conv(w // 2, w // 2, 3, rngs=rngs)
-        self.bn2 = BatchNorm(w // 2, eps=cfg.eps)
+        self.bn2 = BatchNorm(w // 2, eps=config.eps)
         self.conv3 = Conv(w // 2, w, 3, rngs=rngs)
-        self.bn3 = BatchNorm(w, eps=cfg.eps)
-        self.layer1 = _stage(w, w, cfg.layers[0], 1, cfg.eps, rngs)
-        self.layer2 = _stage(w * 4, w * 2, cfg.layers[1], 2, cfg.eps, rngs)
-        self.layer3 = _stage(w * 8, w * 4, cfg.layers[2], 2, cfg.eps, rngs)
-        self.layer4 = _stage(w * 16, w * 8, cfg.layers[3], 2, cfg.eps, rngs)
-        self.attnpool = AttentionPool(cfg.tokens, w * 32, cfg.heads, embed_dim, rngs=rngs)
+        self.bn3 = BatchNorm(w, eps=config.eps)
+        self.layer1 = _stage(w, w, config.layers[0], 1, config.eps, rngs)
+        self.layer2 = _stage(w * 4, w * 2, config.layers[1], 2, config.eps, rngs)
+        self.layer3 = _stage(w * 8, w * 4, config.layers[2], 2, config.eps, rngs)
+        self.layer4 = _stage(w * 16, w * 8, config.layers[3], 2, config.eps, rngs)
+        self.attnpool = AttentionPool(config.tokens, w * 32, config.heads, embed_dim, rngs=rngs)
 
-    def __call__(self, pixels: jax.Array, taps: Taps = None, remat: str = "none", scan: bool = False) -> jax.Array:
-        # Its blocks differ in shape and stride: `scan` is for transformers and does nothing here.
-        x = jax.nn.relu(normalised(self.conv1, self.bn1, pixels))
-        x = jax.nn.relu(normalised(self.conv2, self.bn2, x))
-        x = jax.nn.relu(normalised(self.conv3, self.bn3, x))
-        x = tap(taps, "stem", average_pool(x, 2))
+    def __call__(self, pixels: jax.Array, intermediates: Intermediates, lowering: Lowering) -> jax.Array:
+        # Its blocks differ in shape and stride: `lowering.scan` is for transformers and does nothing here.
+        x = jax.nn.relu(normalised(self.conv1, self.bn1, pixels, lowering))
+        x = jax.nn.relu(normalised(self.conv2, self.bn2, x, lowering))
+        x = jax.nn.relu(normalised(self.conv3, self.bn3, x, lowering))
+        x = sow(intermediates, "stem", average_pool(x, 2))
         for name in ("layer1", "layer2", "layer3", "layer4"):
             for i, block in enumerate(getattr(self, name)):
-                x = tap(taps, f"{name}.{i}", rematerialised(apart(block), remat)(x))
-        return self.attnpool(x, taps)
+                run = lowering.rematerialised(lowering.separated(block))
+                x = sow(intermediates, f"{name}.{i}", run(x))
+        return self.attnpool(x, intermediates, lowering)
 
 
 def _stage(d_in: int, planes: int, blocks: int, stride: int, eps: float, rngs: nnx.Rngs) -> nnx.List:

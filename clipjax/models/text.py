@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from clipjax.models import config
-from clipjax.models.layers import LayerNorm, Taps, Transformer, normal, tap
+from clipjax.models.kinds.text import Text
+from clipjax.models.layers import Intermediates, LayerNorm, Transformer, normal, sow
+from clipjax.models.lowering import Lowering
 
 
 class TokenEmbedding(nnx.Module):
@@ -27,20 +28,22 @@ class TextTransformer(nnx.Module):
     the end of text is read, so what follows it cannot matter.
     """
 
-    def __init__(self, cfg: config.Text, embed_dim: int, *, rngs: nnx.Rngs):
-        self.token_embedding = TokenEmbedding(cfg.vocab_size, cfg.width, rngs=rngs)
-        self.positional_embedding = normal(rngs, (cfg.context_length, cfg.width), 0.01)
-        self.transformer = Transformer(cfg.width, cfg.heads, cfg.mlp, cfg.activation, cfg.eps, cfg.layers, rngs=rngs)
-        self.ln_final = LayerNorm(cfg.width, eps=cfg.eps)
-        self.text_projection = normal(rngs, (cfg.width, embed_dim), cfg.width**-0.5)
+    def __init__(self, config: Text, embed_dim: int, *, rngs: nnx.Rngs):
+        self.token_embedding = TokenEmbedding(config.vocab_size, config.width, rngs=rngs)
+        self.positional_embedding = normal(rngs, (config.context_length, config.width), 0.01)
+        self.transformer = Transformer(
+            config.width, config.heads, config.mlp, config.activation, config.eps, config.layers, rngs=rngs
+        )
+        self.ln_final = LayerNorm(config.width, eps=config.eps)
+        self.text_projection = normal(rngs, (config.width, embed_dim), config.width**-0.5)
 
     def __call__(
-        self, tokens: jax.Array, dtype: jnp.dtype, taps: Taps = None, remat: str = "none", scan: bool = False
+        self, tokens: jax.Array, dtype: jnp.dtype, intermediates: Intermediates, lowering: Lowering
     ) -> jax.Array:
         t = tokens.shape[1]
         x = self.token_embedding(tokens).astype(dtype) + self.positional_embedding[...][:t].astype(dtype)
         mask = jnp.tril(jnp.ones((t, t), bool))
         end = tokens.argmax(-1)  # the highest id is the end of text; the first one counts
-        x = self.transformer(tap(taps, "embedding", x), end, mask, taps, remat, scan)
-        x = tap(taps, "ln_final", self.ln_final(x))
+        x = self.transformer(sow(intermediates, "embedding", x), end, mask, intermediates, lowering)
+        x = sow(intermediates, "ln_final", self.ln_final(x))
         return jnp.matmul(x, self.text_projection[...].astype(x.dtype))

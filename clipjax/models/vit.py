@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from clipjax.models import config
-from clipjax.models.layers import LayerNorm, Taps, Transformer, normal, tap
+from clipjax.models.kinds.vit import ViT
+from clipjax.models.layers import Intermediates, LayerNorm, Transformer, normal, sow
+from clipjax.models.lowering import Lowering
 
 
 class PatchEmbedding(nnx.Module):
@@ -28,22 +29,24 @@ class PatchEmbedding(nnx.Module):
 class VisionTransformer(nnx.Module):
     """pixels [B, S, S, 3] -> image features [B, E], not normalised."""
 
-    def __init__(self, cfg: config.ViT, embed_dim: int, *, rngs: nnx.Rngs):
-        std = cfg.width**-0.5
-        self.conv1 = PatchEmbedding(cfg.patch_size, cfg.width, rngs=rngs)
-        self.class_embedding = normal(rngs, (cfg.width,), std)
-        self.positional_embedding = normal(rngs, (cfg.tokens, cfg.width), std)
-        self.ln_pre = LayerNorm(cfg.width, eps=cfg.eps)
-        self.transformer = Transformer(cfg.width, cfg.heads, cfg.mlp, cfg.activation, cfg.eps, cfg.layers, rngs=rngs)
-        self.ln_post = LayerNorm(cfg.width, eps=cfg.eps)
-        self.proj = normal(rngs, (cfg.width, embed_dim), std)
+    def __init__(self, config: ViT, embed_dim: int, *, rngs: nnx.Rngs):
+        std = config.width**-0.5
+        self.conv1 = PatchEmbedding(config.patch_size, config.width, rngs=rngs)
+        self.class_embedding = normal(rngs, (config.width,), std)
+        self.positional_embedding = normal(rngs, (config.tokens, config.width), std)
+        self.ln_pre = LayerNorm(config.width, eps=config.eps)
+        self.transformer = Transformer(
+            config.width, config.heads, config.mlp, config.activation, config.eps, config.layers, rngs=rngs
+        )
+        self.ln_post = LayerNorm(config.width, eps=config.eps)
+        self.proj = normal(rngs, (config.width, embed_dim), std)
 
-    def __call__(self, pixels: jax.Array, taps: Taps = None, remat: str = "none", scan: bool = False) -> jax.Array:
-        x = tap(taps, "conv1", self.conv1(pixels))  # [B, N - 1, D]
+    def __call__(self, pixels: jax.Array, intermediates: Intermediates, lowering: Lowering) -> jax.Array:
+        x = sow(intermediates, "conv1", self.conv1(pixels))  # [B, N - 1, D]
         cls = jnp.broadcast_to(self.class_embedding[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         x = jnp.concatenate([cls, x], axis=1) + self.positional_embedding[...].astype(x.dtype)
-        x = tap(taps, "ln_pre", self.ln_pre(x))
-        x = self.transformer(x, 0, None, taps, remat, scan)  # the class token is all that is read
-        x = tap(taps, "ln_post", self.ln_post(x))
-        tap(taps, "pre_proj", x)  # what a linear probe reads (CLIP paper, A.3)
+        x = sow(intermediates, "ln_pre", self.ln_pre(x))
+        x = self.transformer(x, 0, None, intermediates, lowering)  # the class token is all that is read
+        x = sow(intermediates, "ln_post", self.ln_post(x))
+        sow(intermediates, "pre_proj", x)  # what a linear probe reads (CLIP paper, A.3)
         return jnp.matmul(x, self.proj[...].astype(x.dtype))

@@ -48,14 +48,14 @@ class Step:
 def evaluation(
     config: CLIP, chips: Chips, batch: int, *, dtype: str = "bfloat16", placement: str = "replicated"
 ) -> Step:
-    """The image tower as `Encoder` runs it, `batch` images on each of `chips`."""
+    """The image encoder as `Encoder` runs it, `batch` images on each of `chips`."""
     mesh: AnyMesh = parallel.data_mesh(chips) if isinstance(chips, Sequence) else _abstract((chips,), ("data",))
     encoder = Encoder(
         config, clip.abstract(config), dtype=dtype, batch_size=batch, mesh=mesh,
         full_batches=True, placement=placement,
     )  # fmt: skip
     program, arguments = encoder.image_step()
-    products = counts.image_tower(config)
+    products = config.image.products(config.embed_dim)
     flops = batch * counts.flops(products)
     moved = counts.moved(products, batch, 4, jnp.dtype(dtype).itemsize)
     return Step(
@@ -70,8 +70,8 @@ def training(
     """The update as `clipjax finetune` runs it, `batch` pairs on each of `chips`, captions of `length` tokens."""
     mesh = _training_mesh(chips, fsdp)
     length = config.text.context_length if length is None else length
-    if batch % given.parts:
-        raise InputError(f"a batch of {batch} a chip does not divide into {given.parts} parts")
+    if batch % given.accumulation_steps:
+        raise InputError(f"a batch of {batch} a chip does not divide into {given.accumulation_steps} parts")
     recipe = optimiser.Options(steps=1000, learning_rate=1e-5)
     state = abstract_state(config, given, recipe, mesh)
     rows = NamedSharding(mesh, P(mesh.axis_names))
@@ -92,9 +92,9 @@ def training(
     )  # fmt: skip
 
 
-def options(loss: str, dtype: str, remat: str, parts: int, scan: bool) -> step.Options:
+def options(loss: str, dtype: str, remat: str, accumulation_steps: int, scan: bool) -> step.Options:
     """`step.Options` from the command line's words: the command line itself does not import `clipjax.train`."""
-    return step.Options(loss=loss, dtype=dtype, remat=remat, parts=parts, scan=scan)
+    return step.Options(loss=loss, dtype=dtype, remat=remat, accumulation_steps=accumulation_steps, scan=scan)
 
 
 def abstract_state(config: CLIP, options: step.Options, recipe: optimiser.Options, mesh: AnyMesh) -> Any:
@@ -122,20 +122,20 @@ def bytes_of(tree: Any) -> int:
 
 
 def _update_cost(config: CLIP, options: step.Options, batch: int, chips: int, length: int) -> tuple[int, int, int]:
-    """Per chip: operations, operations as XLA counts them, bytes moved by the towers' products."""
-    towers = [counts.image_tower(config), counts.text_tower(config, length)]
+    """Per chip: operations, operations as XLA counts them, bytes moved by the encoders' products."""
+    image, text = config.image.products(config.embed_dim), config.text.products(config.embed_dim, length)
     flops = once = moved = 0
-    for products in towers:
-        parts = [(products, 1)]
-        if options.scan and not any(p.is_convolution for p in products):  # all blocks but the last are one loop
+    for encoder, products in ((config.image, image), (config.text, text)):
+        groups = [(products, 1)]
+        if options.scan and encoder.can_scan:  # all blocks but the last are one loop
             last = max(p.layer for p in products)
             looped = [p for p in products if 0 <= p.layer < last]
-            parts = [([p for p in products if p not in looped], 1), (looped, last)]
-        for some, trips in parts:
-            each = counts.flops(some) * (2 if options.parts > 1 else 1)  # accumulation encodes twice
-            each += counts.backward(some) + counts.recomputed(some, options.remat)
+            groups = [([p for p in products if p not in looped], 1), (looped, last)]
+        for group, trips in groups:
+            each = counts.flops(group) * (2 if options.accumulation_steps > 1 else 1)  # accumulation encodes twice
+            each += counts.backward(group) + counts.recomputed(group, options.remat)
             flops += batch * each
-            once += batch * each // max(trips, 1) // options.parts
+            once += batch * each // max(trips, 1) // options.accumulation_steps
         moved += 3 * counts.moved(products, batch, 4, jnp.dtype(options.dtype).itemsize)
     in_loss, turn = counts.loss(config.embed_dim, batch, chips, options.loss)
     return flops + in_loss, once + (turn or in_loss), moved

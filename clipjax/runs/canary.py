@@ -100,10 +100,10 @@ class Canary:
 
         def make() -> np.ndarray:
             pixels = image.normalise(self.pixels[None], self._model.preprocessing)
-            taps: dict[str, jax.Array] = {}
+            intermediates: dict[str, jax.Array] = {}
             params = _on_cpu({"visual": self._model.params["visual"]})
-            out = clip.apply_image(self._model.config, params, jnp.asarray(pixels), taps)
-            return np.asarray(out if feature == "proj" else taps["pre_proj"])[0]
+            out = clip.apply_image(self._model.config, params, jnp.asarray(pixels), intermediates)
+            return np.asarray(out if feature == "proj" else intermediates["pre_proj"])[0]
 
         return self._expected(["image", PICTURE, feature], make)
 

@@ -107,8 +107,10 @@ def step_options(config: Any) -> step.Options:
         raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
     if config.precision not in ("float32", "bfloat16"):
         raise InputError(f"precision={config.precision!r}; choose float32 or bfloat16")
-    names = ("loss", "parts", "remat", "scan", "ema", "soft_targets")
-    return step.Options(dtype=config.precision, **{name: config[name] for name in names})
+    names = ("loss", "remat", "scan", "ema", "soft_targets")
+    return step.Options(
+        dtype=config.precision, accumulation_steps=config.parts, **{name: config[name] for name in names}
+    )
 
 
 def augmentation(config: Any) -> augment.Augment:

@@ -245,7 +245,7 @@ class Job:
     def _encode_texts(self, tokens: np.ndarray) -> np.ndarray:
         """Each length for itself: a text costs what it needs, and its features depend on no other text."""
         out = np.zeros((len(tokens), self.model.config.embed_dim), np.float32)
-        lengths = -(-(tokens.argmax(1) + 1) // TEXT_LENGTHS) * TEXT_LENGTHS
+        lengths = -(-self.model.config.text.lengths(tokens) // TEXT_LENGTHS) * TEXT_LENGTHS
         step = self.encoder.rows_per_step * jax.process_count()
         self.canary.check_text(lengths)
         with Progress("texts", len(tokens), "texts", quiet=None if self.out.writes else True) as bar:

@@ -1,9 +1,10 @@
 """Exact accumulation for losses over all pairs (GradCache, Gao et al. 2021).
 
-A contrastive loss of a big batch is not the mean of the losses of its parts: parts have fewer negatives. So the parts
-are encoded one after the other, the loss is taken over all embeddings, and each part is encoded once more to carry the
-embeddings' gradients back to the parameters. Loss and gradients are those of one big batch; the towers only ever hold
-one part. (`optax.MultiSteps` and `optax.microbatch` sum the parts' losses: another objective.)
+A contrastive loss of a large batch is not the mean of its microbatches' losses: these have fewer negatives. So the
+microbatches are encoded one after the other, the loss is taken over all embeddings, and each microbatch is encoded
+once more to carry the embeddings' gradients back to the parameters. Loss and gradients are those of one large batch;
+the encoders only ever hold one microbatch. (`optax.MultiSteps` and `optax.microbatch` sum the microbatches' losses:
+another objective.)
 """
 
 from __future__ import annotations
@@ -21,47 +22,47 @@ Batch = Any
 
 
 def value_and_grad(
-    encode: Callable[[Params, Batch], Any], loss: Callable[[Params, Any, Batch], jax.Array], parts: int = 1,
+    encode: Callable[[Params, Batch], Any], loss: Callable[[Params, Any, Batch], jax.Array], steps: int = 1,
     shards: int = 1,
 ) -> Callable[[Params, Batch], tuple[jax.Array, Params]]:  # fmt: skip
-    """`f(params, batch) -> (loss, gradients)` of `loss(params, encode(params, batch), batch)`, in `parts` parts.
+    """`f(params, batch) -> (loss, gradients)` of `loss(params, encode(params, batch), batch)`, in `steps` microbatches.
 
     `batch` is a tree of arrays [B, ...]; `encode` treats every example for itself, without randomness of its own
     (frozen BatchNorm, no dropout), and returns a tree of [B, ...]. `loss` may use parameters too (the logit scale).
-    `shards`: over how many devices the leading axis is cut; parts are then taken within each device's share, so that
-    no example moves.
+    `shards`: over how many devices the leading axis is cut; microbatches are then taken within each device's share, so
+    that no example moves.
     """
 
     def whole(params: Params, batch: Batch) -> tuple[jax.Array, Params]:
         return jax.value_and_grad(lambda p: loss(p, encode(p, batch), batch))(params)
 
-    def in_parts(params: Params, batch: Batch) -> tuple[jax.Array, Params]:
-        split = jax.tree.map(lambda x: _split(x, parts, shards), batch)
-        embeddings = jax.lax.map(lambda part: encode(params, part), split)
+    def in_steps(params: Params, batch: Batch) -> tuple[jax.Array, Params]:
+        split = jax.tree.map(lambda x: _split(x, steps, shards), batch)
+        embeddings = jax.lax.map(lambda examples: encode(params, examples), split)
         joined = jax.tree.map(lambda x: _join(x, shards), embeddings)
         value, (gradient, cotangents) = jax.value_and_grad(loss, argnums=(0, 1))(params, joined, batch)
-        cotangents = jax.tree.map(lambda x: _split(x, parts, shards), cotangents)
+        cotangents = jax.tree.map(lambda x: _split(x, steps, shards), cotangents)
 
-        def back(total: Params, part: Any) -> tuple[Params, None]:
-            examples, cotangent = part
+        def back(total: Params, microbatch: Any) -> tuple[Params, None]:
+            examples, cotangent = microbatch
             _, pull = jax.vjp(lambda p: encode(p, examples), params)
             return jax.tree.map(jnp.add, total, pull(cotangent)[0]), None
 
         return value, jax.lax.scan(back, gradient, (split, cotangents))[0]
 
-    return whole if parts == 1 else in_parts
+    return whole if steps == 1 else in_steps
 
 
-def _split(x: jax.Array, parts: int, shards: int) -> jax.Array:
-    """[B, ...] -> [parts, B / parts, ...], every device's examples spread over the parts."""
-    if len(x) % (parts * shards):
-        raise InputError(f"a batch of {len(x)} does not divide into {parts} parts on {shards} devices each")
-    x = x.reshape(shards, parts, -1, *x.shape[1:]).swapaxes(0, 1)
-    return x.reshape(parts, -1, *x.shape[3:])
+def _split(x: jax.Array, steps: int, shards: int) -> jax.Array:
+    """[B, ...] -> [steps, B / steps, ...], every device's examples spread over the microbatches."""
+    if len(x) % (steps * shards):
+        raise InputError(f"a batch of {len(x)} does not divide into {steps} parts on {shards} devices each")
+    x = x.reshape(shards, steps, -1, *x.shape[1:]).swapaxes(0, 1)
+    return x.reshape(steps, -1, *x.shape[3:])
 
 
 def _join(x: jax.Array, shards: int) -> jax.Array:
-    """The order of `_split` undone: [parts, B / parts, ...] -> [B, ...]."""
-    parts = len(x)
-    x = x.reshape(parts, shards, -1, *x.shape[2:]).swapaxes(0, 1)
+    """The order of `_split` undone: [steps, B / steps, ...] -> [B, ...]."""
+    steps = len(x)
+    x = x.reshape(steps, shards, -1, *x.shape[2:]).swapaxes(0, 1)
     return x.reshape(-1, *x.shape[3:])

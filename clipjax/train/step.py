@@ -1,7 +1,7 @@
 """One update: state and batch in, state and metrics out, the same program on one device or a mesh of them.
 
 The state is a dict of arrays: `step`, `params` (flat, trainable), `fixed` (flat, frozen), `optimizer`, `ema` (flat, of
-`params`; empty without). Parameters and moments are float32; the towers compute in `dtype`.
+`params`; empty without). Parameters and moments are float32; the encoders compute in `dtype`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clipjax import parallel
 from clipjax.errors import InputError
 from clipjax.models import clip
 from clipjax.models.config import CLIP
-from clipjax.models.layers import REMAT, flat_rows
+from clipjax.models.lowering import Lowering
 from clipjax.train import accumulate, losses, optimiser
 
 LOSSES = ("softmax", "ring_softmax", "sigmoid", "ring_sigmoid")
@@ -33,7 +33,7 @@ class Options:
     """How an update is computed; `ema` is the decay of the moving average of parameters, 0 for none."""
 
     loss: str = "softmax"
-    parts: int = 1
+    accumulation_steps: int = 1  # `parts` in configs
     dtype: str = "float32"
     remat: str = "none"
     scan: bool = False
@@ -43,12 +43,11 @@ class Options:
     def __post_init__(self):
         if self.loss not in LOSSES:
             raise InputError(f"unknown loss {self.loss!r}; choose {', '.join(LOSSES)}")
-        if self.remat not in REMAT:
-            raise InputError(f"unknown rematerialisation {self.remat!r}; choose {', '.join(REMAT)}")
+        Lowering(remat=self.remat)  # refuses an unknown one
         if not 0 <= self.ema < 1:
-            raise InputError(f"ema={self.ema} is no decay: 0 for none, otherwise below 1")
-        if self.parts < 1:
-            raise InputError(f"parts={self.parts} is not positive")
+            raise InputError(f"ema={self.ema} is not a decay: 0 for none, otherwise below 1")
+        if self.accumulation_steps < 1:
+            raise InputError(f"parts={self.accumulation_steps} is not positive")
 
 
 def start(params: clip.Params, options: Options, recipe: optimiser.Options, mesh: Mesh) -> State:
@@ -95,10 +94,11 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
     rows = NamedSharding(mesh, P(mesh.axis_names))
     # A mesh without devices (jax.sharding.AbstractMesh) is of a machine that is not here.
     on_cpu = isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu"
+    lowering = Lowering(flat_rows=on_cpu, remat=options.remat, scan=options.scan)
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        encode, loss_of = _encoder(config, options, state["fixed"], on_cpu), _loss(options, state["fixed"], mesh)
-        compute = accumulate.value_and_grad(encode, loss_of, options.parts, mesh.size)
+        encode, loss_of = _encoder(config, options, state["fixed"], lowering), _loss(options, state["fixed"], mesh)
+        compute = accumulate.value_and_grad(encode, loss_of, options.accumulation_steps, mesh.size)
         loss, gradient = compute(state["params"], batch)
         updates, moments = optimizer.update(gradient, state["optimizer"], state["params"])
         params = cast(dict[str, jax.Array], optax.apply_updates(state["params"], updates))
@@ -119,7 +119,7 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
     return jax.jit(step, donate_argnums=0, in_shardings=(layout, rows), out_shardings=(layout, replicated))
 
 
-def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array], on_cpu: bool) -> Callable:
+def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering) -> Callable:
     dtype = jnp.dtype(options.dtype)
     mean, std = jnp.asarray(config.mean, jnp.float32), jnp.asarray(config.std, jnp.float32)
 
@@ -127,9 +127,8 @@ def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array], on_cpu
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
-        with flat_rows(on_cpu):
-            image = clip.apply_image(config, params, pixels, remat=options.remat, scan=options.scan)
-            text = clip.apply_text(config, params, batch["tokens"], dtype, remat=options.remat, scan=options.scan)
+        image = clip.apply_image(config, params, pixels, lowering=lowering)
+        text = clip.apply_text(config, params, batch["tokens"], dtype, lowering=lowering)
         return clip.normalise(image), clip.normalise(text)
 
     return encode

@@ -24,7 +24,8 @@ import numpy as np
 from clipjax import gpu, parallel
 from clipjax.encoder import Encoder
 from clipjax.models import catalog, clip
-from clipjax.models.config import CLIP, ResNet
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.resnet import ResNet
 from clipjax.plan import chips, counts, programs, report
 from clipjax.train import optimiser, step
 
@@ -209,7 +210,7 @@ def texts(name: str, dtype: str, batch: int, with_compiler: bool) -> dict[str, A
     if with_compiler:
         calls["open_clip, torch.compile"] = _inference(torch.compile(encode), theirs)
     found = told(timed(calls), batch)
-    flops = batch * counts.flops(counts.text_tower(config))
+    flops = batch * counts.flops(config.text.products(config.embed_dim))
     del calls, model, encode
     _free()
     return found | {"tflops": flops / statistics.median(found["seconds"]["clipjax"]) / 1e12}

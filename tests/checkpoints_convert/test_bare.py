@@ -11,7 +11,9 @@ import checkpoints_convert
 from checkpoints_convert import Options, bare
 from clipjax.errors import InputError
 from clipjax.models import catalog
-from clipjax.models.config import CLIP, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 
 def empty(config):

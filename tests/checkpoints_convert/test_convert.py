@@ -20,7 +20,9 @@ from clipjax.errors import InputError
 from clipjax.files import write_atomically
 from clipjax.models import catalog, clip, weights
 from clipjax.models import config as configs
-from clipjax.models.config import CLIP, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 from clipjax.runs.job import weights_sha256
 
 GELU = CLIP(
@@ -160,7 +162,7 @@ def test_the_file_that_is_named_is_the_file_that_is_read(tmp_path):
 
 
 def twelve_blocks():
-    """Both towers have twelve blocks, and everything in block i is i."""
+    """Both encoders have twelve blocks, and everything in block i is i."""
     config = catalog.openai(32, catalog.vit(16, 8, 64, 12), catalog.text(64, 12, 8, 32))
     flat = {}
     for name, shape in clip.shapes(config).items():
@@ -194,7 +196,7 @@ def test_layer_order_survives_the_nested_dict_and_orbax(tmp_path):
 
 
 def test_blocks_run_in_their_own_order():
-    """Block i of twelve adds i + 1 to the residual stream and nothing else: what each tap shows is who ran there."""
+    """Block i of twelve adds i + 1 to the residual stream and nothing else: each result shows which block ran."""
     config = catalog.openai(32, catalog.vit(16, 8, 64, 12), catalog.text(64, 12, 8, 32))
     flat = {k: np.zeros(s, np.float32) for k, s in clip.shapes(config).items()}
     for prefix in ("visual.", ""):
@@ -203,11 +205,11 @@ def test_blocks_run_in_their_own_order():
     reordered = dict(reversed(flat.items()))
     assert list(flat) != list(reordered)
     for order in (flat, reordered):
-        params, image_taps, text_taps = clip.unflatten(order), {}, {}
-        clip.apply_image(config, params, np.zeros((1, 16, 16, 3), np.float32), image_taps)
-        clip.apply_text(config, params, np.array([[30, 31, 0, 0, 0, 0, 0, 0]]), "float32", text_taps)
-        for taps in (image_taps, text_taps):
-            stream = [float(taps[f"transformer.resblocks.{i}"][0, 0, 0]) for i in range(12)]
+        params, image_results, text_results = clip.unflatten(order), {}, {}
+        clip.apply_image(config, params, np.zeros((1, 16, 16, 3), np.float32), image_results)
+        clip.apply_text(config, params, np.array([[30, 31, 0, 0, 0, 0, 0, 0]]), "float32", text_results)
+        for results in (image_results, text_results):
+            stream = [float(results[f"transformer.resblocks.{i}"][0, 0, 0]) for i in range(12)]
             assert np.diff([0.0, *stream]).tolist() == list(range(1, 13))
 
 

@@ -14,7 +14,9 @@ from checkpoints_convert import open_clip, opening, timm
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.models import catalog, weights
-from clipjax.models.config import CLIP, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 ODD = CLIP(
     24, ViT(36, 12, 64, 2, 2, 161, "gelu", 1e-5), Text(12, 96, 96, 2, 3, 385, "gelu", 1e-5),

@@ -23,7 +23,9 @@ from support import peer_models  # noqa: E402
 
 from checkpoints_convert import open_clip  # noqa: E402
 from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD, openai, resnet, text, vit  # noqa: E402
-from clipjax.models.config import CLIP, Text, ViT  # noqa: E402
+from clipjax.models.config import CLIP  # noqa: E402
+from clipjax.models.kinds.text import Text  # noqa: E402
+from clipjax.models.kinds.vit import ViT  # noqa: E402
 
 OUT = Path(__file__).parent / "parity"
 SMALL_TEXT = text(64, layers=2, context_length=16, vocab_size=96)

@@ -1,10 +1,12 @@
-"""The arithmetic of shapes.py against the modules that compute with them."""
+"""The arithmetic of clipjax/models/kinds against the modules that compute with them."""
 
 import pytest
 from flax import nnx
 
-from clipjax.models import catalog, clip, shapes
-from clipjax.models.config import CLIP, Text, ViT
+from clipjax.models import catalog, shapes
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 ODD = CLIP(
     24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 96, 3, 3, 200, "gelu", 1e-5),
@@ -13,8 +15,8 @@ ODD = CLIP(
 SMALL_RESNET = catalog.openai(32, catalog.resnet(64, 8, (1, 2, 1, 3)), catalog.text(64, 2, 16, 96))
 
 
-def module_shapes(tower, embed_dim):
-    module = nnx.eval_shape(lambda: clip.TOWERS[type(tower)](tower, embed_dim, rngs=nnx.Rngs(0)))
+def module_shapes(encoder, embed_dim):
+    module = nnx.eval_shape(lambda: encoder.build(embed_dim, nnx.Rngs(0)))
     state = nnx.to_flat_state(nnx.state(module, (nnx.Param, nnx.BatchStat)))
     return {".".join(map(str, path)): tuple(v.shape) for path, v in state}
 

@@ -12,7 +12,9 @@ import checkpoints_convert
 from checkpoints_convert import open_clip, openai, opening
 from clipjax.errors import InputError
 from clipjax.models import catalog, shapes, weights
-from clipjax.models.config import CLIP, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 pytestmark = pytest.mark.peers
 ODD = CLIP(

@@ -20,7 +20,7 @@ import checkpoints_convert
 import clipjax
 from checkpoints_convert import open_clip
 from clipjax.models import catalog
-from clipjax.models.config import ResNet
+from clipjax.models.kinds.resnet import ResNet
 
 pytestmark = [pytest.mark.peers, pytest.mark.heavy]
 LAYER_BAR, COSINE_BAR = 1e-5, 1 - 1e-6  # the project's bars: float32, other order of sums, up to 36 blocks

@@ -5,7 +5,8 @@ import pytest
 from support.traced_products import products
 
 from clipjax.models import catalog
-from clipjax.models.config import ResNet
+from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.products import ATTENTION
 from clipjax.plan import counts, programs
 from clipjax.testing import tiny_config
 from clipjax.train import step
@@ -45,7 +46,9 @@ def test_an_update_is_counted_to_the_last_product(name, remat):
     assert traced(one) == one.flops * one.chips
 
 
-@pytest.mark.parametrize("options", [{"scan": True}, {"parts": 2}, {"scan": True, "parts": 4, "remat": "full"}])
+@pytest.mark.parametrize(
+    "options", [{"scan": True}, {"accumulation_steps": 2}, {"scan": True, "accumulation_steps": 4, "remat": "full"}]
+)
 def test_loops_are_counted_as_often_as_they_run_and_once(options):
     one = updating("uneven", **options)
     assert traced(one) == one.flops * one.chips
@@ -55,7 +58,7 @@ def test_loops_are_counted_as_often_as_they_run_and_once(options):
 
 @pytest.mark.parametrize("loss", ["ring_softmax", "ring_sigmoid"])
 def test_the_ring_turns_once_per_chip(loss):
-    """Inside shard_map the trace is one device's: the towers are divided over the mesh by hand."""
+    """Inside shard_map the trace is one device's: the encoders are divided over the mesh by hand."""
     ring, plain = updating("vit", loss=loss), updating("vit", loss="softmax")
     whole, turn = counts.loss(32, 4, 4, loss)
     globally, _ = counts.loss(32, 4, 4, "softmax")
@@ -66,7 +69,7 @@ def test_the_ring_turns_once_per_chip(loss):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_xla_counts_the_same_within_two_percent_of_what_is_no_product(name):
-    """Tiny towers are half norms and softmax, so XLA's total can only be bounded below here; the full-size bound of
+    """Tiny encoders are half norms and softmax, so XLA's total can only be bounded below here; the full-size bound of
     2% is held by test_tpu.py and by the heavy test below."""
     one = evaluation(name)
     cost = one.program.lower(*one.arguments).compile().cost_analysis()
@@ -83,9 +86,11 @@ def test_released_models_are_within_two_percent_of_xla(name):
 
 
 def test_published_sizes():
-    """Multiply-adds of the image towers as the literature prints them: ViT-B/32 4.4 G, B/16 17.6 G, L/14 81 G, and
+    """Multiply-adds of the image encoders as the literature prints them: ViT-B/32 4.4 G, B/16 17.6 G, L/14 81 G, and
     OpenAI's RN50 5.6 G (a plain ResNet-50's 4.1 and the deeper stem, padding left out)."""
-    giga = {r.name: counts.flops(counts.image_tower(r.config, pooled=False)) / 2e9 for r in catalog.RELEASES}
+    giga = {
+        r.name: counts.flops(r.config.image.products(r.config.embed_dim, pooled=False)) / 2e9 for r in catalog.RELEASES
+    }
     assert {name: round(giga[name], 1) for name in ("ViT-B/32", "ViT-B/16", "ViT-L/14", "RN50")} == {
         "ViT-B/32": 4.4, "ViT-B/16": 17.6, "ViT-L/14": 81.0, "RN50": 5.6
     }  # fmt: skip
@@ -94,17 +99,17 @@ def test_published_sizes():
 def test_pooling_leaves_out_what_nobody_reads():
     """By hand, for width 64, mlp 256 and 5 tokens: all but keys and values of 4 tokens is saved."""
     config = catalog.openai(3, catalog.vit(4, 2, 64, 1), catalog.text(64, layers=1))
-    full, pooled = (counts.flops(counts.image_tower(config, pooled)) for pooled in (False, True))
+    full, pooled = (counts.flops(config.image.products(config.embed_dim, pooled)) for pooled in (False, True))
     query, out, mlp, scores, mixture = 64 * 64, 64 * 64, 2 * 64 * 256, 5 * 64, 5 * 64
     assert full - pooled == 2 * 4 * (query + out + mlp + scores + mixture)
 
 
 def test_weights_are_the_parameters_that_are_multiplied():
     for release in catalog.RELEASES:
-        for products_ in (counts.image_tower(release.config), counts.text_tower(release.config)):
-            assert all(p.weights * 2 <= p.flops or p.kind == counts.ATTENTION for p in products_)
-        total = sum(p.weights for p in counts.image_tower(release.config))
-        text = sum(p.weights for p in counts.text_tower(release.config))
+        config = release.config
+        image, text = config.image.products(config.embed_dim), config.text.products(config.embed_dim)
+        assert all(p.weights * 2 <= p.flops or p.kind == ATTENTION for p in image + text)
+        multiplied = sum(p.weights for p in image + text)
         embedded = release.config.text.vocab_size * release.config.text.width
-        rest = release.parameters - total - text - embedded  # norms, biases, positions
+        rest = release.parameters - multiplied - embedded  # norms, biases, positions
         assert 0 < rest < (0.02 if isinstance(release.config.image, ResNet) else 0.01) * release.parameters

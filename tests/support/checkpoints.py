@@ -9,7 +9,9 @@ from safetensors.numpy import save_file
 
 from checkpoints_convert import huggingface, open_clip, openai, rules, torchfile_write
 from clipjax.models import catalog, clip, weights
-from clipjax.models.config import CLIP, Text, ViT
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 
 TEXT = catalog.text(64, layers=2, context_length=16, vocab_size=96)
 VIT = catalog.openai(32, catalog.vit(32, 8, 64, 2), TEXT)

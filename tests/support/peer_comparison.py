@@ -11,17 +11,17 @@ Outputs = dict[str, np.ndarray]
 
 
 def ours(model, pixels: np.ndarray, tokens: np.ndarray) -> Outputs:
-    """What clipjax computes, every tap included, one jitted call a tower."""
+    """What clipjax computes, every intermediate result included, one jitted call per encoder."""
 
     def image(params, x):
-        taps: dict = {}
-        out = clip.apply_image(model.config, params, x, taps)
-        return {f"visual.{k}": v for k, v in taps.items()} | {"image_features": out}
+        intermediates: dict = {}
+        out = clip.apply_image(model.config, params, x, intermediates)
+        return {f"visual.{k}": v for k, v in intermediates.items()} | {"image_features": out}
 
     def text(params, x):
-        taps: dict = {}
-        out = clip.apply_text(model.config, params, x, "float32", taps)
-        return taps | {"text_features": out}
+        intermediates: dict = {}
+        out = clip.apply_text(model.config, params, x, "float32", intermediates)
+        return intermediates | {"text_features": out}
 
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), model.params)
     with jax.default_matmul_precision("highest"):

@@ -70,7 +70,7 @@ def inputs(config, images: int, seed: int = 2) -> tuple[np.ndarray, np.ndarray]:
 
 
 def openai_outputs(model, pixels: np.ndarray, tokens: np.ndarray) -> Outputs:
-    """Raw features and every layer of OpenAI's or open_clip's class, under our taps' names."""
+    """Raw features and every layer of OpenAI's or open_clip's class, under the names of our intermediate results."""
     seen: Outputs = {}
     hooks = []
 

@@ -32,17 +32,17 @@ def products(jaxpr, repeat: bool = True, wanted=None) -> int:
 
 
 def _convolution(equation) -> int:
-    """Only taps on the image: neither padding nor the zeros that a dilation puts between numbers are multiplied."""
+    """Neither padding nor the zeros that a dilation puts between numbers are multiplied, so they are not counted."""
     numbers, p = equation.params["dimension_numbers"], equation.params
     image, kernel = (v.aval.shape for v in equation.invars)
     out = equation.outvars[0].aval.shape
-    taps = 1
+    overlaps = 1
     for axis in range(2):
-        taps *= _along(
+        overlaps *= _along(
             image[numbers.lhs_spec[2 + axis]], kernel[numbers.rhs_spec[2 + axis]], out[numbers.out_spec[2 + axis]],
             p["window_strides"][axis], p["padding"][axis][0], p["lhs_dilation"][axis], p["rhs_dilation"][axis],
         )  # fmt: skip
-    return 2 * out[numbers.out_spec[0]] * out[numbers.out_spec[1]] * kernel[numbers.rhs_spec[1]] * taps
+    return 2 * out[numbers.out_spec[0]] * out[numbers.out_spec[1]] * kernel[numbers.rhs_spec[1]] * overlaps
 
 
 def _along(image, kernel, out, stride, low, between, apart) -> int:

@@ -113,9 +113,9 @@ def test_ring_never_holds_the_whole_matrix():
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid", "ring_softmax", "ring_sigmoid"])
-def test_accumulation_is_exact(kind, parts, devices):
+def test_accumulation_is_exact(kind, steps, devices):
     mesh = parallel.data_mesh(jax.devices()[:devices])
     rng = np.random.default_rng(0)
     params = {
@@ -141,7 +141,7 @@ def test_accumulation_is_exact(kind, parts, devices):
     wanted = jax.value_and_grad(lambda p: plain(p, encode(p, batch), batch))(params)
     form = loss(getattr(losses, kind), mesh=mesh) if "ring" in kind else plain
     placed = jax.tree.map(lambda x: jax.device_put(x, parallel.by_rows(mesh)), batch)
-    step = accumulate.value_and_grad(encode, form, parts, devices)
+    step = accumulate.value_and_grad(encode, form, steps, devices)
     found = jax.jit(step)(jax.device_put(params, parallel.replicated(mesh)), placed)
     np.testing.assert_allclose(found[0], wanted[0], rtol=TOLERANCE)
     for name in params:
@@ -159,6 +159,6 @@ def test_wrong_shapes_are_refused():
         losses.ring_softmax(image, text, 1.0, mesh=parallel.data_mesh())
     with pytest.raises(InputError, match="pair by pair"):
         losses.softmax(image, text[:5], 1.0)
-    step = accumulate.value_and_grad(lambda p, b: b, lambda p, e, b: p * e["x"].sum(), parts=7)
+    step = accumulate.value_and_grad(lambda p, b: b, lambda p, e, b: p * e["x"].sum(), steps=7)
     with pytest.raises(InputError, match="does not divide into 7 parts"):
         step(jnp.float32(1), {"x": image})

@@ -65,7 +65,7 @@ def check_equal(found, wanted, atol=1e-6):
 @pytest.mark.parametrize("loss", step.LOSSES)
 def test_the_same_update_on_a_mesh_in_parts_and_rematerialised(loss):
     wanted = alone(step.Options(loss.removeprefix("ring_"), ema=0.9, soft_targets=True))
-    options = step.Options(loss, parts=2, ema=0.9, soft_targets=True, remat="full")
+    options = step.Options(loss, accumulation_steps=2, ema=0.9, soft_targets=True, remat="full")
     check_equal(run(options, devices=8, fsdp=2), wanted, 2e-5)
 
 
@@ -88,7 +88,7 @@ def test_one_block_for_all_layers_gives_the_same_values():
     check_equal(run(step.Options(scan=True, remat="full"), kind="deep"), alone(kind="deep"), 2e-5)
 
 
-def test_locked_image_tower():
+def test_locked_image_encoder():
     """LiT (Zhai et al. 2022): neither gradient, nor decay, nor moments touch what is frozen."""
     state, _ = run(recipe=optimiser.Options(steps=10, learning_rate=1e-2, freeze=(r"^visual\.",)))
     before = clip.flatten(model())
@@ -111,7 +111,7 @@ def test_average_and_metrics():
     np.testing.assert_allclose(second["ema"][name], 0.9 * before[name] + 0.1 * second["params"][name], atol=1e-7)
 
 
-def test_bfloat16_towers_keep_float32_parameters():
+def test_bfloat16_encoders_keep_float32_parameters():
     state, metrics = run(step.Options(dtype="bfloat16"))
     assert {x.dtype for x in state["params"].values()} == {np.dtype(np.float32)}
     assert metrics["loss"] == pytest.approx(alone()[1]["loss"], rel=0.02)
