@@ -1,4 +1,4 @@
-"""Compiled programs kept between processes: what makes the second start of a command short.
+"""Compiled programs kept between processes, so that the second start of a command is short.
 
 JAX can keep every program it compiles in a folder and load it from there (its persistent compilation cache). The
 command line turns that on; `import clipjax` never does, as it would change JAX for everything else in the process. A
@@ -26,7 +26,7 @@ from clipjax.files import local_path
 from clipjax.progress import say
 
 VARIABLE = "CLIPJAX_COMPILATION_CACHE"
-SECONDS = 0.1  # a program that took less to compile is not kept: JAX's own bound of 1 s would drop small text towers
+SECONDS = 0.1  # a program that took less to compile is not kept: JAX's own bound of 1 s would drop small text encoders
 LARGEST = 1 << 30  # bytes; beyond it the oldest entries go. JAX's own bound leaves a folder that a kill can spoil
 
 

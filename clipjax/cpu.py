@@ -1,4 +1,4 @@
-"""What XLA is told on a CPU, where its choices cost a fifth of the speed; measured in benchmarks/RESULTS.md.
+"""XLA's options on a CPU, where its defaults cost a fifth of the speed; measured in benchmarks/RESULTS.md.
 
 XLA:CPU has two libraries for matrix products. YNN, its default, is the faster one for few rows, where reading the
 weights is what takes the time, and it likes them as [out, in] then; Eigen is faster for many rows, and for

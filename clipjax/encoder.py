@@ -27,7 +27,7 @@ TEXT_LENGTHS = 8  # texts are cut to a multiple of this: at most context_length 
 
 
 def arithmetic(mesh: Mesh, dtype: str) -> str:
-    """What, beside the compute dtype, decides a feature's digits: the kind of device, JAX's products, cuDNN's kernels.
+    """What changes a feature's last digits besides the compute dtype: kind of device, JAX's products, cuDNN's kernels.
 
     Float32 products are TF32 on an NVIDIA card and bfloat16 passes on a TPU unless `jax_default_matmul_precision`
     says otherwise: 1e-3 of the largest number (experiments/gpu), so features of one are never taken for another's.
@@ -96,7 +96,7 @@ class Encoder:
         return self.start(pixels, feature)()
 
     def start(self, pixels: np.ndarray | jax.Array, feature: str = "proj") -> Callable[[], np.ndarray]:
-        """As `images`, but returns once the work is on its way; the result, called, waits for it.
+        """As `images`, but returns as soon as the work is started; calling the result waits for it.
 
         With one call started in advance, decoding, the transfer to the device and its work overlap.
         """
@@ -167,7 +167,7 @@ class Encoder:
         )
 
     def _image_program(self, feature: str) -> Callable:
-        if feature not in self._image_programs:  # kept here: functools.cache would keep the encoder, weights and all
+        if feature not in self._image_programs:  # stored here: functools.cache would keep the encoder and its weights
             self._image_programs[feature] = self._make_image_program(feature)
         return self._image_programs[feature]
 
@@ -225,7 +225,7 @@ class Encoder:
 
     @property
     def _on_cpu(self) -> bool:
-        # A mesh without devices (jax.sharding.AbstractMesh) is of a machine that is not here.
+        # A mesh without devices (jax.sharding.AbstractMesh) describes a machine that is not available.
         return isinstance(self.mesh, Mesh) and self.mesh.devices.flat[0].platform == "cpu"
 
     def _specs(self, flat: dict[str, Any]) -> dict[str, P]:
@@ -265,7 +265,7 @@ class Encoder:
     def _run(self, program: Callable, params: Any, rows: np.ndarray, width: int) -> Callable[[], np.ndarray]:
         """Equal batches, the last one padded with copies of a row (an empty one with zeros).
 
-        Each is sent while the one before is worked on: never more than two are on the devices.
+        Each is sent while the previous one is computed: never more than two are on the devices.
         """
         devices = self.mesh.local_mesh.size
         per_device = self.batch_size

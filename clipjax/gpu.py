@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh
 def has_cudnn(mesh: Any, dtype: Any) -> bool:
     """Whether encoders on `mesh` are written for cuDNN (`Lowering.cudnn`): bfloat16 on NVIDIA's cards from Ampere on.
 
-    A mesh without devices is of a machine that is not here, and nothing is known of it.
+    A mesh without devices describes a machine that is not available, of which nothing is known.
     """
     if isinstance(mesh, AbstractMesh) or jnp.dtype(dtype) != jnp.bfloat16:
         return False

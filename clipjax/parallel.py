@@ -1,4 +1,4 @@
-"""Devices and hosts: a 1-D `data` mesh, per-device programs mapped over it, and what hosts tell each other."""
+"""Devices and hosts: a 1-D `data` mesh, per-device programs mapped over it, and data exchanged between hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a CLIP model is, as frozen data. Numerical choices have no defaults: each file or catalogue row states them."""
+"""What a CLIP model is, as frozen data. Numerical choices have no defaults: each file or catalog row states them."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def pick(x: jax.Array, position: Position) -> jax.Array:
 
 
 def sow(intermediates: Intermediates, name: str, x: jax.Array) -> jax.Array:
-    """Records an intermediate result under its module's name. Under jit, what nobody reads is not computed."""
+    """Records an intermediate result under its module's name. Under jit, a result that is not read is not computed."""
     if intermediates is not None:
         intermediates[name] = x
     return x

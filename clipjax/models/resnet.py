@@ -14,8 +14,8 @@ from clipjax.models.lowering import Lowering
 class Conv(nnx.Module):
     """Bias-free convolution, NHWC and HWIO, padding (k - 1) / 2.
 
-    Two thirds of a ResNet's convolutions are 1 x 1: written as the matrix products they are, which no compiler has to
-    find out (XLA:CPU's fusions do not, and run them at half the speed; benchmarks/RESULTS.md).
+    Two thirds of a ResNet's convolutions are 1 x 1: written as the matrix products they are, as XLA:CPU's fusions
+    do not recognise them and run them at half the speed (benchmarks/RESULTS.md).
     """
 
     def __init__(self, d_in: int, d_out: int, kernel: int, stride: int = 1, *, rngs: nnx.Rngs):

@@ -1,7 +1,7 @@
 """Names and shapes of every parameter of a configuration, in arithmetic: what files are checked against.
 
 Neither jax nor flax is imported here, so that converting a file needs neither. That these are the shapes of the
-modules themselves is a test's business (tests/models/test_shapes.py).
+modules themselves is tested in tests/models/test_shapes.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def shapes(config: CLIP) -> dict[str, tuple[int, ...]]:
 def check(config: CLIP, flat: Mapping[str, Any], where: str, unknown: Sequence[str] = ()) -> None:
     """Refuses parameters that are not exactly this configuration's, by name and shape, in one message.
 
-    `unknown` are names of a file that stand for no parameter of any CLIP.
+    `unknown` are names in a file that are not those of a CLIP's parameters.
     """
     want = shapes(config)
     problems = []

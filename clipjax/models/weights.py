@@ -1,8 +1,7 @@
 """The native weights file: one self-describing .safetensors, OpenAI's tensor names in JAX layouts.
 
 The header's metadata holds the format version, the model's name, the full configuration and where the weights
-came from. Nothing about a model is guessed at load time (design section 5): a file without this metadata is not
-a native file.
+came from. Nothing about a model is guessed at load time: a file without this metadata is not a native file.
 """
 
 from __future__ import annotations
@@ -65,8 +64,8 @@ class Weights:
 def save(path: str | os.PathLike, weights: Weights, settle: Callable[[], Weights] | None = None) -> None:
     """Writes the native file; it appears whole or not at all.
 
-    `settle` is called when the tensors are in the file: the same model with what was not known before (its source's
-    sha256, and the name that follows from it), which is then what the header says.
+    `settle` is called when the tensors are in the file. It returns the same model with what was not known before (its
+    source's sha256, and the name that follows from it), which goes into the header.
     """
     check(weights.config, weights.flat, str(path))
     late = None if settle is None else lambda: _metadata(settle())
@@ -121,10 +120,10 @@ def save_tensors(
 ) -> None:
     """A .safetensors of any layout, atomically: equal tensors and metadata give equal bytes.
 
-    Tensors go into the file one by one, so beside the given arrays no more than one copy per thread is in memory, and
-    only of those that are not contiguous (a transposed view is how every Linear arrives from torch). `late` is asked
-    after them for the metadata that is to stand in the file; where its length is not that of `metadata`, which is
-    rare, the tensors are written again.
+    Tensors are written one by one, so besides the given arrays no more than one copy per thread is in memory, and only
+    of those that are not contiguous (every Linear arrives from torch as a transposed view). After them `late` returns
+    the metadata that goes into the file; if its length differs from that of `metadata`, which is rare, the tensors are
+    written again.
     """
     arrays = {k: np.asarray(v) for k, v in flat.items()}
     for name, array in arrays.items():
@@ -184,24 +183,24 @@ def _write_stream(path: Path, header: bytes, arrays: Mapping[str, np.ndarray], p
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
     """The array's bytes in C order, little-endian, in pieces uint8 [N] that are used before the next one is made.
 
-    A transposed matrix goes through a scratch of a megabyte, so that it is turned and written within the cache.
+    A transposed matrix goes through a scratch of a megabyte, so that it is transposed and written within the cache.
     """
     array = array.astype(_native(array.dtype), copy=False)
     if array.flags.c_contiguous or array.ndim < 2:
         yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return
-    bits = array.view(np.dtype(f"u{array.itemsize}"))  # bfloat16's own copy loop is no plain one
+    bits = array.view(np.dtype(f"u{array.itemsize}"))  # bfloat16's own copy loop is slower
     if array.ndim > 2:  # a convolution: its leading axes are the innermost of torch's layout, and must stay together
-        yield _turned(bits, np.empty(bits.shape, bits.dtype))
+        yield _transposed(bits, np.empty(bits.shape, bits.dtype))
         return
     rows = max(_SCRATCH // (bits.shape[1] * bits.itemsize) // _TILE, 1) * _TILE
     scratch = np.empty((min(rows, len(bits)), bits.shape[1]), bits.dtype)
     for i in range(0, len(bits), rows):
         part = bits[i : i + rows]
-        yield _turned(part, scratch[: len(part)])
+        yield _transposed(part, scratch[: len(part)])
 
 
-def _turned(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _transposed(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Copies tile by tile, four times as fast as numpy copies a transposed view; the target's bytes uint8 [N]."""
     rows, columns = source.shape[-2:]
     for i in range(0, rows, _TILE):
@@ -267,7 +266,7 @@ class Tensors:
         entry = self._header[name]
         if len(entry["shape"]) > _MOST_AXES:
             raise InputError(
-                f"{self._path}: tensor {brief(name)} has {len(entry['shape'])} axes: no weights of a model"
+                f"{self._path}: tensor {brief(name)} has {len(entry['shape'])} axes: not weights of a model"
             )
         dtype, (begin, end) = DTYPES.get(entry["dtype"]), entry["data_offsets"]
         if dtype is None:
@@ -283,7 +282,7 @@ class Tensors:
 
 @contextlib.contextmanager
 def open_tensors(path: str | os.PathLike) -> Iterator[Tensors]:
-    """An open .safetensors (memory-mapped), with its library's errors told in one line."""
+    """An open .safetensors (memory-mapped), with its library's errors in one line."""
     if (what := signatures.check(path, "weights")) not in ("safetensors file", ""):
         raise InputError(f"{path}: is a {what}, not a .safetensors file")
     try:

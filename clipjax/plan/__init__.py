@@ -1,1 +1,1 @@
-"""What a model needs on chips that are not here: compiled for TPU topologies, counted by hand for every chip."""
+"""What a model needs on chips that you do not have: compiled for TPU topologies, counted by hand for every chip."""

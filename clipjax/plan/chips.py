@@ -85,14 +85,14 @@ def topology(text: str) -> Topology:
     if len(axes) != chip.axes:
         what = {1: "a number of GPUs", 2: "two numbers", 3: "three numbers"}[chip.axes]
         raise InputError(f"topology {text!r}: a shape of {name} is {what}, as in {example}{_nearest(chip, axes)}")
-    found = Topology(chip, axes)
-    if found.size > chip.most:
+    asked = Topology(chip, axes)
+    if asked.size > chip.most:
         raise InputError(f"topology {text!r}: {name} comes in at most {chip.most} chips{_nearest(chip, axes)}")
     # Every slice but a single chip is made of whole hosts.
-    if found.size > 1 and any(n % h for n, h in zip(axes, chip.host, strict=False)):
+    if asked.size > 1 and any(n % h for n, h in zip(axes, chip.host, strict=False)):
         host = "x".join(map(str, chip.host))
         raise InputError(f"topology {text!r}: {name} comes in hosts of {host} chips{_nearest(chip, axes)}")
-    return found
+    return asked
 
 
 def _nearest(chip: Chip, axes: tuple[int, ...]) -> str:

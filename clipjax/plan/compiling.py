@@ -1,4 +1,4 @@
-"""XLA:TPU for a pod that is not here, and the lowering for CUDA."""
+"""XLA:TPU for a pod that you do not have, and the lowering for CUDA."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class DoesNotFit(Exception):
 
     def __init__(self, message: str):
         super().__init__(message)
-        found = re.search(r"(?:available HBM \(|of )([\d.]+)([GM])", message)
-        self.available = int(float(found[1]) * 2 ** {"G": 30, "M": 20}[found[2]]) if found else 0
+        memory = re.search(r"(?:available HBM \(|of )([\d.]+)([GM])", message)
+        self.available = int(float(memory[1]) * 2 ** {"G": 30, "M": 20}[memory[2]]) if memory else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Compiled:
 
 
 def tpu_devices(topology: Topology) -> list[Any]:
-    """The topology's chips as devices that can be compiled for and nothing else. Needs libtpu, and no TPU."""
+    """The topology's chips as devices that one can only compile for. Needs libtpu, but no TPU."""
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(f"compiling for {topology} needs the TPU compiler: pip install 'clipjax[tpu]'")
-    # No TPU is asked for: neither its metadata server nor the lock that keeps two processes off one chip.
+    # No TPU is used: neither its metadata server nor the lock that keeps two processes off one chip.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    # What it would ask that server for, and complain about: who this host is in a pod. It is in none.
+    # What it would otherwise ask that server for: this host's place in a pod. There is no pod.
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     from jax.experimental import topologies
@@ -64,12 +64,12 @@ def tpu_devices(topology: Topology) -> list[Any]:
     if topology.chip.config:
         given["chip_config_name"] = topology.chip.config
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=str(topology), **given).devices
+        devices = topologies.get_topology_desc(platform="tpu", topology_name=str(topology), **given).devices
     except jax.errors.JaxRuntimeError as error:
         raise InputError(f"topology {topology}: the TPU compiler refuses it ({one_line(error)})") from error
-    if len(found) != topology.size:
-        raise InputError(f"topology {topology}: the TPU compiler has {len(found)} devices for {topology.size} chips")
-    return list(found)
+    if len(devices) != topology.size:
+        raise InputError(f"topology {topology}: the TPU compiler has {len(devices)} devices for {topology.size} chips")
+    return list(devices)
 
 
 def compiled(step: Step) -> Compiled:

@@ -61,8 +61,8 @@ class Program:
                 current = self.computations[name] = {}
                 if line.startswith("ENTRY"):
                     self.entry = name
-            elif found := _instruction(line):
-                current[found.name] = found
+            elif instruction := _instruction(line):
+                current[instruction.name] = instruction
 
     def runs(self) -> dict[str, tuple[int, bool]]:
         """Computation -> (how often it runs, whether it is the inside of a fusion)."""
@@ -108,7 +108,7 @@ class Program:
 
     def collectives(self) -> list[Collective]:
         """By kind, in the order of `COLLECTIVES`; a loop's count as often as the loop runs."""
-        found: dict[tuple[str, ...], tuple[str, int, int]] = {}
+        kinds: dict[tuple[str, ...], tuple[str, int, int]] = {}
         for computation, (times, _) in self.runs().items():
             lines = self.computations[computation]
             for one in lines.values():
@@ -120,11 +120,11 @@ class Program:
                 channel = re.search(r"channel_id=(\d+)", one.rest)
                 key = (kind, channel[1], chain[1]) if chain and channel else (computation, one.name)
                 size = _payload(kind, one, lines)
-                before = found.get(key, (kind, 0, 0))
-                found[key] = (kind, max(times, before[1]), max(size, before[2]))
+                before = kinds.get(key, (kind, 0, 0))
+                kinds[key] = (kind, max(times, before[1]), max(size, before[2]))
         out = []
         for kind in COLLECTIVES:
-            mine = [(n, size) for k, n, size in found.values() if k == kind]
+            mine = [(n, size) for k, n, size in kinds.values() if k == kind]
             if mine:
                 out.append(Collective(kind, sum(n for n, _ in mine), sum(n * size for n, size in mine)))
         return out

@@ -50,8 +50,8 @@ def plan(
 ) -> dict[str, Any]:  # fmt: skip
     """Compiles `build(batch)` for a TPU topology, searches the largest batch, and says what both mean.
 
-    `guess`: a batch that fitted a comparable case, to begin the search from. `note` is told what is being compiled.
-    `early` is given what is known before the search: libtpu 0.0.42 has died of a stack overflow at 5,632 images of
+    `guess`: a batch that fitted a comparable case, to begin the search from. `note` receives what is being compiled.
+    `early` receives what is known before the search: libtpu 0.0.42 has died of a stack overflow at 5,632 images of
     ViT-B/16 a chip, and takes the process with it.
     """
 
@@ -79,7 +79,7 @@ def plan(
 def estimate(topology: Topology, step: Step, dtype: str) -> dict[str, Any]:
     """For GPUs: what follows from the configuration and published peaks, with the lowering for CUDA as the check.
 
-    Its bytes are no lower bound: kernels that fuse products (attention) move less, so time is an estimate.
+    Its bytes are not a lower bound: kernels that fuse products (attention) move less, so time is an estimate.
     """
     record = _analytical(topology, step, dtype)
     time = roofline(topology.chip, step.flops, step.moved, 0, dtype)
@@ -102,21 +102,21 @@ def _analytical(topology: Topology, step: Step, dtype: str) -> dict[str, Any]:
     }
 
 
-def _compiled(chip: Chip, step: Step, found: compiling.Compiled, dtype: str) -> dict[str, Any]:
+def _compiled(chip: Chip, step: Step, compiled: compiling.Compiled, dtype: str) -> dict[str, Any]:
     loops = step.flops - step.flops_once
-    time = roofline(chip, found.flops + loops, found.hbm_bytes, hlo.sent(found.collectives), dtype)
+    time = roofline(chip, compiled.flops + loops, compiled.hbm_bytes, hlo.sent(compiled.collectives), dtype)
     return {
-        "argument_bytes": found.arguments,
-        "activation_bytes": found.temporaries,
-        "program_bytes": found.code,
-        "peak_bytes": found.peak,
-        "flops": found.flops + loops,
-        "xla_flops": found.flops,
-        "flops_ratio": found.flops / step.flops_once,
-        "xla_bytes": found.bytes,
-        "memory_bytes": found.hbm_bytes,
-        "collectives": [dataclasses.asdict(c) for c in found.collectives],
-        "compile_seconds": round(found.seconds, 1),
+        "argument_bytes": compiled.arguments,
+        "activation_bytes": compiled.temporaries,
+        "program_bytes": compiled.code,
+        "peak_bytes": compiled.peak,
+        "flops": compiled.flops + loops,
+        "xla_flops": compiled.flops,
+        "flops_ratio": compiled.flops / step.flops_once,
+        "xla_bytes": compiled.bytes,
+        "memory_bytes": compiled.hbm_bytes,
+        "collectives": [dataclasses.asdict(c) for c in compiled.collectives],
+        "compile_seconds": round(compiled.seconds, 1),
     } | _speed(step, time)
 
 
@@ -135,19 +135,19 @@ def _speed(step: Step, time: Roofline) -> dict[str, Any]:
 
 
 def _largest(topology, compile_at, build, known, first, available, per, dtype) -> dict[str, Any]:
-    found = search.largest(compile_at, first, available, per, known)
-    out: dict[str, Any] = {"fits": found.fits, "fails": found.fails, "tried": list(found.tried)}
-    out["peaks"] = {str(size): one.peak for size, one in sorted(found.compiled.items())}
-    if found.fits:
-        step = build(found.fits)
-        whole = _compiled(topology.chip, step, found.compiled[found.fits], dtype)
+    largest = search.largest(compile_at, first, available, per, known)
+    out: dict[str, Any] = {"fits": largest.fits, "fails": largest.fails, "tried": list(largest.tried)}
+    out["peaks"] = {str(size): one.peak for size, one in sorted(largest.compiled.items())}
+    if largest.fits:
+        step = build(largest.fits)
+        whole = _compiled(topology.chip, step, largest.compiled[largest.fits], dtype)
         names = ("peak_bytes", "roofline_seconds", "roofline_bound", "images_per_second", "imagenet_seconds")
         out |= {name: whole[name] for name in names if name in whole}
     return out
 
 
 def as_text(record: dict[str, Any], decode: float = 0.0) -> str:
-    """The record for people. `decode`: images one core of a host decodes a second, 0 where nobody measured."""
+    """The record for people. `decode`: images one core of a host decodes a second, 0 if not measured."""
     lines = [f"{record['model']}, {record['step']}, {record['precision']}, on {record['topology']}"]
     lines[0] += f" ({record['chips']} chips), {record['batch_per_chip']} images a chip"
     rows = [("parameters", f"{_bytes(record['parameter_bytes'])} a chip")]
@@ -210,14 +210,14 @@ def _time(record: dict[str, Any], decode: float) -> list[tuple[str, str]]:
     return rows
 
 
-def largest_as_text(found: dict[str, Any]) -> str:
-    """What the search found, for people."""
-    if not found["fits"]:
-        return f"none fits; {found['fails']} does not"
-    more = f"{found['fails']} does not" if found["fails"] else "no larger one was tried"
+def largest_as_text(largest: dict[str, Any]) -> str:
+    """The result of the search, for people."""
+    if not largest["fits"]:
+        return f"none fits; {largest['fails']} does not"
+    more = f"{largest['fails']} does not" if largest["fails"] else "no larger one was tried"
     return (
-        f"{found['fits']} a chip fit ({_bytes(found['peak_bytes'])}), {more}; there at most "
-        f"{found['images_per_second']:,.0f}/s"
+        f"{largest['fits']} a chip fit ({_bytes(largest['peak_bytes'])}), {more}; there at most "
+        f"{largest['images_per_second']:,.0f}/s"
     )
 
 

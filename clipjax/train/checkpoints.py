@@ -1,7 +1,7 @@
-"""Training state on disk: Orbax v1 behind the few words the loop needs.
+"""Training state on disk: Orbax v1 behind the few methods that the loop needs.
 
 A checkpoint holds the whole state (parameters, moments, average, step) and the state of the data iterator. It is
-written in the background and appears whole or not at all; what a killed save leaves is no checkpoint and is ignored.
+written in the background and appears whole or not at all; what a killed save leaves is not a checkpoint and is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orbax.checkpoint import v1 as ocp
 
 from clipjax.errors import InputError, one_line
 
-# Orbax tells every failure twice: as an exception, which is told in one line here, and as pages of its threads.
+# Orbax reports every failure twice: as an exception, which becomes one line here, and as pages of log of its threads.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 UNFINISHED = "*.orbax-checkpoint-tmp"
 
@@ -54,16 +54,16 @@ class Checkpoints:
     @property
     def latest(self) -> int | None:
         """Step of the newest whole checkpoint."""
-        found = self._orbax.latest
-        return None if found is None else found.step
+        checkpoint = self._orbax.latest
+        return None if checkpoint is None else checkpoint.step
 
     @property
     def steps(self) -> list[int]:
         """Steps of every whole checkpoint."""
-        return sorted(found.step for found in self._orbax.checkpoints)
+        return sorted(checkpoint.step for checkpoint in self._orbax.checkpoints)
 
     def save(self, step: int, state: Any, data: dict[str, int], metrics: dict[str, float] | None = None) -> None:
-        """Begins to write; returns as soon as the state may change again. Errors of the save before appear here."""
+        """Starts to write; returns when the state may change again. Errors of the previous save are raised here."""
         with _in_one_line(self.folder):
             self.wait()
             numbers: Any = {k: float(v) for k, v in (metrics or {}).items()}
@@ -71,7 +71,7 @@ class Checkpoints:
             self._orbax.save_checkpointables_async(step, parts, force=True, metrics=numbers)
 
     def wait(self) -> None:
-        """Returns when nothing is being written. Raises InputError where the disk did not take it."""
+        """Returns when nothing is being written. Raises InputError if writing failed."""
         with _in_one_line(self.folder):
             self._orbax.wait()
 
@@ -79,8 +79,8 @@ class Checkpoints:
         """(state, data) of that step; state is laid out as `shardings`, whatever devices it was saved from."""
         abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, shardings)
         with _in_one_line(self.folder):
-            found = self._orbax.load_checkpointables(step, {"state": abstract, "data": None})
-            return found["state"], found["data"]
+            parts = self._orbax.load_checkpointables(step, {"state": abstract, "data": None})
+            return parts["state"], parts["data"]
 
     def close(self) -> None:
         """Waits for what is being written."""

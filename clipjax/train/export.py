@@ -1,4 +1,4 @@
-"""What training leaves behind: one native weights file, and the way between two of them (WiSE-FT)."""
+"""The result of training: one native weights file, and interpolation between two of them (WiSE-FT)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def final_weights(
 ) -> weights.Weights:
     """The model of a training state, on the host: the moving average where there is one and `export.average` asks.
 
-    SigLIP's logit bias is no part of a CLIP file (it moves every logit alike, no ranking and no softmax depends on
+    SigLIP's logit bias is not part of a CLIP file (it moves every logit alike, no ranking and no softmax depends on
     it): it goes into the file's source, with the step. Every host has to call this: shards are gathered.
     """
     averaged = bool(state["ema"]) and config.export.average
@@ -55,12 +55,12 @@ def interpolate(before: weights.Weights, after: weights.Weights, alpha: float) -
     """WiSE-FT (Wortsman et al. 2022, equation 1): (1 - alpha) x before + alpha x after, parameter by parameter.
 
     In float32, stored as `after` is. alpha 0 and 1 give back the two models' values. Raises InputError where the two
-    are not the same architecture, or alpha is no number (values outside 0 to 1 extrapolate, and are allowed).
+    are not the same architecture, or alpha is not a number (values outside 0 to 1 extrapolate, and are allowed).
     """
     if differs := differences(before.config, after.config):
         raise InputError(f"{before.name} and {after.name} differ in {'; '.join(differs[:3])}: there is nothing between")
     if not np.isfinite(alpha):
-        raise InputError(f"alpha={alpha} is no number")
+        raise InputError(f"alpha={alpha} is not a number")
     share = np.float32(alpha)
     flat = {}
     for name, array in after.flat.items():

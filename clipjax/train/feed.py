@@ -1,4 +1,4 @@
-"""Pictures and captions for training: an endless stream of batches that is a function of seed and position only.
+"""Images and captions for training: an endless stream of batches that is a function of seed and position only.
 
 Epoch after epoch every usable row appears once, shuffled anew by grain. What a host reads is a slice of the global
 batch, so neither the number of hosts and threads nor a restart changes what is seen, or how it is augmented.
@@ -19,7 +19,7 @@ from clipjax.errors import InputError
 from clipjax.text.tokenizer import tokenize_with_lengths
 from clipjax.train import augment
 
-REPLACEMENTS = 8  # neighbours asked for in place of a picture that cannot be read
+REPLACEMENTS = 8  # neighbours asked for in place of an image that cannot be read
 THREADS = 16
 TEXT_STEP = 8  # the batch of tokens is as wide as the longest caption, rounded up to this
 COUNTED_TEXTS = 5_000_000  # more captions times templates are not all looked at before the first step
@@ -27,9 +27,9 @@ COUNTED_TEXTS = 5_000_000  # more captions times templates are not all looked at
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
-    """N usable pictures with their captions: row i of `source` is `rows[n]`, its captions `captions[n]`.
+    """N usable images with their captions: row i of `source` is `rows[n]`, its captions `captions[n]`.
 
-    `ids[n]` is equal for pictures that share `id_column`'s value; without that column -1, and the drawn caption
+    `ids[n]` is equal for images that share `id_column`'s value; without that column -1, and the drawn caption
     itself decides. `without` are files left out because they have no caption.
     """
 
@@ -48,7 +48,7 @@ class Pairs:
 class Batch:
     """arrays: pixels uint8 [b, S, S, 3], tokens int32 [b, T], ids int32 [b]. b = B / hosts.
 
-    files: what was drawn; truncated: how many captions were cut; replaced: (file, reason) of unreadable pictures, in
+    files: what was drawn; truncated: how many captions were cut; replaced: (file, reason) of unreadable images, in
     whose place the next readable row stands.
     """
 
@@ -79,13 +79,14 @@ def pairs(source: Source, templates: Sequence[str] = ("{}",), id_column: str = "
             "--config.data.label_column=NAME"
         )
     has = np.array([bool(row) for row in texts])
-    kept = np.flatnonzero(has)
+    captioned = np.flatnonzero(has)
     lost = [
         (row, str(source.files[row]), f"{source.files[row]} has no caption") for row in np.flatnonzero(~has).tolist()
     ]
     skipping.check(lost, len(source), max_without, source.name, "--config.data.max_skipped")
     without = tuple(file for _, file, _ in lost)
-    return Pairs(source, kept, [texts[i] for i in kept], tuple(templates), _ids(source, kept, id_column), without)
+    ids = _ids(source, captioned, id_column)
+    return Pairs(source, captioned, [texts[i] for i in captioned], tuple(templates), ids, without)
 
 
 def text_length(data: Pairs, context: int) -> int:
@@ -106,21 +107,21 @@ def text_length(data: Pairs, context: int) -> int:
     return min(context, -(-longest // TEXT_STEP) * TEXT_STEP)
 
 
-def _ids(source: Source, kept: np.ndarray, column: str) -> np.ndarray:
+def _ids(source: Source, rows: np.ndarray, column: str) -> np.ndarray:
     if not column:
-        return np.full(len(kept), -1, np.int32)
+        return np.full(len(rows), -1, np.int32)
     if column not in source.columns:
         raise InputError(f'data.id_column: {source.name} has no column "{column}"; name it in data.group_columns too')
-    values = [str(value) for value in source.columns[column][kept]]
+    values = [str(value) for value in source.columns[column][rows]]
     index = {value: i for i, value in enumerate(dict.fromkeys(values))}
     return np.array([index[value] for value in values], np.int32)
 
 
 class Feed:
-    """Iterates over this host's share of the global batches, decoding ahead in threads.
+    """Iterates over this host's share of the global batches, decoding in advance in threads.
 
-    `position` is the number of batches given out; setting it goes anywhere in the stream at once. `options` None:
-    the evaluation's view without chance.
+    `position` is the number of batches returned; setting it goes anywhere in the stream at once. `options` None:
+    the evaluation's view, without randomness.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Feed:
 
     @property
     def position(self) -> int:
-        """Batches given out so far."""
+        """Batches returned so far."""
         return self.iterator.get_state()["next_index"] // self.local
 
     @position.setter
@@ -228,15 +229,13 @@ def _readable(
         m = (n + offset) % len(data)
         row = int(data.rows[m])
         try:
-            picture = data.source.image(row)
+            whole = data.source.image(row)
             if options is None:
-                return m, image.preprocess_uint8(picture, spec, threads=1)[0], replaced
-            return m, augment.view(picture, options, spec.image_size, rng), replaced
+                return m, image.preprocess_uint8(whole, spec, threads=1)[0], replaced
+            return m, augment.view(whole, options, spec.image_size, rng), replaced
         except InputError as error:
             replaced.append((str(data.source.files[row]), str(error)))
-    raise InputError(
-        f"{data.source.name}: {len(replaced)} pictures in a row cannot be read; the first: {replaced[0][1]}"
-    )
+    raise InputError(f"{data.source.name}: {len(replaced)} images in a row cannot be read; the first: {replaced[0][1]}")
 
 
 def _collate(examples: Sequence[dict[str, Any]]) -> Batch:

@@ -83,8 +83,10 @@ class Loop:
 
     def run(self) -> State:
         """The state after the last step. Raises Stopped after a signal, InputError where numbers or data fail."""
-        speaks = jax.process_index() == 0
-        progress = Progress("train", self.options.steps, "steps", start=self.step, quiet=None if speaks else True)
+        is_main_process = jax.process_index() == 0
+        progress = Progress(
+            "train", self.options.steps, "steps", start=self.step, quiet=None if is_main_process else True
+        )
         with _signals() as stop, progress:
             tally = _Tally(time.monotonic())
             while self.step < self.options.steps:
@@ -164,9 +166,9 @@ class Loop:
     def _probe(self, hooks: list[Hook]) -> None:
         self._check_finite(0)
         for hook in hooks:
-            found = dict(hook(self.step, self.state))
-            self._best |= found
-            self.writer.write("probe", self.step, found)
+            numbers = dict(hook(self.step, self.state))
+            self._best |= numbers
+            self.writer.write("probe", self.step, numbers)
 
     def _save(self) -> None:
         self._check_finite(0)

@@ -99,11 +99,11 @@ def _softmax_forward(mesh: Mesh, image, text, scale, ids):
 
     rows = P(mesh.axis_names)
     run = _mapped(local, mesh, (rows, rows, P(), rows), (P(), rows, rows, rows))
-    loss, *kept = run(image, text, scale, ids)
-    return loss, (image, text, scale, ids, *kept)
+    loss, *residuals = run(image, text, scale, ids)
+    return loss, (image, text, scale, ids, *residuals)
 
 
-def _softmax_backward(mesh: Mesh, kept, cotangent):
+def _softmax_backward(mesh: Mesh, residuals, cotangent):
     def local(image, text, scale, ids, rows_lse, columns_lse, count, cotangent):
         share = cotangent / (2 * len(image) * mesh.size)
 
@@ -122,8 +122,8 @@ def _softmax_backward(mesh: Mesh, kept, cotangent):
 
     rows = P(mesh.axis_names)
     run = _mapped(local, mesh, (rows, rows, P(), rows, rows, rows, rows, P()), (rows, rows, P()))
-    to_image, to_text, to_scale = run(*kept, cotangent)
-    return to_image.astype(kept[0].dtype), to_text.astype(kept[1].dtype), to_scale, None
+    to_image, to_text, to_scale = run(*residuals, cotangent)
+    return to_image.astype(residuals[0].dtype), to_text.astype(residuals[1].dtype), to_scale, None
 
 
 _ring_softmax.defvjp(_softmax_forward, _softmax_backward)
@@ -149,7 +149,7 @@ def _sigmoid_forward(mesh: Mesh, image, text, scale, bias, ids):
     return loss, (image, text, scale, bias, ids)
 
 
-def _sigmoid_backward(mesh: Mesh, kept, cotangent):
+def _sigmoid_backward(mesh: Mesh, residuals, cotangent):
     def local(image, text, scale, bias, ids, cotangent):
         share = cotangent / (len(image) * mesh.size)
 
@@ -168,8 +168,8 @@ def _sigmoid_backward(mesh: Mesh, kept, cotangent):
 
     rows = P(mesh.axis_names)
     run = _mapped(local, mesh, (rows, rows, P(), P(), rows, P()), (rows, rows, P(), P()))
-    to_image, to_text, to_scale, to_bias = run(*kept, cotangent)
-    return to_image.astype(kept[0].dtype), to_text.astype(kept[1].dtype), to_scale, to_bias, None
+    to_image, to_text, to_scale, to_bias = run(*residuals, cotangent)
+    return to_image.astype(residuals[0].dtype), to_text.astype(residuals[1].dtype), to_scale, to_bias, None
 
 
 _ring_sigmoid.defvjp(_sigmoid_forward, _sigmoid_backward)

@@ -70,46 +70,46 @@ def trainable(params: clip.Params, freeze: Sequence[str] = ()) -> dict[str, bool
         if not any(_search(pattern, name) for name in names):
             raise InputError(f"freeze: {pattern!r} matches no parameter; names look like {some(names[:3])}")
     held = (STATISTICS, *freeze)
-    found = {name: not any(_search(pattern, name) for pattern in held) for name in names}
-    if not any(found.values()):
+    changes = {name: not any(_search(pattern, name) for pattern in held) for name in names}
+    if not any(changes.values()):
         raise InputError(f"freeze: {', '.join(freeze)} leaves nothing to train")
-    return found
+    return changes
 
 
 def decayed(names: Sequence[str], rules: Sequence[tuple[str, bool]] = DECAY) -> dict[str, bool]:
     """Name -> whether weight decay applies. A parameter that no rule knows stops the run: silence would decide."""
-    found = {name: _first(rules, name) for name in names}
-    if unknown := [name for name, value in found.items() if value is None]:
+    decays = {name: _first(rules, name) for name in names}
+    if unknown := [name for name, value in decays.items() if value is None]:
         raise InputError(f"weight decay: no rule covers {some(unknown)}; add one to `decay`")
-    return {name: bool(value) for name, value in found.items()}
+    return {name: bool(value) for name, value in decays.items()}
 
 
 def factors(params: clip.Params, options: Options) -> dict[str, float]:
-    """Name -> what its learning rate is multiplied by: rule times layer_decay ** (layers above it in its tower)."""
+    """Name -> what its learning rate is multiplied by: rule times layer_decay ** (layers above it in its encoder)."""
     names = list(clip.flatten(params))
     for pattern, _ in options.multipliers:
         if not any(_search(pattern, name) for name in names):
             raise InputError(f"multipliers: {pattern!r} matches no parameter; names look like {some(names[:3])}")
     depths = depth(names)
-    deepest = {tower: max(d for n, d in depths.items() if _tower(n) == tower) for tower in {_tower(n) for n in names}}
+    deepest = {part: max(d for n, d in depths.items() if _part(n) == part) for part in {_part(n) for n in names}}
     out = {}
     for name in names:
         rule = _first(options.multipliers, name)
-        below = deepest[_tower(name)] - depths[name]
+        below = deepest[_part(name)] - depths[name]
         out[name] = (1.0 if rule is None else float(rule)) * options.layer_decay**below
     return out
 
 
 def depth(names: Sequence[str]) -> dict[str, int]:
-    """Name -> layer in its tower: embeddings and stem 0, blocks 1 to L, what follows L + 1 (BEiT's counting)."""
+    """Name -> layer in its encoder: embeddings and stem 0, blocks 1 to L, what follows L + 1 (BEiT's counting)."""
     places: dict[str, list[tuple[int, int]]] = {}
     for name in names:
         if place := _place(name):
-            places.setdefault(_tower(name), []).append(place)
-    order = {tower: sorted(set(found)) for tower, found in places.items()}
+            places.setdefault(_part(name), []).append(place)
+    order = {part: sorted(set(blocks)) for part, blocks in places.items()}
     out = {}
     for name in names:
-        blocks = order.get(_tower(name), [])
+        blocks = order.get(_part(name), [])
         place = _place(name)
         if place:
             out[name] = 1 + blocks.index(place)
@@ -144,7 +144,8 @@ def split(params: clip.Params, which: Mapping[str, bool]) -> tuple[dict[str, jax
     return {n: x for n, x in flat.items() if which[n]}, {n: x for n, x in flat.items() if not which[n]}
 
 
-def _tower(name: str) -> str:
+def _part(name: str) -> str:
+    """The encoder that a parameter belongs to, or "scalars"."""
     if name in ("logit_scale", "logit_bias"):
         return "scalars"
     return "visual" if name.startswith("visual.") else "text"
@@ -152,11 +153,11 @@ def _tower(name: str) -> str:
 
 def _place(name: str) -> tuple[int, int] | None:
     """(stage, block): a transformer is one stage."""
-    found = BLOCK.search(name)
-    if not found:
+    match = BLOCK.search(name)
+    if not match:
         return None
-    stage = found[2]
-    return (int(stage[-1]) if stage.startswith("layer") else 0, int(found[3]))
+    stage = match[2]
+    return (int(stage[-1]) if stage.startswith("layer") else 0, int(match[3]))
 
 
 def _first(rules: Sequence[tuple[str, Any]], name: str) -> Any:
@@ -167,4 +168,4 @@ def _search(pattern: str, name: str) -> bool:
     try:
         return re.search(pattern, name) is not None
     except re.error as error:
-        raise InputError(f"{pattern!r} is no regular expression ({error})") from error
+        raise InputError(f"{pattern!r} is not a regular expression ({error})") from error

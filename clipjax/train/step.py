@@ -92,7 +92,7 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
     rate = optimiser.schedule(recipe)
     layout = shardings(state, mesh)
     rows = NamedSharding(mesh, P(mesh.axis_names))
-    # A mesh without devices (jax.sharding.AbstractMesh) is of a machine that is not here.
+    # A mesh without devices (jax.sharding.AbstractMesh) describes a machine that is not available.
     on_cpu = isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu"
     lowering = Lowering(flat_rows=on_cpu, remat=options.remat, scan=options.scan)
 

@@ -14,7 +14,7 @@ from clipjax.errors import InputError
 
 
 class Writer:
-    """Appends events to `log` (None: another host writes). Events after `step` belong to a lost continuation: dropped.
+    """Appends events to `log` (None: another host writes). Events after `step`, of an interrupted run, are dropped.
 
     tensorboard: a folder, or None; wandb: {"project": ..., "name": ..., "id": ..., "dir": ...}, or None.
     Raises InputError where the extra that is asked for is not installed.
@@ -35,12 +35,12 @@ class Writer:
             self._wandb = _wandb(wandb)
 
     def write(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
-        """One event; numbers that are not finite become null, which JSON can say."""
+        """One event; numbers that are not finite become null, as JSON has no word for them."""
         if self._log is None:
             return
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         event = {"time": round(time.time(), 3), "stage": stage, "step": step, **plain}
-        with open(self._log, "ab", buffering=0) as file:  # one write per event: a kill cuts nothing in two
+        with open(self._log, "ab", buffering=0) as file:  # one write per event: a kill leaves no half line
             file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
         numbers = {f"{stage}/{k}": v for k, v in plain.items() if isinstance(v, int | float)}
         if self._board is not None:
@@ -58,19 +58,19 @@ class Writer:
 
 
 def events(log: Path) -> Iterator[dict[str, Any]]:
-    """The whole events of a log; a last line that a kill cut off is none."""
+    """The whole events of a log; an incomplete last line (after a kill) is ignored."""
     if not log.exists():
         return
     for line in log.read_bytes().split(b"\n")[:-1]:
         try:
             yield json.loads(line)
         except ValueError as error:
-            raise InputError(f"{log}: {line[:60]!r} is no JSON; restore the file, or choose another --out") from error
+            raise InputError(f"{log}: {line[:60]!r} is not JSON; restore the file, or choose another --out") from error
 
 
 def _drop_after(log: Path, step: int) -> None:
-    kept = [event for event in events(log) if event.get("step", 0) <= step]
-    text = "".join(json.dumps(event, allow_nan=False) + "\n" for event in kept)
+    earlier = [event for event in events(log) if event.get("step", 0) <= step]
+    text = "".join(json.dumps(event, allow_nan=False) + "\n" for event in earlier)
     temporary = log.with_name(log.name + ".tmp")
     try:
         temporary.write_text(text, encoding="utf-8")

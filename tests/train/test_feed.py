@@ -160,7 +160,7 @@ def test_an_unreadable_picture_gives_way_to_the_next(source, tmp_path):
     assert any("no such file" in reason for _, reason in first[0].replaced)
     for file in files:
         file.unlink(missing_ok=True)
-    with pytest.raises(InputError, match="6 pictures in a row cannot be read"):
+    with pytest.raises(InputError, match="6 images in a row cannot be read"):
         next(make(broken, batch=6))
 
 

@@ -85,5 +85,5 @@ def test_weights_and_biases_gets_every_number_under_one_id(tmp_path, monkeypatch
 
 def test_a_damaged_log_is_named(tmp_path):
     (tmp_path / "log.jsonl").write_text("what\n")
-    with pytest.raises(InputError, match="is no JSON"):
+    with pytest.raises(InputError, match="is not JSON"):
         writers.Writer(tmp_path / "log.jsonl", 0)
