@@ -50,9 +50,9 @@ class Patches(ImageEncoderConfig):
         yield from base.linear("out", 2 * self.width, embed_dim)
 
     def products(self, embed_dim, pooled=True):
-        return [
-            products.linear("cut", self.tokens, self.patch**2 * 3, 2 * self.width, products.FIRST),
-            products.linear("out", 1, 2 * self.width, embed_dim),
+        return [  # of two blocks out of three that differ, as a ResNet's do, and cannot be scanned
+            products.linear("cut", self.tokens, self.patch**2 * 3, 2 * self.width, products.FIRST, layer=0),
+            products.linear("out", 1, 2 * self.width, embed_dim, layer=2),
         ]
 
     def build(self, embed_dim, rngs):

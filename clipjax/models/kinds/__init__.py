@@ -32,7 +32,7 @@ def text_encoder(data: Mapping[str, Any]) -> TextEncoderConfig:
 def stored_form(encoder: EncoderConfig) -> dict[str, Any]:
     """An encoder's configuration as plain JSON types."""
     kind = {} if encoder.kind == "transformer" else {"kind": encoder.kind}
-    return kind | dataclasses.asdict(encoder)  # pyrefly: ignore[bad-argument-type]  every kind is a dataclass
+    return kind | dataclasses.asdict(encoder)
 
 
 def build(cls: type[Config], data: Mapping[str, Any]) -> Config:

@@ -20,8 +20,9 @@ LARGEST, DEEPEST = 1 << 20, 1000  # of any size and of any number of layers: wha
 Named = Iterator[tuple[str, tuple[int, ...]]]
 
 
+@dataclasses.dataclass(frozen=True)
 class EncoderConfig(abc.ABC):
-    """A frozen dataclass with the fields that a file stores. `embed_dim` is the joint embedding's length [E]."""
+    """Its subclasses' fields are what a file stores. `embed_dim` is the joint embedding's length [E]."""
 
     kind: ClassVar[str]  # its name in stored configurations
     can_scan: ClassVar[bool] = False  # whether `Lowering.scan` makes one loop of all blocks but the last
@@ -53,6 +54,7 @@ class EncoderConfig(abc.ABC):
         """Sizes in a few words."""
 
 
+@dataclasses.dataclass(frozen=True)
 class ImageEncoderConfig(EncoderConfig):
     """pixels [B, S, S, 3] -> image features [B, E]; S is `image_size`."""
 
@@ -70,6 +72,7 @@ class ImageEncoderConfig(EncoderConfig):
         """The products of one image. `pooled`: only what the features depend on, which is what the module computes."""
 
 
+@dataclasses.dataclass(frozen=True)
 class TextEncoderConfig(EncoderConfig):
     """tokens int [B, T] -> text features [B, E]; T is at most `context_length`."""
 
