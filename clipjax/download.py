@@ -1,248 +1,155 @@
-"""Released weights by name: from the cache, else from the first source that gives the right bytes.
+"""Weights by name: from a cache, else from OpenAI's own address or the Hugging Face hub (hub.py).
 
-A file that was downloaded has its final name in the cache only when its sha256 is right (transfer.py).
-`FILENAME.stamp` remembers which size and modification time were hashed, and `FILENAME.sha256` is the digest seen
-first where upstream publishes none.
+OpenAI publishes the sha256 of every file, so a download is whole and right or not there: it grows in
+`FILENAME.partial`, is continued where it stopped, and has its final name only once its sha256 is right. Hashing a
+gigabyte takes seconds, so it is done once: `verified/` in the cache says which size and modification time had which
+digest. That guards against damage and mix-ups, not against somebody who can write to the cache.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
-import json
+import hashlib
+import http.client
 import os
-import re
+import shutil
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from filelock import FileLock, Timeout
 
+from clipjax import hub
 from clipjax.errors import InputError
 from clipjax.files import cache_dir as cache_dir
-from clipjax.progress import say
-from clipjax.transfer import Failed, Missing, WrongBytes, hash_file, receive
+from clipjax.files import write_text
+from clipjax.hub import Repository, Unavailable
+from clipjax.progress import Progress, say
 
 OPENAI_ENDPOINT = "https://openaipublic.azureedge.net/clip/models"
-HF_ENDPOINT = "https://huggingface.co"
-# What a repository of CLIP weights may hold, as (required, optional) files; the first complete one is taken.
-# open_clip's layout comes first because the timm repositories also have a config.json with a model.safetensors,
-# which are timm's and hold the image tower alone. Weights come last in a row: a repository that lacks the small
-# file is found out before the large one is fetched, and a cached large one means that its row is whole.
-_BESIDE = ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "vocab.json")
-HUB_LAYOUTS = (
-    (("open_clip_config.json", "open_clip_model.safetensors"), ()),
-    (("open_clip_config.json", "open_clip_pytorch_model.bin"), ()),
-    (("config.json", "model.safetensors"), _BESIDE),
-    (("config.json", "pytorch_model.bin"), _BESIDE),
-)
-
 TIMEOUT = 30.0  # seconds without one byte
-
-_Layouts = Sequence[tuple[Sequence[str], Sequence[str]]]
-
-
-@dataclass(frozen=True)
-class Source:
-    """One place that has a file.
-
-    Attributes:
-        url: An http(s) address.
-        filename: Its path inside the cache, with "/" between folders.
-        sha256: 64 hex digits; None only when upstream publishes none: then the digest seen first is kept
-            beside the file and holds from then on.
-    """
-
-    url: str
-    filename: str
-    sha256: str | None
+TRIES = 5  # requests in a row that hardly brought anything, before the address is given up
+ENOUGH = 8 << 20  # bytes after which a request counts as useful, and the tries start again
+BACKOFF = 1.0  # seconds before the second try, doubled from then on
+BLOCK = 1 << 20
+_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 
-def is_offline() -> bool:
-    """Whether `CLIPJAX_OFFLINE` or `HF_HUB_OFFLINE` forbids the network."""
-    values = [os.environ.get(name, "") for name in ("CLIPJAX_OFFLINE", "HF_HUB_OFFLINE")]
-    return any(value.strip().lower() in ("1", "true", "yes", "on") for value in values)
+class _Broken(Exception):
+    """Something passing went wrong: the same address is worth another request."""
 
 
 def openai_url(sha256: str, filename: str) -> str:
     """OpenAI's address of a released file; `CLIPJAX_OPENAI_ENDPOINT` replaces the host and folder."""
-    return f"{_endpoint('CLIPJAX_OPENAI_ENDPOINT', OPENAI_ENDPOINT)}/{sha256}/{quote(filename)}"
+    return f"{hub.endpoint('CLIPJAX_OPENAI_ENDPOINT', OPENAI_ENDPOINT)}/{sha256}/{quote(filename)}"
 
 
-def hub_url(repo: str, filename: str, revision: str = "main") -> str:
-    """The address of one file of a Hugging Face repository; `HF_ENDPOINT` replaces the host."""
-    _check_repo(repo)
-    return f"{_endpoint('HF_ENDPOINT', HF_ENDPOINT)}/{repo}/resolve/{quote(revision, safe='')}/{quote(filename)}"
+def release_path(filename: str, repositories: Sequence[str] = ()) -> Path | None:
+    """Where a release lies, OpenAI's file or a repository's weights; by name only, nothing is read or fetched."""
+    path = cache_dir() / filename
+    if path.is_file():
+        return path
+    found = (hub.cached(Repository(name)) for name in repositories)
+    return next((paths[-1] for paths in found if paths), None)
 
 
-def cached_path(sources: Sequence[Source], cache: Path | None = None) -> Path | None:
-    """Where the cache has a file of one of `sources`, by name only: nothing is read, hashed or fetched."""
-    root = cache_dir() if cache is None else Path(cache)
-    paths = (_target(root, source.filename) for source in sources)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def fetch(name: str, sources: Sequence[Source], cache: Path | None = None, timeout: float = TIMEOUT) -> Path:
-    """Returns the path of a verified file: the cached one, else from the first of `sources` that delivers.
+def fetch_release(
+    name: str, filename: str, sha256: str, repositories: Sequence[str] = (), timeout: float = TIMEOUT
+) -> Path:
+    """Returns OpenAI's released file, or the folder of the first repository of the hub that stands in for it.
 
     Args:
-        name: What the user asked for; it is named in messages.
-        sources: Tried in order. A source whose file is in the cache is used without the network.
-        cache: Folder of the cache; `cache_dir()` when None.
+        name: The released name, e.g. "ViT-B/32".
+        filename: OpenAI's file name.
+        sha256: Its digest, 64 hex digits, and a part of its address.
+        repositories: Mirrors on the hub as "org/name", in order of preference.
         timeout: Seconds without a byte after which a connection counts as stalled, and is resumed.
 
     Raises:
         InputError: No source delivered, or the network is forbidden; one line with every reason and what to do.
     """
-    root = cache_dir() if cache is None else Path(cache)
-    tried: list[str] = []
+    root, url = cache_dir(), openai_url(sha256, filename)
+    path, tried = root / filename, list[str]()
     with _cache_errors(root):
-        if (path := _cached(root, sources, tried)) is not None:
-            return path
-        for source in [] if _forbidden(tried) else sources:
-            try:
-                return _obtain(source, root, timeout)
-            except Failed as error:
-                tried.append(f"{_host(source.url)}: {error}")
-    names = " or ".join(dict.fromkeys(source.filename for source in sources))
-    repos = [found[1] for source in sources if (found := re.search(r"//[^/]+/(.+)/resolve/", source.url))]
-    raise InputError(_advice(name, tried, root, names, sources[0].url, repos))
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file of the cache; not read again for it where its stamp says which bytes were verified."""
-    return _stamped(path, path.stat()) or hash_file(path, f"hash {path.name}").hexdigest()
-
-
-def fetch_release(
-    name: str,
-    filename: str,
-    sha256: str,
-    hub: Sequence[str] = (),
-    cache: Path | None = None,
-    timeout: float = TIMEOUT,
-) -> Path:
-    """Returns OpenAI's released file, or the folder of the first hub repository that stands in for it.
-
-    Args:
-        name: The released name, e.g. "ViT-B/32".
-        filename: OpenAI's file name; `sha256` is its digest and a part of its address.
-        sha256: 64 hex digits.
-        hub: Mirrors as "org/name", in order of preference (`HUB_LAYOUTS` says what they may hold).
-        cache: As in `fetch`.
-        timeout: As in `fetch`.
-
-    Raises:
-        InputError: As in `fetch`.
-    """
-    root = cache_dir() if cache is None else Path(cache)
-    source = Source(openai_url(sha256, filename), filename, sha256)
-    tried: list[str] = []
-    with _cache_errors(root):
-        if (path := _cached(root, [source], tried)) is not None:
-            return path
-        for repo in hub:
-            if (path := _cached_repo(root, repo, "main", HUB_LAYOUTS, tried)) is not None:
+        if path.is_file():
+            if (found := digest(path)) == sha256:
                 return path
-        if not _forbidden(tried):
+            tried.append(f"{path}: sha256 is {found[:12]}..., not {sha256[:12]}...")
+        for repo in map(Repository, repositories):
+            if hub.cached(repo):
+                return _checked(hub.fetch(repo))
+        if hub.is_offline():
+            tried.append(hub.OFFLINE)
+        else:
             try:
-                return _obtain(source, root, timeout)
-            except Failed as error:
-                tried.append(f"{_host(source.url)}: {error}")
-            for repo in hub:
+                return _obtain(url, path, sha256, timeout)
+            except Unavailable as error:
+                tried.append(f"{urlsplit(url).hostname}: {error}")
+            for repo in map(Repository, repositories):
                 try:
-                    return _obtain_repo(root, repo, "main", HUB_LAYOUTS, timeout)
-                except Failed as error:
-                    tried.append(f"{_host(hub_url(repo, ''))} {repo}: {error}")
-    raise InputError(_advice(name, tried, root, filename, source.url, hub))
-
-
-def release_path(filename: str, sha256: str, hub: Sequence[str] = (), cache: Path | None = None) -> Path | None:
-    """Where the cache has a release, OpenAI's file or a mirror's weights; by name only, nothing is read or fetched."""
-    root = cache_dir() if cache is None else Path(cache)
-    sources = [Source(openai_url(sha256, filename), filename, sha256)]
-    sources += [_hub_source(repo, "main", required[-1]) for repo in hub for required, _ in HUB_LAYOUTS]
-    return cached_path(sources, root)
-
-
-def fetch_hub(
-    repo: str,
-    filenames: Sequence[str],
-    optional: Sequence[str] = (),
-    revision: str = "main",
-    cache: Path | None = None,
-    timeout: float = TIMEOUT,
-) -> Path:
-    """Returns a folder of the cache with `filenames` of a Hugging Face repository, "org/name".
-
-    Files of `optional` that the repository does not have are passed over. When all of `filenames` are cached
-    nothing is asked of the network. `HF_TOKEN` is sent to the host of `HF_ENDPOINT` and to no other.
-
-    Raises:
-        InputError: As in `fetch`.
-    """
-    return _fetch_repo(repo, [(filenames, optional)], revision, cache, timeout)
-
-
-def fetch_hub_model(repo: str, revision: str = "main", cache: Path | None = None, timeout: float = TIMEOUT) -> Path:
-    """`fetch_hub` for `hf://org/name`: the first of `HUB_LAYOUTS` that the repository has completely."""
-    return _fetch_repo(repo, HUB_LAYOUTS, revision, cache, timeout)
-
-
-def _fetch_repo(repo: str, layouts: _Layouts, revision: str, cache: Path | None, timeout: float) -> Path:
-    root = cache_dir() if cache is None else Path(cache)
-    tried: list[str] = []
-    url = hub_url(repo, "", revision)
-    with _cache_errors(root):
-        if (path := _cached_repo(root, repo, revision, layouts, tried)) is not None:
-            return path
-        if not _forbidden(tried):
-            try:
-                return _obtain_repo(root, repo, revision, layouts, timeout)
-            except Failed as error:
-                tried.append(f"{_host(url)}: {error}")
-    names = ", or ".join(" and ".join(required) for required, _ in layouts)
-    folder = root / _repo_folder(repo, revision)
-    page = url.replace("/resolve/", "/tree/").rstrip("/")
+                    return _checked(hub.fetch(repo))
+                except Unavailable as error:
+                    tried.append(f"{repo}: {error}")
+    mirrors = " or ".join(f"hf://{repo}" for repo in repositories)
+    third = f"pass the hub mirror {mirrors}" if mirrors else "set CLIPJAX_OPENAI_ENDPOINT to a mirror you can reach"
     raise InputError(
-        f"cannot get hf://{repo}: {'; '.join(tried)}. Three ways to get it: "
-        f"(1) copy {names} into {folder}, or set CLIPJAX_CACHE to a folder that has {_repo_folder(repo, revision)}; "
-        f"(2) download {page} on another machine and pass the folder's path instead of hf://{repo}; "
-        f"(3) set HF_ENDPOINT to a mirror of the hub that this machine can reach"
-    )
-
-
-def _advice(name: str, tried: Sequence[str], root: Path, filename: str, url: str, repos: Sequence[str]) -> str:
-    if repos:
-        mirrors = " or ".join(f"hf://{repo}" for repo in dict.fromkeys(repos))
-        third = f"pass the hub mirror {mirrors} ({hub_url(repos[0], '').split('/resolve/')[0]})"
-    else:
-        third = "set CLIPJAX_OPENAI_ENDPOINT or HF_ENDPOINT to a mirror that this machine can reach"
-    text = (
         f"cannot get {name}: {'; '.join(tried)}. Three ways to get it: "
         f"(1) copy {filename} into {root}, or set CLIPJAX_CACHE to a folder that has it; "
         f"(2) download {url} on another machine and pass the file's path instead of {name}; (3) {third}"
     )
-    return " ".join(text.split())
 
 
-def _forbidden(tried: list[str]) -> bool:
-    if is_offline():
-        tried.append("not in the cache, and CLIPJAX_OFFLINE or HF_HUB_OFFLINE forbids the network")
-    return is_offline()
+def fetch_hub(address: str) -> Path:
+    """Returns the folder of "hf://org/name" or "hf://org/name@revision" in the hub's cache, downloaded if need be.
+
+    Raises:
+        InputError: It cannot be had, or its weights are not what the hub declared; one line with what to do.
+    """
+    repo = hub.repository(address)
+    try:
+        return _checked(hub.fetch(repo))
+    except Unavailable as error:
+        raise InputError(
+            f"cannot get {repo}: {error}. Or download {hub.page(repo)} on another machine and pass the folder's path, "
+            "or copy that machine's cache (HF_HOME), or set HF_ENDPOINT to a mirror of the hub"
+        ) from error
 
 
-# --- the cache -------------------------------------------------------------------------------------------------
+def digest(path: Path) -> str:
+    """sha256 of a file of a cache; not read again for it while its size and modification time are the same."""
+    state = path.stat()
+    seen = f"{state.st_size} {state.st_mtime_ns}"
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+    stamp = cache_dir() / "verified" / name[:32]
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        known, _, of = stamp.read_text().partition(" ")
+        if of == seen:
+            return known
+    found = _hash(path, f"verify {path.name}")
+    with contextlib.suppress(OSError, InputError):  # a cache that is read-only: its files are hashed each time
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        write_text(stamp, f"{found} {seen}")
+    return found
 
 
-def _target(root: Path, filename: str) -> Path:
-    path = PurePosixPath(filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in filename or not path.name:
-        raise InputError(f"{filename!r} is no file name inside the cache: give a relative path without '..'")
-    return root / path
+def _checked(paths: tuple[Path, ...]) -> Path:
+    """The folder of files of the hub's cache whose bytes are the ones that the hub declared."""
+    for path in paths:
+        expected = hub.declared_sha256(path)
+        if expected and (found := digest(path)) != expected:
+            raise InputError(
+                f"{path}: sha256 is {found[:12]}..., and the hub declared {expected[:12]}...; delete {path.resolve()} "
+                "and try again"
+            )
+    return paths[0].parent
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+# --- OpenAI's address ------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -259,70 +166,9 @@ def _cache_errors(root: Path) -> Iterator[None]:
         raise InputError(f"cannot use the cache {root}: {reason}; {remedy}") from error
 
 
-def _cached(root: Path, sources: Sequence[Source], tried: list[str]) -> Path | None:
-    for source in sources:
-        path = _target(root, source.filename)
-        if path.is_file():
-            wrong = _wrong(path, source.sha256)
-            if wrong is None:
-                return path
-            tried.append(f"{path}: {wrong}")
-    return None
-
-
-def _wrong(path: Path, published: str | None) -> str | None:
-    """Why the cached file may not be used, or None.
-
-    Hashing a gigabyte takes seconds, so it is done once: the stamp says which size and modification time had
-    which digest. That guards against damage and mix-ups, not against somebody who can write to the cache.
-    """
-    state = path.stat()
-    digest = _stamped(path, state)
-    if digest is None:
-        digest = hash_file(path, f"verify {path.name}").hexdigest()
-        # A cache that is shared read-only has no stamps; its files are hashed each time.
-        with contextlib.suppress(OSError):
-            _stamp(path, digest, state)
-    expected = published or _recorded(path)
-    if expected is None:
-        with contextlib.suppress(OSError):
-            _write_whole(_beside(path, ".sha256"), f"{digest}  {path.name}\n")
-        return None
-    return None if digest == expected else f"sha256 is {digest[:12]}..., not {expected[:12]}..."
-
-
-def _recorded(path: Path) -> str | None:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        found = re.match(r"[0-9a-f]{64}\b", _beside(path, ".sha256").read_text())
-        return found[0] if found else None
-    return None
-
-
-def _stamped(path: Path, state: os.stat_result) -> str | None:
-    try:
-        stamp = json.loads(_beside(path, ".stamp").read_text())
-        return stamp["sha256"] if stamp["size"] == state.st_size and stamp["mtime_ns"] == state.st_mtime_ns else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _stamp(path: Path, digest: str, state: os.stat_result) -> None:
-    text = json.dumps({"sha256": digest, "size": state.st_size, "mtime_ns": state.st_mtime_ns})
-    _write_whole(_beside(path, ".stamp"), text + "\n")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = _beside(path, f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    lock = FileLock(_beside(path, ".lock"))
+    lock = FileLock(path.with_name(path.name + ".lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -337,104 +183,126 @@ def _lock(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _obtain(source: Source, root: Path, timeout: float) -> Path:
-    """Downloads one file, unless another process did so while this one waited for the lock."""
-    path = _target(root, source.filename)
+def _obtain(url: str, path: Path, sha256: str, timeout: float) -> Path:
+    """Downloads a file, unless another process did so while this one waited for the lock.
+
+    Raises:
+        Unavailable: with the reason. OSError: the file system, never the network.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path):
-        if path.is_file() and _wrong(path, source.sha256) is None:
+        if path.is_file() and digest(path) == sha256:
             return path
-        recorded = _beside(path, ".sha256")
-        try:
-            expected = source.sha256 or _recorded(path)
-            digest = receive(source.url, path, expected, timeout, _authorization(source.url))
-        except WrongBytes as error:
-            if source.sha256 is None and recorded.is_file():
-                raise Failed(f"{error}, which {recorded} has from the first time; delete that to accept it") from error
-            raise
-        _stamp(path, digest, path.stat())
-        if source.sha256 is None:
-            _write_whole(recorded, f"{digest}  {path.name}\n")
-        return path
-
-
-# --- the hub ---------------------------------------------------------------------------------------------------
-
-
-def _endpoint(variable: str, default: str) -> str:
-    value = (os.environ.get(variable) or default).strip().rstrip("/")
-    try:
-        parts = urlsplit(value)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # an impossible port, an open bracket
-        valid = False
-    if not valid:
-        raise InputError(f"{variable}={value!r} is no address: give one that starts with https://")
-    return value
-
-
-def _host(url: str) -> str:
-    # Never the part before an "@": that would put a password into a message.
-    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-
-
-def _authorization(url: str) -> dict[str, str]:
-    token = os.environ.get("HF_TOKEN", "").strip()
-    if not token or _origin(url) != _origin(_endpoint("HF_ENDPOINT", HF_ENDPOINT)):
-        return {}
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise InputError("HF_TOKEN has characters that no token has (a space or a line break?): set it again")
-    return {"Authorization": f"Bearer {token}"}
-
-
-def _origin(url: str) -> str:
-    return "/".join(url.split("/")[:3])
-
-
-def _check_repo(repo: str) -> None:
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo, re.ASCII) or ".." in repo:
-        raise InputError(f"{repo!r} is no repository of the hub: give org/name")
-
-
-def _repo_folder(repo: str, revision: str) -> str:
-    _check_repo(repo)
-    if not re.fullmatch(r"\w[\w./-]*", revision, re.ASCII) or ".." in revision:
-        raise InputError(f"{revision!r} is no revision of {repo}: give a branch, a tag or a commit")
-    return f"hub/{repo.replace('/', '--')}/{revision.replace('/', '--')}"
-
-
-def _hub_source(repo: str, revision: str, filename: str) -> Source:
-    path = f"{_repo_folder(repo, revision)}/{filename}"
-    return Source(hub_url(repo, filename, revision), path, None)
-
-
-def _cached_repo(root: Path, repo: str, revision: str, layouts: _Layouts, tried: list[str]) -> Path | None:
-    """The folder, when the cache has every required file of one layout."""
-    for required, _ in layouts:
-        sources = [_hub_source(repo, revision, filename) for filename in required]
-        if all(_target(root, source.filename).is_file() for source in sources) and all(
-            _cached(root, [source], tried) for source in sources
-        ):
-            return root / _repo_folder(repo, revision)
-    return None
-
-
-def _obtain_repo(root: Path, repo: str, revision: str, layouts: _Layouts, timeout: float) -> Path:
-    missing: set[str] = set()
-    for required, optional in layouts:
-        if missing & set(required):
-            continue
-        # The last required file is the large one; when it is in the cache the optional ones were asked for.
-        for filename in (*required[:-1], *optional, required[-1]):
-            if filename in missing:
-                continue
+        partial = path.with_name(path.name + ".partial")
+        tries, delivered = 0, False
+        while True:
+            before = _size(partial)
             try:
-                _obtain(_hub_source(repo, revision, filename), root, timeout)
-            except Missing:
-                missing.add(filename)
-                if filename not in optional:
-                    break
-        else:
-            return root / _repo_folder(repo, revision)
-    lacking = dict.fromkeys(name for required, _ in layouts for name in required if name in missing)
-    raise Missing(f"404, the repository does not have {' or '.join(lacking)} at revision {revision}")
+                _receive(url, partial, timeout)
+                _check(partial, sha256, resumed=before > 0)
+                os.replace(partial, path)
+                return path
+            except _Broken as error:
+                gained = _size(partial) - before
+                delivered |= gained > 0
+                tries = 1 if gained >= ENOUGH else tries + 1
+                unreachable = type(error.__cause__) is urllib.error.URLError
+                if tries >= TRIES or (unreachable and not delivered):
+                    raise Unavailable(f"{error} ({tries} times in a row)" if tries > 1 else str(error)) from error
+                say(f"{urlsplit(url).hostname}: {error}; trying again")
+                time.sleep(BACKOFF * 2 ** (tries - 1))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _check(partial: Path, sha256: str, resumed: bool) -> None:
+    """Raises for bytes that are not the published ones, and removes them."""
+    if (found := _hash(partial, f"verify {partial.stem}")) == sha256:
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # a power cut must not take back what is stamped as verified
+        return
+    partial.unlink()
+    reason = f"sent a file whose sha256 is {found[:12]}..., not {sha256[:12]}..."
+    # The first half may be at fault (a crash of this machine, another version by now): a clean start decides.
+    raise _Broken(f"{reason}; starting anew") if resumed else Unavailable(reason)
+
+
+def _hash(path: Path, stage: str) -> str:
+    hasher = hashlib.sha256()
+    with path.open("rb") as file, Progress(stage, path.stat().st_size, "B") as progress:
+        while block := file.read(BLOCK):
+            hasher.update(block)
+            progress.update(len(block))
+    return hasher.hexdigest()
+
+
+def _receive(url: str, partial: Path, timeout: float) -> None:
+    """Asks once, for what is missing, and appends it; the whole where the server has no ranges."""
+    headers = {"User-Agent": "clipjax", "Accept-Encoding": "identity"}
+    if offset := _size(partial):
+        headers["Range"] = f"bytes={offset}-"
+    with _open(urllib.request.Request(url, headers=headers), timeout) as response:
+        if response.status == 416:
+            return  # nothing follows the part we have: its sha256 says whether it is the whole
+        if response.status != 206:
+            offset = 0
+        total = None if response.length is None else offset + response.length
+        _check_space(partial, response.length or 0, offset)
+        stage = f"download {partial.stem}"
+        with partial.open("ab" if offset else "wb") as file, Progress(stage, total, "B", start=offset) as progress:
+            while block := _read(response):
+                file.write(block)
+                progress.update(len(block))
+    if total is not None and (arrived := _size(partial)) < total:
+        raise _Broken(f"closed the connection after {arrived} of {total} bytes")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within http(s), and never from https down to http."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
+            reason = f"redirect to {new.scheme}://{new.hostname} refused"
+            raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(request: urllib.request.Request, timeout: float) -> Any:
+    try:
+        return urllib.request.build_opener(_Redirects()).open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:
+            return error
+        with error:
+            kind = _Broken if error.code in _TRANSIENT else Unavailable
+            raise kind(f"{error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise _Broken(f"cannot connect ({_reason(error.reason)})") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _Broken(_reason(error)) from error
+
+
+def _read(response: Any) -> bytes:
+    # read1 and not read: what came before a stall is returned, not lost with the exception.
+    try:
+        return response.read1(BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _Broken(_reason(error)) from error
+
+
+def _reason(error: Any) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _check_space(partial: Path, remaining: int, offset: int) -> None:
+    free = shutil.disk_usage(partial.parent).free + _size(partial) - offset  # a fresh start gives the old part back
+    if remaining > free:
+        raise InputError(
+            f"{partial.parent} has {free / 1e6:.0f} MB free and {partial.stem} needs {remaining / 1e6:.0f} MB more; "
+            "free some space and repeat (what has arrived is kept), or set CLIPJAX_CACHE to another disk"
+        )

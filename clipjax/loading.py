@@ -46,7 +46,8 @@ def load(
 
     Args:
         source: a released name ("ViT-B/32": downloaded once, verified, cached), a weights file of any format, a
-            Hugging Face or open_clip folder, "hf://org/name", or "emoji-clip", the embedded demo model.
+            Hugging Face or open_clip folder, "hf://org/name" or "hf://org/name@revision" (of the hub, or of its cache
+            on this machine), or "emoji-clip", the embedded demo model.
         activation: "quick_gelu" or "gelu", for a bare file with no configuration.
         heads: attention heads of the image encoder, for such a file.
         text_heads: of the text encoder.
@@ -123,7 +124,7 @@ def locate(source: str | os.PathLike) -> Path:
     if text.startswith("hf://"):
         from clipjax import download
 
-        return download.fetch_hub_model(text.removeprefix("hf://").strip("/"))
+        return download.fetch_hub(text)
     return _existing(text)
 
 

@@ -1,8 +1,11 @@
 """The house rules of the design: who may import whom, how large a room may be, what never enters the repository."""
 
 import ast
+import itertools
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,8 +26,8 @@ ARROWS: dict[str, set[str]] = {
     "clipjax.models": {"clipjax.models", "jax", "flax"},
     "clipjax.text": {"clipjax.text"},
     "clipjax.image": {"clipjax.progress"},  # notes about what a file holds
-    "clipjax.transfer": {"clipjax.progress"},
-    "clipjax.download": {"clipjax.progress", "clipjax.transfer"},
+    "clipjax.hub": {"clipjax", "clipjax.progress"},
+    "clipjax.download": {"clipjax.hub", "clipjax.progress"},
     "clipjax.compilation": {"clipjax.progress"},
     "clipjax.parallel": {"clipjax.progress", "jax"},
     "clipjax.cpu": {"jax"},
@@ -202,6 +205,48 @@ def test_files_and_functions_stay_small(module, path):
             length = node.end_lineno - node.lineno + 1
             assert length <= 70, f"{module}:{node.name} has {length} lines"
     assert path.stem not in ("utils", "helpers", "misc"), f"{module}: name a file by what it holds"
+
+
+# Where the name of a distribution is not that of what it installs.
+DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow", "yaml": "pyyaml"}
+EXPLORE = {"starlette", "uvicorn"}  # `clipjax explore` looks for them before it imports the room that needs them
+
+
+def declared() -> tuple[set[str], set[str]]:
+    """Distributions that pyproject.toml requires, and those of its extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = itertools.chain(*project["optional-dependencies"].values())
+    return tuple({re.match(r"[\w.-]+", line)[0] for line in lines} for lines in (project["dependencies"], extras))
+
+
+def undeclared(path: Path, required: set[str], optional: set[str]) -> list[str]:
+    """Third parties that a file imports without their being required; an extra's counts outside `try` ... `except`."""
+    tree = ast.parse(path.read_text())
+    tries = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Try) and "ImportError" in str([*map(ast.unparse, n.handlers)])
+    ]
+    guarded = {node for one in tries for body in one.body for node in ast.walk(body)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+            for name in {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, *PACKAGES}:
+                known = required | optional if node in guarded else required
+                known = {one.replace("-", "_") for one in known}
+                found += [name] if DISTRIBUTIONS.get(name, name).replace("-", "_") not in known else []
+    return found
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda x: x if isinstance(x, str) else "")
+def test_what_is_imported_is_declared(module, path):
+    required, optional = declared()
+    assert undeclared(path, required | (EXPLORE if within(module, "clipjax.explore") else set()), optional) == []
+
+
+def test_the_check_of_declarations_sees_what_is_missing(tmp_path):
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("import os, numpy.linalg\ntry:\n    import av\nexcept ImportError:\n    import h5py, no.such\n")
+    assert sorted(undeclared(wrong, *declared())) == ["h5py", "no"]
 
 
 def test_importing_clipjax_is_light():

@@ -56,7 +56,7 @@ def _rows() -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = []
     for r in catalog.RELEASES:
-        path = download.release_path(r.filename, r.sha256, r.hub)
+        path = download.release_path(r.filename, r.hub)
         rows.append(
             {
                 "name": r.name,

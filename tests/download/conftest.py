@@ -1,11 +1,12 @@
 """No other host can be contacted, and no second is waited."""
 
 import socket
+import time
 
 import pytest
-from support.local_server import running, whole
-
-from clipjax import transfer
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session
+from support.local_server import SHA256, Hub, running
 
 
 @pytest.fixture
@@ -17,13 +18,13 @@ def server():
 @pytest.fixture(autouse=True)
 def _only_this_machine(monkeypatch, tmp_path):
     """No other host can be contacted; .invalid names do not resolve; no second is waited."""
-    resolve, connect = socket.getaddrinfo, socket.socket.connect
+    resolve, connect, sleep = socket.getaddrinfo, socket.socket.connect, time.sleep
 
     def local_only(host, *args, **options):
         if str(host).endswith(".invalid"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        assert host == "127.0.0.1", f"tried to contact {host}"
-        return resolve(host, *args, **options)
+        assert host in ("127.0.0.1", "localhost"), f"tried to contact {host}"
+        return resolve("127.0.0.1", *args, **options)
 
     def connect_local(self, address):
         assert address[0] == "127.0.0.1", f"tried to contact {address}"
@@ -31,7 +32,7 @@ def _only_this_machine(monkeypatch, tmp_path):
 
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
     monkeypatch.setattr(socket.socket, "connect", connect_local)
-    monkeypatch.setattr(transfer, "BACKOFF", 0.0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
     for name in ("CLIPJAX_OFFLINE", "HF_HUB_OFFLINE", "CLIPJAX_QUIET"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HF_TOKEN", "HF_ENDPOINT", "CLIPJAX_OPENAI_ENDPOINT"):
@@ -39,6 +40,12 @@ def _only_this_machine(monkeypatch, tmp_path):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
+    # The library reads its environment once; test_hub.py has a process of its own for that.
+    for name, value in {"HF_HUB_CACHE": tmp_path / "hf" / "hub", "HF_TOKEN_PATH": tmp_path / "hf" / "token"}.items():
+        monkeypatch.setattr(constants, name, str(value))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield
+    close_session()  # connections to a server that is gone
 
 
 @pytest.fixture
@@ -47,14 +54,16 @@ def cache(tmp_path):
 
 
 @pytest.fixture
-def hub(server, monkeypatch):
-    """Serves the files of org/name that a test gives; returns the list of paths asked for."""
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
+def openai(server, monkeypatch):
+    """Gives the answers of OpenAI's address for w.pt, in order; returns the address."""
     monkeypatch.setenv("CLIPJAX_OPENAI_ENDPOINT", server.url + "/clip")
+    return lambda *answers, sha256=SHA256, filename="w.pt": server.on(f"/clip/{sha256}/{filename}", *answers)
 
-    def serve(files, repo="org/name"):
-        for filename, body in files.items():
-            server.on(f"/{repo}/resolve/main/{filename}", lambda send, body=body: whole(send, body=body))
 
-    serve.asked = lambda: [path.rpartition("/")[2] for path, _ in server.requests]
-    return serve
+@pytest.fixture
+def hub(server, monkeypatch):
+    """The hub at the address that HF_ENDPOINT names, with its storage at another."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    with running() as storage:
+        storage.url = storage.url.replace("127.0.0.1", "localhost")  # another host, also where ports are not looked at
+        yield Hub(server, storage)

@@ -1,8 +1,10 @@
 """A server on this machine that does to downloads what real ones do, and what its tests share."""
 
 import contextlib
+import functools
 import hashlib
 import http.server
+import json
 import os
 import random
 import subprocess
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from clipjax.download import Source
+from clipjax import download
 from clipjax.errors import InputError
 
 BODY = random.Random(0).randbytes(300_000)
@@ -79,23 +81,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.close_connection = True
         self._extra = []
+        path = self.path.partition("?")[0]
         with self.server.guard:
-            self.server.requests.append((self.path, dict(self.headers)))
-            answers = self.server.answers.get(self.path, [lambda send: error(send, 404)])
+            self.server.requests.append((path, dict(self.headers)))
+            answers = self.server.answers.get((self.command, path)) or self.server.answers.get(path)
+            answers = answers or [lambda send: error(send, 404)]
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
         with contextlib.suppress(ConnectionError):
             answer(self)
+
+    do_HEAD = do_GET
 
     def extra(self, key, value):
         self._extra.append((key, value))
 
     def body(self, status, content, length=False):
         self.send_response(status)
+        self.send_header("Connection", "close")
         if length:
             self._extra.append(("Content-Length", str(len(content))))
         for key, value in self._extra:
             self.send_header(key, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         self.server.sent += len(content)  # before the client, who looks at it, has the last byte
         self.wfile.write(content)
         self.wfile.flush()
@@ -136,8 +145,53 @@ def running():
         thread.join()
 
 
-def source(url, sha256=SHA256, filename="w.pt"):
-    return Source(url, filename, sha256)
+COMMIT = "c0ffee" * 6 + "0000"
+
+
+class Hub:
+    """Repositories as the hub serves them: an API that lists them, and weights behind a redirect to storage."""
+
+    def __init__(self, server, storage):
+        self.server, self.storage = server, storage
+
+    def add(self, files, repo="org/name", revision="main", commit=COMMIT):
+        """Publishes the files of one commit, {name: bytes}; what ends in .json is small and has no sha256."""
+        listing = [{"type": "file", "path": name, "size": len(body), "oid": "0" * 40} for name, body in files.items()]
+        for entry in listing:
+            if not entry["path"].endswith(".json"):
+                digest = hashlib.sha256(files[entry["path"]]).hexdigest()
+                entry["lfs"] = {"oid": digest, "size": entry["size"], "pointerSize": 100}
+        info = {"id": repo, "modelId": repo, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+        for name in (revision.replace("/", "%2F"), commit):
+            self.server.on(f"/api/models/{repo}/revision/{name}", document(info))
+        self.server.on(f"/api/models/{repo}/tree/{commit}", document(listing))
+        for name, body in files.items():
+            self.file(name, body, repo, revision, commit)
+
+    def file(self, name, body, repo="org/name", revision="main", commit=COMMIT, declared=None, answers=()):
+        """Publishes one file; `declared` is its sha256 where it lies, `answers` are those of storage."""
+        headers = {"X_Repo_Commit": commit}
+        digest = declared or hashlib.sha256(body).hexdigest()
+        if name.endswith(".json"):
+            tag = f'"{hashlib.sha1(body).hexdigest()}"'
+            answer = functools.partial(whole, body=body, etag=tag, **headers)
+        else:
+            there = self.storage.on(f"/storage/{digest}", *(answers or [functools.partial(whole, body=body)]))
+            answer = moved(there, X_Linked_Size=str(len(body)), X_Linked_ETag=f'"{digest}"', **headers)
+        for one in (revision.replace("/", "%2F"), commit):
+            self.server.on(f"/{repo}/resolve/{one}/{name}", answer)
+
+
+def document(content):
+    def answer(send):
+        send.extra("Content-Type", "application/json")
+        send.body(200, json.dumps(content).encode(), length=True)
+
+    return answer
+
+
+def fetch(sha256=SHA256, filename="w.pt", repositories=(), timeout=20.0):
+    return download.fetch_release("w", filename, sha256, repositories, timeout)
 
 
 def failure(function, *args, **options):
@@ -159,9 +213,9 @@ def left_over(cache):
     return sorted(path.name for path in cache.rglob("*.partial*"))
 
 
-def command(url, timeout=20.0):
-    text = f"fetch('w', [Source({url!r}, 'w.pt', {SHA256!r})], timeout={timeout})"
-    program = f"from clipjax.download import Source, fetch; print({text})"
+def command(timeout=20.0):
+    """A process that fetches w.pt from the address that the environment names."""
+    program = f"from clipjax.download import fetch_release as f; print(f('w', 'w.pt', {SHA256!r}, timeout={timeout}))"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_PROXY": "*", "CLIPJAX_QUIET": "0"}
     return subprocess.Popen(
         [sys.executable, "-c", program],
