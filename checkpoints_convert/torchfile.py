@@ -1,6 +1,6 @@
 """PyTorch files without torch: `read` a TorchScript archive, a state dict or a trainer's checkpoint; `write` one.
 
-Nothing in a file is executed, ever: see `torchfile_pickle`. Tensors are views of the mapped file, so reading one
+Nothing in a file is executed, ever: see `clipjax/pickles.py`. Tensors are views of the mapped file, so reading one
 tensor of a large checkpoint touches that tensor's pages, and optimiser state beside the weights none at all.
 """
 
@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from checkpoints_convert.torchfile_pickle import Module, Opaque, Tensor, Unsupported, loads, shown
+from checkpoints_convert.torchfile_pickle import Module, Tensor, Unsupported, loads
 from checkpoints_convert.torchfile_read import Archive
 from checkpoints_convert.torchfile_write import write
 from clipjax import signatures
 from clipjax.errors import InputError, some
+from clipjax.pickles import Opaque, shown
 
 __all__ = ["CONFIG_ENTRY", "Names", "TorchFile", "read", "write"]
 

@@ -1,39 +1,20 @@
-"""The pickle inside a torch file, read by a machine that can only build data.
+"""The pickle inside a torch file: what its names build (clipjax/pickles.py reads it and executes nothing).
 
-`pickle.Unpickler` with an allow-list in `find_class` would keep foreign code out, yet not bound the work: one
-LONG_BINPUT makes it allocate gigabytes for its memo, and a tuple nested deep enough overflows the C stack when
-it is hashed as a key. So the few opcodes that torch's two writers emit (Python's pickler at protocol 2, and the
-C++ one behind `torch.jit.save`) are interpreted here. A name from the file becomes a `Global` record and is
-never imported; REDUCE looks that record up in a table of builders below, and there is nothing else to call: any
-other object (a trainer's `np.float64`, `Namespace`, `set`) becomes an `Opaque` record of its class's name.
+torch has two writers: Python's pickler at protocol 2, and the C++ one behind `torch.jit.save`. Their names are looked
+up in the table of builders below; any other object (a trainer's `np.float64`, `Namespace`, `set`) becomes an `Opaque`
+record of its class's name.
 
-Opcodes: CPython's `Lib/pickletools.py`. Names that torch writes: `torch/_utils.py`, `torch/serialization.py`
-and `torch/csrc/jit/serialization/pickler.cpp`.
+Names that torch writes: `torch/_utils.py`, `torch/serialization.py` and `torch/csrc/jit/serialization/pickler.cpp`.
 """
 
-import pickle
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from clipjax.errors import InputError
+from clipjax.pickles import OPERATIONS, Global, Machine, Opaque
 
-# ViT-L/14 with its Adam state takes under 1 MB and 200,000 operations. An operation leaves at most one small
-# object behind, so a hostile pickle costs some hundred MB at worst.
-MAX_PICKLE_BYTES = 32 << 20
-MAX_OPERATIONS = 2_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """A name that the file asks for; never imported."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return shown(f"{self.module}.{self.name}")
+MAX_PICKLE_BYTES = 32 << 20  # ViT-L/14 with its Adam state takes under 1 MB and 200,000 operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +44,6 @@ class Unsupported:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """An object that is not weights, as the name of what would have made it: its state is dropped unread."""
-
-    what: str
-
-    def __str__(self) -> str:
-        return self.what
-
-
 @dataclass(eq=False, slots=True)
 class Module:
     """An object of a TorchScript class (`__torch__.*`), as nothing but its attributes."""
@@ -81,15 +52,37 @@ class Module:
     state: dict[Any, Any] | None = None
 
 
-def shown(text: str) -> str:
-    """Text from a file, fit for one line of a message."""
-    printable = repr(text)[1:-1]
-    return printable if len(printable) <= 80 else printable[:77] + "..."
-
-
 def loads(data: bytes) -> Any:
     """The data in a torch pickle: dicts, lists, tuples, scalars and the records above; executes nothing."""
-    return _Machine(data).run()
+    return TorchMachine(data).run()
+
+
+class TorchMachine(Machine):
+    """What torch files are made of."""
+
+    max_bytes = MAX_PICKLE_BYTES
+    operations = OPERATIONS
+    kind, remedy = "a weights file", "re-save it with torch.save(model.state_dict(), ...)"
+
+    def call(self, function: Global, args: tuple) -> Any:
+        if function.module.split(".")[0] == "__torch__" and not args:
+            return Module(str(function))
+        builder = _BUILDERS.get((function.module, function.name))
+        return builder(args) if builder else Opaque(str(function))
+
+    def set_state(self, target: Any, state: Any) -> None:
+        if isinstance(target, Module):
+            if not isinstance(state, dict):
+                raise InputError(f"{target.type_name} keeps its state in a format of its own; save a state dict")
+            target.state = state
+        elif not isinstance(target, dict | Opaque):  # a dict's attributes are `_metadata`: versions of layers
+            super().set_state(target, state)
+
+    def persistent(self, reference: Any) -> Storage:
+        match reference:
+            case ("storage", Global() as kind, str() as key, str(), int() as length) if 0 <= length < 2**63:
+                return Storage(kind.name, key, length)
+        raise InputError("its pickle refers to something beside it that is no storage; nothing was read")
 
 
 def _is_int64(value: Any) -> bool:
@@ -181,232 +174,4 @@ _BUILDERS: dict[tuple[str, str], Callable[[tuple], Any]] = {
     ("torch.jit._pickle", "build_boollist"): _first(list),
     ("torch.jit._pickle", "build_tensorlist"): _first(list),
     ("torch.jit._pickle", "restore_type_tag"): _first(object),
-}
-
-
-# What no training script keeps beside its weights. Opaque like all else, and yet worth a word.
-_COMMANDS = frozenset("os posix nt subprocess sys shutil socket pty runpy importlib ctypes webbrowser".split())
-_CALLS = frozenset("eval exec execfile compile open input __import__ getattr setattr delattr globals".split())
-
-
-def is_command(name: Global) -> bool:
-    """Whether a pickle that asks for this would run a program if it were allowed to."""
-    return name.module.split(".")[0] in _COMMANDS or (
-        name.module in ("builtins", "__builtin__") and name.name in _CALLS
-    )
-
-
-def _opcode_name(code: bytes) -> str:
-    names = (name for name in pickle.__all__ if name.isupper() and getattr(pickle, name) == code)
-    return next(names, code.hex())
-
-
-class _Machine:
-    """A stack, a memo, and one method per opcode family. Marks are heights of the stack."""
-
-    def __init__(self, data: bytes) -> None:
-        if len(data) > MAX_PICKLE_BYTES:
-            raise InputError(f"its pickle is larger than {MAX_PICKLE_BYTES >> 20} MiB: not a weights file")
-        self.data = data
-        self.position = 0
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-
-    def run(self) -> Any:
-        for _ in range(MAX_OPERATIONS):
-            code = self.take(1)
-            if code == pickle.STOP:
-                return self.pop()
-            operation = _OPERATIONS.get(code)
-            if operation is None:
-                raise InputError(
-                    f"its pickle uses the operation {_opcode_name(code)}, which torch does not write;"
-                    " nothing was executed; re-save it with torch.save(model.state_dict(), ...)"
-                )
-            operation(self)
-        raise InputError(f"its pickle has more than {MAX_OPERATIONS:,} operations: not a weights file")
-
-    def take(self, count: int) -> bytes:
-        chunk = self.data[self.position : self.position + count]
-        if len(chunk) != count:
-            raise InputError("its pickle is cut short; download or save it again")
-        self.position += count
-        return chunk
-
-    def line(self) -> str:
-        end = self.data.find(b"\n", self.position)
-        if end < 0:
-            raise InputError("its pickle is cut short; download or save it again")
-        text = self.data[self.position : end].decode("utf-8", "backslashreplace")
-        self.position = end + 1
-        return text
-
-    def pop(self) -> Any:
-        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise InputError("its pickle is damaged: a value is missing")
-        return self.stack.pop()
-
-    def pop_to_mark(self) -> list[Any]:
-        if not self.marks:
-            raise InputError("its pickle is damaged: a mark is missing")
-        height = self.marks.pop()
-        items = self.stack[height:]
-        del self.stack[height:]
-        return items
-
-    def top(self, kind: Any) -> Any:
-        value = self.pop()
-        if not isinstance(value, kind):
-            raise InputError(f"its pickle is damaged: it fills a {type(value).__name__}")
-        self.stack.append(value)
-        return value
-
-    # Values.
-
-    def protocol(self) -> None:
-        if self.take(1)[0] > 2:
-            raise InputError(
-                "its pickle has a protocol above 2, which torch does not write by itself;"
-                " re-save it with torch.save(model.state_dict(), ...)"
-            )
-
-    def long(self) -> None:
-        self.stack.append(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
-
-    def text(self) -> None:
-        encoded = self.take(int.from_bytes(self.take(4), "little"))
-        try:
-            self.stack.append(encoded.decode())
-        except UnicodeDecodeError:
-            raise InputError("its pickle is damaged: text that is not UTF-8") from None
-
-    def global_name(self) -> None:
-        module, name = self.line(), self.line()
-        found = Global(module, name)
-        if is_command(found):
-            raise InputError(
-                f"asks for {found}, which would run a program; nothing was executed; get it from a source you trust"
-            )
-        self.stack.append(found)
-
-    # Memo.
-
-    def put(self, width: int) -> None:
-        value = self.pop()
-        self.stack.append(value)
-        self.memo[int.from_bytes(self.take(width), "little")] = value
-
-    def get(self, width: int) -> None:
-        index = int.from_bytes(self.take(width), "little")
-        if index not in self.memo:
-            raise InputError("its pickle is damaged: it refers to a value that is not there")
-        self.stack.append(self.memo[index])
-
-    # Containers.
-
-    def tuple_of(self, count: int) -> None:
-        self.stack.append(tuple(reversed([self.pop() for _ in range(count)])))
-
-    def set_items(self, items: list[Any]) -> None:
-        target = self.top(dict | Opaque)
-        if len(items) % 2:
-            raise InputError("its pickle is damaged: a key without a value")
-        if isinstance(target, Opaque):  # a class of somebody's own that is a dict
-            return
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            # Only keys whose hash is a bounded piece of work; a nested tuple's is not, and no weights have such a name.
-            if key is None or isinstance(key, str | int | float):
-                target[key] = value
-
-    # Records in place of objects.
-
-    def reduce(self) -> None:
-        args, function = self.pop(), self.pop()
-        if not isinstance(function, Global | Opaque) or not isinstance(args, tuple):
-            raise InputError(f"its pickle is damaged: a call of {type(function).__name__}")
-        builder = _BUILDERS.get((function.module, function.name)) if isinstance(function, Global) else None
-        self.stack.append(Opaque(str(function)) if builder is None else builder(args))
-
-    def new_object(self) -> None:
-        args, cls = self.pop(), self.pop()
-        if not isinstance(cls, Global):
-            raise InputError(f"its pickle is damaged: an object of {type(cls).__name__}")
-        scripted = cls.module.split(".")[0] == "__torch__" and args == ()
-        self.stack.append(Module(str(cls)) if scripted else Opaque(str(cls)))
-
-    def build(self) -> None:
-        state, target = self.pop(), self.pop()
-        self.stack.append(target)
-        if isinstance(target, Module):
-            if not isinstance(state, dict):
-                raise InputError(f"{target.type_name} keeps its state in a format of its own; save a state dict")
-            target.state = state
-        elif not isinstance(target, dict | Opaque):  # a dict's attributes are `_metadata`: versions of layers
-            raise InputError(f"its pickle is damaged: it sets the state of {type(target).__name__}")
-
-    def persistent(self) -> None:
-        match self.pop():
-            case ("storage", Global() as kind, str() as key, str(), int() as length) if 0 <= length < 2**63:
-                self.stack.append(Storage(kind.name, key, length))
-            case _:
-                raise InputError("its pickle refers to something beside it that is no storage; nothing was read")
-
-
-def _push(value: Any) -> Callable[[_Machine], None]:
-    return lambda machine: machine.stack.append(value)
-
-
-def _push_new(kind: type) -> Callable[[_Machine], None]:
-    return lambda machine: machine.stack.append(kind())
-
-
-def _push_number(layout: str) -> Callable[[_Machine], None]:
-    size = struct.calcsize(layout)
-    return lambda machine: machine.stack.append(struct.unpack(layout, machine.take(size))[0])
-
-
-def _append(machine: _Machine, items: list[Any]) -> None:
-    target = machine.top(list | Opaque)
-    if isinstance(target, list):
-        target.extend(items)
-
-
-def _set_item(machine: _Machine) -> None:
-    value, key = machine.pop(), machine.pop()
-    machine.set_items([key, value])
-
-
-_OPERATIONS: dict[bytes, Callable[[_Machine], None]] = {
-    pickle.PROTO: _Machine.protocol,
-    pickle.NONE: _push(None),
-    pickle.NEWTRUE: _push(True),
-    pickle.NEWFALSE: _push(False),
-    pickle.BININT: _push_number("<i"),
-    pickle.BININT1: _push_number("<B"),
-    pickle.BININT2: _push_number("<H"),
-    pickle.BINFLOAT: _push_number(">d"),
-    pickle.LONG1: _Machine.long,
-    pickle.BINUNICODE: _Machine.text,
-    pickle.GLOBAL: _Machine.global_name,
-    pickle.BINPUT: lambda machine: machine.put(1),
-    pickle.LONG_BINPUT: lambda machine: machine.put(4),
-    pickle.BINGET: lambda machine: machine.get(1),
-    pickle.LONG_BINGET: lambda machine: machine.get(4),
-    pickle.MARK: lambda machine: machine.marks.append(len(machine.stack)),
-    pickle.EMPTY_TUPLE: _push(()),
-    pickle.TUPLE1: lambda machine: machine.tuple_of(1),
-    pickle.TUPLE2: lambda machine: machine.tuple_of(2),
-    pickle.TUPLE3: lambda machine: machine.tuple_of(3),
-    pickle.TUPLE: lambda machine: machine.stack.append(tuple(machine.pop_to_mark())),
-    pickle.EMPTY_LIST: _push_new(list),
-    pickle.APPEND: lambda machine: _append(machine, [machine.pop()]),
-    pickle.APPENDS: lambda machine: _append(machine, machine.pop_to_mark()),
-    pickle.EMPTY_DICT: _push_new(dict),
-    pickle.SETITEM: _set_item,
-    pickle.SETITEMS: lambda machine: machine.set_items(machine.pop_to_mark()),
-    pickle.REDUCE: _Machine.reduce,
-    pickle.NEWOBJ: _Machine.new_object,
-    pickle.BUILD: _Machine.build,
-    pickle.BINPERSID: _Machine.persistent,
 }

@@ -16,8 +16,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from checkpoints_convert.torchfile_pickle import MAX_PICKLE_BYTES, Storage, Tensor, Unsupported, shown
+from checkpoints_convert.torchfile_pickle import MAX_PICKLE_BYTES, Storage, Tensor, Unsupported
 from clipjax.errors import InputError
+from clipjax.pickles import shown
 
 STORAGE_DTYPES = {
     "DoubleStorage": np.dtype(np.float64),

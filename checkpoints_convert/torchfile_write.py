@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from checkpoints_convert.torchfile_pickle import shown
 from checkpoints_convert.torchfile_read import STORAGE_DTYPES
 from clipjax.errors import InputError
+from clipjax.pickles import shown
 
 _STORAGE_NAMES = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
 _FOLDER = "archive"  # torch's own name for a file without one; any would do, and one keeps the bytes the same

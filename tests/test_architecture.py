@@ -21,6 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "clipjax.files": set(),
     "clipjax.signatures": set(),
     "clipjax.stored": set(),
+    "clipjax.pickles": set(),
     "clipjax.progress": set(),
     "clipjax.skipping": set(),
     "clipjax.models": {"clipjax.models", "jax", "flax"},
@@ -43,6 +44,7 @@ ARROWS: dict[str, set[str]] = {
         "clipjax.design",
         "clipjax.image",
         "clipjax.keys",
+        "clipjax.pickles",
         "clipjax.progress",
     },
     "clipjax.probes": {"clipjax.probes", "clipjax.analysis", "clipjax.design", "clipjax.parallel", "jax"},
@@ -146,7 +148,7 @@ ARROWS: dict[str, set[str]] = {
         "clipjax.text",
         "checkpoints_convert",
     },
-    "checkpoints_convert": {"checkpoints_convert", "clipjax.models", "clipjax.text"},
+    "checkpoints_convert": {"checkpoints_convert", "clipjax.models", "clipjax.pickles", "clipjax.text"},
 }
 FENCED = ("jax", "flax", "torch", "tensorflow", "clipjax", "checkpoints_convert")
 

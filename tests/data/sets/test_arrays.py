@@ -100,11 +100,11 @@ def test_cifar_pickles_cannot_run_anything(tmp_path):
     python2_pickle(root / "meta", {b"fine_label_names": [b"worm"]})
     fuse = tmp_path / "ran"
     (root / "test").write_bytes(pickle.dumps({b"data": Bomb(fuse)}, protocol=3))
-    with pytest.raises(InputError, match=r"test is refused: it names .*open, which CIFAR's files do not"):
+    with pytest.raises(InputError, match=r"test is not a CIFAR batch: it names .*open, which CIFAR's files do not"):
         load("cifar100", root)
     assert not fuse.exists()
     (root / "test").write_bytes(b"\x80\x02}q")
-    with pytest.raises(InputError, match="is no CIFAR batch"):
+    with pytest.raises(InputError, match="is not a CIFAR batch"):
         load("cifar100", root)
 
 
