@@ -6,7 +6,6 @@ There is no `constants.pkl` in it, so `torch.jit.load` fails with the RuntimeErr
 
 import os
 import pickle
-import secrets
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import numpy as np
 
 from checkpoints_convert.torchfile_read import STORAGE_DTYPES
 from clipjax.errors import InputError
+from clipjax.files import write_atomically
 from clipjax.pickles import shown
 
 _STORAGE_NAMES = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
@@ -45,23 +45,11 @@ def write(
         if _little(array.dtype) not in _STORAGE_NAMES:
             known = ", ".join(dtype.name for dtype in _STORAGE_NAMES)
             raise InputError(f"{path}: tensor '{name}' has the type {array.dtype}; write it as one of {known}")
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "xb") as file:
-            _write_archive(file, tensors, extra or {})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as problem:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {problem.strerror or problem}") from None
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    write_atomically(path, lambda temporary: _write_archive(temporary, tensors, extra or {}))
 
 
-def _write_archive(file: BinaryIO, tensors: Mapping[str, np.ndarray], extra: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+def _write_archive(path: Path, tensors: Mapping[str, np.ndarray], extra: Mapping[str, bytes]) -> None:
+    with open(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         _write_entry(archive, file, "data.pkl", np.frombuffer(_pickled(tensors), dtype=np.uint8))
         _write_entry(archive, file, "byteorder", np.frombuffer(b"little", dtype=np.uint8))
         for index, array in enumerate(tensors.values()):

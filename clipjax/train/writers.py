@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from clipjax.errors import InputError
+from clipjax.files import write_text
 
 
 class Writer:
@@ -71,12 +71,7 @@ def events(log: Path) -> Iterator[dict[str, Any]]:
 def _drop_after(log: Path, step: int) -> None:
     earlier = [event for event in events(log) if event.get("step", 0) <= step]
     text = "".join(json.dumps(event, allow_nan=False) + "\n" for event in earlier)
-    temporary = log.with_name(log.name + ".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, log)
-    except OSError as error:
-        raise InputError(f"{log}: cannot be written ({error.strerror}); make room, or choose another --out") from error
+    write_text(log, text)
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

@@ -15,7 +15,7 @@ from support.hostile import run_files
 from support.interrupted.processes import Crashes, End
 
 # What a killed writer leaves beside its target: hidden, and of no use to anybody.
-LEFT = (".tmp", ".part", ".lock", ".partial", ".orbax-checkpoint-tmp")
+LEFT = (".tmp", ".lock", ".partial", ".orbax-checkpoint-tmp")
 NOT_COMPARED = ("log.jsonl", "SHA256SUMS", "plan.json")  # hours, and what sums them up; work in progress
 EARLY = ("config.json", "tables/metrics.csv", "tables/metrics.md", "tables/published.md")  # whole, but not yet the last
 
