@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import hashlib
 import itertools
 import json
@@ -39,7 +38,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from clipjax.errors import InputError, brief, one_line, some
+from clipjax.errors import InputError, brief, nearest, one_line, some
 
 TEMPLATE = "a photo of a {}."
 NO_SET = "no set"  # where answers are counted whose class is in no set of a design that has sets
@@ -209,7 +208,7 @@ class Design:
             raise InputError(
                 f"{text!r} adds {name!r} to the set {unknown[0]!r}, and design {self.name} has "
                 f"{'the sets ' + ', '.join(self.sets) if self.sets else 'no sets'}; write a new set, "
-                f"or a name with a colon, in a design file: {{name: ..., sets: [...]}}{_nearest(unknown[0], self.sets)}"
+                f"or a name with a colon, in a design file: {{name: ..., sets: [...]}}{nearest(unknown[0], self.sets)}"
             )
         return DesignClass(name, sets=tuple(dict.fromkeys(sets)))
 
@@ -218,7 +217,7 @@ class Design:
         names = list(names)
         for name in names:
             if name not in self.names:
-                raise InputError(f"design {self.name} has no class {name!r}{_nearest(name, self.names)}")
+                raise InputError(f"design {self.name} has no class {name!r}{nearest(name, self.names)}")
         kept = tuple(c for c in self.classes if c.name not in names)
         return dataclasses.replace(self, name="-".join([self.name, *names]), classes=kept)
 
@@ -348,7 +347,7 @@ def _find(name: str) -> Path:
     if name in shipped():
         return shipped()[name]
     raise InputError(
-        f"unknown class design {brief(name)!r}{_nearest(name, shipped())}; shipped: {', '.join(shipped())}, and "
+        f"unknown class design {brief(name)!r}{nearest(name, shipped())}; shipped: {', '.join(shipped())}, and "
         "your own is a path that ends in .yaml"
     )
 
@@ -403,9 +402,7 @@ def _of_mapping(found: Any, where: str, stem: str, parent: Callable[[str], Desig
     if not isinstance(found, dict):
         raise InputError(f"{where}: a class design is a mapping with `name` and `classes`")
     if unknown := [key for key in found if key not in KEYS]:
-        raise InputError(
-            f"{where}: unknown key {unknown[0]!r}{_nearest(str(unknown[0]), KEYS)}; known: {', '.join(KEYS)}"
-        )
+        raise InputError(f"{where}: unknown key {unknown[0]!r}{nearest(unknown[0], KEYS)}; known: {', '.join(KEYS)}")
     try:
         built = _build(stem, found, parent)
         if not built.classes:
@@ -481,11 +478,6 @@ def _texts(value: Any, where: str) -> list[str]:
 def _sha256(templates: Sequence[str], classes: Sequence[Mapping[str, Any]]) -> str:
     asked = {"templates": list(templates), "classes": list(classes)}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable
 from importlib import resources
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import checkpoints_convert
 from checkpoints_convert import Options, parse
-from clipjax.errors import InputError
+from clipjax.errors import InputError, nearest
 from clipjax.files import sha256
 from clipjax.keys import Key
 from clipjax.models import catalog, weights
@@ -144,7 +143,9 @@ def convert(
 
 def _existing(text: str) -> Path:
     if not Path(text).exists() and not Path(text).suffix and "\\" not in text:
-        raise InputError(f"{text}: neither a file or folder nor a known model; {_nearest(text)}")
+        known = (*catalog.names(), DEMO)
+        hint = f"{nearest(text, known)}; names: {', '.join(known)}; or a path, or hf://org/name"
+        raise InputError(f"{text}: neither a file or folder nor a known model{hint}")
     return Path(text)
 
 
@@ -157,10 +158,3 @@ def _say_notes(found: checkpoints_convert.Read) -> weights.Weights:
     for note in found.notes:
         say(f"note: {note}")
     return found.weights
-
-
-def _nearest(name: str) -> str:
-    known = (*catalog.names(), DEMO)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    start = f"did you mean {near[0]}? " if near else ""
-    return f"{start}Names: {', '.join(known)}; or a path, or hf://org/name"

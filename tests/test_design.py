@@ -119,7 +119,7 @@ def test_many_names_at_once_stay_fast():
         ("classes: cat", "is a list of classes, not str"),
         ("{classes: [cat, cat]}", "class 'cat' is given twice"),
         ("{classes: []}", "has no classes"),
-        ("{clases: [cat]}", "unknown key 'clases'; did you mean classes?"),
+        ("{clases: [cat]}", "unknown key 'clases'; nearest: \"classes\""),
         ("{classes: [yes]}", "quote yes, no and numbers"),
         ("{classes: [{prompt: a cat}]}", "a mapping with `name`"),
         ("{classes: [{name: cat, prompt: a cat, texts: [cat]}]}", "keep one"),
@@ -128,8 +128,8 @@ def test_many_names_at_once_stay_fast():
         ("{classes: [cat], templates: [a photo]}", "exactly one {}"),
         ("{classes: [cat], templates: 3}", "`templates` is 3"),
         ("{classes: [cat], drop: [cat]}", "`drop` needs `extends`"),
-        ("{extends: fairface-defalt}", "did you mean fairface-default?"),
-        ("{extends: fairface-default, drop: [theif]}", "did you mean thief?"),
+        ("{extends: fairface-defalt}", 'nearest: "fairface-default"'),
+        ("{extends: fairface-default, drop: [theif]}", 'nearest: "thief"'),
         ("{extends: mine, classes: [cat]}", "extends itself"),
         ("classes: [a, *b]", "aliases"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nclasses: [*b, *b]", "aliases"),
@@ -146,7 +146,7 @@ def test_files_that_are_no_design(write, text, message):
 
 
 def test_names_and_paths_that_lead_nowhere(tmp_path):
-    with pytest.raises(InputError, match="did you mean occupations"):
+    with pytest.raises(InputError, match='nearest: "occupations"'):
         design.load("occupation")
     with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
         design.load(str(tmp_path / "none.yaml"))
@@ -233,7 +233,7 @@ def test_a_class_in_no_set_is_named_and_counted():
 
 def test_a_set_that_is_not_there_is_refused():
     for make in (lambda t: design.load(f"people-roles+{t}"), lambda t: design.load("people-roles").add([t])):
-        with pytest.raises(InputError, match=r"adds 'child' to the set 'persn', .* did you mean person"):
+        with pytest.raises(InputError, match=r"adds 'child' to the set 'persn', .* nearest: \"person\""):
             make("child:persn")
     with pytest.raises(InputError, match="classes has no sets; write a new set"):
         design.of_classes(["cat"]).add(["dog:pet"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import importlib
 import os
@@ -18,7 +17,7 @@ from typing import Any
 
 import clipjax
 from clipjax import compilation
-from clipjax.errors import Breach, InputError, Stopped
+from clipjax.errors import Breach, InputError, Stopped, nearest
 from clipjax.files import check_option
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
@@ -53,9 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     verb = argv[0]
     if verb not in verbs():
-        near = difflib.get_close_matches(verb, verbs(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"verbs: {', '.join(verbs())}"
-        print(f"clipjax: unknown verb {verb!r}; {hint}", file=sys.stderr)
+        hint = nearest(verb, verbs()) or f"; verbs: {', '.join(verbs())}"
+        print(f"clipjax: unknown verb {verb!r}{hint}", file=sys.stderr)
         return WRONG_USE
     module = importlib.import_module(f"clipjax.cli.{verb}")
     parser = argparse.ArgumentParser(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from types import ModuleType
 
 from clipjax.data.info import Info, plain
-from clipjax.errors import InputError
+from clipjax.errors import InputError, nearest
 
 
 def names() -> tuple[str, ...]:
@@ -37,9 +36,8 @@ def find(name: str) -> str:
     known = _aliases()
     if found := known.get(plain(name)):
         return found
-    near = difflib.get_close_matches(plain(name), known, n=1, cutoff=0.0)
-    hint = f"the nearest is {known[near[0]]}" if near else "none is installed"
-    raise InputError(f"unknown data set {name!r}; {hint} (clipjax datasets lists all {len(names())})")
+    near = nearest(plain(name), known)
+    raise InputError(f"unknown data set {name!r}{near}; clipjax datasets lists all {len(names())}")
 
 
 def _aliases() -> dict[str, str]:

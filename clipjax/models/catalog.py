@@ -7,9 +7,8 @@ open_clip reads; accuracy is zero-shot top-1 on ImageNet from Table 11 of the CL
 from __future__ import annotations
 
 import dataclasses
-import difflib
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, nearest
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.base import ImageEncoderConfig, TextEncoderConfig
 from clipjax.models.kinds.resnet import ResNet
@@ -99,8 +98,7 @@ def get(name: str) -> Release:
     """As `find`, but an unknown name is refused with the nearest known one."""
     if release := find(name):
         return release
-    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
-    raise InputError(f"unknown model {name!r}; the nearest released name is {near[0]} (all: {', '.join(names())})")
+    raise InputError(f"unknown model {name!r}{nearest(name, names())}; released: {', '.join(names())}")
 
 
 def _plain(name: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +74,7 @@ def topology(text: str) -> Topology:
     name, colon, shape = text.strip().lower().partition(":")
     known = {chip.name: chip for chip in CHIPS}
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-        raise InputError(f"unknown chip {name!r} in {text!r}; the nearest is {near} (chips: {', '.join(known)})")
+        raise InputError(f"unknown chip {name!r} in {text!r}{nearest(name, known)}; chips: {', '.join(known)}")
     chip = known[name]
     example = f"{name}:{chip.slices[3]}"
     if not colon or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):

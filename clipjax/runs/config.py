@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import functools
 import hashlib
 import importlib
@@ -120,9 +119,8 @@ def find(name: str, kind: str = "probes") -> Path:
         raise InputError(f"{name}: no such config file; shipped ones are {', '.join(shipped(kind))}")
     if name in shipped(kind):
         return shipped(kind)[name]
-    near = difflib.get_close_matches(name, shipped(kind), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"shipped ones are {', '.join(shipped(kind))}"
-    raise InputError(f"unknown config {name!r}; {hint}")
+    hint = nearest(name, shipped(kind)) or f"; shipped ones are {', '.join(shipped(kind))}"
+    raise InputError(f"unknown config {name!r}{hint}")
 
 
 def shipped(kind: str = "probes") -> dict[str, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import importlib
 import inspect
@@ -20,7 +19,7 @@ from clipjax.data import kinds
 from clipjax.data.kinds import shared
 from clipjax.data.source import Source
 from clipjax.design import Design
-from clipjax.errors import InputError, one_line
+from clipjax.errors import InputError, nearest, one_line
 from clipjax.keys import Key
 
 SOURCE = Key(
@@ -130,8 +129,8 @@ def _data_set(name: str) -> str:
     try:
         return data_sets.find(name)
     except InputError as error:
-        near = difflib.get_close_matches(name, kind_names(), 1)
-        hint = f"did you mean {near[0]}?" if near else f"{error}; or one of {', '.join(kind_names())}"
+        near = nearest(name, kind_names())
+        hint = f"no such source{near}" if near else f"{error}; or one of {', '.join(kind_names())}"
         raise InputError(f"data.source={name}: {hint}") from error
 
 

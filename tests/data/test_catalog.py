@@ -80,7 +80,7 @@ def test_names_are_found_however_they_are_spelt():
         assert catalog.find(name) == "food101"
     assert catalog.find("Oxford-IIIT Pet") == catalog.find("pets") == "pets"
     assert catalog.info("Stanford Cars").metric == "top1"
-    with pytest.raises(InputError, match="unknown data set 'imagnet'; the nearest is imagenet"):
+    with pytest.raises(InputError, match="unknown data set 'imagnet'; nearest: \"imagenet\""):
         catalog.info("imagnet")
 
 
@@ -188,4 +188,4 @@ def test_datasets_as_json(capsys):
 
 def test_datasets_suggests_the_nearest_name(capsys):
     assert main.main(["datasets", "eurosta"]) == 1
-    assert "the nearest is eurosat" in capsys.readouterr().err
+    assert 'nearest: "eurosat"' in capsys.readouterr().err

@@ -155,7 +155,7 @@ def test_a_class_in_no_set_is_named_and_counted(driver):
     assert cells(driver)[0][1].startswith("0.0 ")  # the pinned design never answers with none
     driver.find_element(By.CSS_SELECTOR, "#classes li:last-child .cross").click()
     by_id(driver, "new-name").send_keys("child:persn", Keys.ENTER)
-    assert "did you mean person?" in error(driver)
+    assert 'nearest: "person"' in error(driver)
     assert by_id(driver, "new-name").get_attribute("value") == "child:persn"  # to be corrected
 
 

@@ -169,7 +169,7 @@ def test_an_added_class_is_the_command_lines(page, mine, world, text):
 
 
 def test_a_class_that_cannot_be_added_is_one_line(page, mine):
-    assert "did you mean person?" in page.refused("add", design=mine, text="child:persn")
+    assert 'nearest: "person"' in page.refused("add", design=mine, text="child:persn")
     assert "is empty" in page.refused("add", design=mine, text=" ")
     assert "10,000 characters" in page.refused("add", design=mine, text="x" * 10_000)
     assert "'no set' counts" in page.refused("add", design=mine, text="child", sets=["no set"])
@@ -355,7 +355,7 @@ def test_designs_come_and_go_as_yaml(page, mine):
         ("classes: []", "has no classes"),
         ("classes: [{name: a, prompt: b, texts: [c]}]", "keep one"),
         ("classes: [a]\ntemplates: [none]", "needs exactly one {}"),
-        ("clases: [a]", "did you mean classes"),
+        ("clases: [a]", 'nearest: "classes"'),
         ("extends: ../secrets\nadd: [a]", "unknown class design"),
         ("a: &a [x]\nb: [*a, *a]", "aliases"),
         ("name: !!python/object/apply:os.system [ls]\nclasses: [a]", "tags (!name) are not read"),

@@ -50,8 +50,8 @@ def test_topologies(text, size):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("v5f:2x2", "unknown chip 'v5f' in 'v5f:2x2'; the nearest is v5"),
-        ("h10:8", "the nearest is h100"),
+        ("v5f:2x2", "unknown chip 'v5f' in 'v5f:2x2'; nearest: \"v5"),
+        ("h10:8", 'nearest: "h100"'),
         ("v5e", "topology 'v5e': write chip and shape, as in v5e:4x4"),
         ("v5e:4by4", "write chip and shape, as in v5e:4x4"),
         ("v5e:0x4", "write chip and shape"),
@@ -184,7 +184,7 @@ def run(capsys, *arguments):
     ("arguments", "line"),
     [
         (["--model=RN50", "--topology=v5x:2x2"], "unknown chip 'v5x'"),
-        (["--model=RN50x3", "--topology=h100:4"], "did you mean RN50x4?"),
+        (["--model=RN50x3", "--topology=h100:4"], 'nearest: "RN50x4"'),
         (["--model=RN50", "--topology=h100:4", "--batch=0"], "--batch=0 is not positive"),
         (["--model=RN50", "--topology=h100:4", "--train", "--loss=ringg"], "unknown loss 'ringg'"),
         (["--model=RN50", "--topology=h100:4", "--train", "--fsdp=3"], "fsdp=3 does not divide 4 devices"),

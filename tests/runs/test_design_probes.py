@@ -160,7 +160,7 @@ def test_classes_in_no_set_are_said_and_counted(world, tmp_path, capsys):
         assert list(mine) == ["person", "other", "no set"]
         assert sum(mine.values()) == 60
     assert probe(world, tmp_path / "d", own, "--config.sweep.add=owl:othr") == 1
-    assert "did you mean other?" in capsys.readouterr().err
+    assert 'nearest: "other"' in capsys.readouterr().err
 
 
 def test_fail_if(world, tmp_path, capsys):
@@ -258,7 +258,7 @@ def test_identities_keep_totals_only(world, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "extra", "message"),
     [
-        ("fairface:csv", ["--config.design=fairface-defalt"], "did you mean fairface-default?"),
+        ("fairface:csv", ["--config.design=fairface-defalt"], 'nearest: "fairface-default"'),
         ("rates:csv", [], "name a class design"),
         ("fairface:csv", ["--config.groups=sex"], "no column 'sex' among race, gender, age"),
         ("fairface:csv", ["--config.sweep.add=a,b,c", "--config.sweep.most=2"], "makes 4 designs"),

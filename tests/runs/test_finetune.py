@@ -299,7 +299,7 @@ def test_every_shipped_config_loads_and_makes_its_recipe():
         assert any(n.startswith("visual.") for n in frozen) == (name in ("lit", "rn50_frozen_bn", "emoji_from_scratch"))
         step.start(params, options, recipe, parallel.training_mesh())
     assert configs.load("lit:RN50", [], "finetune").model == "RN50"
-    with pytest.raises(InputError, match="did you mean lit"):
+    with pytest.raises(InputError, match='nearest: "lit"'):
         configs.load("litt", [], "finetune")
 
 

@@ -84,7 +84,7 @@ def test_a_sweep_probes_every_model_on_the_way(two, tmp_path, capsys):
         (["--alpha=a"], "no list of numbers"),
         (["--alpha=0,0"], "one comes twice"),
         (["--config.x=1"], "is for a probe"),
-        (["--probe=zeroshoot", "--alpha=0,1"], "did you mean zeroshot"),
+        (["--probe=zeroshoot", "--alpha=0,1"], 'nearest: "zeroshot"'),
         (["--alpha=0.5"], "name a .safetensors file"),
     ],
 )
