@@ -4,8 +4,11 @@
     clipjax completion zsh > ~/.zfunc/_clipjax            # with fpath+=(~/.zfunc) before compinit
     clipjax completion fish > ~/.config/fish/completions/clipjax.fish
 
-The script knows what this version knows; print it again after an update. Completing then starts no Python.
+The script is of this version: print it again after an update. Completion itself starts no Python.
 """
+
+# Written by hand, because values follow an equals sign here (--config.design=NAME): the bash script of shtab 1.13
+# offers none there. argcomplete starts Python at every TAB, and reading all parsers and configs takes 3 s.
 
 from __future__ import annotations
 
@@ -31,12 +34,12 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """What may stand behind a verb."""
+    """A verb with its flags, and what its positional arguments may be."""
 
     name: str
     summary: str
     flags: tuple[Flag, ...]
-    words: tuple[str, ...]  # instead of files
+    words: tuple[str, ...]  # values of positional arguments; files where there are none
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Asks every verb's own parser and every shipped config; prints."""
+    """Prints the script, made from every verb's own parser and every shipped config."""
     print({"bash": bash, "zsh": zsh, "fish": fish}[args.shell](known()), end="")
 
 
@@ -109,15 +112,15 @@ def _values(name: str) -> tuple[str, ...]:
     return tuple(design.shipped()) if name == "design" else ()
 
 
-def bash(found: Sequence[Verb]) -> str:
+def bash(verbs: Sequence[Verb]) -> str:
     """For bash 4 and newer. Values hold its word breaks (: @ =), so the line is read instead of COMP_WORDS."""
     cases = "\n".join(
         f"    {v.name}) flags={shlex.quote(' '.join(f.name + '=' * f.takes_value for f in v.flags))}"
         f" words={shlex.quote(' '.join(v.words))};;"
-        for v in found
+        for v in verbs
     )
     values = "\n".join(
-        f"      {verb}:{flag.name}) values={shlex.quote(' '.join(flag.values))};;" for verb, flag in _with_values(found)
+        f"      {verb}:{flag.name}) values={shlex.quote(' '.join(flag.values))};;" for verb, flag in _with_values(verbs)
     )
     return f"""\
 # bash completion for clipjax; made by `clipjax completion bash`
@@ -127,7 +130,7 @@ _clipjax() {{
   cur=${{line##*[[:space:]]}}
   COMPREPLY=()
   if [[ $line != *[[:space:]]*[[:space:]]* ]]; then
-    COMPREPLY=($(compgen -W {shlex.quote(" ".join(v.name for v in found))} -- "$cur"))
+    COMPREPLY=($(compgen -W {shlex.quote(" ".join(v.name for v in verbs))} -- "$cur"))
     return
   fi
   case $verb in
@@ -158,16 +161,16 @@ complete -F _clipjax clipjax
 """
 
 
-def zsh(found: Sequence[Verb]) -> str:
+def zsh(verbs: Sequence[Verb]) -> str:
     """For zsh with compinit."""
-    verbs = "\n".join(f"    {shlex.quote(f'{v.name}:{v.summary}')}" for v in found)
+    names = "\n".join(f"    {shlex.quote(f'{v.name}:{v.summary}')}" for v in verbs)
     cases = "\n".join(
         f"    {v.name}) plain=({' '.join(f.name for f in v.flags if not f.takes_value)})"
         f" valued=({' '.join(f.name + '=' for f in v.flags if f.takes_value)}) words_=({' '.join(v.words)});;"
-        for v in found
+        for v in verbs
     )
     values = "\n".join(
-        f"      {verb}:{flag.name}) compadd -- {' '.join(flag.values)};;" for verb, flag in _with_values(found)
+        f"      {verb}:{flag.name}) compadd -- {' '.join(flag.values)};;" for verb, flag in _with_values(verbs)
     )
     return f"""\
 #compdef clipjax
@@ -176,7 +179,7 @@ _clipjax() {{
   local verb=$words[2] flag
   local -a verbs plain valued words_
   verbs=(
-{verbs}
+{names}
   )
   if (( CURRENT == 2 )); then _describe verb verbs; return; fi
   case $verb in
@@ -202,23 +205,23 @@ if [[ $funcstack[1] == _clipjax ]]; then _clipjax "$@"; else compdef _clipjax cl
 """
 
 
-def fish(found: Sequence[Verb]) -> str:
+def fish(verbs: Sequence[Verb]) -> str:
     """For fish 3 and newer."""
     lines = ["# made by `clipjax completion fish`"]
-    for verb in found:
+    for verb in verbs:
         lines.append(f"complete -c clipjax -n __fish_use_subcommand -f -a {verb.name} -d {_fish(verb.summary)}")
         when = f"-n '__fish_seen_subcommand_from {verb.name}'"
         if verb.words:
             lines.append(f"complete -c clipjax {when} -f -a {_fish(' '.join(verb.words))}")
         for flag in verb.flags:
             value = f" -x -a {_fish(' '.join(flag.values))}" if flag.values else " -r -F" if flag.takes_value else ""
-            told = f" -d {_fish(flag.help)}" if flag.help else ""
-            lines.append(f"complete -c clipjax {when} -l {flag.name.removeprefix('--')}{value}{told}")
+            description = f" -d {_fish(flag.help)}" if flag.help else ""
+            lines.append(f"complete -c clipjax {when} -l {flag.name.removeprefix('--')}{value}{description}")
     return "\n".join(lines) + "\n"
 
 
-def _with_values(found: Sequence[Verb]) -> list[tuple[str, Flag]]:
-    return [(verb.name, flag) for verb in found for flag in verb.flags if flag.values]
+def _with_values(verbs: Sequence[Verb]) -> list[tuple[str, Flag]]:
+    return [(verb.name, flag) for verb in verbs for flag in verb.flags if flag.values]
 
 
 def _fish(text: str) -> str:

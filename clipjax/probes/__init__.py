@@ -1,6 +1,6 @@
-"""What is asked of a model, as pure functions of features and labels: one file per probe, no device work but solvers.
+"""Probes as pure functions of features and labels: one file per probe, and device work in solvers only.
 
-`clipjax.probes.linear.fit` and the like work without further imports; a file is imported when it is first named.
+`clipjax.probes.linear.fit` works after `import clipjax`: a file is imported on its first use.
 """
 
 from __future__ import annotations
