@@ -93,7 +93,7 @@ def page(row: dict[str, Any]) -> str:
     wrap = textwrap.TextWrapper(width=110, initial_indent="  ", subsequent_indent="  ")
     n = row["n"] or "not fixed"
     lines = [f"{row['name']} ({row['key']}): {row['task']}, {row['metric']}, split {row['split']}, n = {n}"]
-    for title, text in (("Obtain", row["obtain"]), ("Reading", row["reading"])):
+    for title, text in (("Obtain", row["obtain"]), ("Interpretation", row["reading"])):
         lines += [f"\n{title}", wrap.fill(text)]
     lines += ["\nFiles", textwrap.indent(row["layout"], "  ")]
     if row["tfds"]:
@@ -118,7 +118,7 @@ def numbers(published: dict[str, Any]) -> list[str]:
     tables = {
         k: cells for k, cells in published.items() if isinstance(cells, dict) and set(cells) <= {*catalog.names()}
     }
-    lines = ["\nPublished, in % (? recalled, ~ derived)"]
+    lines = ["\nPublished, in % (? not confirmed in a second source, ~ derived)"]
     if tables:
         models = [m for m in catalog.names() if any(m in cells for cells in tables.values())]
         columns = [["model", *models]]
