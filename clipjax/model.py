@@ -75,11 +75,11 @@ class Model:
 
     def _weights_of(self, classes: Sequence[str], templates: Sequence[str]) -> tuple[np.ndarray, zeroshot.Similarity]:
         """Class weights [C, E], and the function of unit rows [N, E] that gives their cosines [N, C]."""
-        asked = of_classes(classes, templates)
+        design = of_classes(classes, templates)
         # On a TPU or GPU the same texts have other features inside jax.default_matmul_precision(...).
-        key = (asked.names, asked.templates, jax.config.jax_default_matmul_precision)  # pyrefly: ignore[missing-attribute]
+        key = (design.names, design.templates, jax.config.jax_default_matmul_precision)  # pyrefly: ignore[missing-attribute]
         if (classifier := self._classifiers.pop(key, None)) is None:
-            (class_weights,) = zeroshot.class_weights(self._texts, [asked])
+            (class_weights,) = zeroshot.class_weights(self._texts, [design])
             classifier = class_weights, zeroshot.similarity(class_weights)
         self._classifiers[key] = classifier  # last in the order: the most recently used
         while len(self._classifiers) > CLASSIFIERS:

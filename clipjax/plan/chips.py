@@ -83,14 +83,14 @@ def topology(text: str) -> Topology:
     if len(axes) != chip.axes:
         what = {1: "a number of GPUs", 2: "two numbers", 3: "three numbers"}[chip.axes]
         raise InputError(f"topology {text!r}: a shape of {name} is {what}, as in {example}{_nearest(chip, axes)}")
-    asked = Topology(chip, axes)
-    if asked.size > chip.most:
+    chosen = Topology(chip, axes)
+    if chosen.size > chip.most:
         raise InputError(f"topology {text!r}: {name} comes in at most {chip.most} chips{_nearest(chip, axes)}")
     # Every slice but a single chip is made of whole hosts.
-    if asked.size > 1 and any(n % h for n, h in zip(axes, chip.host, strict=False)):
+    if chosen.size > 1 and any(n % h for n, h in zip(axes, chip.host, strict=False)):
         host = "x".join(map(str, chip.host))
         raise InputError(f"topology {text!r}: {name} comes in hosts of {host} chips{_nearest(chip, axes)}")
-    return asked
+    return chosen
 
 
 def _nearest(chip: Chip, axes: tuple[int, ...]) -> str:

@@ -47,7 +47,7 @@ MUTANTS = [
            "q * q.shape[-1] ** -0.5, k", "q, k", "tests/models"),
     Mutant("the causal mask one position off", "clipjax/models/text.py",
            "jnp.tril(jnp.ones((t, t), bool))", "jnp.tril(jnp.ones((t, t), bool), 1)", "tests/models"),
-    Mutant("texts truncated one position before their end", "clipjax/models/kinds/text.py",
+    Mutant("texts cut one position before their end", "clipjax/models/kinds/text.py",
            "return tokens.argmax(1) + 1", "return tokens.argmax(1)",
            "tests/test_encoder.py tests/models"),
     Mutant("matrices not transposed when read", "checkpoints_convert/rules.py",
