@@ -122,19 +122,27 @@ def fetch_hub(address: str) -> Path:
 
 def digest(path: Path) -> str:
     """sha256 of a file of a cache; not read again for it while its size and modification time are the same."""
-    state = path.stat()
-    seen = f"{state.st_size} {state.st_mtime_ns}"
-    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
-    stamp = cache_dir() / "verified" / name[:32]
+    stamp, state = _stamp(path)
     with contextlib.suppress(OSError, UnicodeDecodeError):
         known, _, of = stamp.read_text().partition(" ")
-        if of == seen:
+        if of == state:
             return known
-    found = _hash(path, f"verify {path.name}")
+    return _remember(path, _hash(path, f"verify {path.name}"))
+
+
+def _stamp(path: Path) -> tuple[Path, str]:
+    """Where a file's digest is kept, and the size and time that it holds for."""
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+    state = path.stat()
+    return cache_dir() / "verified" / name[:32], f"{state.st_size} {state.st_mtime_ns}"
+
+
+def _remember(path: Path, sha256: str) -> str:
+    stamp, state = _stamp(path)
     with contextlib.suppress(OSError, InputError):  # a cache that is read-only: its files are hashed each time
         stamp.parent.mkdir(parents=True, exist_ok=True)
-        write_text(stamp, f"{found} {seen}")
-    return found
+        write_text(stamp, f"{sha256} {state}")
+    return sha256
 
 
 def _checked(paths: tuple[Path, ...]) -> Path:
@@ -201,6 +209,7 @@ def _obtain(url: str, path: Path, sha256: str, timeout: float) -> Path:
                 _receive(url, partial, timeout)
                 _check(partial, sha256, resumed=before > 0)
                 os.replace(partial, path)
+                _remember(path, sha256)
                 return path
             except _Broken as error:
                 gained = _size(partial) - before

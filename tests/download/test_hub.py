@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants, hf_hub_download
 from support.local_server import BODY, COMMIT, HALF, REPOSITORY, error, failure, half, whole
 
-from clipjax import download
+from clipjax import download, loading, testing
 from clipjax import hub as hub_
 from clipjax.download import fetch_hub
 
@@ -33,6 +33,14 @@ def test_a_model_is_taken_in_the_layout_that_the_repository_has(hub, files, take
     folder = fetch_hub("hf://org/name")
     assert folder.name == COMMIT
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: files[name] for name in taken}
+
+
+def test_a_model_of_the_hub_is_loaded_by_its_address(hub, tmp_path):
+    tiny = loading.convert(testing.tiny_model(tmp_path / "tiny.safetensors"), tmp_path / "model", "huggingface")
+    hub.add({path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}, revision="v1.0")
+    found = loading.find_weights("hf://org/name@v1.0")
+    assert (found.name, found.config) == ("org/name@v1.0", tiny.config)
+    assert found.source["sha256"] == hashlib.sha256((tmp_path / "model" / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_whole_model_is_asked_for_once(hub, server):
@@ -228,7 +236,7 @@ def test_a_repository_is_org_and_name(server, address):
 
 PROGRAM = """
 import sys, clipjax
-from clipjax import download
+from clipjax import download, loading, testing
 assert "huggingface_hub" not in sys.modules
 print(download.fetch_hub("hf://org/name"))
 """
