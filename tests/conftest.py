@@ -29,6 +29,9 @@ if not OPTIMISED:
     if [int(part) for part in version("jaxlib").split(".")[:2]] < [0, 11]:  # XLA ends a process over a flag it dropped
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
+# Models in the Hugging Face cache of the person who runs the tests change no result.
+os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "clipjax-tests-hub")
+
 # Every worker and every process that a test starts finds the programs of the others. A worker inherits the folder.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs = tempfile.mkdtemp(prefix="clipjax-programs-")

@@ -248,8 +248,9 @@ def test_the_librarys_own_environment_holds(hub, server, tmp_path):
     def run(**environment):
         known = {"PYTHONPATH": str(REPOSITORY), "NO_PROXY": "*", "CLIPJAX_CACHE": str(tmp_path / "cache")}
         own = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": server.url, "HF_TOKEN": "hf_own"}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         return subprocess.run(
-            [sys.executable, "-W", "error", "-c", PROGRAM], env=os.environ | known | own | environment,
+            [sys.executable, "-W", "error", "-c", PROGRAM], env=others | known | own | environment,
             capture_output=True, text=True,
         )  # fmt: skip
 
