@@ -59,6 +59,7 @@ def sources() -> list[Path]:
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(path):
     assert broken(path) == []
+    assert not re.search("^(<<<<<<<|>>>>>>>) ", path.read_text(encoding="utf-8"), re.MULTILINE), "a merge conflict"
 
 
 def test_the_check_sees_a_broken_link(tmp_path):

@@ -1,5 +1,6 @@
 """What a wheel and a source archive hold, from the build backend itself; versions and citation agree."""
 
+import re
 import subprocess
 import tomllib
 
@@ -77,3 +78,10 @@ def test_issue_forms_are_forms():
         if form.stem != "config":
             assert {"name", "description", "body"} <= found.keys()
             assert len({part["id"] for part in found["body"]}) == len(found["body"])
+
+
+def test_every_dependency_has_a_row():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    for requirement in project["dependencies"]:
+        assert f"| {re.split('[<>=]', requirement)[0]} |" in page, requirement
