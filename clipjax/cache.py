@@ -1,6 +1,6 @@
 """Features that are never computed twice: append-only logs, safe against kills and against other writers.
 
-One folder per key (weights, preprocessing, precision, data fingerprint: design section 5), one log per writer. A
+One folder per key (weights, preprocessing, precision, data fingerprint), one log per writer. A
 record is a header with a checksum, the rows' numbers, their features, and the rows that could not be read. A kill
 tears at most the last record, which the next reader drops; two writers at once never share a log, so the worst that
 can happen is that both compute the same row.

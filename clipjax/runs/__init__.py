@@ -1,1 +1,1 @@
-"""Runs: a config becomes a folder of numbers (design section 5), resumable at any point."""
+"""Runs: a config becomes a folder of numbers, resumable at any point."""

@@ -3,7 +3,7 @@
 What they should give is computed once per weights, operation by operation on the CPU, past every program that the run
 uses (no fusion, no sharding, no other layout, no other device), and kept by the weights' fingerprint; for the embedded
 model it is embedded too (experiments/emoji_clip/make_canary.py). After that a canary costs one row of the first batch
-on every device, and rows of later batches that would be padding (issue 8).
+on every device, and rows of later batches that would be padding.
 """
 
 from __future__ import annotations
