@@ -110,7 +110,7 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
         for size, n in SIZES:
             name = f"{size[0]}x{size[1]}"
             files = sorted(photographs(Path(scratch) / name, n, size).iterdir())
-            source = folder.load(Path(scratch) / name)
+            source = folder.open_folder(Path(scratch) / name)
             kilobytes = sum(f.stat().st_size for f in files) / n / 1e3
             for threads in (1, 2):
                 workers = 0 if threads == 1 else threads
@@ -130,7 +130,7 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
 def prepared_rows(args: argparse.Namespace, source: Source, scratch: Path, n: int) -> Iterator[side_by_side.Row]:
     """Prepared images: the speed of reading does not depend on the originals; rows are repeated for a steady time."""
     prepared.write(source, SPEC.image_size, scratch / "prepared")
-    ready = prepared.load(scratch / "prepared").source
+    ready = prepared.open_prepared(scratch / "prepared").source
     rows = np.arange(n) % len(ready)
     for threads in (1, 2):
 

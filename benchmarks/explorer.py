@@ -88,7 +88,7 @@ def make(work: Path) -> Path:
     resolved = config.load("fairface:csv", overrides)
     source = open_source(resolved.data).source
     job = Job(loading.load(resolved.model), resolved, RunFolder(run, {}, writes=False))
-    (classes,) = zeroshot.class_weights(job.text_features, [design.load(DESIGN)])
+    (classes,) = zeroshot.class_weights(job.text_features, [design.read_design(DESIGN)])
     spec = job.model.preprocessing
     key = image_key(job.weights_sha256, job.model.config, "float32", job.arithmetic, spec, source.fingerprint)
     root = cache_root(resolved)

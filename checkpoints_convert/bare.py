@@ -14,7 +14,7 @@ import numpy as np
 
 from checkpoints_convert.encoders import openai_encoders
 from checkpoints_convert.options import Options
-from clipjax.errors import InputError, some
+from clipjax.errors import InputError, located, some
 from clipjax.models import catalog
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.resnet import ResNet
@@ -85,6 +85,11 @@ def config(
 def openai_config(flat: Mapping[str, Any], where: str) -> CLIP:
     """What OpenAI's `build_model` makes of the shapes: heads of 64, QuickGELU, eps 1e-5, its own pixel statistics."""
     shape = {k: tuple(v.shape) for k, v in flat.items()}
+    with located(where):
+        return _of_shapes(shape)
+
+
+def _of_shapes(shape: Mapping[str, tuple[int, ...]]) -> CLIP:
     try:
         text_width = shape["token_embedding.weight"][1]
         text = Text(
@@ -96,9 +101,7 @@ def openai_config(flat: Mapping[str, Any], where: str) -> CLIP:
         return catalog.openai(shape["text_projection"][1], image, text)
     except (KeyError, IndexError, ZeroDivisionError) as error:
         there = some(sorted(shape)) or "no tensor that a CLIP has"
-        raise InputError(f"{where}: not a CLIP's weights: {_missing(shape, error)}; it has {there}") from error
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"not a CLIP's weights: {_missing(shape, error)}; it has {there}") from error
 
 
 def _missing(shape: Mapping[str, Any], error: Exception) -> str:

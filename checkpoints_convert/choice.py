@@ -1,4 +1,4 @@
-"""Which of a file's tensors are the model: behind which prefix, in which of the mappings that a trainer leaves."""
+"""Which of a file's tensors are the model: after which prefix, in which of the mappings that a trainer saves."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def choose(names: Iterable[Names], wanted: str | None = None) -> tuple[dict[Name
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-    found: dict[str, None] = {}
+    prefixes: dict[str, None] = {}
     for name in names:
         landmark = next((mark for mark in _LANDMARKS if name == mark or name.endswith("." + mark)), None)
         if landmark is not None:
-            found[name.removesuffix(landmark)] = None
-    return list(found)
+            prefixes[name.removesuffix(landmark)] = None
+    return list(prefixes)
 
 
 def _at(prefix: str) -> str:

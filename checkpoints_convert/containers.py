@@ -1,4 +1,4 @@
-"""A file of weights -> tensors with torch's names and layouts, by what its bytes are and not by what it is called."""
+"""A file of weights -> a `Checkpoint`: tensors with torch's names and layouts, by what its bytes are, not its name."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from typing import TypedDict
 import numpy as np
 
 from checkpoints_convert import choice, flaxfile, torchfile
+from checkpoints_convert.folders import INDEX, Place
 from clipjax import signatures, stored
-from clipjax.errors import InputError, brief, some
+from clipjax.errors import InputError, brief, located, some
 from clipjax.models import weights
 
-Pick = Callable[[Iterable[choice.Names]], Mapping[choice.Names, str]]
-INDEX = ".index.json"  # the end of the name of a list of shards
+Choose = Callable[[Iterable[choice.Names]], Mapping[choice.Names, str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Contents:
-    """What a file holds.
+class Checkpoint:
+    """A model as another library stored it.
 
+    place: where it lies.
     tensors: name -> array in torch's layout, views of the mapped file where they can be.
-    files: whose bytes those are: the file itself, or the index and its shards.
     container: "safetensors", "state_dict", "torchscript", "msgpack" or "shards".
+    files: whose bytes those are: the file itself, or the index and its shards.
     config: clipjax's own configuration in JSON, where clipjax wrote the file.
     activation: what a TorchScript archive's code computes.
+    notes: for the user, a line each.
     """
 
-    tensors: dict[str, np.ndarray]
-    files: tuple[Path, ...]
+    place: Place
+    tensors: Mapping[str, np.ndarray]
     container: str
+    files: tuple[Path, ...]
     config: str | bytes | None = None
     activation: str | None = None
     notes: tuple[str, ...] = ()
@@ -45,48 +48,49 @@ def is_native(path: Path) -> bool:
         return (file.metadata() or {}).get("format") == weights.FORMAT
 
 
-def read(path: Path, state_dict: str | None = None) -> Contents:
+def open_checkpoint(place: Place, state_dict: str | None = None) -> Checkpoint:
     """The model's tensors in a file, or in the shards that an index lists; `state_dict` as in `choice.choose`."""
-    notes: list[str] = []
+    notes = list(place.notes)
 
-    def pick(names: Iterable[choice.Names]) -> dict[choice.Names, str]:
-        try:
+    def choose(names: Iterable[choice.Names]) -> dict[choice.Names, str]:
+        with located(place.file):
             chosen, note = choice.choose(names, state_dict)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        notes.extend(() if note is None else [f"{path.name}: {note}"])
+        notes.extend(() if note is None else [f"{place.file.name}: {note}"])
         return chosen
 
-    contents = _read_shards(path, pick) if path.name.endswith(INDEX) else _read_file(path, pick)
-    return dataclasses.replace(contents, notes=tuple(notes))
+    is_index = place.file.name.endswith(INDEX)
+    checkpoint = _of_shards(place, choose) if is_index else _of_file(place, place.file, choose)
+    return dataclasses.replace(checkpoint, notes=tuple(notes))
 
 
-def _read_file(path: Path, pick: Pick) -> Contents:
-    what = signatures.check(path, "weights")
-    if what == "safetensors file":
+def _of_file(place: Place, path: Path, choose: Choose) -> Checkpoint:
+    kind = signatures.check(path, "weights")
+    if kind == "safetensors file":
         with weights.open_tensors(path) as file:
-            chosen = pick([(name,) for name in file.keys()])  # noqa: SIM118 (not a dict)
+            chosen = choose([(name,) for name in file.keys()])  # noqa: SIM118 (not a dict)
             tensors = {new: file.get_tensor(old[0]) for old, new in chosen.items()}
-            return Contents(tensors, (path,), "safetensors", (file.metadata() or {}).get(weights.CONFIG_KEY))
-    if what == "msgpack":
-        tensors = flaxfile.read(path)
-        return Contents({new: tensors[old[0]] for old, new in pick([(n,) for n in tensors]).items()}, (path,), what)
-    if what in ("HDF5 file", "GGUF file"):
-        raise InputError(f"{path}: is a {what}, which is not read; take the model's .safetensors or .bin file")
-    if path.suffix == ".safetensors" and not what:
+            own = (file.metadata() or {}).get(weights.CONFIG_KEY)
+            return Checkpoint(place, tensors, "safetensors", (path,), own)
+    if kind == "msgpack":
+        return Checkpoint(place, _chosen(flaxfile.read(path), choose), kind, (path,))
+    if kind in ("HDF5 file", "GGUF file"):
+        raise InputError(f"{path}: is a {kind}, which is not read; take the model's .safetensors or .bin file")
+    if path.suffix == ".safetensors" and not kind:
         raise InputError(f"{path}: not a readable .safetensors file; it may be truncated: fetch it again")
-    file = torchfile.read(path, pick)
+    file = torchfile.read(path, choose)
     code = file.code()
     # OpenAI's QuickGELU multiplies by a sigmoid; torch's GELU is called by name. One of them alone is an answer.
-    said = [name for name, call in (("quick_gelu", "torch.sigmoid("), ("gelu", "torch.gelu(")) if call in code]
-    return Contents(file.tensors, (path,), file.kind, file.config, said[0] if len(said) == 1 else None)
+    called = [name for name, call in (("quick_gelu", "torch.sigmoid("), ("gelu", "torch.gelu(")) if call in code]
+    activation = called[0] if len(called) == 1 else None
+    return Checkpoint(place, file.tensors, file.kind, (path,), file.config, activation)
 
 
 class _Index(TypedDict):
     weight_map: dict[str, str]
 
 
-def _read_shards(index: Path, pick: Pick) -> Contents:
+def _of_shards(place: Place, choose: Choose) -> Checkpoint:
+    index = place.file
     listed = stored.read(index, _Index)["weight_map"]
     shards = sorted(set(listed.values()))
     if odd := [s for s in shards if Path(s).name != s or not s.isprintable() or s.endswith(INDEX)]:
@@ -95,11 +99,15 @@ def _read_shards(index: Path, pick: Pick) -> Contents:
         raise InputError(f"{index}: lists {some(missing)}, not in this folder; fetch the missing files")
     tensors: dict[str, np.ndarray] = {}
     for shard in shards:
-        held = _read_file(index.parent / shard, lambda names: {name: ".".join(name) for name in names}).tensors
-        wanted = {name for name, place in listed.items() if place == shard}
+        path = index.parent / shard
+        held = _of_file(place, path, lambda names: {name: ".".join(name) for name in names}).tensors
+        wanted = {name for name, file in listed.items() if file == shard}
         if wrong := sorted(wanted ^ held.keys()):
-            raise InputError(f"{index.parent / shard}: {index.name} lists other tensors for it ({some(wrong)})")
+            raise InputError(f"{path}: {index.name} lists other tensors for it ({some(wrong)})")
         tensors |= held
-    chosen = pick([(name,) for name in tensors])
     files = (index, *(index.parent / shard for shard in shards))
-    return Contents({new: tensors[old[0]] for old, new in chosen.items()}, files, "shards")
+    return Checkpoint(place, _chosen(tensors, choose), "shards", files)
+
+
+def _chosen(tensors: Mapping[str, np.ndarray], choose: Choose) -> dict[str, np.ndarray]:
+    return {new: tensors[old[0]] for old, new in choose([(name,) for name in tensors]).items()}

@@ -1,7 +1,11 @@
 """Any checkpoint in, any checkpoint out. `read` recognises what a file is by its contents; `write` makes what is asked.
 
-A file's container (`containers`), the names of its tensors (`openai`, `huggingface`) and the form of its configuration
-are independent of each other, and so is the code: any of the first, any of the second, any of the third.
+    path -> folders.find -> Place -> containers.open_checkpoint -> Checkpoint (tensors under their own names)
+         -> rules.to_native -> flat (tensors under ours) + read_config -> CLIP  =  Weights
+
+A file's container (`containers`), the names of its tensors (a `rules.Dialect`) and the form of its configuration
+(`read_config` of `huggingface`, `open_clip` or `bare`) are independent of each other: any of the first, any of the
+second, any of the third.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ _UNHASHED = "0" * 64
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-    """What was read, and what the reader should be told about it (a line each)."""
+    """What was read, and notes about it for the user, a line each."""
 
     weights: Weights
     notes: tuple[str, ...]
@@ -59,11 +63,10 @@ def read(path: str | Path, options: Options | None = None, digest: Digest = sha2
     """
     options = options or Options()
     try:
-        found, files = _read(Path(path), options)
+        loaded, notes, files = _load(Path(path), options)
     except InputError as error:
         raise InputError(options.spelled(str(error))) from error
-    identified = _identified(found.weights, {file: digest(file) for file in files})
-    return Read(identified, tuple(map(options.spelled, found.notes)))
+    return Read(_identified(loaded, {file: digest(file) for file in files}), tuple(map(options.spelled, notes)))
 
 
 def translate(
@@ -72,9 +75,9 @@ def translate(
     """`read`, `cast` and `write` in one: the source is hashed while its tensors are on their way into the target."""
     check_target(target, to)
     with ThreadPoolExecutor(1) as pool:
-        found, files = _read(Path(source), options or Options())
+        loaded, notes, files = _load(Path(source), options or Options())
         pending = {file: pool.submit(sha256, file) for file in files}
-        loaded = cast(found.weights, dtype)
+        loaded = cast(loaded, dtype)
 
         def settle() -> Weights:
             return _identified(loaded, {file: future.result() for file, future in pending.items()})
@@ -83,7 +86,7 @@ def translate(
             weights.save(target, loaded, settle)
         else:
             write(target, loaded, to)
-        return dataclasses.replace(found, weights=settle())
+        return Read(settle(), notes)
 
 
 def check_target(path: str | os.PathLike[str], to: str) -> None:
@@ -136,90 +139,86 @@ def cast(loaded: Weights, dtype: str) -> Weights:
     return dataclasses.replace(loaded, flat=flat)
 
 
-def _read(path: Path, options: Options) -> tuple[Read, tuple[Path, ...]]:
-    """What a path holds, its source not yet hashed; and the files whose bytes that is, where they are to be hashed."""
+def _load(path: Path, options: Options) -> tuple[Weights, tuple[str, ...], tuple[Path, ...]]:
+    """What a path holds, its source not yet hashed; notes; and the files whose sha256 the source is to have."""
     place = folders.find(path)
     where = str(place.file)
     if containers.is_native(place.file):
-        found = weights.load(place.file)
-        options.check(found.config, where)
+        loaded = weights.load(place.file)
+        options.check(loaded.config, where)
         if options.state_dict:
             raise InputError(f"{where}: holds one set of weights; leave --state-dict={options.state_dict} out")
-        return Read(found, place.notes), ()
-    contents = containers.read(place.file, options.state_dict)
-    dialect, tensors = _dialect(contents.tensors)
+        return loaded, place.notes, ()
+    checkpoint = containers.open_checkpoint(place, options.state_dict)
+    dialect, tensors = _dialect(checkpoint.tensors)
     flat, unknown = rules.to_native(dialect, tensors, where)
-    kind = "huggingface" if dialect is huggingface.DIALECT else "openai"
-    source: dict[str, Any] = {"file": place.file.name, "sha256": _UNHASHED, "format": kind}
-    if contents.container not in ("safetensors", "state_dict"):
-        source["container"] = contents.container
-    if len(contents.files) > 1:
-        source["shards"] = {file.name: _UNHASHED for file in contents.files[1:]}
-    notes = place.notes + contents.notes
-    notes += _take_scalars(flat, unknown, tensors, source)
-    config, about = _configuration(contents, dialect, flat, options, place, source)
+    source = _source(checkpoint, dialect)
+    notes = checkpoint.notes
+    if "logit_bias" in unknown and tensors["logit_bias"].size == 1:
+        unknown.remove("logit_bias")
+        source["logit_bias"] = float(tensors["logit_bias"].reshape(()))
+        bias = f"logit_bias {source['logit_bias']:g} is kept in its source and not added"
+        notes += (
+            f"{source['file']}: {bias}: it moves every logit alike, so no probability over classes depends on it",
+        )
+    config, described, about = _configuration(checkpoint, dialect, flat, options)
     weights.check(config, flat, where, unknown)
     bare.check_constants(tensors, config, where)
     weights.check_finite(flat, where)
-    return Read(Weights(flat, config, place.name, source), notes + about), contents.files
-
-
-def _identified(found: Weights, digests: Mapping[Path, str]) -> Weights:
-    """The same weights once the sha256 of each of their files is known, and the released name where it is one."""
-    if not digests:
-        return found
-    source = dict(found.source)
-    source["sha256"], *shards = digests.values()
-    if shards:
-        source["shards"] = dict(zip(source["shards"], shards, strict=True))
-    release = next((r for r in catalog.RELEASES if r.sha256 == source["sha256"]), None)
-    return dataclasses.replace(found, name=release.name if release else found.name, source=source)
+    return Weights(flat, config, place.name, source | described), notes + about, checkpoint.files
 
 
 def _dialect(tensors: Mapping[str, np.ndarray]) -> tuple[rules.Dialect, Mapping[str, np.ndarray]]:
     """Whose names these are; with `text.` gone, where open_clip's CustomTextCLIP has it before the text encoder's."""
-    if any(name.startswith(("vision_model.", "text_model.")) for name in tensors):
+    if any(name.startswith(huggingface.DIALECT.begins) for name in tensors):
         return huggingface.DIALECT, tensors
     if "text.token_embedding.weight" in tensors:
         return openai.DIALECT, {name.removeprefix("text."): array for name, array in tensors.items()}
     return openai.DIALECT, tensors
 
 
-def _take_scalars(
-    flat: dict[str, np.ndarray], unknown: list[str], tensors: Mapping[str, np.ndarray], source: dict[str, Any]
-) -> tuple[str, ...]:
-    """A logit scale of shape (1,) is a scalar; a sigmoid loss's bias goes where fine-tuning keeps it."""
-    scale = flat.get("logit_scale")
-    if scale is not None and scale.shape == (1,):
-        flat["logit_scale"] = scale.reshape(())
-    if "logit_bias" not in unknown or tensors["logit_bias"].size != 1:
-        return ()
-    unknown.remove("logit_bias")
-    source["logit_bias"] = float(tensors["logit_bias"].reshape(()))
-    bias = f"logit_bias {source['logit_bias']:g} is kept in its source and not added"
-    return (f"{source['file']}: {bias}: it moves every logit alike, so no probability over classes depends on it",)
+def _source(checkpoint: containers.Checkpoint, dialect: rules.Dialect) -> dict[str, Any]:
+    """What the weights' source says of their files, whose sha256 are not known yet."""
+    source: dict[str, Any] = {"file": checkpoint.place.file.name, "sha256": _UNHASHED, "format": dialect.format}
+    if checkpoint.container not in ("safetensors", "state_dict"):
+        source["container"] = checkpoint.container
+    if len(checkpoint.files) > 1:
+        source["shards"] = {file.name: _UNHASHED for file in checkpoint.files[1:]}
+    return source
 
 
 def _configuration(
-    contents: containers.Contents, dialect: rules.Dialect, flat: Mapping[str, np.ndarray], options: Options,
-    place: folders.Place, source: dict[str, Any],
-) -> tuple[CLIP, tuple[str, ...]]:  # fmt: skip
-    """The file's own, else the one beside it, its own dialect's first, else what the options say."""
-    where = str(place.file)
-    if contents.config is not None:
-        config = configs.from_dict(stored.parse(contents.config, f"{where}: its configuration", dict))
+    checkpoint: containers.Checkpoint, dialect: rules.Dialect, flat: Mapping[str, np.ndarray], options: Options
+) -> tuple[CLIP, dict[str, str], tuple[str, ...]]:
+    """The file's own, else the one beside it, its own dialect's first, else what the options say.
+
+    With what the weights' source says of it, and notes.
+    """
+    place, where = checkpoint.place, str(checkpoint.place.file)
+    if checkpoint.config is not None:
+        config = configs.from_dict(stored.parse(checkpoint.config, f"{where}: its configuration", dict))
         options.check(config, where)
-        return config, ()
-    beside, theirs = place.folder / open_clip.CONFIG_FILE, place.folder / huggingface.CONFIG_FILE
-    other = not beside.is_file() and (place.is_folder or huggingface.is_clip(place.folder))
-    if theirs.is_file() and (dialect is huggingface.DIALECT or other):
-        config, notes = huggingface.read_config(place.folder, options.mean, options.std)
-        options.check(config, str(theirs))
-        source["config"] = theirs.name
-        return config, notes
-    if beside.is_file():
-        config = open_clip.read_config(beside)
-        options.check(config, str(beside))
-        source |= {"config": beside.name, "format": "open_clip"}
-        return config, ()
-    return bare.config(flat, options, contents.activation, contents.container == "torchscript", where)
+        return config, {}, ()
+    has_open_clip = (place.folder / open_clip.CONFIG_FILE).is_file()
+    other = not has_open_clip and (place.is_folder or huggingface.is_clip(place.folder))
+    form, described = open_clip, {"config": open_clip.CONFIG_FILE, "format": "open_clip"}
+    if (place.folder / huggingface.CONFIG_FILE).is_file() and (dialect is huggingface.DIALECT or other):
+        form, described = huggingface, {"config": huggingface.CONFIG_FILE}
+    elif not has_open_clip:
+        config, notes = bare.config(flat, options, checkpoint.activation, checkpoint.container == "torchscript", where)
+        return config, {}, notes
+    config, notes = form.read_config(place.folder, options)
+    options.check(config, str(place.folder / form.CONFIG_FILE))
+    return config, described, notes
+
+
+def _identified(loaded: Weights, digests: Mapping[Path, str]) -> Weights:
+    """The same weights once the sha256 of each of their files is known, and the released name where it is one."""
+    if not digests:
+        return loaded
+    source = dict(loaded.source)
+    source["sha256"], *shards = digests.values()
+    if shards:
+        source["shards"] = dict(zip(source["shards"], shards, strict=True))
+    release = next((r for r in catalog.RELEASES if r.sha256 == source["sha256"]), None)
+    return dataclasses.replace(loaded, name=release.name if release else loaded.name, source=source)

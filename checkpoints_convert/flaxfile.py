@@ -14,7 +14,7 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
-from clipjax.errors import InputError, brief, one_line
+from clipjax.errors import InputError, brief, converted, located
 
 _ARRAY, _SCALAR = 1, 3  # flax.serialization._MsgpackExtType
 _DEEPEST = 32
@@ -25,17 +25,13 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """Dotted names -> arrays; a kernel comes back in torch's layout. InputError for any other file."""
-    try:
-        root = msgpack.unpackb(path.read_bytes(), ext_hook=_extension, strict_map_key=True, raw=False)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (ValueError, msgpack.exceptions.UnpackException) as error:
-        raise InputError(
-            f"{path}: not readable as msgpack ({one_line(error, 100)}); it may be truncated: fetch it again"
-        ) from error
-    if not isinstance(root, dict):
-        raise InputError(f"{path}: holds a {type(root).__name__}, not tensors by name")
-    return dict(_named(root, (), path))
+    damage = (ValueError, msgpack.exceptions.UnpackException)
+    with located(path):
+        with converted("not readable as msgpack", "it may be truncated: fetch it again", *damage):
+            root = msgpack.unpackb(path.read_bytes(), ext_hook=_extension, strict_map_key=True, raw=False)
+        if not isinstance(root, dict):
+            raise InputError(f"holds a {type(root).__name__}, not tensors by name")
+        return dict(_tensors(root, ()))
 
 
 def _extension(code: int, data: bytes) -> np.ndarray:
@@ -53,15 +49,15 @@ def _extension(code: int, data: bytes) -> np.ndarray:
     raise InputError("an array is not stored as flax stores it")
 
 
-def _named(tree: dict[str, Any], above: tuple[str, ...], path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _tensors(tree: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]]:
     if len(above) > _DEEPEST or "__msgpack_chunked_array__" in tree:
         what = "an array in chunks" if len(above) <= _DEEPEST else f"maps nested deeper than {_DEEPEST}"
-        raise InputError(f"{path}: has {what}, which is not read; save it as model.safetensors")
+        raise InputError(f"has {what}, which is not read; save it as model.safetensors")
     for name, value in tree.items():
         if not isinstance(name, str):
-            raise InputError(f"{path}: has a key {brief(name)}, which is not text")
+            raise InputError(f"has a key {brief(name)}, which is not text")
         if isinstance(value, dict):
-            yield from _named(value, (*above, name), path)
+            yield from _tensors(value, (*above, name))
         elif isinstance(value, np.ndarray):
             if name == "kernel":
                 value = value.T if value.ndim == 2 else value.transpose(3, 2, 0, 1) if value.ndim == 4 else value

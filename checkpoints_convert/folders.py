@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from checkpoints_convert import huggingface, open_clip
-from checkpoints_convert.containers import INDEX
 from clipjax.errors import InputError, some
 
+INDEX = ".index.json"  # the end of the name of a list of shards
 # In the peers' own order of preference.
 HUGGINGFACE = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack")

@@ -14,18 +14,16 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from checkpoints_convert import rules, vocabulary
+from checkpoints_convert import families, rules, vocabulary
 from checkpoints_convert.encoders import openai_encoders
-from checkpoints_convert.options import RGB
-from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Rule
+from checkpoints_convert.options import RGB, Options
+from checkpoints_convert.rules import Dialect
 from clipjax import stored
-from clipjax.errors import InputError, brief
+from clipjax.errors import InputError, brief, located
 from clipjax.files import write_folder
 from clipjax.models import catalog, weights
 from clipjax.models.config import CLIP
-from clipjax.models.kinds.base import ACTIVATIONS
 from clipjax.models.kinds.resnet import ResNet
-from clipjax.models.kinds.text import Text
 from clipjax.models.kinds.vit import ViT
 
 CONFIG_FILE = "config.json"
@@ -34,55 +32,16 @@ Pixels = tuple[RGB, RGB]  # mean, std
 OPENAI_PIXELS: Pixels = (catalog.OPENAI_MEAN, catalog.OPENAI_STD)  # CLIPImageProcessor's own defaults
 
 
-def _block(ours: str, theirs: str) -> tuple[Rule, ...]:
-    o, t = ours + "transformer.resblocks.{n}.", theirs + "encoder.layers.{n}."
-    qkv = [f"{t}self_attn.{p}_proj." for p in "qkv"]
-    pairs = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj",
-             "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}  # fmt: skip
-    return (
-        Rule(o + "attn.in_proj_weight", tuple(p + "weight" for p in qkv), LINEAR),
-        Rule(o + "attn.in_proj_bias", tuple(p + "bias" for p in qkv), SAME),
-        *(Rule(f"{o}{a}.weight", f"{t}{b}.weight", SAME if a.startswith("ln") else LINEAR) for a, b in pairs.items()),
-        *(Rule(f"{o}{a}.bias", f"{t}{b}.bias", SAME) for a, b in pairs.items()),
-    )
-
-
-def _norm(ours: str, theirs: str) -> tuple[Rule, ...]:
-    return tuple(Rule(f"{ours}.{leaf}", f"{theirs}.{leaf}", SAME) for leaf in ("weight", "bias"))
-
-
 DIALECT = Dialect(
     "Hugging Face",
-    (
-        Rule("visual.class_embedding", "vision_model.embeddings.class_embedding", SAME),
-        Rule("visual.positional_embedding", "vision_model.embeddings.position_embedding.weight", SAME),
-        Rule("visual.conv1.weight", "vision_model.embeddings.patch_embedding.weight", CONV),
-        *_norm("visual.ln_pre", "vision_model.pre_layrnorm"),  # the typing error is theirs
-        *_block("visual.", "vision_model."),
-        *_norm("visual.ln_post", "vision_model.post_layernorm"),
-        Rule("visual.proj", "visual_projection.weight", LINEAR),
-        Rule("token_embedding.weight", "text_model.embeddings.token_embedding.weight", SAME),
-        Rule("positional_embedding", "text_model.embeddings.position_embedding.weight", SAME),
-        *_block("", "text_model."),
-        *_norm("ln_final", "text_model.final_layer_norm"),
-        Rule("text_projection", "text_projection.weight", LINEAR),
-        Rule("logit_scale", "logit_scale", SAME),
-    ),
+    "huggingface",
+    families.rules("huggingface"),
     ignored={
         "vision_model.embeddings.position_ids": "0, 1, 2, ...: derived",
         "text_model.embeddings.position_ids": "as above",
     },
+    begins=("vision_model.", "text_model."),
 )
-
-TEXT_DEFAULTS: dict[str, Any] = {
-    "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
-    "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
-    "eos_token_id": 49407,
-}  # fmt: skip
-VISION_DEFAULTS: dict[str, Any] = {
-    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
-    "num_channels": 3, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
-}  # fmt: skip
 
 
 class _Config(TypedDict, total=False):
@@ -130,60 +89,39 @@ INERT = frozenset(
 
 
 def is_clip(folder: Path) -> bool:
-    """Whether the folder's config.json describes a CLIP, and not timm's or another family's model."""
+    """Whether the folder's config.json describes a model that clipjax builds, and not timm's or another family's."""
     path = folder / CONFIG_FILE
-    return path.is_file() and stored.read(path, dict).get("model_type") == "clip"
+    return path.is_file() and families.of_model_type(stored.read(path, dict).get("model_type")) is not None
 
 
-def read_config(folder: Path, mean: RGB | None = None, std: RGB | None = None) -> tuple[CLIP, tuple[str, ...]]:
+def read_config(folder: Path, options: Options | None = None) -> tuple[CLIP, tuple[str, ...]]:
     """config.json, the image processor's and the tokenizer's files -> our configuration, and notes.
 
-    `mean` and `std` of pixels are for folders that do not say them. What clipjax does not build is refused with
-    every reason at once.
+    The options' mean and std of pixels are for folders that do not say them. What clipjax does not build is refused
+    with every reason at once.
     """
     where = folder / CONFIG_FILE
     data = stored.read(where, dict[str, Any])
     stored.check(data, _Config, str(where))
-    if data.get("model_type") != "clip":
+    family = families.of_model_type(data.get("model_type"))
+    if family is None:
         raise InputError(f"{where}: {_other_model(data)}")
-    text = TEXT_DEFAULTS | (data.get("text_config") or {}) | (data.get("text_config_dict") or {})
-    vision = VISION_DEFAULTS | (data.get("vision_config") or {}) | (data.get("vision_config_dict") or {})
+    text = family.TEXT_DEFAULTS | (data.get("text_config") or {}) | (data.get("text_config_dict") or {})
+    vision = family.VISION_DEFAULTS | (data.get("vision_config") or {}) | (data.get("vision_config_dict") or {})
     reasons = _unknown(data, {"text_config", "vision_config"})
-    reasons += _unknown(text, TEXT_DEFAULTS, "text_config.") + _unknown(vision, VISION_DEFAULTS, "vision_config.")
-    if vision["num_channels"] != 3:
-        reasons.append(f"num_channels is {brief(vision['num_channels'])}; clipjax reads colour images (3)")
-    reasons += [
-        f"{name}.hidden_act {brief(part['hidden_act'])}: clipjax has {', '.join(ACTIVATIONS)}"
-        for name, part in (("text_config", text), ("vision_config", vision)) if part["hidden_act"] not in ACTIVATIONS
-    ]  # fmt: skip
-    # 2 is transformers' old default: it then reads the highest id, as OpenAI does. The last id is the same rule.
-    if text["eos_token_id"] not in (2, catalog.WORDS - 1) and text["eos_token_id"] != text["vocab_size"] - 1:
-        reasons.append(
-            f"eos_token_id {brief(text['eos_token_id'])} is not the highest of {brief(text['vocab_size'])} ids; "
-            "clipjax reads a text at its highest id"
-        )
-    if type(text["vocab_size"]) is int and text["vocab_size"] > catalog.WORDS:
-        reasons.append(f"vocab_size {text['vocab_size']} is not that of CLIP's tokenizer, {catalog.WORDS}")
+    reasons += _unknown(text, family.TEXT_DEFAULTS, "text_config.")
+    reasons += _unknown(vision, family.VISION_DEFAULTS, "vision_config.")
+    reasons += family.refused_by_huggingface(text, vision)
     reasons += vocabulary.differences(folder)
-    given = bool(mean and std)
-    found = _pixels(folder, vision["image_size"], reasons)
-    mean, std = found or (mean or OPENAI_PIXELS[0], std or OPENAI_PIXELS[1])
+    options = options or Options()
+    pixels = _pixels(folder, vision["image_size"], reasons)
     note = f"{folder}: no {' or '.join(PROCESSORS)}; pixels are normalised as OpenAI's (--mean, --std)"
     if reasons:
         raise InputError(f"{where}: clipjax does not build this model: {'; '.join(reasons)}")
-    try:
-        image = ViT(
-            vision["image_size"], vision["patch_size"], vision["hidden_size"], vision["num_hidden_layers"],
-            vision["num_attention_heads"], vision["intermediate_size"], vision["hidden_act"], vision["layer_norm_eps"],
-        )  # fmt: skip
-        texts = Text(
-            text["max_position_embeddings"], text["vocab_size"], text["hidden_size"], text["num_hidden_layers"],
-            text["num_attention_heads"], text["intermediate_size"], text["hidden_act"], text["layer_norm_eps"],
-        )  # fmt: skip
-        config = CLIP(data.get("projection_dim", 512), image, texts, mean, std, "clip-bpe")
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-    return config, () if found or given else (note,)
+    given = (options.mean or OPENAI_PIXELS[0], options.std or OPENAI_PIXELS[1])
+    with located(where):
+        config = family.of_huggingface(data.get("projection_dim", 512), text, vision, pixels or given)
+    return config, () if pixels or (options.mean and options.std) else (note,)
 
 
 def _other_model(data: Mapping[str, Any]) -> str:
@@ -198,7 +136,7 @@ def _other_model(data: Mapping[str, Any]) -> str:
 
 def _pixels(folder: Path, image_size: Any, reasons: list[str]) -> Pixels | None:
     """Mean and std of the image processor's files, None where there is none; adds to `reasons`."""
-    found: dict[Pixels, str] = {}
+    pixels: dict[Pixels, str] = {}
     for name in PROCESSORS:
         if not (folder / name).is_file():
             continue
@@ -207,10 +145,10 @@ def _pixels(folder: Path, image_size: Any, reasons: list[str]) -> Pixels | None:
         if name == "processor_config.json":  # transformers 5 keeps the image processor's settings inside
             data = data.get("image_processor")
         if data is not None:
-            found.setdefault(_one_processor(data, image_size, name, reasons), name)
-    if len(found) > 1:
-        reasons.append(f"{' and '.join(found.values())} differ in image_mean or image_std; delete the wrong one")
-    return next(iter(found), None)
+            pixels.setdefault(_one_processor(data, image_size, name, reasons), name)
+    if len(pixels) > 1:
+        reasons.append(f"{' and '.join(pixels.values())} differ in image_mean or image_std; delete the wrong one")
+    return next(iter(pixels), None)
 
 
 def _one_processor(data: Mapping[str, Any], image_size: Any, name: str, reasons: list[str]) -> Pixels:

@@ -9,68 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoints_convert import bare, rules, torchfile
-from checkpoints_convert.rules import CONV, LINEAR, SAME, Dialect, Layout, Rule
+from checkpoints_convert import bare, families, rules, torchfile
+from checkpoints_convert.rules import Dialect
 from clipjax.errors import InputError
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP
 
-
-def _same_names(layout: Layout, *names: str) -> tuple[Rule, ...]:
-    return tuple(Rule(name, name, layout) for name in names)
-
-
-def _block(prefix: str) -> tuple[Rule, ...]:
-    b = prefix + "transformer.resblocks.{n}."
-    return (
-        *_same_names(
-            LINEAR,
-            b + "attn.in_proj_weight",
-            b + "attn.out_proj.weight",
-            b + "mlp.c_fc.weight",
-            b + "mlp.c_proj.weight",
-        ),
-        *_same_names(
-            SAME, b + "attn.in_proj_bias", b + "attn.out_proj.bias", b + "mlp.c_fc.bias", b + "mlp.c_proj.bias"
-        ),
-        *_same_names(SAME, b + "ln_1.weight", b + "ln_1.bias", b + "ln_2.weight", b + "ln_2.bias"),
-    )
-
-
-def _batch_norm(name: str) -> tuple[Rule, ...]:
-    return _same_names(SAME, *(f"{name}.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var")))
-
-
-def _resnet() -> tuple[Rule, ...]:
-    out: list[Rule] = []
-    for stem in ("visual.", *(f"visual.layer{stage}.{{n}}." for stage in (1, 2, 3, 4))):
-        for i in (1, 2, 3):
-            out += _same_names(CONV, f"{stem}conv{i}.weight")
-            out += _batch_norm(f"{stem}bn{i}")
-        if stem != "visual.":
-            out += _same_names(CONV, f"{stem}downsample.0.weight")
-            out += _batch_norm(f"{stem}downsample.1")
-    pool = "visual.attnpool."
-    out += _same_names(SAME, pool + "positional_embedding")
-    for p in ("q_proj", "k_proj", "v_proj", "c_proj"):
-        out += (*_same_names(LINEAR, f"{pool}{p}.weight"), *_same_names(SAME, f"{pool}{p}.bias"))
-    return tuple(out)
-
-
-VIT_RULES = (
-    *_same_names(SAME, "visual.class_embedding", "visual.positional_embedding", "visual.proj"),
-    *_same_names(SAME, "visual.ln_pre.weight", "visual.ln_pre.bias", "visual.ln_post.weight", "visual.ln_post.bias"),
-    *_block("visual."),
-)
-TEXT_RULES = (
-    *_same_names(SAME, "token_embedding.weight", "positional_embedding", "text_projection", "logit_scale"),
-    *_same_names(SAME, "ln_final.weight", "ln_final.bias"),
-    *_block(""),
-)
-# `visual.conv1.weight` is the stem's in a ResNet and the patch embedding in a ViT: the same layout, one rule.
 DIALECT = Dialect(
     "OpenAI",
-    (*_resnet(), *VIT_RULES, *TEXT_RULES),
+    "openai",
+    families.rules("openai"),
     ignored={
         "input_resolution": "a constant of the archive, checked against the shapes (`bare.check_constants`)",
         "context_length": "as above",

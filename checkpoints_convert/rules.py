@@ -29,6 +29,7 @@ class Layout:
 
 
 SAME = Layout(lambda x: x, lambda x: x)
+SCALAR = Layout(lambda x: x.reshape(()) if x.shape == (1,) else x, lambda x: x)  # some files have it as [1]
 LINEAR = Layout(lambda x: x.T, lambda x: x.T)  # torch's [out, in] <-> [in, out]
 CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))  # OIHW <-> HWIO
 
@@ -49,11 +50,19 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """A format's rules, and the names that it carries but no model reads (each with its reason)."""
+    """How one library names its tensors.
+
+    name: what messages call it. format: what a model's source calls it.
+    rules: of every family of models that has names of this dialect; a new family adds its rows.
+    ignored: names that files carry but no model reads, each with its reason.
+    begins: how a name begins that only this dialect has.
+    """
 
     name: str
+    format: str
     rules: tuple[Rule, ...]
     ignored: Mapping[str, str]
+    begins: tuple[str, ...] = ()
 
     # What a name can match at all, so that hundreds of names do not each try hundreds of patterns.
 

@@ -16,14 +16,15 @@ from checkpoints_convert.torchfile_pickle import Module, Tensor, Unsupported, lo
 from checkpoints_convert.torchfile_read import Archive
 from checkpoints_convert.torchfile_write import write
 from clipjax import signatures
-from clipjax.errors import InputError, some
+from clipjax.errors import InputError, located, some
 from clipjax.pickles import Opaque, shown
 
 __all__ = ["CONFIG_ENTRY", "Names", "TorchFile", "read", "write"]
 
 CONFIG_ENTRY = "clipjax_config.json"  # beside the tensors of a file that clipjax wrote; torch passes it over
 
-# Mappings and modules may share parts, so few bytes can describe endless names; no checkpoint comes near these bounds.
+# Mappings and modules may share parts, so few bytes can describe an unlimited number of names; checkpoints stay far
+# below these bounds.
 _MAX_PLACES = 100_000
 _MAX_DEPTH = 64
 _MAX_NAME = 1_000
@@ -51,11 +52,8 @@ class TorchFile:
         """The source that a TorchScript archive carries, read on each call; empty for a state dict."""
         if self.kind == "state_dict":
             return ""
-        try:
-            with Archive(self.path) as archive:
-                return archive.code()
-        except InputError as problem:
-            raise InputError(f"{self.path}: {problem}") from None
+        with located(self.path), Archive(self.path) as archive:
+            return archive.code()
 
 
 def _all(names: Iterable[Names]) -> dict[Names, str]:
@@ -67,26 +65,22 @@ def read(path: str | os.PathLike[str], choose: Callable[[Iterable[Names]], Mappi
 
     `choose` gets the names of all of them and says which to read, and under which names; the storages of the others
     may even be missing. Raises InputError, naming the file, for a file that is not one, is damaged, or asks for
-    programs. The CRC of the tensors' bytes is not checked, as that would read them all: whoever knows the file's
+    programs. The CRC of the tensors' bytes is not checked, as that would read them all: a caller that knows the file's
     sha256 should compare it first.
     """
     path = Path(path)
     _check_kind(path)
-    try:
-        with Archive(path) as archive:
-            root = loads(archive.pickle())
-            if archive.is_torchscript and not isinstance(root, Module):
-                raise InputError(f"is a TorchScript archive of a {type(root).__name__}, not of a model")
-            found, others = _tensors(root)
-            if not found:
-                raise InputError(_nothing(root, others, path))
-            chosen = choose(found)
-            tensors = {name: archive.array(name, found[names]) for names, name in chosen.items()}
-            kind = "torchscript" if archive.is_torchscript else "state_dict"
-            return TorchFile(path, tensors, kind, archive.extra(CONFIG_ENTRY))
-    except InputError as problem:
-        message = str(problem)
-        raise InputError(message if message.startswith(f"{path}: ") else f"{path}: {message}") from None
+    with located(path), Archive(path) as archive:
+        root = loads(archive.pickle())
+        if archive.is_torchscript and not isinstance(root, Module):
+            raise InputError(f"is a TorchScript archive of a {type(root).__name__}, not of a model")
+        places, others = _tensors(root)
+        if not places:
+            raise InputError(_nothing(root, others, path))
+        chosen = choose(places)
+        tensors = {name: archive.array(name, places[names]) for names, name in chosen.items()}
+        kind = "torchscript" if archive.is_torchscript else "state_dict"
+        return TorchFile(path, tensors, kind, archive.extra(CONFIG_ENTRY))
 
 
 def _check_kind(path: Path) -> None:
@@ -105,7 +99,7 @@ def _tensors(root: Any) -> tuple[dict[Names, Tensor | Unsupported], dict[str, st
 
     A module's attributes are joined by dots, as `ScriptModule.state_dict` does; a mapping's key begins a new part.
     """
-    found: dict[Names, Tensor | Unsupported] = {}
+    places: dict[Names, Tensor | Unsupported] = {}
     others: dict[str, str] = {}
     visited = 0
 
@@ -127,16 +121,16 @@ def _tensors(root: Any) -> tuple[dict[Names, Tensor | Unsupported], dict[str, st
                 elif isinstance(inner, Opaque):
                     others[inner.what] = "".join(f"[{shown(name)!r}]" for name in (*names, str(key)))
         elif isinstance(value, Tensor | Unsupported):
-            found[names] = value
+            places[names] = value
 
     if isinstance(root, Module | dict):
         walk(root, (), 0)
     elif isinstance(root, Opaque):
         others[root.what] = ""
-    return found, others
+    return places, others
 
 
-# Whose objects are bookkeeping, so that the remedy speaks of the object that may be the model.
+# Whose objects are bookkeeping, so that the remedy names the object that may be the model.
 _BOOKKEEPING = ("numpy", "argparse", "collections", "builtins", "__builtin__", "copyreg", "copy_reg", "pathlib")
 
 

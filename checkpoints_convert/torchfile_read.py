@@ -5,19 +5,19 @@ after the file; `data.pkl` is the pickle, `data/<key>` one storage each, stored 
 bytes; `constants.pkl` is there in TorchScript archives alone, with their source under `code/`.
 """
 
+import contextlib
 import io
 import math
 import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from checkpoints_convert.torchfile_pickle import MAX_PICKLE_BYTES, Storage, Tensor, Unsupported
-from clipjax.errors import InputError
+from clipjax.errors import InputError, converted
 from clipjax.pickles import shown
 
 STORAGE_DTYPES = {
@@ -65,8 +65,10 @@ class Archive:
     """An open torch archive. Every problem is an InputError without the file's name; `read` puts that in front."""
 
     def __init__(self, path: Path) -> None:
-        self._file = _open(path)
-        try:
+        with converted("cannot be opened", "check its access rights", OSError):
+            self._file = _BoundedFile(path)
+        with contextlib.ExitStack() as on_error, _zip_errors():
+            on_error.callback(self._file.close)
             self._bytes = path.stat().st_size
             self._zip = zipfile.ZipFile(self._file)
             self._file.limit = None
@@ -77,9 +79,7 @@ class Archive:
             # What may be held in memory beside the mapping: inflated entries and rearranged views.
             self._budget = 4 * self._bytes + (64 << 20)
             self._refuse_big_endian()
-        except _ZIP_ERRORS as problem:
-            self._file.close()
-            raise problem if isinstance(problem, InputError) else _damaged(problem) from None
+            on_error.pop_all()
 
     def __enter__(self) -> "Archive":
         return self
@@ -113,7 +113,7 @@ class Archive:
         return "\n".join(parts)
 
     def array(self, name: str, tensor: Tensor | Unsupported) -> np.ndarray:
-        """The tensor's values: a read-only view of the mapped file, or a copy where torch's view is no plain run."""
+        """The tensor's values: a read-only view of the mapped file, or a copy where torch's view is not contiguous."""
         label = f"tensor '{shown(name)}'"
         if isinstance(tensor, Unsupported):
             raise InputError(f"{label} is {tensor.what}; save it as a plain dense tensor of numbers")
@@ -158,11 +158,12 @@ class Archive:
                 f"{label} needs {needed} bytes, and the entry {shown(entry.filename)} has {entry.file_size};"
                 " download or save the file again"
             )
-        if entry.compress_type == zipfile.ZIP_STORED:
-            start = self._start(entry)
-            content = self._mapped[start : start + needed]
-        else:
-            content = self._inflate(entry, needed)
+        with _zip_errors():
+            if entry.compress_type == zipfile.ZIP_STORED:
+                start = self._start(entry)
+                content = self._mapped[start : start + needed]
+            else:
+                content = self._inflate(entry, needed)
         return content[: needed // dtype.itemsize * dtype.itemsize].view(np.ndarray).view(dtype)
 
     def _start(self, entry: zipfile.ZipInfo) -> int:
@@ -170,15 +171,15 @@ class Archive:
         place = entry.header_offset
         header = bytes(self._mapped[place : place + 30]) if place >= 0 else b""
         if len(header) != 30 or header[:4] != b"PK\x03\x04":
-            raise _damaged("a header is missing")
+            raise zipfile.BadZipFile("a header is missing")
         name_length, extra_length = struct.unpack("<HH", header[26:])
         start = place + 30 + name_length + extra_length
         name = bytes(self._mapped[place + 30 : place + 30 + name_length])
         encoding = "utf-8" if entry.flag_bits & _UTF8 else "cp437"
         if name.decode(encoding, "replace") != entry.orig_filename or start + entry.file_size > self._bytes:
-            raise _damaged("an entry does not lie where the directory says")
+            raise zipfile.BadZipFile("an entry does not lie where the directory says")
         if entry.compress_size != entry.file_size:
-            raise _damaged("an uncompressed entry has two lengths")
+            raise zipfile.BadZipFile("an uncompressed entry has two lengths")
         return start
 
     def _inflate(self, entry: zipfile.ZipInfo, needed: int) -> np.ndarray:
@@ -188,7 +189,7 @@ class Archive:
             self._spend(needed)
             content = np.frombuffer(self._contents(entry, needed, whole=False), dtype=np.uint8)
             if len(content) < needed:
-                raise _damaged("a compressed entry ends early")
+                raise zipfile.BadZipFile("a compressed entry ends early")
             self._inflated[entry.filename] = content
         return content[:needed]
 
@@ -200,15 +201,12 @@ class Archive:
     def _contents(self, entry: zipfile.ZipInfo, limit: int, whole: bool = True) -> bytes:
         """An entry's bytes through zipfile, which checks the CRC of what is read to the end."""
         if whole and entry.file_size > limit:
-            raise InputError(f"its entry {shown(entry.filename)} has {entry.file_size} bytes, too many to be true")
-        try:
-            with self._zip.open(entry) as stream:
-                content = stream.read(limit)
-                if whole and stream.read(1):
-                    raise _damaged("an entry is longer than it says")
-                return content
-        except _ZIP_ERRORS as problem:
-            raise problem if isinstance(problem, InputError) else _damaged(problem) from None
+            raise InputError(f"its entry {shown(entry.filename)} has {entry.file_size} bytes, more than {limit}")
+        with _zip_errors(), self._zip.open(entry) as stream:
+            content = stream.read(limit)
+            if whole and stream.read(1):
+                raise zipfile.BadZipFile("an entry is longer than it says")
+            return content
 
     def _refuse_big_endian(self) -> None:
         entry = self._entries.get(self._root + "byteorder")
@@ -234,15 +232,8 @@ def _strides(size: tuple[int, ...]) -> list[int]:
     return [math.prod(size[axis + 1 :]) for axis in range(len(size))]
 
 
-def _damaged(problem: Any) -> InputError:
-    return InputError(f"is a damaged or cut-short zip archive ({shown(str(problem))}); download or save it again")
-
-
-def _open(path: Path) -> _BoundedFile:
-    try:
-        return _BoundedFile(path)
-    except OSError as problem:
-        raise InputError(f"cannot be opened: {problem.strerror}") from None
+def _zip_errors() -> contextlib.AbstractContextManager[None]:
+    return converted("is a damaged or cut-short zip archive", "download or save it again", *_ZIP_ERRORS)
 
 
 def _checked_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -1,7 +1,7 @@
 """Writes a state dict as torch does: the zip archive that `torch.load(path, weights_only=True)` opens.
 
-There is no `constants.pkl` in it, so `torch.jit.load` fails with the RuntimeError upon which OpenAI's
-`clip.load` goes on to `torch.load`.
+There is no `constants.pkl` in it, so `torch.jit.load` fails with the RuntimeError after which OpenAI's
+`clip.load` calls `torch.load`.
 """
 
 import os
@@ -41,7 +41,7 @@ def write(
     path = Path(path)
     for name, array in tensors.items():
         if not isinstance(name, str) or not name or not name.isprintable():
-            raise InputError(f"{path}: {shown(str(name))!r} is no name for a tensor")
+            raise InputError(f"{path}: {shown(str(name))!r} is not a name for a tensor")
         if _little(array.dtype) not in _STORAGE_NAMES:
             known = ", ".join(dtype.name for dtype in _STORAGE_NAMES)
             raise InputError(f"{path}: tensor '{name}' has the type {array.dtype}; write it as one of {known}")

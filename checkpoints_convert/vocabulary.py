@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from clipjax import stored
-from clipjax.errors import InputError, brief
+from clipjax.errors import brief, converted
 
 _CLASSES = (None, "CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -70,10 +70,8 @@ def _differences(folder: Path) -> Iterator[str]:
 
 
 def _merges(path: Path) -> list[str]:
-    try:
+    with converted(f"{path}: is not UTF-8", "fetch it again", UnicodeDecodeError):
         lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8; fetch it again") from None
     return [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
 
 

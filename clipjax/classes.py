@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clipjax.errors import InputError, brief, nearest, one_line, some
+from clipjax.errors import InputError, brief, converted, nearest, some
 from clipjax.files import lines
 
 WORDNET_ID = re.compile(r"n[0-9]{8}")
@@ -54,9 +54,9 @@ class Naming:
         """The listed lines as two columns, where the first column holds all labels: "n01440764 tench"."""
         for separator in ("\t", ",", " "):
             pairs = [line.partition(separator) for line in self.listed]
-            found = {old.strip(): new.strip() for old, mark, new in pairs if mark and new.strip()}
-            if len(found) == len(self.listed) and set(ids) <= found.keys():
-                return found
+            named = {old.strip(): new.strip() for old, mark, new in pairs if mark and new.strip()}
+            if len(named) == len(self.listed) and set(ids) <= named.keys():
+                return named
         return {}
 
     def _mapped(self, ids: Sequence[str], mapping: Mapping[str, str], where: str) -> tuple[str, ...]:
@@ -85,18 +85,18 @@ def numbers(names: Sequence[str]) -> tuple[int, ...] | None:
 
 def positions(ids: Sequence[str], count: int, source: str, where: str) -> tuple[int, ...]:
     """Where a list of `count` names has each label, all numbers: counted from 0, or from 1 where only that fits."""
-    found = numbers(ids)
-    assert found is not None
-    low, high = min(found), max(found)
+    given = numbers(ids)
+    assert given is not None
+    low, high = min(given), max(given)
     remedy = f"--config.data.class_names={','.join(f'{name}=NAME' for name in ids[:2])},... or a file with one a line"
     if low < 0:
-        without = [name for name, number in zip(ids, found, strict=True) if number < 0]
+        without = [name for name, number in zip(ids, given, strict=True) if number < 0]
         raise InputError(
             f"{source}: {count} names by position, and {where} has the label {without[0]}; if that means no label, say "
             f'so: --config.data.class_names="{without[0]}=,{ids[-1]}=NAME,..."'
         )
     if low == 1 and high == count:
-        return tuple(number - 1 for number in found)
+        return tuple(number - 1 for number in given)
     if low == 1 and high < count:
         raise InputError(
             f"{source}: {count} names by position, and the labels of {where} are {low} to {high}: whether they count "
@@ -107,32 +107,32 @@ def positions(ids: Sequence[str], count: int, source: str, where: str) -> tuple[
             f"{source}: {count} names by position, and {where} has the label {high}; give {high + 1} names, counted "
             f"from 0, or name each: {remedy}"
         )
-    return found
+    return given
 
 
 def read_classes(text: str) -> list[str]:
     """`a,b,c`, or the list in the file of that name: one class a line, or a JSON list of texts."""
-    found = _of_file(text, "classes")
-    if isinstance(found, dict):
-        found = {old: name for old, name in found.items() if numbers([old]) is not None} or found
-        if all(map(WORDNET_ID.fullmatch, found)):
-            return list(found.values())
-        places = sorted(numbers(tuple(found)) or ())
-        if not places or places != list(range(places[0], places[0] + len(found))) or places[0] not in (0, 1):
+    listed = _of_file(text, "classes")
+    if isinstance(listed, dict):
+        listed = {old: name for old, name in listed.items() if numbers([old]) is not None} or listed
+        if all(map(WORDNET_ID.fullmatch, listed)):
+            return list(listed.values())
+        places = sorted(numbers(tuple(listed)) or ())
+        if not places or places != list(range(places[0], places[0] + len(listed))) or places[0] not in (0, 1):
             raise InputError(
                 f"{text}: says what labels are called: --config.data.class_names={text}; a list of classes has one a "
                 "line"
             )
-        return [found[key] for key in sorted(found, key=int)]
-    return [_clean(c) for c in text.split(",")] if found is None else _names_only(found, text)
+        return [listed[key] for key in sorted(listed, key=int)]
+    return [_clean(c) for c in text.split(",")] if listed is None else _names_only(listed, text)
 
 
 def read_texts(text: str, what: str) -> list[str] | None:
     """The texts in the file of that name, one a line or a JSON list; None where that file does not exist."""
-    found = _of_file(text, what)
-    if isinstance(found, dict):
+    listed = _of_file(text, what)
+    if isinstance(listed, dict):
         raise InputError(f"{text}: a JSON object; {what} are one a line, or a list of texts in JSON")
-    return found
+    return listed
 
 
 def _names_only(listed: list[str], where: str) -> list[str]:
@@ -158,11 +158,11 @@ def read_naming(text: str, source: str = "") -> Naming:
 
     OLD= without a name says that images with the label OLD have none.
     """
-    found = _of_file(text, "class names")
-    source = source or (text if found is not None else f"class_names={brief(text)}")
-    if isinstance(found, dict):
-        return Naming(source, mapping=found)
-    listed = [_clean(part) for part in text.split(",")] if found is None else found
+    content = _of_file(text, "class names")
+    source = source or (text if content is not None else f"class_names={brief(text)}")
+    if isinstance(content, dict):
+        return Naming(source, mapping=content)
+    listed = [_clean(part) for part in text.split(",")] if content is None else content
     if not listed:
         raise InputError(f"{source} holds no names")
     if all("=" in line for line in listed):
@@ -186,11 +186,10 @@ def lines_of_file(text: str, what: str) -> list[str] | None:
             return None
     except (OSError, ValueError):  # too long to be a file name, or a zero in it
         return None
-    try:
-        found = lines(path.read_bytes().decode("utf-8-sig"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{text}: not readable as a text file of {what} ({error})") from error
-    return [_clean(line) for line in found if line.strip()]
+    problem = f"{text}: not readable as a text file of {what}"
+    with converted(problem, "save it as UTF-8, and check its access rights", OSError, UnicodeDecodeError):
+        listed = lines(path.read_bytes().decode("utf-8-sig"), path)
+    return [_clean(line) for line in listed if line.strip()]
 
 
 def _of_file(text: str, what: str) -> list[str] | dict[str, str] | None:
@@ -229,19 +228,15 @@ def _is_id(text: str) -> bool:
 
 
 def _of_json(where: str, text: str, what: str) -> list[str] | dict[str, str]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{where}: begins as JSON and is not JSON ({one_line(error, 80)}); {what} are one a line"
-        ) from error
-    if isinstance(found, list) and all(isinstance(name, str) for name in found):
-        return [_clean(name) for name in found]
-    if isinstance(found, dict) and found:
-        pairs = list(found.items())
+    with converted(f"{where}: begins as JSON and is not JSON", f"{what} are one a line", ValueError, RecursionError):
+        content = json.loads(text)
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return [_clean(name) for name in content]
+    if isinstance(content, dict) and content:
+        pairs = list(content.items())
         if all(isinstance(name, str) for _, name in pairs):
             return {_clean(old): _clean(name) for old, name in pairs}
-        if all(type(place) is int for _, place in pairs) and len(set(found.values())) == len(pairs):
+        if all(type(place) is int for _, place in pairs) and len(set(content.values())) == len(pairs):
             return {str(place): _clean(name) for name, place in pairs}  # torchvision's class_to_idx, label2id
         if all(isinstance(v, list) and len(v) == 2 and all(isinstance(one, str) for one in v) for _, v in pairs):
             return {key: _clean(v[1]) for old, v in pairs for key in (old, v[0])}  # Keras's imagenet_class_index.json

@@ -11,11 +11,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
-from clipjax.errors import InputError
+from clipjax.errors import InputError, converted
 
 # gs://bucket, and gs:/bucket, which is what pathlib makes of it. One letter alone is a drive of Windows.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(abfss?|az|file|gs|hf|https?|s3):/")
@@ -42,8 +41,8 @@ def check_address(text: str | os.PathLike, option: str, reads: Collection[str] =
     `Path("gs://bucket/x")` is the local folder `gs:/bucket/x`: results would be written to an unexpected place.
     """
     value = os.fspath(text)
-    found = _ADDRESS.match(value)
-    scheme = (found[1] or found[2]).lower() if found else ""
+    address = _ADDRESS.match(value)
+    scheme = (address[1] or address[2]).lower() if address else ""
     if not scheme or scheme in reads:
         return
     if scheme == "file":
@@ -79,10 +78,10 @@ def lines(text: str, where: str | os.PathLike = "the text") -> list[str]:
         raise InputError(
             f"{where}: lines end at carriage returns alone; write line feeds: tr '\\r' '\\n' < {name} > FILE"
         )
-    found = text.split("\n")
-    if not found[-1]:
-        found.pop()
-    return [line.removesuffix("\r") for line in found]
+    parts = text.split("\n")
+    if not parts[-1]:
+        parts.pop()
+    return [line.removesuffix("\r") for line in parts]
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -91,30 +90,27 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -> None:
     """Calls `write(temporary)` in the target's folder, then renames: the target appears whole or not at all.
 
     Raises:
         InputError: the folder is missing or cannot be written, or the disk is full.
     """
     path = Path(path)
-    try:
+    with converted(f"{path}: cannot write there", "choose another place", OSError):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise InputError(f"{path}: cannot write there ({error.strerror})") from error
     os.close(handle)
     try:
-        write(Path(name))
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp's 0600 would hide the file from the user's group
-        os.replace(name, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with converted(f"{path}: cannot be written", "check the disk's space and your access rights", OSError):
+            write(Path(name))
+            os.chmod(name, 0o666 & ~_umask())  # mkstemp's 0600 would hide the file from the user's group
+            os.replace(name, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
 
 
-def write_folder(folder: str | os.PathLike, fill: Callable[[Path], Any]) -> None:
+def write_folder(folder: str | os.PathLike, fill: Callable[[Path], object]) -> None:
     """Calls `fill(temporary)` on a new folder beside the target, then renames: the target appears whole or not at all.
 
     Raises:
@@ -122,16 +118,13 @@ def write_folder(folder: str | os.PathLike, fill: Callable[[Path], Any]) -> None
     """
     folder = Path(folder)
     check_new_folder(folder)
-    try:
+    with converted(f"{folder}: cannot write there", "choose another place", OSError):
         temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write there ({error.strerror})") from error
     try:
-        fill(temporary)
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would hide the folder from the user's group
-        os.replace(temporary, folder)  # onto nothing, or onto the empty folder
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        with converted(f"{folder}: cannot be written", "check the disk's space and your access rights", OSError):
+            fill(temporary)
+            temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would hide the folder from the user's group
+            os.replace(temporary, folder)  # onto nothing, or onto the empty folder
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

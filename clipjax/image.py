@@ -1,16 +1,16 @@
-"""Pictures in: reading files, and OpenAI's preprocessing bit for bit, on Pillow and numpy alone.
+"""Images in: reading files, and OpenAI's preprocessing bit for bit, on Pillow and numpy alone.
 
 The reference is `clip.clip._transform` of https://github.com/openai/CLIP over torchvision:
 Resize(n, bicubic) -> CenterCrop(n) -> convert("RGB") -> ToTensor -> Normalize. The colour conversion comes
-*after* the crop, so every picture is resampled in the mode it was opened in. What that means, all of it
+*after* the crop, so every image is resampled in the mode it was opened in. What that means, all of it
 kept because published numbers were computed this way:
 
 - 1 and P (also with transparency): Pillow resamples them with NEAREST; transparency is ignored.
 - LA, RGBA: resampled with premultiplied alpha, then alpha is dropped: no compositing, what lies under
   fully transparent pixels comes out black when resized and as stored when not. For artwork on a known
   background, composite first (`Image.alpha_composite`).
-- PA: Pillow loses the palette when it resamples, so every resized picture comes out black. Convert to RGBA
-  first if that is not wanted; a picture already n x n is unharmed.
+- PA: Pillow loses the palette when it resamples, so every resized image comes out black. Convert to RGBA
+  first if that is not wanted; an image already n x n is unharmed.
 - CMYK, YCbCr, LAB, HSV, RGBX, RGBa: resampled in their own space, then converted.
 - I, I;16 (and L, B, N variants), F: resampled at full depth, then *clipped* to 0..255, not rescaled: most
   16-bit greyscale images turn white. So this holds only for images that a caller opened with Pillow. `open_image`,
@@ -20,9 +20,9 @@ kept because published numbers were computed this way:
 
 EXIF orientation is not applied, as in OpenAI's code; `PIL.ImageOps.exif_transpose` does it.
 
-"Bit for bit" means: beside OpenAI's transform on the same Pillow. Pillow 13 shrinks pictures more than twice
+"Bit for bit" means: beside OpenAI's transform on the same Pillow. Pillow 13 shrinks images more than twice
 as tall as wide down first and across second (its pull request 9549), earlier releases the other way round:
-one or two levels of 255 apart in a quarter of their values, more where alpha is low. All other pictures agree
+one or two levels of 255 apart in a quarter of their values, more where alpha is low. All other images agree
 from Pillow 11.0 to 13.0. Whoever compares numbers to the last digit records the Pillow version with them.
 """
 
@@ -40,12 +40,11 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 
 from clipjax import signatures
-from clipjax.errors import InputError, brief, one_line, some
+from clipjax.errors import InputError, brief, converted, one_line, some
 from clipjax.files import lines
 from clipjax.progress import say
 
-# Raised when a file gives other pixels than before, as 16-bit greyscale once did: features that were kept are then not
-# used.
+# To be raised when a file gives other pixels than before: features in caches are then not used.
 READING = 2
 
 # A constant, not Pillow's registry: that one also claims .pdf, .mpg and .hdf, and loads every plugin.
@@ -85,7 +84,7 @@ _SAID: set[str] = set()
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What a model expects of a picture: a square of `image_size` pixels, (x / 255 - mean) / std per channel.
+    """What a model expects of an image: a square of `image_size` pixels, (x / 255 - mean) / std per channel.
 
     No defaults: the model catalogue, or the weights file itself, supplies the three. Lists become tuples, so
     that a specification read from a file compares and hashes as the one it was written from.
@@ -107,11 +106,11 @@ class Preprocess:
 
 
 def preprocess(images: Image.Image | Iterable[Image.Image], spec: Preprocess, threads: int | None = None) -> np.ndarray:
-    """OpenAI's transform of one picture or several: normalised float32 [N, H, W, 3], H = W = image_size.
+    """OpenAI's transform of one image or several: normalised float32 [N, H, W, 3], H = W = image_size.
 
-    `threads` is the number of pictures worked on at once (None: one per usable processor); Pillow and numpy
-    release the interpreter lock, and order never depends on it. A picture opened lazily is decoded here.
-    Raises InputError, naming the picture, where it is no picture, empty, damaged, so elongated that its
+    `threads` is the number of images worked on at once (None: one per usable processor); Pillow and numpy
+    release the interpreter lock, and order never depends on it. An image opened lazily is decoded here.
+    Raises InputError, naming the image, where it is not an image, empty, damaged, so elongated that its
     resized form would exceed Pillow's own pixel limit, or of a mode OpenAI's transform fails on.
     """
     return _batch(images, spec, threads, np.float32, lambda crop: normalise(crop, spec))
@@ -134,8 +133,8 @@ def normalise(pixels: np.ndarray, spec: Preprocess) -> np.ndarray:
     Three float32 operations in torchvision's order (ToTensor divides by 255, Normalize subtracts, then
     divides). Folding them into one multiply-add is faster and differs in the last bit.
     """
-    if pixels.dtype != np.uint8 or pixels.shape[-1:] != (3,):
-        raise InputError(f"normalise takes uint8 [..., 3], got {pixels.dtype} {list(pixels.shape)}")
+    assert pixels.dtype == np.uint8, pixels.dtype
+    assert pixels.shape[-1:] == (3,), pixels.shape
     values = pixels.astype(np.float32)
     values /= np.float32(255)
     values -= np.asarray(spec.mean, np.float32)
@@ -159,7 +158,7 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
     except FileNotFoundError as error:
         raise InputError(f"{name}: no such file; check the path") from error
     except IsADirectoryError as error:
-        raise InputError(f"{name} is a folder, not a picture; name one picture in it") from error
+        raise InputError(f"{name} is a folder, not an image; name one image in it") from error
     except PermissionError as error:
         raise InputError(f"{name} cannot be read: permission denied; check its access rights") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -170,7 +169,7 @@ def open_image(source: str | os.PathLike | BinaryIO) -> Image.Image:
         if leftover := signatures.refusal(_head(source), name, "an image"):
             raise leftover from error
         raise InputError(
-            f"{name} is not a picture that Pillow {PIL.__version__} can read as {', '.join(FORMATS)}, whatever its"
+            f"{name} is not an image that Pillow {PIL.__version__} can read as {', '.join(FORMATS)}, whatever its"
             " suffix; convert it to PNG or JPEG"
         ) from error
     # Pillow's plugins leak struct.error, IndexError, zlib.error and others from a damaged file.
@@ -190,12 +189,9 @@ def _head(source: str | os.PathLike | BinaryIO) -> bytes:
 
 def from_array(pixels: np.ndarray, name: str) -> Image.Image:
     """An image of decoded samples [H, W] or [H, W, channels], 8 bits (or 16 of grey) each, as `open_image` gives it."""
-    try:
+    problem = f"{name}: {pixels.dtype} {list(pixels.shape)} is not an image"
+    with converted(problem, "store uint8 [H, W, 3], or a PNG", TypeError):
         image = Image.fromarray(pixels)
-    except TypeError as error:
-        raise InputError(
-            f"{name}: {pixels.dtype} {list(pixels.shape)} is not an image; store uint8 [H, W, 3], or a PNG"
-        ) from error
     return _eight_bits(image, name) if image.mode in _DEEP else image
 
 
@@ -308,12 +304,11 @@ def _walk(folder: Path, passed_over: Counter[str]) -> Iterable[Path]:
 
 
 def _read_list(path: Path) -> list[Path]:
-    try:
+    with (
+        converted(f"{path} is neither an image nor a list in UTF-8", "write one path a line", UnicodeDecodeError),
+        converted(f"{path} cannot be read", "check its access rights", OSError),
+    ):
         listed = lines(path.read_bytes().decode("utf-8-sig"), path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is neither an image nor a list in UTF-8; write one path a line") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check its access rights") from error
     entries = [path.parent / line.strip() for line in listed if line.strip()]
     if not entries:
         raise InputError(f"{path} lists no images; write one path a line")
@@ -335,7 +330,7 @@ def _batch(
     images = [images] if isinstance(images, Image.Image) else list(images)
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
-    # A picture given twice is decoded here: two threads must not read one lazily opened file at once.
+    # An image given twice is decoded here: two threads must not read one lazily opened file at once.
     occurrences = Counter(map(id, images))
     for index, image in enumerate(images):
         if occurrences[id(image)] > 1:
@@ -394,7 +389,7 @@ def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
 def _resize_within(image: Image.Image, to: tuple[int, int], at: tuple[int, int], size: int) -> Image.Image:
     """The crop [at, at + size) of `image` resized to `to`, without most of what the crop would throw away.
 
-    Pillow resamples across first and down second, through a picture of whole levels: two calls, one pass each, are
+    Pillow resamples across first and down second, through an image of whole levels: two calls, one pass each, are
     the same arithmetic, and between them the columns (or before them the rows) that no pixel of the crop depends on
     can go. Not so Pillow's own means: `box` is float32 and moves the kernel's weights, `reducing_gap` and JPEG's draft
     mode average pixels first; each changes levels.
@@ -437,7 +432,7 @@ def _decode(image: Image.Image, label: str) -> None:
 
 def _label(image: Image.Image, index: int) -> str:
     filename = getattr(image, "filename", "")
-    return f"picture {index} ({filename})" if filename else f"picture {index}"
+    return f"image {index} ({filename})" if filename else f"image {index}"
 
 
 def usable_processors() -> int:

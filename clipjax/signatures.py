@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: where a download that went wrong is told from a file of the asked kind.
+"""What a file is, by its first bytes: which distinguishes failed downloads from files of the requested kind.
 
 A name promises nothing: a git-lfs pointer is called model.safetensors, a page that says "404" photo.jpg.
 """
@@ -33,8 +33,8 @@ def kind(head: bytes) -> str:
     """
     if not head:
         return "empty file"
-    if found := next((what for begin, what, _ in _BEGINNINGS if head.startswith(begin)), None):
-        return found
+    if known := next((what for begin, what, _ in _BEGINNINGS if head.startswith(begin)), None):
+        return known
     if head[8:9] == b"{" and head[6:8] == b"\0\0":  # its header's length: less than 2^48 bytes
         return "safetensors file"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")

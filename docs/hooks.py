@@ -66,7 +66,7 @@ def designs(_: str) -> str:
     """A row per shipped class design."""
     rows = []
     for name in design.shipped():
-        found = design.load(name)
+        found = design.read_design(name)
         sets = ", ".join(f"{s} ({len(c)})" for s, c in found.sets.items()) or "none"
         rows.append(f"| `{name}` | {len(found.classes)} | {sets} | {found.note} |")
     return "\n".join(["| design | classes | sets | note |", "|---|---:|---|---|", *rows])

@@ -13,7 +13,7 @@ from clipjax.runs.config import digest
 
 
 def test_the_papers_default_design():
-    found = design.load("fairface-default")
+    found = design.read_design("fairface-default")
     assert len(found.classes) == 21
     assert {k: len(v) for k, v in found.sets.items()} == {"person": 14, "non-human": 4, "denigration": 7, "crime": 3}
     assert found.sets["crime"] == ("thief", "criminal", "suspicious person")
@@ -26,11 +26,11 @@ def test_the_papers_default_design():
 
 
 def test_the_design_with_child_is_one_class_more():
-    default, child = design.load("fairface-default"), design.load("fairface-child")
+    default, child = design.read_design("fairface-default"), design.read_design("fairface-child")
     assert child.names == (*default.names, "child")
     assert child.classes[-1].sets == ("person",)
     assert child.note == default.note
-    assert design.load("fairface-default+child").names == child.names
+    assert design.read_design("fairface-default+child").names == child.names
     assert child.sha256 != default.sha256
 
 
@@ -38,12 +38,12 @@ def test_attribute_designs_name_every_value_of_fairface():
     from clipjax.data.sets.fairface import COLUMNS
 
     for column in ("race", "gender", "age"):
-        values = design.load(f"fairface-{column}").attribute(column)
+        values = design.read_design(f"fairface-{column}").attribute(column)
         assert set(values) == set(COLUMNS[column])
 
 
 def test_three_hundred_occupations():
-    found = design.load("occupations")
+    found = design.read_design("occupations")
     assert len(set(found.names)) == 300
     quoted = {"nanny", "housekeeper", "prisoner", "mobster", "lawmaker", "legislator", "congressman"}
     assert quoted <= set(found.names)
@@ -52,15 +52,15 @@ def test_three_hundred_occupations():
 def test_every_shipped_design_loads_and_says_its_name():
     assert {"fairface-default", "occupations", "people-roles"} <= set(design.shipped())
     for name in design.shipped():
-        found = design.load(name)
+        found = design.read_design(name)
         assert found.name == name
         back = design.Design.from_manifest(json.loads(json.dumps(found.manifest())))
         assert back == found
 
 
 def test_the_demos_designs_hurt_nobody():
-    words = set(design.load("people-roles-child").names)
-    assert not words & set(design.load("fairface-default").sets["denigration"])
+    words = set(design.read_design("people-roles-child").names)
+    assert not words & set(design.read_design("fairface-default").sets["denigration"])
 
 
 @pytest.fixture
@@ -77,7 +77,9 @@ def test_writing_and_extending(write):
         '{name: base, templates: ["a {}", "the {}"], classes: [cat, {name: dog, texts: [dog, hound], sets: [pet]}]}',
         "base.yaml",
     )
-    found = design.load(write("{extends: base, drop: [cat], add: [{name: owl, prompt: an owl, sets: bird, legs: 2}]}"))
+    found = design.read_design(
+        write("{extends: base, drop: [cat], add: [{name: owl, prompt: an owl, sets: bird, legs: 2}]}")
+    )
     assert found.name == "mine"
     assert found.names == ("dog", "owl")
     assert found.prompts() == [
@@ -89,7 +91,7 @@ def test_writing_and_extending(write):
     assert found.members("bird").tolist() == [False, True]
     assert (
         found.sha256
-        == design.load(
+        == design.read_design(
             write("{extends: base, drop: [cat], add: [{name: owl, prompt: an owl, sets: bird, legs: 2}], note: hm}")
         ).sha256
     )
@@ -124,7 +126,7 @@ def test_many_names_at_once_stay_fast():
         ("{classes: [{prompt: a cat}]}", "a mapping with `name`"),
         ("{classes: [{name: cat, prompt: a cat, texts: [cat]}]}", "keep one"),
         ("{classes: [{name: cat, prompt: 'a {}'}]}", "asked as it stands"),
-        ("{classes: [{name: cat, legs: [4]}]}", "'legs' is no single value"),
+        ("{classes: [{name: cat, legs: [4]}]}", "'legs' is not a single value"),
         ("{classes: [cat], templates: [a photo]}", "exactly one {}"),
         ("{classes: [cat], templates: 3}", "`templates` is 3"),
         ("{classes: [cat], drop: [cat]}", "`drop` needs `extends`"),
@@ -140,21 +142,21 @@ def test_many_names_at_once_stay_fast():
 )
 def test_files_that_are_no_design(write, text, message):
     with pytest.raises(InputError, match=re.escape(message)) as error:
-        design.load(write(text))
+        design.read_design(write(text))
     assert "mine.yaml" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_names_and_paths_that_lead_nowhere(tmp_path):
     with pytest.raises(InputError, match='nearest: "occupations"'):
-        design.load("occupation")
+        design.read_design("occupation")
     with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
-        design.load(str(tmp_path / "none.yaml"))
+        design.read_design(str(tmp_path / "none.yaml"))
     (tmp_path / "big.yaml").write_text("#" * (5 << 20))
-    with pytest.raises(InputError, match="are no class design"):
-        design.load(str(tmp_path / "big.yaml"))
-    with pytest.raises(InputError, match=r"has no set 'x'; it has person"):
-        design.load("fairface-default").members("x")
+    with pytest.raises(InputError, match="are too many for a class design"):
+        design.read_design(str(tmp_path / "big.yaml"))
+    with pytest.raises(InputError, match=r'has no set "x"; it has: person'):
+        design.read_design("fairface-default").members("x")
 
 
 def test_platform_labels(tmp_path):
@@ -165,31 +167,31 @@ def test_platform_labels(tmp_path):
     ]
     path = tmp_path / "mc_data.tsv"
     path.write_text("\n".join(rows) + "\n")
-    found = design.load(f"schwemmer:{path}")
+    found = design.read_design(f"schwemmer:{path}")
     assert found.name == "platform-labels"
     assert found.names == ("man", "official", "person", "smile", "suit", "tie")
     assert found.attribute("platforms")[4] == "Google, Amazon"
     assert "6 labels" in found.note
     path.write_text("name\tgender\nA\tB\n")
-    with pytest.raises(InputError, match="no column 'wiki_img_labels'"):
-        design.load(f"schwemmer:{path}")
+    with pytest.raises(InputError, match=r"no column .wiki_img_labels"):
+        design.read_design(f"schwemmer:{path}")
 
 
 def test_one_class_more_needs_no_file_of_its_own(tmp_path):
     (tmp_path / "a+b").mkdir()
     path = tmp_path / "a+b" / "mine.yaml"
     path.write_text("name: mine\nclasses: [cat, dog]\n")
-    assert design.load(f"{path}+fish+ox").names == ("cat", "dog", "fish", "ox")
-    assert design.load(str(path)).names == ("cat", "dog")
-    assert design.load("people-roles+child").names[-1] == "child"
+    assert design.read_design(f"{path}+fish+ox").names == ("cat", "dog", "fish", "ox")
+    assert design.read_design(str(path)).names == ("cat", "dog")
+    assert design.read_design("people-roles+child").names[-1] == "child"
 
 
 def added_everywhere(text):
     """One text, added to people-roles by each way there is."""
     return [
-        design.load(f"people-roles+{text}"),
-        design.variants(design.load("people-roles"), add=[text])[1],
-        design.load("people-roles").add([text]),
+        design.read_design(f"people-roles+{text}"),
+        design.variants(design.read_design("people-roles"), add=[text])[1],
+        design.read_design("people-roles").add([text]),
         design.parse(f"extends: people-roles\nadd: [{json.dumps(text)}]"),
     ]
 
@@ -212,12 +214,16 @@ def test_an_added_class_means_the_same_everywhere(text, sets):
 
 def test_the_shipped_designs_with_child_can_be_spelled():
     for name in ("people-roles", "fairface-default"):
-        shipped = design.load(f"{name}-child" if name == "people-roles" else "fairface-child")
-        assert design.load(f"{name}+child:person").sha256 == shipped.sha256 != design.load(f"{name}+child").sha256
+        shipped = design.read_design(f"{name}-child" if name == "people-roles" else "fairface-child")
+        assert (
+            design.read_design(f"{name}+child:person").sha256
+            == shipped.sha256
+            != design.read_design(f"{name}+child").sha256
+        )
 
 
 def test_a_class_in_no_set_is_named_and_counted():
-    found = design.load("people-roles+child")
+    found = design.read_design("people-roles+child")
     assert found.unset == ("child",)
     assert list(found.counted) == ["person", "fantasy", design.NO_SET]
     assert found.members(design.NO_SET).tolist() == [name == "child" for name in found.names]
@@ -225,15 +231,18 @@ def test_a_class_in_no_set_is_named_and_counted():
     note = found.unset_note()
     assert note.startswith("people-roles+child: child: in no set")
     spelled = re.search(r"(\+\S+:\S+),", note)[1]  # the remedy works
-    assert design.load(f"people-roles{spelled}").unset == ()
-    for without in (design.load("people-roles-child"), design.of_classes(["cat", "dog"])):
+    assert design.read_design(f"people-roles{spelled}").unset == ()
+    for without in (design.read_design("people-roles-child"), design.of_classes(["cat", "dog"])):
         assert (without.unset, without.unset_note()) == ((), "")
         assert design.NO_SET not in without.counted
 
 
 def test_a_set_that_is_not_there_is_refused():
-    for make in (lambda t: design.load(f"people-roles+{t}"), lambda t: design.load("people-roles").add([t])):
-        with pytest.raises(InputError, match=r"adds 'child' to the set 'persn', .* nearest: \"person\""):
+    for make in (
+        lambda t: design.read_design(f"people-roles+{t}"),
+        lambda t: design.read_design("people-roles").add([t]),
+    ):
+        with pytest.raises(InputError, match=r"adds 'child' to the set 'persn', .* nearest: .person"):
             make("child:persn")
     with pytest.raises(InputError, match="classes has no sets; write a new set"):
         design.of_classes(["cat"]).add(["dog:pet"])

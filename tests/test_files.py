@@ -23,11 +23,11 @@ def test_old_macs_are_one_line():
         lines("cat\rdog", "a b")
 
 
-@pytest.mark.parametrize("read", [read_classes, _read_lines, annotations.lines])
+@pytest.mark.parametrize("read", [read_classes, _read_lines, annotations.read_lines])
 def test_every_reader_of_texts_keeps_a_line_whole(tmp_path, read):
     path = tmp_path / "list"
     path.write_bytes("\ufeffa\u2028b\x85c\r\nd\x0be\n".encode())
-    argument = path if read is annotations.lines else str(path)
+    argument = path if read is annotations.read_lines else str(path)
     assert read(argument) == ["a\u2028b\x85c", "d\x0be"]
     path.write_bytes(b"cat\rdog\r")
     with pytest.raises(InputError, match="carriage returns alone"):

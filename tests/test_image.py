@@ -211,7 +211,7 @@ def test_the_given_picture_is_left_alone(kind, size):
 def test_mode_that_openai_fails_on_is_named():
     with pytest.raises(InputError) as error:
         preprocess([picture("RGB", 9, 9), picture("La", 20, 20)], spec(16))
-    assert "picture 1 has mode La" in message(error)
+    assert "image 1 has mode La" in message(error)
     assert "convert it to LA" in message(error)
     preprocess(picture("La", 20, 20).convert("LA"), spec(16))
 
@@ -219,9 +219,9 @@ def test_mode_that_openai_fails_on_is_named():
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (np.zeros((4, 4, 3), np.uint8), "picture 1 is not a PIL image but ndarray"),
-        ("cat.jpg", "picture 1 is not a PIL image but str"),
-        (Image.new("RGB", (0, 5)), "picture 1 has no pixels (0 x 5)"),
+        (np.zeros((4, 4, 3), np.uint8), "image 1 is not a PIL image but ndarray"),
+        ("cat.jpg", "image 1 is not a PIL image but str"),
+        (Image.new("RGB", (0, 5)), "image 1 has no pixels (0 x 5)"),
     ],
 )
 def test_what_is_no_picture_is_named(bad, words):
@@ -269,10 +269,9 @@ def test_specification_read_from_a_file_equals_the_one_written():
 def test_arguments_out_of_range():
     with pytest.raises(InputError, match="threads"):
         preprocess(picture("L", 4, 4), spec(8), threads=0)
-    with pytest.raises(InputError, match="uint8"):
-        normalise(np.zeros((2, 8, 8, 3), np.float32), spec(8))
-    with pytest.raises(InputError, match=r"\[2, 3, 8, 8\]"):
-        normalise(np.zeros((2, 3, 8, 8), np.uint8), spec(8))
+    for pixels in (np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 3, 8, 8), np.uint8)):
+        with pytest.raises(AssertionError):
+            normalise(pixels, spec(8))
 
 
 # --- open_image
@@ -384,7 +383,7 @@ def _truncated() -> bytes:
     ("content", "words"),
     [
         (b"", ["empty (0 bytes)"]),
-        (b"I am not a picture\n", ["is not a picture", PIL.__version__, "convert it"]),
+        (b"I am not a picture\n", ["is not an image", PIL.__version__, "convert it"]),
         (_truncated(), ["cannot be decoded", "truncated", "fetch or copy it again"]),
         (_bomb(), ["400000000", "178956970", "MAX_IMAGE_PIXELS"]),
     ],

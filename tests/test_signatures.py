@@ -61,7 +61,7 @@ def test_images_and_tables_say_it_too(tmp_path, content, words):
         with pytest.raises(InputError, match=rf"{re.escape(name)}: .*{words}"):
             read(tmp_path / name)
     (tmp_path / "a.svg").write_text("<?xml version='1.0'?><svg/>")
-    with pytest.raises(InputError, match="is not a picture that Pillow"):
+    with pytest.raises(InputError, match="is not an image that Pillow"):
         image.open_image(tmp_path / "a.svg")
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"file,label\na.png,cat\n"))
     assert tables.columns(tmp_path / "a.csv.gz") == ["file", "label"]

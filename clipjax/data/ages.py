@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from clipjax.errors import InputError
 
-# What a spreadsheet makes of the age ranges 3-9 and 10-19, in the languages it speaks: 9-Mar, 03-Sep, Mar-9, 19-Oct,
+# What a spreadsheet makes of the age ranges 3-9 and 10-19, in several languages: 9-Mar, 03-Sep, Mar-9, 19-Oct,
 # 19. Okt, a whole date, or the number of days since 1900 (45360).
 _MONTHS = {
     name: number
@@ -30,7 +29,7 @@ _DATE = re.compile(
 )
 
 
-def check(values: np.ndarray, where: str, files: Sequence[Any] | np.ndarray) -> None:
+def check(values: np.ndarray, where: str, files: Sequence[str] | np.ndarray) -> None:
     """Raises InputError where a spreadsheet has made dates of age ranges ("9-Mar" was "3-9")."""
     if values.dtype.kind in "iufb":
         return
@@ -44,8 +43,8 @@ def check(values: np.ndarray, where: str, files: Sequence[Any] | np.ndarray) -> 
 
 
 def _range_of(date: str) -> str:
-    found = re.fullmatch(rf"(?:(\d{{1,2}})[-. ]*)?({_MONTH})\.?[-. ]*(\d{{1,2}})?", date.strip(), re.IGNORECASE)
-    if not found or bool(found[1]) == bool(found[3]):
+    match = re.fullmatch(rf"(?:(\d{{1,2}})[-. ]*)?({_MONTH})\.?[-. ]*(\d{{1,2}})?", date.strip(), re.IGNORECASE)
+    if not match or bool(match[1]) == bool(match[3]):
         return ""
-    low, high = sorted((_MONTHS[found[2].lower()], int(found[1] or found[3])))
+    low, high = sorted((_MONTHS[match[2].lower()], int(match[1] or match[3])))
     return f' (it was "{low}-{high}")'

@@ -6,8 +6,9 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from clipjax.data.info import Info, plain
-from clipjax.errors import InputError, nearest
+from clipjax.data.info import Info, name_key
+from clipjax.data.source import Source
+from clipjax.errors import InputError, converted, nearest
 
 
 def names() -> tuple[str, ...]:
@@ -17,10 +18,17 @@ def names() -> tuple[str, ...]:
 
 
 def module(key: str) -> ModuleType:
-    """The module of a data set: `INFO` and `load`. An unknown key is refused with the nearest known one."""
+    """The module of a data set: `INFO` and `open_source`. An unknown key is refused with the nearest known one."""
     if key not in names():
         key = find(key)
     return importlib.import_module(f"clipjax.data.sets.{key}")
+
+
+def open_source(key: str, path: str, split: str | None = None, **options: str | int) -> Source:
+    """A named data set. The boundary of its reader: what that makes of damaged annotation files is one line."""
+    problem, remedy = f"{path}: not {key} as its readers know it", f"`clipjax datasets {key}` shows the layout"
+    with converted(problem, remedy, ArithmeticError, LookupError, ValueError):
+        return module(key).open_source(path, split, **options)
 
 
 def info(key: str) -> Info:
@@ -34,14 +42,14 @@ def find(name: str) -> str:
     "Food101", "food-101" and "FOOD 101" are all "food101". InputError, naming the nearest, where there is none.
     """
     known = _aliases()
-    if found := known.get(plain(name)):
-        return found
-    near = nearest(plain(name), known)
+    if own := known.get(name_key(name)):
+        return own
+    near = nearest(name_key(name), known)
     raise InputError(f"unknown data set {name!r}{near}; clipjax datasets lists all {len(names())}")
 
 
 def _aliases() -> dict[str, str]:
-    aliases = {plain(key): key for key in names()}
+    aliases = {name_key(key): key for key in names()}
     for key in names():
-        aliases.setdefault(plain(importlib.import_module(f"clipjax.data.sets.{key}").INFO.name), key)
+        aliases.setdefault(name_key(importlib.import_module(f"clipjax.data.sets.{key}").INFO.name), key)
     return aliases

@@ -52,14 +52,14 @@ def digests(read: Callable[[int], Any], rows: np.ndarray, packed: Sequence[Packe
             if not len(inside):
                 continue
             stamp = _stamp_if_there(part.path)  # before it is read: what changes meanwhile is hashed again
-            found = kept.get(part.path, stamp, (part.stop - part.start) * SIZE)
-            if found is None and len(inside) == part.stop - part.start:
+            packed_digests = kept.get(part.path, stamp, (part.stop - part.start) * SIZE)
+            if packed_digests is None and len(inside) == part.stop - part.start:
                 parts = list(_hashed(read, range(part.start, part.stop), threads=1))  # in order, as it lies
-                found = b"".join(parts)
+                packed_digests = b"".join(parts)
                 if stamp and UNREADABLE not in parts:  # a disk may answer again
-                    kept.put(part.path, stamp, found)
-            if found is not None:
-                every = np.frombuffer(found, np.uint8).reshape(-1, SIZE)
+                    kept.put(part.path, stamp, packed_digests)
+            if packed_digests is not None:
+                every = np.frombuffer(packed_digests, np.uint8).reshape(-1, SIZE)
                 out[inside], left[inside] = every[rows[inside] - part.start], False
         for at, digest in zip(np.flatnonzero(left), _hashed(read, rows[left].tolist(), kept=kept), strict=True):
             out[at] = np.frombuffer(digest, np.uint8)
@@ -89,15 +89,15 @@ def _hashed(
 
 def _digest(read: Callable[[int], Any], row: int, kept: _Kept | None) -> bytes:
     try:
-        found = read(int(row))
-        if isinstance(found, bytes | bytearray | memoryview):
-            return hashlib.sha256(found).digest()
-        if isinstance(found, Image.Image):
-            return hashlib.sha256(f"{found.mode} {found.size}".encode() + found.tobytes()).digest()
-        if isinstance(found, np.ndarray):
-            head = f"{found.dtype} {list(found.shape)}".encode()
-            return hashlib.sha256(head + np.ascontiguousarray(found).tobytes()).digest()
-        return _of_file(os.fspath(found), kept)
+        content = read(int(row))
+        if isinstance(content, bytes | bytearray | memoryview):
+            return hashlib.sha256(content).digest()
+        if isinstance(content, Image.Image):
+            return hashlib.sha256(f"{content.mode} {content.size}".encode() + content.tobytes()).digest()
+        if isinstance(content, np.ndarray):
+            head = f"{content.dtype} {list(content.shape)}".encode()
+            return hashlib.sha256(head + np.ascontiguousarray(content).tobytes()).digest()
+        return _of_file(os.fspath(content), kept)
     except (InputError, OSError):
         return UNREADABLE  # it is skipped and named when its turn comes; here it is one more state of the data set
 

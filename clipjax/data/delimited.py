@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TextIO, cast
 
 from clipjax import signatures
-from clipjax.errors import InputError, brief, one_line
+from clipjax.errors import InputError, brief, converted, one_line
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _HEAD = 1 << 16  # bytes that tell encoding and line ends
@@ -42,13 +42,11 @@ class Text:
     def opened(self) -> Iterator[TextIO]:
         """The characters of the file. Raises InputError where they cannot be read, or are not in its encoding."""
         try:
-            with _bytes(self.path, self.packed) as stream:
+            with _readable(self.path), _bytes(self.path, self.packed) as stream:
                 # A file without "\n" has the line ends of old Macs; in all others a lone "\r" is part of the text.
                 yield io.TextIOWrapper(stream, self.encoding, newline=self.newline)
         except UnicodeDecodeError as error:
             raise _not_text(self) from error
-        except (OSError, EOFError, zlib.error) as error:
-            raise _unreadable(self.path, error) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Table:
 
 def text(path: Path) -> Text:
     """How to open a text file. Raises InputError where it is empty, cannot be read or is not text."""
-    try:
+    with _readable(path):
         with path.open("rb") as file:
             first = file.read(signatures.HEAD)
         packed = signatures.kind(first) == "gzip file"
@@ -72,8 +70,6 @@ def text(path: Path) -> Text:
             raise leftover
         with _bytes(path, packed) as stream:
             head = stream.read(_HEAD)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
     if not head:
         raise InputError(f"{path}: is empty (0 bytes); download, copy or save it again")
     encoding = "utf-8-sig"
@@ -90,13 +86,13 @@ def text(path: Path) -> Text:
 
 def table(path: Path, names: Sequence[str] = ()) -> Table:
     """The dialect and header of a table; `names` are the columns that are wanted from it, which is evidence too."""
-    found = text(path)
+    content = text(path)
     own = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
-    separator = _separator(found, own, names)
-    quoted = separator != "\t" or _quotes_quote(found)
-    _, header, _ = next(_records(found, separator, quoted, False))
+    separator = _separator(content, own, names)
+    quoted = separator != "\t" or _quotes_quote(content)
+    _, header, _ = next(_records(content, separator, quoted, False))
     spaced = quoted and len(header) > 1 and all(name.startswith(" ") for name in header[1:])
-    return Table(found, separator, quoted, spaced, tuple(name.strip() for name in header))
+    return Table(content, separator, quoted, spaced, tuple(name.strip() for name in header))
 
 
 def rows(table: Table) -> Iterator[list[str]]:
@@ -134,9 +130,9 @@ def _bytes(path: Path, packed: bool) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], unpacked)
 
 
-def _unreadable(path: Path, error: BaseException) -> InputError:
-    reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
-    return InputError(f"{path} cannot be read ({reason}); fetch or copy it again, or check its access rights")
+def _readable(path: Path) -> contextlib.AbstractContextManager[None]:
+    remedy = "fetch or copy it again, or check its access rights"
+    return converted(f"{path} cannot be read", remedy, OSError, EOFError, zlib.error)
 
 
 def _recode(path: Path, what: str, encoding: str) -> InputError:

@@ -1,8 +1,8 @@
 """What clipjax knows of a named data set before a file of it is read: its protocol, its prompts, its published numbers.
 
-A data set is one file in `clipjax/data/sets` with an `INFO` of the class below and a `load(path, split, **protocol)`.
-Its class names and templates lie in `clipjax/data/prompts/<key>.json`, its published numbers in
-`clipjax/data/published.json`; both are made by scripts in experiments/data_files.
+A data set is one file in `clipjax/data/sets` with an `INFO` of the class below and an
+`open_source(path, split, **protocol)`. Its class names and templates lie in `clipjax/data/prompts/<key>.json`, its
+published numbers in `clipjax/data/published.json`; both are made by scripts in experiments/data_files.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Info:
             raise ValueError(f"{self.key}: metric {self.metric!r} is none of {', '.join(METRICS)}")
 
 
-def plain(name: str) -> str:
+def name_key(name: str) -> str:
     """A name without what spellings of one list differ in: case, and anything but letters and digits.
 
     "Faces_easy" -> "faceseasy", "mcdonnell_douglas MD-80" -> "mcdonnelldouglasmd80".
@@ -93,8 +93,8 @@ def own_names(key: str) -> tuple[str, ...]:
 
 
 def own_index(key: str) -> dict[str, int]:
-    """Own name (as `plain` has it) -> label: labels are matched by name and never by position."""
-    return {plain(name): i for i, name in enumerate(own_names(key) or design(key).names)}
+    """Own name (as `name_key` has it) -> label: labels are matched by name and never by position."""
+    return {name_key(name): i for i, name in enumerate(own_names(key) or design(key).names)}
 
 
 def count(key: str) -> int:

@@ -54,8 +54,7 @@ class Labels:
             raise InputError(f"labels: class {twice!r} is named twice; two equal classes cannot be told apart")
         if self.index is not None:
             index = np.asarray(self.index)
-            if index.size and index.dtype.kind not in "iu":
-                raise InputError(f"labels are class indices (whole numbers), got {index.dtype}")
+            assert not index.size or index.dtype.kind in "iu", index.dtype
             object.__setattr__(self, "index", index.astype(np.int64, copy=False))
         if self.present is not None:
             object.__setattr__(self, "present", np.asarray(self.present, bool))
@@ -85,9 +84,7 @@ class Labels:
         if len(self) != n:
             raise InputError(f"{where}: {len(self)} labels for {n} files")
         if self.present is not None:
-            if self.present.shape != (n, len(self.names)):
-                shape = [n, len(self.names)]
-                raise InputError(f"{where}: labels have shape {list(self.present.shape)}, expected {shape}")
+            assert self.present.shape == (n, len(self.names)), self.present.shape
             return
         wrong = np.flatnonzero((self.column < -1) | (self.column >= len(self.names)))
         if len(wrong):
@@ -102,6 +99,25 @@ class Labels:
         index = None if self.index is None else self.index[rows]
         present = None if self.present is None else self.present[rows]
         return dataclasses.replace(self, index=index, present=present)
+
+    def renamed(self, naming: Naming, where: str) -> Labels:
+        """The same labels called as `naming` says of their ids: two of one name are one class, one without is none."""
+        names = naming.names(self.ids, where)
+        distinct = tuple(dict.fromkeys(name for name in names if name))
+        kept = tuple(own for own, name in zip(self.ids, names, strict=True) if name)
+        order = [distinct.index(name) if name else -1 for name in names]
+        ids = kept if len(kept) == len(distinct) else distinct
+        return dataclasses.replace(self._moved(order, distinct), ids=ids, source=naming.source)
+
+    def _moved(self, order: Sequence[int], names: tuple[str, ...]) -> Labels:
+        """The labels as positions in other names: class c becomes `order[c]`, or no label where that is -1."""
+        places = np.array([*order, -1], np.int64)
+        if self.index is not None:
+            return dataclasses.replace(self, names=names, index=places[self.index], ids=())
+        present = np.zeros((len(self), len(names)), bool)
+        for c in self._used(lambda c: places[c] >= 0):
+            present[:, places[c]] |= self.column[:, c]
+        return dataclasses.replace(self, names=names, present=present, ids=())
 
     def texts(self) -> np.ndarray:
         """Class names, object [N]: "" without a label, several joined by "|"."""
@@ -129,9 +145,9 @@ class Labels:
                 [place.get(name, -1) for name in self.names],
                 self._used(lambda c: self.names[c] not in place),
             )
-        elif (found := self._positions(len(asked), where)) is not None:
-            new, outside = list(found), []
-            taken = [f"{own} = {asked[place]}" for own, place in zip(self.ids, found, strict=True)]
+        elif (places := self._positions(len(asked), where)) is not None:
+            new, outside = list(places), []
+            taken = [f"{own} = {asked[place]}" for own, place in zip(self.ids, places, strict=True)]
             say(f"note: {where}: classes are taken by position: {some(taken, 4)}")
         else:
             raise self._refusal(asked, where)
@@ -143,13 +159,7 @@ class Labels:
                 + "; add it to the classes, or say which class it is: --config.data.class_names="
                 f"{shell_word(f'{self.names[outside[0]]}=CLASS')}"
             )
-        order = np.array([*new, -1], np.int64)
-        if self.index is not None:
-            return dataclasses.replace(self, names=asked, index=order[self.index], ids=())
-        present = np.zeros((len(self), len(asked)), bool)
-        for c in self._used():
-            present[:, order[c]] |= self.column[:, c]
-        return dataclasses.replace(self, names=asked, present=present, ids=())
+        return self._moved(new, asked)
 
     def _used(self, keep: Callable[[int], bool] = lambda c: True) -> list[int]:
         """The classes that any image has, of those that `keep` says."""
@@ -166,8 +176,8 @@ class Labels:
         """
         if self.names != self.ids and self.source != IMAGENET:
             return None
-        if (found := numbers(self.ids)) is not None:
-            low, high = min(found), max(found)
+        if (given := numbers(self.ids)) is not None:
+            low, high = min(given), max(given)
             return (
                 positions(self.ids, count, "the classes asked", where)
                 if count in (high, high + 1) and low >= 0
@@ -179,9 +189,9 @@ class Labels:
         return None
 
     def _refusal(self, asked: tuple[str, ...], where: str) -> InputError:
-        found = numbers(self.ids)
-        if found is not None and self.names == self.ids:
-            low, high = min(found), max(found)
+        given = numbers(self.ids)
+        if given is not None and self.names == self.ids:
+            low, high = min(given), max(given)
             several = [f"{name}=NAME" for name in self.ids if not name.startswith("-")][:2]
             without = [f"{name}=" for name in self.ids if name.startswith("-")][:1]
             return InputError(
@@ -198,50 +208,34 @@ class Labels:
 
 
 def read(
-    values: Sequence[Value] | np.ndarray,
-    where: str,
-    declared: Sequence[str] | None = None,
-    find: Callable[[tuple[str, ...]], Naming | None] = lambda ids: None,
-    separator: str = "|",
+    values: Sequence[Value] | np.ndarray, where: str, declared: Sequence[str] | None = None, separator: str = "|"
 ) -> Labels:
-    """A column of label values -> labels with their names.
+    """A column of label values -> labels under their own texts (`Labels.renamed` gives them other names).
 
     values: str, None for a missing label, or a tuple of str; a text with the separator in it is several labels.
     declared: the classes of the data set itself in order (a ClassLabel feature), also those that do not occur.
-    find: what labels of these ids are called, if they have other names (`clipjax.data.naming.find`).
     """
-    listed = _split(list(values), where, separator)
-    several = any(isinstance(v, tuple) for v in listed)
-    rows = [_members(v) for v in listed]
+    cells = _split(list(values), where, separator)
+    rows = [_members(cell) for cell in cells]
     if all(_WHOLE_AS_FLOAT.fullmatch(text) for row in rows for text in row):  # a float column of whole numbers
         rows = [tuple(text.removesuffix(".0") for text in row) for row in rows]
-    declared = None if declared is None else _members(tuple(declared))
-    ids = declared if declared is not None else _sorted({text for row in rows for text in row})
-    if not ids:
+    names = _sorted({text for row in rows for text in row}) if declared is None else _members(tuple(declared))
+    names = tuple(dict.fromkeys(names))
+    if not names:
         raise InputError(f"{where}: no image has a label; name another label column, or none")
-    naming = find(ids)
-    names = naming.names(ids, where) if naming else ids
-    if without := {own for own, name in zip(ids, names, strict=True) if not name}:
-        rows = [tuple(text for text in row if text not in without) for row in rows]
-        ids, names = (tuple(x for x, name in zip(xs, names, strict=True) if name) for xs in (ids, names))
-    distinct = tuple(dict.fromkeys(names))  # two ids may be given one name: they are one class then
-    place = {own: distinct.index(name) for own, name in zip(ids, names, strict=True)}
-    unknown = [(row, text) for row, texts in enumerate(rows) for text in texts if text not in place]
-    if unknown:
-        row, text = unknown[0]
+    place = {name: i for i, name in enumerate(names)}
+    if unknown := next(((row, text) for row, texts in enumerate(rows) for text in texts if text not in place), None):
+        row, text = unknown
         raise InputError(
-            f"{where}: row {row} has the label {brief(text)!r}, not among its {len(ids)} classes{nearest(text, ids)}; "
-            "correct the table or the class list"
+            f"{where}: row {row} has the label {brief(text)!r}, not among its {len(names)} classes"
+            f"{nearest(text, names)}; correct the table or the class list"
         )
-    kept = tuple(ids) if len(distinct) == len(ids) else distinct
-    source = naming.source if naming else ""
-    if several:
-        present = np.zeros((len(rows), len(distinct)), bool)
+    if any(isinstance(cell, tuple) for cell in cells):
+        present = np.zeros((len(rows), len(names)), bool)
         for row, texts in enumerate(rows):
             present[row, [place[text] for text in texts]] = True
-        return Labels(distinct, present=present, ids=kept, source=source)
-    index = np.fromiter((place[row[0]] if row else -1 for row in rows), np.int64, len(rows))
-    return Labels(distinct, index=index, ids=kept, source=source)
+        return Labels(names, present=present)
+    return Labels(names, np.fromiter((place[row[0]] if row else -1 for row in rows), np.int64, len(rows)))
 
 
 def is_numbers(names: Sequence[str]) -> bool:
@@ -261,12 +255,12 @@ def _split(values: list[Value], where: str, separator: str) -> list[Value]:
     """
     if not separator:
         return values
-    found = [_of_list(v, where) if isinstance(v, str) and v[:1] == "[" and v[-1:] == "]" else v for v in values]
-    found = [
+    cells = [_of_list(v, where) if isinstance(v, str) and v[:1] == "[" and v[-1:] == "]" else v for v in values]
+    cells = [
         tuple(p.strip() for p in v.split(separator) if p.strip()) if isinstance(v, str) and separator in v else v
-        for v in found
+        for v in cells
     ]
-    alone = {v.strip() for v in found if isinstance(v, str)}
+    alone = {v.strip() for v in cells if isinstance(v, str)}
     for other in (",", ";"):
         for text in sorted(alone):
             parts = [part.strip() for part in text.split(other)]
@@ -276,9 +270,9 @@ def _split(values: list[Value], where: str, separator: str) -> list[Value]:
                     f"which: --config.data.label_separator={shell_word(other)} for several, "
                     "--config.data.label_separator= for one"
                 )
-    if not any(isinstance(v, tuple) for v in found):
-        return list(found)
-    return [(v.strip(),) if isinstance(v, str) else v for v in found]
+    if not any(isinstance(v, tuple) for v in cells):
+        return list(cells)
+    return [(v.strip(),) if isinstance(v, str) else v for v in cells]
 
 
 def _of_list(text: str, where: str) -> Value:

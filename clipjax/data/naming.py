@@ -29,7 +29,9 @@ def labels(
     separator: str = "",
 ) -> Labels:
     """A column of label values -> labels with their names (`labels.read`, `find`)."""
-    return read(values, where, declared, lambda ids: find(given, ids, places, where), separator)
+    own = read(values, where, declared, separator)
+    naming = find(given, own.ids, places, where)
+    return own.renamed(naming, where) if naming else own
 
 
 def find(given: str, ids: Sequence[str], places: Sequence[Path], where: str) -> Naming | None:

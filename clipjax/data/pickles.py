@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.data.annotations import raw
+from clipjax.data.annotations import read_bytes
 from clipjax.errors import InputError, brief, one_line
 from clipjax.pickles import BYTE_STRINGS, OPERATIONS, Global, Machine
 
@@ -78,7 +78,7 @@ def load(path: Path) -> dict[bytes, Any]:
 
     InputError where the file is missing, damaged, or would run anything: only arrays of numbers are allowed.
     """
-    data = raw(path)
+    data = read_bytes(path)
     try:
         found = _CifarMachine(data).run()
     except InputError as error:

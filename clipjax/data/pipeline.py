@@ -1,4 +1,4 @@
-"""Rows of a source, decoded in threads ahead of the device, in order and in equal batches."""
+"""Rows of a source, decoded in threads while the device computes, in order and in equal batches."""
 
 import dataclasses
 import itertools
@@ -17,7 +17,7 @@ class Batch:
 
     rows: int64 [b], rows of the source, in the order asked for.
     pixels: [b, S, S, 3], float32 normalised or uint8 as cropped.
-    skipped: (row, file, reason) of every picture that is missing or damaged; b + len(skipped) rows were worked on.
+    skipped: (row, file, reason) of every image that is missing or damaged; b + len(skipped) rows were worked on.
     """
 
     rows: np.ndarray
@@ -36,7 +36,7 @@ def batches(
     """Yields ceil(len(rows) / batch_size) batches; batch k stands for rows[k * batch_size : (k + 1) * batch_size].
 
     `rows` is where several processes share the work (rows[process::count]) and where a resumed run goes on. A
-    picture that cannot be read leaves a gap, which never moves the later batches; how many gaps are too many is the
+    image that cannot be read leaves a gap, which never moves the later batches; how many gaps are too many is the
     caller's decision. While the caller works on one batch, `threads` (None: one per usable processor) decode the
     next: little more than two batches are in memory. uint8 (`image.normalise` turns it into the float32 form) is a
     quarter of that, and of the way to the device, and a fifth of the work on a small photograph less.
@@ -44,12 +44,8 @@ def batches(
     rows = np.asarray(rows, np.int64)
     if batch_size < 1:
         raise InputError(f"batch size {batch_size} is not positive")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads must be at least 1, got {threads}")
-    if dtype not in (np.float32, np.uint8):
-        raise InputError(f"pixels are float32 or uint8, not {np.dtype(dtype)}")
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(source)):
-        raise InputError(f"{source.name} has rows 0 to {len(source) - 1}; asked for {rows.min()} to {rows.max()}")
+    assert dtype in (np.float32, np.uint8), dtype
+    assert not len(rows) or (rows.min() >= 0 and rows.max() < len(source)), (source.name, rows.min(), rows.max())
     source.check_size(spec)
     return _batches(source, rows, spec, batch_size, threads or image.usable_processors(), dtype)
 
@@ -59,7 +55,7 @@ def _batches(
 ) -> Iterator[Batch]:
     if not len(rows):
         return
-    import grain  # it imports jax, which whoever only reads tables does without
+    import grain  # it imports jax, which reading a table does not need
 
     def work(part: list[int]) -> list[np.ndarray | str]:
         return [_pixels(source, row, spec, dtype) for row in part]

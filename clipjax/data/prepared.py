@@ -1,7 +1,7 @@
-"""Pictures resized and cropped once, for hosts that cannot decode as fast as their accelerators compute.
+"""Images resized and cropped once, for hosts whose accelerators compute faster than they decode.
 
 A folder: `pixels-00000-of-00049.array_record`, ... (one record per row: the crop as raw uint8 [S, S, 3], empty where
-the picture could not be read), `table.parquet` with every column of the original, and `info.json`, written last.
+the image could not be read), `table.parquet` with every column of the original, and `info.json`, written last.
 Raw bytes, because reading is what this is for: here a record of 224 x 224 pixels took 0.05 ms, with array_record's
 zstd 0.17 ms for a tenth less space, as PNG 2.1 ms for a third less, which is a photograph's own decoding.
 """
@@ -29,9 +29,9 @@ from clipjax.classes import Naming
 from clipjax.data import labels as labelling
 from clipjax.data import source
 from clipjax.data.contents import SIZE, marked
-from clipjax.data.pipeline import batches
+from clipjax.data.pipeline import Batch, batches
 from clipjax.data.source import Source
-from clipjax.errors import InputError, brief, one_line
+from clipjax.errors import InputError, brief, converted
 from clipjax.files import write_atomically, write_text
 from clipjax.image import Preprocess
 
@@ -89,12 +89,12 @@ def write(
     data_set: str = "",
     max_skipped: float = 0.01,
     threads: int | None = None,
-    progress: Callable[[int, int], Any] = lambda n, lost: None,
+    progress: Callable[[int, int], object] = lambda n, lost: None,
 ) -> dict[str, Any]:
     """Writes `original` for models of `image_size` pixels into the folder `out`; returns what info.json says.
 
     A killed call goes on at the first unfinished shard; a finished folder is left as it is. Raises InputError where
-    the folder holds something else, or more than the share `max_skipped` of the pictures cannot be read.
+    the folder holds something else, or more than the share `max_skipped` of the images cannot be read.
     """
     if original.size is not None:
         raise InputError(f"{original.name} is prepared already (for {original.size} pixels); name the originals")
@@ -129,8 +129,8 @@ def write(
     return _finish(original, out, names, plan)
 
 
-def load(path: str | os.PathLike) -> Prepared:
-    """The source of a folder that `write` made: every column and class of the original, pictures of one size.
+def open_prepared(path: str | os.PathLike) -> Prepared:
+    """The source of a folder that `write` made: every column and class of the original, images of one size.
 
     Its images are known by the originals' digests: a prepared data set has the original's fingerprint, unless another
     Pillow made the crops than would make them here. Raises InputError where the folder is none, is unfinished, or a
@@ -138,10 +138,10 @@ def load(path: str | os.PathLike) -> Prepared:
     """
     path = source.as_path(path)
     if "://" in os.fspath(path):
-        raise InputError(f"{path}: prepared pictures are read from a disk; mount the bucket, or copy the folder")
+        raise InputError(f"{path}: prepared images are read from a disk; mount the bucket, or copy the folder")
     if not (path / INFO).exists():
         hint = "unfinished: run clipjax prepare again" if (path / PLAN).exists() else "made by clipjax prepare --out"
-        raise InputError(f"{path} holds no {INFO}; give a finished folder of prepared pictures ({hint})")
+        raise InputError(f"{path} holds no {INFO}; give a finished folder of prepared images ({hint})")
     info = stored.read(path / INFO, dict, REMEDY)
     if (info.get("format"), info.get("version")) != (FORMAT, VERSION):
         raise InputError(f"{path / INFO} is not of {FORMAT} version {VERSION}; prepare the originals again")
@@ -155,33 +155,29 @@ def load(path: str | os.PathLike) -> Prepared:
     index, present, labels = role["label"].get("index"), role["label"].get("present"), None
     if info["classes"] is not None and (index is not None or present is not None):
         labels = labelling.Labels(tuple(info["classes"]), index, present, tuple(info["ids"] or ()))
-    found = Source(
+    crops = Source(
         info["name"], columns["file"], _Shards(path, info).read, labels, role["own"].get("captions"), role["group"],
         role["protocol"], info["image_size"], contents=lambda rows: digests[rows],
     )  # fmt: skip
-    return Prepared(found, info["data_set"], info)
+    return Prepared(crops, info["data_set"], info)
 
 
-def _digests(path: Path, columns: Mapping[str, Any]) -> np.ndarray:
+def _digests(path: Path, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """The originals' digests, uint8 [N, 32]."""
-    try:
-        found = np.frombuffer(bytes.fromhex("".join(columns[DIGEST])), np.uint8)
-        return found.reshape(len(columns["file"]), SIZE)
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{path / TABLE} holds no digests of the originals; {REMEDY}") from error
+    with converted(f"{path / TABLE} holds no digests of the originals", REMEDY, KeyError, ValueError):
+        digests = np.frombuffer(bytes.fromhex("".join(columns[DIGEST])), np.uint8)
+        return digests.reshape(len(columns["file"]), SIZE)
 
 
-def renamed(found: Prepared, naming: Naming) -> Prepared:
+def renamed(folder: Prepared, naming: Naming) -> Prepared:
     """The same images with labels called otherwise; `naming` is of their names, or of what these stand for."""
-    labels = found.source.labels
+    labels = folder.source.labels
     if labels is None:
-        raise InputError(f"{found.source.name} has no labels, and data.class_names names some; leave it out")
+        raise InputError(f"{folder.source.name} has no labels, and data.class_names names some; leave it out")
     by_id = bool(naming.listed) or not naming.mapping.keys() <= set(labels.names)
-    own = labels.ids if by_id else labels.names
-    texts = dataclasses.replace(labels, names=own).texts()
-    values = [tuple(filter(None, text.split("|"))) for text in texts] if labels.several else texts
-    again = labelling.read(values, found.source.name, own, lambda ids: naming)
-    return dataclasses.replace(found, source=dataclasses.replace(found.source, labels=again))
+    own = dataclasses.replace(labels, ids=labels.ids if by_id else labels.names)
+    again = own.renamed(naming, folder.source.name)
+    return dataclasses.replace(folder, source=dataclasses.replace(folder.source, labels=again))
 
 
 def _check_info(path: Path, info: Mapping[str, Any]) -> None:
@@ -190,10 +186,10 @@ def _check_info(path: Path, info: Mapping[str, Any]) -> None:
     if "file" not in info["columns"]:
         raise InputError(f"{path / INFO} names no column of files; {REMEDY}")
     if not 0 < info["image_size"] <= LARGEST_SIZE or rows < 1 or -(-info["n"] // rows) != len(shards):
-        raise InputError(f"{path / INFO}: {len(shards)} shards of {rows} rows are not {info['n']} pictures; {REMEDY}")
+        raise InputError(f"{path / INFO}: {len(shards)} shards of {rows} rows are not {info['n']} images; {REMEDY}")
     for name, shard in shards.items():
         if Path(name).name != name or "\0" in name:
-            raise InputError(f"{path / INFO} names {brief(name)!r}, which is no file of its folder; {REMEDY}")
+            raise InputError(f"{path / INFO} names {brief(name)!r}, which is not a file of its folder; {REMEDY}")
         size = (path / name).stat().st_size if (path / name).exists() else None
         if size != shard["bytes"]:
             state = "is missing" if size is None else f"has {size} of {shard['bytes']} bytes"
@@ -216,10 +212,9 @@ class _Shards:
         shard, record = divmod(i, self.rows)
         with self._lock:
             reader = self._reader(shard)
-        try:
+        damage = (RuntimeError, ValueError, IndexError)
+        with converted(f"{self.path / self.names[shard]} is damaged at record {record}", "copy it again", *damage):
             data = reader.read([record])[0]
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise InputError(f"{self.path / self.names[shard]} is damaged at record {record}; copy it again") from error
         if len(data) != self.size * self.size * 3:
             raise InputError(f"{self.path / self.names[shard]} record {record} has {len(data)} bytes; prepare it again")
         return np.frombuffer(data, np.uint8).reshape(self.size, self.size, 3)
@@ -249,7 +244,9 @@ def _plan(original: Source, image_size: int, data_set: str) -> dict[str, Any]:
     }
 
 
-def _write_shard(path: Path, rows: np.ndarray, feed: Any, progress: Callable[[int, int], Any], check: Callable) -> None:
+def _write_shard(
+    path: Path, rows: np.ndarray, feed: Iterator[Batch], progress: Callable[[int, int], object], check: Callable
+) -> None:
     from array_record.python import array_record_module
 
     digest, skipped = hashlib.sha256(), []
@@ -278,13 +275,9 @@ def _write_shard(path: Path, rows: np.ndarray, feed: Any, progress: Callable[[in
     write_text(path.with_name(f"{path.name}.json"), json.dumps(about))
 
 
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path) -> contextlib.AbstractContextManager[None]:
     """array_record says of a full disk what riegeli says of it, as a RuntimeError."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be written ({one_line(error, 160)})") from error
+    return converted(f"{path}: cannot be written", "make room, or choose another --out", RuntimeError)
 
 
 def _finish(original: Source, out: Path, names: list[str], plan: dict) -> dict[str, Any]:
@@ -309,24 +302,22 @@ def _columns_of(original: Source) -> dict[str, Any]:
     """Every column of a source under its role: "label:index", "group:race"; no name of a user's column is special."""
     labels = original.labels
     digests = np.array([digest.tobytes().hex() for digest in original.digests(np.arange(len(original)))], object)
-    found = {"file": original.files, DIGEST: digests, "own:captions": original.captions}
+    table = {"file": original.files, DIGEST: digests, "own:captions": original.captions}
     if labels is not None:
-        found |= {"label:index": labels.index, "label:present": labels.present}
-    found |= {f"group:{key}": values for key, values in original.columns.items()}
-    return found | {f"protocol:{key}": values for key, values in original.protocol.items()}
+        table |= {"label:index": labels.index, "label:present": labels.present}
+    table |= {f"group:{key}": values for key, values in original.columns.items()}
+    return table | {f"protocol:{key}": values for key, values in original.protocol.items()}
 
 
 def _tidy(out: Path) -> None:
-    """Removes what only an unfinished folder needs, and what calls that were killed left behind."""
+    """Removes files that only an unfinished folder needs, and temporary files of killed calls."""
     for left in (out / PLAN, *out.glob("pixels-*.array_record.json"), *out.glob(".*.tmp")):
         left.unlink(missing_ok=True)
 
 
 def _claim(out: Path, plan: dict[str, Any]) -> None:
-    try:
+    with converted(f"{out}: cannot be written", "choose another --out", OSError):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     if (out / PLAN).exists():
         _check_plan(out, stored.read(out / PLAN, dict, REMEDY), plan)
         return
@@ -354,25 +345,22 @@ def _to_arrow(values: np.ndarray) -> pa.Array:
     return pa.array(values.tolist() if values.ndim > 1 or values.dtype == object else values)
 
 
-def _read_table(path: Path, kinds: Mapping[str, str], sha256: str | None) -> dict[str, Any]:
+def _read_table(path: Path, kinds: Mapping[str, str], sha256: str | None) -> dict[str, np.ndarray]:
     """The columns as they were written: text stays text, numbers keep their width."""
-    out: dict[str, Any] = {}
-    try:
+    table: dict[str, np.ndarray] = {}
+    damage = (OSError, pa.ArrowException, KeyError, TypeError, ValueError, OverflowError)
+    with converted(f"{path} cannot be read", REMEDY, *damage):
         data = path.read_bytes()
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise InputError(f"{path} has changed since it was written (its sha256 is another); {REMEDY}")
-        table = pq.read_table(pa.BufferReader(data))
+        columns = pq.read_table(pa.BufferReader(data))
         for key, kind in kinds.items():
             if np.dtype(kind).kind not in "biufO":
                 raise InputError(f"{path} has no columns of {brief(kind)}; {REMEDY}")
-            values = table.column(key).to_pylist()
+            values = columns.column(key).to_pylist()
             if np.dtype(kind) != object:
-                out[key] = np.asarray(values, kind)
+                table[key] = np.asarray(values, kind)
             else:
                 rows = (tuple(v) if isinstance(v, list) else v for v in values)
-                out[key] = np.fromiter(rows, object, len(values))
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read ({one_line(error)}); {REMEDY}") from error
-    return out
+                table[key] = np.fromiter(rows, object, len(values))
+    return table

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import fsspec
 import numpy as np
@@ -20,12 +20,12 @@ from clipjax import image
 from clipjax.data import ages
 from clipjax.data.contents import Packed, digests
 from clipjax.data.labels import Labels
-from clipjax.errors import InputError, brief
-from clipjax.errors import nearest as nearest
+from clipjax.errors import InputError, brief, converted
 from clipjax.image import Preprocess
 
-Picture = bytes | os.PathLike | Image.Image | np.ndarray
-Column = Sequence[Any] | np.ndarray
+T = TypeVar("T")
+ImageData = bytes | os.PathLike | Image.Image | np.ndarray
+Column = Sequence[object] | np.ndarray
 
 # What the metrics of named data sets read; a user's columns never have these meanings, whatever they are called.
 PROTOCOL = ("difficult", "split", "video", "anchor", "lexicon", "youtube_id", "annotation", "verb", "noun")
@@ -55,7 +55,7 @@ class Source:
 
     name: str
     files: Any
-    read: Callable[[int], Picture]
+    read: Callable[[int], ImageData]
     labels: Labels | None = None
     captions: Any = None
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -104,22 +104,22 @@ class Source:
         self.check_size(spec)
         if self.size is not None:
             return self._of_row(i, lambda file: cast(np.ndarray, self.read(int(i))))
-        picture = self.image(i)
+        decoded = self.image(i)
         try:
-            return image.preprocess_uint8(picture, spec, threads=1)[0]
+            return image.preprocess_uint8(decoded, spec, threads=1)[0]
         except InputError as error:
             # It counts the images of its own call, of which this is the only one.
-            raise InputError(self.files[i] + str(error).removeprefix("picture 0")) from error
+            raise InputError(self.files[i] + str(error).removeprefix("image 0")) from error
 
     def check_size(self, spec: Preprocess) -> None:
-        """Raises InputError where the pictures were prepared for another image size than the model's."""
+        """Raises InputError where the images were prepared for another image size than the model's."""
         if self.size not in (None, spec.image_size):
             raise InputError(
-                f"{self.name} holds pictures prepared for models of {self.size} pixels, and this model takes "
+                f"{self.name} holds images prepared for models of {self.size} pixels, and this model takes "
                 f"{spec.image_size}: prepare the originals for it (clipjax prepare), or name the originals"
             )
 
-    def _of_row(self, i: int, make: Callable[[str], Any]) -> Any:
+    def _of_row(self, i: int, make: Callable[[str], T]) -> T:
         """What `make` makes of row `i`, or one line that says which row it failed on."""
         file = self.files[i]
         try:
@@ -135,16 +135,8 @@ class Source:
     def select(self, rows: Sequence[int] | np.ndarray | slice) -> "Source":
         """The data set of these rows, in this order. All rows in their own order are this source itself."""
         every = np.arange(len(self))
-        if not isinstance(rows, slice):
-            rows = np.asarray(rows)
-            if rows.ndim != 1 or rows.dtype.kind not in "iub" or (rows.dtype.kind == "b" and len(rows) != len(self)):
-                raise InputError(
-                    f"rows of {self.name} are selected by whole numbers or by {len(self)} truth values, got"
-                    f" {rows.dtype} {list(rows.shape)}"
-                )
-            outside = (rows < 0) | (rows >= len(self))
-            if rows.dtype.kind != "b" and outside.any():
-                raise InputError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {rows[outside][0]}")
+        rows = rows if isinstance(rows, slice) else np.asarray(rows)
+        assert isinstance(rows, slice) or rows.dtype.kind == "b" or (rows >= 0).all(), "rows count from the first"
         kept = every[rows]
         if not len(kept):
             raise InputError(f"no row of {self.name} is selected; select at least one of its {len(self)}")
@@ -187,7 +179,7 @@ class Source:
 
 
 def of_columns(
-    name: str, columns: Mapping[str, Any], classes: Sequence[str] | None, read: Callable[[int], Picture], **more: Any
+    name: str, columns: Mapping[str, Any], classes: Sequence[str] | None, read: Callable[[int], ImageData], **more: Any
 ) -> Source:
     """The source of a named data set, whose reader gives its columns by name.
 
@@ -195,8 +187,7 @@ def of_columns(
     """
     columns = dict(columns)
     files, index, present = (columns.pop(key, None) for key in ("file", "label", "labels"))
-    if (index is not None or present is not None) and classes is None:
-        raise InputError(f"{name}: labels need class names; give classes")
+    assert classes is not None or (index is None and present is None), f"{name}: labels need class names"
     labels = None if index is None and present is None else Labels(tuple(classes or ()), index, present)
     protocol = {key: columns.pop(key) for key in PROTOCOL if key in columns}
     return Source(name, files, read, labels, columns.pop("captions", None), columns, protocol, **more)
@@ -209,7 +200,7 @@ def as_path(path: str | os.PathLike) -> Path:
         return Path(text)
     scheme = text.partition("://")[0]
     if scheme not in _DRIVERS:
-        raise InputError(f"{text} is no local path and none of {', '.join(_DRIVERS)}; fetch it, or mount it, first")
+        raise InputError(f"{text} is not a local path (or {', '.join(_DRIVERS)}); fetch it, or mount it, first")
     if not _has_driver(scheme):
         raise InputError(f"{text}: reading {scheme}:// needs {_DRIVERS[scheme]}; pip install {_DRIVERS[scheme]}")
     return cast(Path, epath.Path(text))  # which is pathlib's in all but descent
@@ -253,7 +244,7 @@ def relative(path: str, root: str) -> str:
     return path.removeprefix(root.rstrip("/") + "/") if root else path
 
 
-def as_text(values: Any) -> np.ndarray:
+def as_text(values: Iterable[object]) -> np.ndarray:
     """A column as text, object [N]: "" where nothing is known."""
     array = values if isinstance(values, np.ndarray) else list(values)
     if isinstance(array, np.ndarray) and array.dtype == object and all(type(value) is str for value in array):
@@ -261,7 +252,7 @@ def as_text(values: Any) -> np.ndarray:
     return np.fromiter(("" if value is None else str(value) for value in array), object, len(array))
 
 
-def _as_protocol(key: str, values: Any) -> np.ndarray:
+def _as_protocol(key: str, values: Iterable[object]) -> np.ndarray:
     if key == "difficult":
         return np.asarray(values, bool)
     if key in ("lexicon", "annotation"):
@@ -290,7 +281,7 @@ class _Named(io.BytesIO):
         self.name = name
 
 
-def _decode(read: Picture, file: str) -> Image.Image:
+def _decode(read: ImageData, file: str) -> Image.Image:
     if isinstance(read, Image.Image):
         return read
     if isinstance(read, np.ndarray):
@@ -300,8 +291,7 @@ def _decode(read: Picture, file: str) -> Image.Image:
             raise InputError(f"{file} is empty (0 bytes); fetch or copy it again")
         return image.open_image(_Named(bytes(read), file))
     if "://" in os.fspath(read):
-        try:
-            return _decode(epath.Path(read).read_bytes(), file)
-        except FileNotFoundError as error:
-            raise InputError(f"{os.fspath(read)}: no such file; check the path") from error
+        with converted(f"{os.fspath(read)}: no such file", "check the path", FileNotFoundError):
+            data = epath.Path(read).read_bytes()
+        return _decode(data, file)
     return image.open_image(read)

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from clipjax import signatures, stored
 from clipjax.data import delimited
-from clipjax.errors import InputError, brief, nearest, one_line
+from clipjax.errors import InputError, brief, converted, nearest
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
 _PACKABLE = (".csv.gz", ".tsv.gz", ".jsonl.gz", ".json.gz")
@@ -53,12 +53,12 @@ def read(path: Path, names: Sequence[str]) -> dict[str, Column]:
     """
     wanted = list(dict.fromkeys(names))
     share: dict[str, str] = {}
-    found = [(part, _reader(part)[0](part, wanted, share)) for part in parts(path)]
-    if len(found) == 1:
-        return found[0][1]
+    tables = [(part, _reader(part)[0](part, wanted, share)) for part in parts(path)]
+    if len(tables) == 1:
+        return tables[0][1]
     out = {}
     for name in wanted:
-        columns = [(part, table[name]) for part, table in found]
+        columns = [(part, table[name]) for part, table in tables]
         for part, column in columns[1:]:
             if column.declared != columns[0][1].declared:
                 raise InputError(
@@ -78,19 +78,19 @@ def columns(path: Path) -> list[str]:
 def parts(path: Path) -> list[Path]:
     """The files of a table: `path` itself, the parquet files of a folder, or what a pattern matches, by name."""
     if any(c in path.name for c in "*?[") and not path.exists():
-        found = sorted(path.parent.glob(path.name))
+        files = sorted(path.parent.glob(path.name))
     elif path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith(".parquet") and not p.name.startswith("."))
-        if not found:
+        files = sorted(p for p in path.iterdir() if p.name.endswith(".parquet") and not p.name.startswith("."))
+        if not files:
             raise InputError(f"{path}: no parquet file there; name the table itself, or a pattern such as part-*.csv")
     else:
-        found = [path] if path.exists() else []
-    if not found:
+        files = [path] if path.exists() else []
+    if not files:
         raise InputError(f"{path}: no such table; check the path")
-    return found
+    return files
 
 
-def find(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
+def check_names(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
     """Raises InputError for the first of `names` that is not among the columns `there`, or is there twice."""
     for name in names:
         if name not in there:
@@ -134,16 +134,16 @@ def _reader(path: Path) -> tuple[Callable[[Path, list[str], dict[str, str]], _Ta
 
 def _read_delimited(path: Path, names: list[str], share: dict[str, str]) -> _Table:
     table = delimited.table(path, names)
-    find(path, names, table.names)
+    check_names(path, names, table.names)
     wanted = [(table.names.index(name), []) for name in names]
     for row in delimited.rows(table):
         for place, values in wanted:
             cell = row[place]
             values.append(share.setdefault(cell, cell) if cell else None)
-    return {name: Column(_object(values)) for name, (_, values) in zip(names, wanted, strict=True)}
+    return {name: Column(object_array(values)) for name, (_, values) in zip(names, wanted, strict=True)}
 
 
-def _object(values: Sequence[Any]) -> np.ndarray:
+def object_array(values: Sequence[object]) -> np.ndarray:
     """Object [N], also of tuples of one length, of which numpy would make a matrix."""
     return np.fromiter(values, object, len(values))
 
@@ -156,15 +156,15 @@ class _Number(str):
 
 
 def _read_json(path: Path, names: list[str], share: dict[str, str]) -> _Table:
-    found: list[list[Any]] = [[] for _ in names]
+    cells: list[list[Any]] = [[] for _ in names]
     there: dict[str, None] = {}  # the keys of all rows: an object may leave out what is missing
     for row in _objects(path):
         there.update(dict.fromkeys(row))
-        for name, values in zip(names, found, strict=True):
+        for name, values in zip(names, cells, strict=True):
             values.append(row.get(name))
-    find(path, names, list(there))
+    check_names(path, names, list(there))
     return {
-        name: Column(json_column(values, name, str(path), share)) for name, values in zip(names, found, strict=True)
+        name: Column(json_column(values, name, str(path), share)) for name, values in zip(names, cells, strict=True)
     }
 
 
@@ -198,10 +198,8 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 
 def json_value(text: str | bytes, where: str) -> Any:
     """The value of a JSON text with its numbers as spelled; `where` leads the message of the InputError."""
-    try:
+    with converted(f"{where} is not JSON", "write one object per line", ValueError, RecursionError):
         return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON ({one_line(error, 120)}); write one object per line") from error
 
 
 def _constant(name: str) -> _Number | None:
@@ -209,11 +207,11 @@ def _constant(name: str) -> _Number | None:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    content = dict(pairs)
+    if len(content) != len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {brief(next(n for n in names if names.count(n) > 1))} comes twice")
-    return found
+    return content
 
 
 _DECODER = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_constant, object_pairs_hook=_once)
@@ -226,7 +224,7 @@ def json_column(values: list[Any], name: str, where: str, share: dict[str, str] 
     # 3.0 for 3, as pandas writes whole numbers beside missing ones.
     whole = len(numbers) < len(values) and all(type(v) is _Number and re.fullmatch(r"-?\d+\.0", v) for v in numbers)
 
-    def text(value: Any, row: int) -> str | None:
+    def text(value: object, row: int) -> str | None:
         if value is None or value == "":
             return None
         if isinstance(value, bool):
@@ -242,15 +240,15 @@ def json_column(values: list[Any], name: str, where: str, share: dict[str, str] 
             return tuple(one for item in value if (one := text(item, row)) is not None)
         return text(value.removesuffix(".0") if whole and value else value, row)
 
-    return _object([cell(value, row) for row, value in enumerate(values)])
+    return object_array([cell(value, row) for row, value in enumerate(values)])
 
 
 # parquet
 
 
 def _read_parquet(path: Path, names: list[str], share: dict[str, str]) -> _Table:
-    with _opened(path) as file:
-        find(path, names, file.schema_arrow.names)
+    with opened_parquet(path) as file:
+        check_names(path, names, file.schema_arrow.names)
         declared = {name: classes for name, classes in _class_names(file.schema_arrow).items() if name in names}
         table = file.read(columns=names)
         count = file.metadata.num_rows
@@ -259,35 +257,31 @@ def _read_parquet(path: Path, names: list[str], share: dict[str, str]) -> _Table
         column = table.column(name)
         if len(column) != count:
             raise InputError(f'{path}: column "{name}" has {len(column)} of {count} rows; fetch it again')
-        with _one_line(path):
+        with parquet_errors(path):
             values = _cells(column, name, path, declared.get(name), share)
         out[name] = Column(values, declared.get(name))
     return out
 
 
 def _parquet_names(path: Path) -> list[str]:
-    with _opened(path) as file:
+    with opened_parquet(path) as file:
         return list(file.schema_arrow.names)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    with _one_line(path, UnicodeDecodeError), path.open("rb") as file:
+def opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """A parquet file for as long as it is read."""
+    with parquet_errors(path), path.open("rb") as file:
         if leftover := signatures.refusal(file.read(signatures.HEAD), os.fspath(path), "a parquet file"):
             raise leftover
         file.seek(0)
         yield pq.ParquetFile(file)
 
 
-@contextlib.contextmanager
-def _one_line(path: Path, *others: type[Exception]) -> Iterator[None]:
-    """What Arrow finds wrong with a file. `others` are what it raises besides where a value is damaged."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, *others) as error:
-        raise InputError(f"{path} is not a parquet file, or is cut off ({one_line(error)}); fetch it again") from error
+def parquet_errors(path: Path) -> contextlib.AbstractContextManager[None]:
+    """What Arrow finds wrong with a file, of many types: damaged text, a date outside the calendar, ..."""
+    damage = (pa.ArrowException, OSError, LookupError, ArithmeticError, ValueError)
+    return converted(f"{path} is not a parquet file, or is cut off", "fetch it again", *damage)
 
 
 class _Features(TypedDict):
@@ -316,7 +310,7 @@ def _cells(
     column: pa.ChunkedArray, name: str, path: Path, declared: tuple[str, ...] | None, share: dict[str, str]
 ) -> np.ndarray:
     if not len(column):
-        return _object([])
+        return object_array([])
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)  # its parts may have dictionaries of their own
     if pa.types.is_string(column.type):
@@ -328,7 +322,7 @@ def _cells(
         inside = array.flatten()
         rows = np.repeat(np.arange(len(lengths)), [length or 0 for length in lengths])
         texts = iter(_texts(inside, name, path, declared, share, rows))
-        return _object(
+        return object_array(
             [
                 None if length is None else tuple(t for _ in range(length) if (t := next(texts)) is not None)
                 for length in lengths
@@ -375,7 +369,7 @@ def _texts(
         if missing and all(re.fullmatch(r"-?\d+\.0", text) for text in values):
             different = [text and text.removesuffix(".0") for text in different]
     shared = [share.setdefault(text, text) if text else None for text in different]
-    return _object([*shared, None])[indices]
+    return object_array([*shared, None])[indices]
 
 
 def _has_text(kind: pa.DataType) -> bool:
@@ -388,7 +382,7 @@ def _has_text(kind: pa.DataType) -> bool:
 def _spelled(values: pa.Array, path: Path) -> list[str | None]:
     """Each value as text; None for null, NaN and the empty text."""
     kind = values.type
-    with _one_line(path, ValueError, ArithmeticError, LookupError):  # damaged text, a date outside the calendar
+    with parquet_errors(path):
         if pa.types.is_floating(kind):
             numbers = values.to_numpy(zero_copy_only=False)  # numpy spells float32 as shortly as it can be
             return [None if number != number else str(number) for number in numbers]

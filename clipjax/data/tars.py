@@ -21,7 +21,7 @@ import numpy as np
 
 from clipjax import image, signatures
 from clipjax.data import tables
-from clipjax.errors import InputError, brief, one_line, some
+from clipjax.errors import InputError, brief, converted, some
 from clipjax.files import lines
 
 LARGEST_TEXT = 1 << 20  # bytes of a label, caption or json member, and of a tar's own extended headers
@@ -117,24 +117,24 @@ class Index:
         """
         rows, why = [], {}
         for row, data in enumerate(self._members("json")):
-            found = {}
+            record = {}
             if isinstance(data, str):
                 why[row] = data
             else:
                 try:
-                    found = tables.json_value(data, self._name(row, "json"))
+                    record = tables.json_value(data, self._name(row, "json"))
                 except InputError as error:
                     why[row] = str(error)
-                if not isinstance(found, dict):
-                    why[row], found = f"{self._name(row, 'json')} is not an object", {}
-            rows.append(found)
+                if not isinstance(record, dict):
+                    why[row], record = f"{self._name(row, 'json')} is not an object", {}
+            rows.append(record)
         where = self.shards[0]
-        there = dict.fromkeys(key for found in rows for key in found)
-        tables.find(where, names, list(there))
+        there = dict.fromkeys(key for record in rows for key in record)
+        tables.check_names(where, names, list(there))
         share: dict[str, str] = {}
         columns = {}
         for name in dict.fromkeys(names):
-            values = [found.get(name) for found in rows]
+            values = [record.get(name) for record in rows]
             columns[name] = tables.Column(tables.json_column(values, name, where.name, share))
         return columns, why
 
@@ -209,9 +209,9 @@ def index(shards: Sequence[Path], image_key: str = "", wanted: Iterable[str] = (
         f"{shards[sample.shard].name}/{sample.key if place is None else place.name}"
         for sample, place in zip(samples, images, strict=True)
     ]
-    found = Index(tuple(shards), tuple(samples), tuple(files), tuple(images), missing, extensions)
-    _check_across(found)
-    return found
+    made = Index(tuple(shards), tuple(samples), tuple(files), tuple(images), missing, extensions)
+    _check_across(made)
+    return made
 
 
 def _there(sample: Sample, keys: Sequence[str]) -> str:
@@ -246,27 +246,27 @@ def _image_keys(shards: Sequence[Path], samples: Sequence[Sample], extensions: M
     return exact
 
 
-def _check_across(found: Index) -> None:
+def _check_across(index: Index) -> None:
     """Raises InputError where shards share a sample: its image is in both, or its members are spread over them.
 
     A key alone may come again: some writers count anew in every shard.
     """
     first: dict[str, int] = {}
     same: dict[tuple[str, int], int] = {}
-    for row, (sample, place) in enumerate(zip(found.samples, found.images, strict=True)):
+    for row, (sample, place) in enumerate(zip(index.samples, index.images, strict=True)):
         before = first.setdefault(sample.key, row)
         if before != row:
-            other = found.samples[before]
-            if (found.images[before] is None) != (place is None) and not set(other.extensions) & set(sample.extensions):
+            other = index.samples[before]
+            if (index.images[before] is None) != (place is None) and not set(other.extensions) & set(sample.extensions):
                 raise InputError(
-                    f"{found.shards[sample.shard]}: the members of {sample.key} are spread over this shard and"
-                    f" {found.shards[other.shard].name}; a sample has to lie in one shard: write the shards again"
+                    f"{index.shards[sample.shard]}: the members of {sample.key} are spread over this shard and"
+                    f" {index.shards[other.shard].name}; a sample has to lie in one shard: write the shards again"
                 )
         if place is not None:
             before = same.setdefault((sample.key, place.size), row)
-            if before != row and found.read(before) == found.read(row):
+            if before != row and index.read(before) == index.read(row):
                 raise InputError(
-                    f"{found.shards[sample.shard]}: {place.name} is in {found.files[before].partition('/')[0]} already,"
+                    f"{index.shards[sample.shard]}: {place.name} is in {index.files[before].partition('/')[0]} already,"
                     " with the same bytes; leave one of the two shards out"
                 )
 
@@ -305,8 +305,19 @@ def _samples(shard: Path, number: int, useful: set[str], images: bool) -> Iterat
 
 def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
     """The plain files of a tar. Raises InputError where it is compressed, damaged or cut off."""
-    try:
-        with shard.open("rb") as file, tarfile.open(fileobj=cast(IO[bytes], _Bounded(file)), mode="r:") as tar:
+    remedy = "fetch it again, or unpack a .tar.gz to .tar: compressed shards have no random access"
+    damage = (tarfile.TarError, ArithmeticError, ValueError)
+    with (
+        converted(f"{shard} cannot be read", "check its access rights", OSError),
+        converted(f"{shard} is not a plain tar, or is cut off", remedy, *damage),
+        shard.open("rb") as file,
+    ):
+        first = file.read(signatures.HEAD)
+        leftover = signatures.refusal(first, os.fspath(shard), "a tar")
+        if leftover and signatures.kind(first) != "tar archive":
+            raise leftover
+        file.seek(0)
+        with tarfile.open(fileobj=cast(IO[bytes], _Bounded(file)), mode="r:") as tar:
             before = -1
             while (member := tar.next()) is not None:
                 if member.size < 0 or tar.offset <= before:
@@ -319,21 +330,6 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("no end of archive")
-    except InputError:
-        raise
-    except (tarfile.TarError, ArithmeticError, ValueError) as error:
-        with shard.open("rb") as file:
-            first = file.read(signatures.HEAD)
-        if signatures.kind(first) != "tar archive" and (
-            leftover := signatures.refusal(first, os.fspath(shard), "a tar")
-        ):
-            raise leftover from error
-        raise InputError(
-            f"{shard} is not a plain tar, or is cut off ({one_line(error)}); fetch it again, or unpack a .tar.gz to"
-            " .tar: compressed shards have no random access"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{shard} cannot be read ({error.strerror}); check its access rights") from error
 
 
 class _Bounded:
@@ -354,10 +350,10 @@ class _Bounded:
 def expand(pattern: str) -> list[str]:
     """The names that a pattern of shards means, in order: "a-{000..012}.tar", "{train,val}.tar", several with "::"."""
     every = (name for part in pattern.split("::") for name in _braces(part))
-    found = list(itertools.islice(every, _MOST_SHARDS + 1))
-    if len(found) > _MOST_SHARDS:
+    names = list(itertools.islice(every, _MOST_SHARDS + 1))
+    if len(names) > _MOST_SHARDS:
         raise InputError(f"{brief(pattern)} means more than {_MOST_SHARDS} shards; check its numbers")
-    return found
+    return names
 
 
 def _braces(pattern: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Clips: their middle frame, or all their frames. Needs PyAV, the extra [video]."""
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -7,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from clipjax.data import source
 from clipjax.data.contents import digests
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, converted, require
 
 PROTOCOLS = ("middle", "all")
 # Threads ask for the frames of a clip nearly in order: what one decodes on its way is kept for the others.
@@ -24,7 +26,7 @@ _COUNTING = 8  # clips whose frames are counted at once
 _OPEN = 4  # clips open at once; the next clip is begun while the last is finished
 
 
-def load(
+def of_clips(
     name: str,
     clips: Sequence[str | os.PathLike],
     columns: Mapping[str, Sequence],
@@ -39,8 +41,7 @@ def load(
     row, which fails when it is read. Raises InputError without PyAV, for no clips, or another protocol.
     """
     require_av()
-    if protocol not in PROTOCOLS:
-        raise InputError(f'{name}: unknown protocol "{protocol}"; choose {" or ".join(PROTOCOLS)}')
+    require(protocol, PROTOCOLS, name, "protocol")
     if not len(clips):
         raise InputError(f"{name} holds no clips; check the path and the split")
     paths = source.absolute(clips)
@@ -54,7 +55,8 @@ def load(
             counts = list(pool.map(_count, paths))
         rows = [(clip, frame) for clip, count in enumerate(counts) for frame in range(max(count, 1))]
         files = [f"{names[clip]}#{frame:06d}" for clip, frame in rows]
-    table = {key: [values[clip] for clip, _ in rows] for key, values in _checked(columns, len(paths), name).items()}
+    assert all(len(values) == len(paths) for values in columns.values()), name
+    table = {key: [values[clip] for clip, _ in rows] for key, values in columns.items()}
     reader = _Reader(paths)
     return source.of_columns(
         name,
@@ -78,16 +80,7 @@ def frame_contents(clips: Sequence[str | os.PathLike], frames: Sequence[str]) ->
     return contents
 
 
-def _checked(columns: Mapping[str, Sequence], n: int, name: str) -> Mapping[str, Sequence]:
-    for key, values in columns.items():
-        if key in ("file", "video"):
-            raise InputError(f'{name}: column "{key}" is made from the clips; leave it out')
-        if len(values) != n:
-            raise InputError(f'{name}: column "{key}" has {len(values)} entries for {n} clips')
-    return columns
-
-
-def require_av() -> Any:
+def require_av() -> ModuleType:
     """PyAV, or InputError that says how to get it."""
     try:
         import av
@@ -96,27 +89,29 @@ def require_av() -> Any:
     return av
 
 
-def _open(path: str) -> Any:
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """A clip's container for as long as it is read. InputError where it cannot be opened, or shows nothing."""
     av = require_av()
-    try:
+    with decoding(f"{path} cannot be opened as video", "fetch or copy it again"):
         container = av.open(path if "://" not in path else source.as_path(path).open("rb"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such clip; check the path") from error
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path} cannot be opened as video ({error.strerror}); fetch or copy it again") from error
-    if not container.streams.video:
-        container.close()
-        raise InputError(f"{path} has no pictures in it (no video stream); leave it out")
-    return container
+    with container:
+        if not container.streams.video:
+            raise InputError(f"{path} has no images in it (no video stream); leave it out")
+        yield container
+
+
+def decoding(problem: str, remedy: str) -> contextlib.AbstractContextManager[None]:
+    """What PyAV finds wrong with a clip."""
+    return converted(problem, remedy, require_av().FFmpegError, OSError, IndexError)
 
 
 def _count(path: str) -> int:
     """Number of frames, 0 where the clip cannot be opened: what its container says is often wrong, or nothing."""
-    av = require_av()
     try:
-        with _open(path) as container:
+        with opened(path) as container, decoding(f"{path} cannot be read", "fetch or copy it again"):
             return sum(packet.size > 0 for packet in container.demux(video=0))
-    except (InputError, av.FFmpegError):
+    except InputError:
         return 0
 
 
@@ -143,27 +138,24 @@ class _Clip:
             return self._forward(wanted, keep=True)
 
     def _forward(self, wanted: int, keep: bool) -> Image.Image:
-        av = require_av()
         if self._frames is None:
             self._frames, self._next = _decoded(self.path), 0
-        try:
+        with decoding(f"{self.path} frame {wanted} cannot be decoded", "it is damaged: fetch or copy it again"):
             for frame in self._frames:
                 here = self._next
                 self._next += 1
                 if here >= wanted - _WINDOW and (keep or here == wanted):
-                    picture = frame.to_image()
-                    self._passed[here] = picture
+                    shown = frame.to_image()
+                    self._passed[here] = shown
                     while len(self._passed) > _WINDOW:
                         self._passed.popitem(last=False)
                     if here == wanted:
-                        return picture
-        except av.FFmpegError as error:
-            raise InputError(f"{self.path} frame {wanted} cannot be decoded ({error.strerror}): damaged") from error
+                        return shown
         raise InputError(f"{self.path} ends after {self._next} frames, frame {wanted} is missing: damaged")
 
 
 def _decoded(path: str) -> Iterator[Any]:
-    with _open(path) as container:
+    with opened(path) as container:
         yield from container.decode(video=0)
 
 

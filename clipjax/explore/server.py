@@ -186,7 +186,7 @@ def _shipped(body: Mapping[str, Any]) -> dict[str, Any]:
     name = str(body.get("name", ""))
     if name not in design.shipped():
         raise InputError(f"there is no shipped design {name[:60]!r}")
-    return {"design": form.write(design.load(name))}
+    return {"design": form.write(design.read_design(name))}
 
 
 def _loaded(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def load(config: Any) -> Task:
     found = _pairs(config.attributes)
     if not found or not all(found.values()):
         raise InputError(f"attributes={config.attributes!r} is not COLUMN=DESIGN,... as race=fairface-race")
-    asked = {column: design.load(name) for column, name in found.items()}
+    asked = {column: design.read_design(name) for column, name in found.items()}
     _binary(config, asked)
     groups.method_of(config)
     source = opening.open_source(config.data).source

@@ -19,7 +19,7 @@ from clipjax.data import kinds
 from clipjax.data.kinds import shared
 from clipjax.data.source import Source
 from clipjax.design import Design
-from clipjax.errors import InputError, nearest, one_line
+from clipjax.errors import InputError, nearest
 from clipjax.keys import Key
 
 SOURCE = Key(
@@ -151,17 +151,8 @@ def _refuse_unread(data: Any, name: str) -> None:
 def _named(key: str, keys: Any) -> Opened:
     if not keys.path:
         raise InputError(f"data.source={key} needs to know where: --config.data.path=FOLDER")
-    load_set = data_sets.module(key).load
-    options = _options(key, load_set, shared.columns(keys.options))
-    try:
-        source = load_set(keys.path, keys.split or None, **options)
-    except (ArithmeticError, LookupError, ValueError) as error:  # what a reader makes of a damaged annotation file
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{keys.path}: not {key} as its readers know it ({type(error).__name__}: {one_line(error, 120)}); `clipjax "
-            f"datasets {key}` shows the layout"
-        ) from error
+    options = _options(key, data_sets.module(key).open_source, shared.column_names(keys.options))
+    source = data_sets.open_source(key, keys.path, keys.split or None, **options)
     shared.check_columns(source, keys.group_columns)
     return Opened(source, *_asked(key))
 
@@ -175,9 +166,9 @@ def _asked(key: str) -> tuple[Design | None, str]:
         return None, metric  # a retrieval set, or one that brings its class names itself
 
 
-def _options(key: str, load_set: Callable, given: tuple[str, ...]) -> dict[str, Any]:
+def _options(key: str, reader: Callable, given: tuple[str, ...]) -> dict[str, Any]:
     """("protocol=all", "fold=3") -> keyword arguments, checked against what the data set takes."""
-    takes = [name for name in inspect.signature(load_set).parameters if name not in ("path", "split")]
+    takes = [name for name in inspect.signature(reader).parameters if name not in ("path", "split")]
     out: dict[str, Any] = {}
     for option in given:
         name, equals, value = option.partition("=")

@@ -67,7 +67,7 @@ def chosen(config: Any) -> Design | None:
     if named and listed:
         raise InputError("config.design and config.classes both name classes; keep one")
     if named:
-        return designs.load(named)
+        return designs.read_design(named)
     if not listed:
         return None
     text = isinstance(listed, str) and listed[0] not in "(["

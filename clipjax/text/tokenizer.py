@@ -31,7 +31,7 @@ SpecialTokens = Literal["openai", "text"]
 
 _CACHED_PIECES = 1 << 16
 _LONGEST_CACHED = 64  # characters: with _CACHED_PIECES this bounds the memory of the caches
-_LONG = 10_000  # characters from which a text's worst case is worth a look ahead
+_LONG = 10_000  # characters from which a text's worst case is checked first
 _SHOWN = 60  # characters of a text shown in an error
 _GONE = -1  # in place of a symbol that has become part of the one before it
 
@@ -54,7 +54,7 @@ def tokenize(
 
     Args:
       texts: one text or several; one text gives one row.
-      context_length: T, the number of ids the model's text tower takes (77 in every model OpenAI released).
+      context_length: T, the number of ids the model's text encoder takes (77 in every model OpenAI released).
       truncate: cut a text that is too long to its first T - 1 ids and the end of text, instead of raising.
       special_tokens: what a literal `<|startoftext|>` or `<|endoftext|>` inside a text becomes. "openai": that
         special token, in any case and even when written with HTML entities. As CLIP reads its features at the
@@ -125,7 +125,7 @@ def decode(ids: Iterable[int]) -> str:
     for position, i in enumerate(ids):
         if not 0 <= i < len(symbols):
             raise InputError(f"ids[{position}] is {i}: no such token, ids are 0 to {len(symbols) - 1}")
-    # The end of a word is replaced last, as OpenAI does: bytes that are no UTF-8 must not swallow it.
+    # The end of a word is replaced last, as OpenAI does: bytes that are not UTF-8 must not swallow it.
     return b"".join([symbols[i] for i in ids]).decode("utf-8", errors="replace").replace("</w>", " ")
 
 

@@ -90,7 +90,7 @@ def features(name: str) -> dict[str, Any]:
 
 def answers(model: str, params: Any, config: Any, pictures: list[Image.Image], name: str) -> dict[str, Any]:
     """How many images receive another first answer, of the classes of one design, with everything in bfloat16."""
-    names = [c.name for c in design.load(name).classes]
+    names = [c.name for c in design.read_design(name).classes]
     spec = image.Preprocess(config.image.image_size, config.mean, config.std)
     texts = clipjax.tokenize([f"a photo of a {n}." for n in names])
     out = both(config, params, image.preprocess(pictures, spec), texts)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 import prompt_overrides as openai  # noqa: E402
 
-from clipjax.data.info import plain  # noqa: E402
+from clipjax.data.info import name_key  # noqa: E402
 
 BENCH = "clip-benchmark 1.6.2"
 OPEN_CLIP = "open_clip_torch 3.3.0 zero_shot_metadata.py (openai/CLIP notebooks/Prompt_Engineering_for_ImageNet.ipynb)"
@@ -91,7 +91,7 @@ def entry(
     """One JSON file's content; `count` where the data set brings its class names itself."""
     if own and len(own) != len(classes):
         raise SystemExit(f"{source}: {len(own)} own names for {len(classes)} classes")
-    if len({plain(n) for n in own}) != len(own):
+    if len({name_key(n) for n in own}) != len(own):
         raise SystemExit(f"{source}: own names that fall together")
     found: dict[str, Any] = {"source": source, "classes": list(classes), "templates": list(templates)}
     if own:

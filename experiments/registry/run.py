@@ -63,7 +63,7 @@ def refusal(data: dict[str, Any], folder: Path) -> str:
     path = folder / "open_clip_config.json"
     path.write_text(json.dumps(data))
     try:
-        read_config(path)
+        read_config(folder)
     except InputError as error:
         return str(error).removeprefix(f"{path}: ")
     return ""

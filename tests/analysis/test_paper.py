@@ -95,7 +95,7 @@ def test_the_papers_contradictions_show(runs):
 
 
 def test_other_runs_are_not_comparable_and_say_why(tmp_path):
-    asked = planted_runs.design.load("fairface-default")
+    asked = planted_runs.design.read_design("fairface-default")
     columns = {"race": planted_runs.spread("race")[:5000]}
     path = planted_runs.write(tmp_path / "r", asked, columns, np.zeros(5000, np.int64), model="ViT-B/32")
     rows = paper.compare(read_run(path))
@@ -103,7 +103,7 @@ def test_other_runs_are_not_comparable_and_say_why(tmp_path):
     assert "other model (ViT-B/32, not ViT-L/14)" in rows[0].reason
     assert "5000 images" in rows[0].reason
     assert rows[0].ours["n"] > 0  # shown all the same
-    fewer = planted_runs.design.load("fairface-default").drop(["White man"])
+    fewer = planted_runs.design.read_design("fairface-default").drop(["White man"])
     path = planted_runs.write(tmp_path / "f", fewer, {"race": planted_runs.spread("race")}, np.zeros(10000, np.int64))
     assert paper.compare(read_run(path))[0].reason == "other classes"
 

@@ -14,7 +14,7 @@ from clipjax.analysis.intervals import wilson
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 
-DESIGN = design.load("fairface-default")
+DESIGN = design.read_design("fairface-default")
 METHOD = rates.Method(min_n=20)
 
 
@@ -146,7 +146,7 @@ def test_ten_thousand_images_in_many_cells_are_quick():
 
 def test_no_set_makes_disjoint_sets_add_up(tmp_path):
     """Classes in no set have a rate of their own, by group and against the rest."""
-    asked = design.load("people-roles+child")
+    asked = design.read_design("people-roles+child")
     rng = np.random.default_rng(0)
     columns = {"age": rng.choice(np.array(["young", "old"], object), 300)}
     records = rates.rate_records(rng.integers(0, len(asked.names), 300), asked, columns, [(), ("age",)])
@@ -156,7 +156,7 @@ def test_no_set_makes_disjoint_sets_add_up(tmp_path):
         assert sum(r.k for r in mine.values()) == mine["person"].n
         assert mine["no set"].k > 0
     assert {r.set for r in records if r.metric == "rate_difference"} == {"person", "fantasy", "no set"}
-    whole = rates.rate_records(np.zeros(9, np.int64), design.load("people-roles"), {}, [()])
+    whole = rates.rate_records(np.zeros(9, np.int64), design.read_design("people-roles"), {}, [()])
     assert not [r for r in whole if r.set == "no set"]
     path = planted_runs.write(tmp_path / "run", asked, columns, rng.integers(0, len(asked.names), 300))
     assert main(["report", str(path)]) == 0

@@ -41,7 +41,7 @@ def pair(tmp_path_factory):
         "race": rng.choice(np.array(["Black", "White", "Indian"], object), 400),
         "age": rng.choice(np.array(["0-2", "20-29", "more than 70"], object), 400, p=[0.3, 0.68, 0.02]),
     }
-    a, b = design.load("fairface-default"), design.load("fairface-child")
+    a, b = design.read_design("fairface-default"), design.read_design("fairface-child")
     answers = rng.integers(0, 21, 400)
     moved = answers.copy()
     moved[(columns["age"] == "0-2") & (answers > 13)] = 21
@@ -100,7 +100,7 @@ def test_denominators_and_small_cells_are_shown(pair, tmp_path):
     with open(tmp_path / "tables" / "rates_by_age.csv", newline="") as file:
         rows = {row["age"]: row for row in csv.DictReader(file)}
     old = columns["age"] == "more than 70"
-    k = int(design.load("fairface-default").members("crime")[answers][old].sum())
+    k = int(design.read_design("fairface-default").members("crime")[answers][old].sum())
     assert rows["more than 70"]["crime"].endswith(f" {k}/{old.sum()}")
     assert "†" in rows["more than 70"]["crime"]
     assert list(rows) == ["0-2", "20-29", "more than 70"]  # ages in their order
@@ -155,8 +155,8 @@ def test_paired_comparison_against_a_recount(pair, tmp_path, capsys):
     changed = answers != moved
     assert f"{changed.sum()} of 400 images got another class." in shown
     records = json.loads((tmp_path / "compare.json").read_text())["records"]
-    a = design.load("fairface-default").members("crime")[answers]
-    b = design.load("fairface-child").members("crime")[moved]
+    a = design.read_design("fairface-default").members("crime")[answers]
+    b = design.read_design("fairface-child").members("crime")[moved]
     for group, inside in (({}, np.ones(400, bool)), ({"age": "0-2"}, columns["age"] == "0-2")):
         r = next(r for r in records if r["group"] == group and r["set"] == "crime")
         assert (r["n"], r["k_a"], r["k_b"]) == (inside.sum(), a[inside].sum(), b[inside].sum())

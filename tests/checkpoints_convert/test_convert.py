@@ -222,7 +222,7 @@ def test_a_source_with_missing_extra_and_renamed_tensors_is_refused_with_both_li
 
 
 def test_a_name_with_two_rules_is_refused():
-    twice = rules.Dialect("twice", (rules.Rule("a", "a", rules.SAME), rules.Rule("b", "a", rules.SAME)), {})
+    twice = rules.Dialect("twice", "twice", (rules.Rule("a", "a", rules.SAME), rules.Rule("b", "a", rules.SAME)), {})
     with pytest.raises(AssertionError, match="two rules for a"):
         rules.to_native(twice, {"a": np.zeros(1)}, "file")
 

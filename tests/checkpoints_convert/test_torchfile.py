@@ -135,7 +135,7 @@ def test_torchscript_gives_code():
 def test_code_is_bounded(monkeypatch):
     scripted = torchfile.read(GOLDEN / "scripted.pt")
     monkeypatch.setattr("checkpoints_convert.torchfile_read.MAX_CODE_BYTES", 1000)
-    with pytest.raises(InputError, match=r"scripted\.pt: its entry .* too many"):
+    with pytest.raises(InputError, match=r"scripted\.pt: its entry .* bytes, more than"):
         scripted.code()
 
 
@@ -478,7 +478,7 @@ def test_memory_and_work_are_bounded(tmp_path, monkeypatch):
         torchfile_pickle.loads(pickled(b"N" * (1 << 20)))
     with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("x/data.pkl", bytes(64 << 20))
-    assert "too many to be true" in refusal(tmp_path / "x.pt")
+    assert " bytes, more than " in refusal(tmp_path / "x.pt")
 
 
 def test_an_absurd_zip_directory_is_refused_before_it_is_read(tmp_path, monkeypatch):
@@ -646,10 +646,10 @@ def test_zip64_headers_keep_the_alignment(tmp_path, monkeypatch):
         ({"w": np.ones(2, np.complex64)}, "'w' has the type complex64"),
         ({"w": np.array(["a"])}, "'w' has the type <U1"),
         ({"w": np.array([{}])}, "'w' has the type object"),
-        ({"": np.ones(2)}, "no name"),
-        ({3: np.ones(2)}, "no name"),
-        ({"a\nb": np.ones(2)}, "no name"),
-        ({"\ud800": np.ones(2)}, "no name"),
+        ({"": np.ones(2)}, "not a name"),
+        ({3: np.ones(2)}, "not a name"),
+        ({"a\nb": np.ones(2)}, "not a name"),
+        ({"\ud800": np.ones(2)}, "not a name"),
     ],
 )
 def test_what_torch_has_no_place_for_is_refused(tensors, part, tmp_path):

@@ -38,7 +38,7 @@ def test_readable_images_are_answered_and_the_others_named(capsys, here):
     for a, b in zip(answers, want, strict=True):
         assert [t["class"] for t in a["top"]] == [t["class"] for t in b["top"]]
     assert "2 images, 2 skipped" in err
-    assert "photos/0001.jpg is not a picture" in err
+    assert "photos/0001.jpg is not an image" in err
     assert "photos/0002.jpg: is empty" in err
 
 

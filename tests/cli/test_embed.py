@@ -43,7 +43,7 @@ def test_a_broken_image_is_left_out_named_and_counted(capsys, here):
     assert "photos/a/0003.jpg" in err
     less = dict(np.load("f.npz"))
     assert less["skipped"].tolist() == ["photos/a/0003.jpg"]
-    assert "is not a picture" in less["skipped_reasons"][0]
+    assert "is not an image" in less["skipped_reasons"][0]
     keep = [f != "photos/a/0003.jpg" for f in whole["files"]]
     assert less["files"].tolist() == whole["files"][keep].tolist()
     np.testing.assert_allclose(less["image_features"], whole["image_features"][keep], rtol=0, atol=1e-5)

@@ -21,7 +21,7 @@ GREY = RNG.integers(0, 256, (4, 5, 6), np.uint8)
     ],
 )
 def test_pictures_come_back_as_they_were(images, mode, pixels):
-    s = arrays.load("digits", images, {"label": [0, 1, 1, 0]}, ["zero", "one"])
+    s = arrays.of_array("digits", images, {"label": [0, 1, 1, 0]}, ["zero", "one"])
     assert s.image(2).mode == mode
     np.testing.assert_array_equal(np.asarray(s.image(2)), pixels[2])
     assert s.files.tolist() == ["00000", "00001", "00002", "00003"]
@@ -30,7 +30,7 @@ def test_pictures_come_back_as_they_were(images, mode, pixels):
 
 
 def test_files_may_have_names():
-    s = arrays.load("cifar", COLOUR, {"file": list("dcba")})
+    s = arrays.of_array("cifar", COLOUR, {"file": list("dcba")})
     assert s.files.tolist() == list("dcba")
     assert s.labels is None
 
@@ -38,9 +38,9 @@ def test_files_may_have_names():
 def test_an_array_on_disk_is_read_where_it_lies(tmp_path):
     np.save(tmp_path / "x.npy", COLOUR)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    s = arrays.load("mapped", mapped, {})
+    s = arrays.of_array("mapped", mapped, {})
     np.testing.assert_array_equal(np.asarray(s.image(3)), COLOUR[3])
-    assert s.fingerprint == arrays.load("other name", COLOUR, {}).fingerprint
+    assert s.fingerprint == arrays.of_array("other name", COLOUR, {}).fingerprint
 
 
 def test_anything_with_shape_dtype_and_rows_will_do():
@@ -53,23 +53,23 @@ def test_anything_with_shape_dtype_and_rows_will_do():
             assert isinstance(key, int)
             return COLOUR[key]
 
-    assert arrays.load("lazy", Lazy(), {}).fingerprint == arrays.load("whole", COLOUR, {}).fingerprint
+    assert arrays.of_array("lazy", Lazy(), {}).fingerprint == arrays.of_array("whole", COLOUR, {}).fingerprint
 
 
 def test_the_fingerprint_is_that_of_pixels_and_their_order():
     changed = COLOUR.copy()
     changed[3, 4, 5, 2] ^= 1
     prints = [
-        arrays.load("x", COLOUR, {}).fingerprint,
-        arrays.load("x", changed, {}).fingerprint,
-        arrays.load("x", COLOUR[::-1], {}).fingerprint,
-        arrays.load("x", COLOUR[:3], {}).fingerprint,
-        arrays.load("x", COLOUR.transpose(0, 2, 1, 3), {}).fingerprint,
-        arrays.load("x", COLOUR.reshape(4, 6, 5, 3), {}).fingerprint,
+        arrays.of_array("x", COLOUR, {}).fingerprint,
+        arrays.of_array("x", changed, {}).fingerprint,
+        arrays.of_array("x", COLOUR[::-1], {}).fingerprint,
+        arrays.of_array("x", COLOUR[:3], {}).fingerprint,
+        arrays.of_array("x", COLOUR.transpose(0, 2, 1, 3), {}).fingerprint,
+        arrays.of_array("x", COLOUR.reshape(4, 6, 5, 3), {}).fingerprint,
     ]
     assert len(set(prints)) == len(prints)
-    assert arrays.load("x", COLOUR, {"label": [0, 0, 0, 1]}, ["a", "b"]).fingerprint == prints[0]
-    assert arrays.load("x", COLOUR, {"file": list("abcd")}).fingerprint == prints[0]
+    assert arrays.of_array("x", COLOUR, {"label": [0, 0, 0, 1]}, ["a", "b"]).fingerprint == prints[0]
+    assert arrays.of_array("x", COLOUR, {"file": list("abcd")}).fingerprint == prints[0]
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_the_fingerprint_is_that_of_pixels_and_their_order():
 )
 def test_what_is_no_array_of_pictures(images, columns, word):
     with pytest.raises(InputError, match=word):
-        arrays.load("digits", images, columns, ["zero", "one"])
+        arrays.of_array("digits", images, columns, ["zero", "one"])

@@ -9,7 +9,7 @@ import pytest
 
 from clipjax.cli import main
 from clipjax.data import catalog
-from clipjax.data.info import PROVENANCES, Info, _published, count, design, own_index, own_names, plain, published
+from clipjax.data.info import PROVENANCES, Info, _published, count, design, name_key, own_index, own_names, published
 from clipjax.errors import InputError
 from clipjax.models.catalog import names as models
 
@@ -34,7 +34,7 @@ def test_the_model_card_is_complete():
     card = [catalog.info(key).name for key in catalog.names() if catalog.info(key).model_card]
     # The card prints "Flickr30"; the set's own name is Flickr30k.
     printed = [name.strip().replace("Flickr30", "Flickr30k") for name in MODEL_CARD.split(";")]
-    assert sorted(map(plain, card)) == sorted(map(plain, printed))
+    assert sorted(map(name_key, card)) == sorted(map(name_key, printed))
     assert len(card) == 33
 
 
@@ -72,7 +72,7 @@ def test_info_says_what_a_user_needs(key):
     assert info.layout.strip()
     assert len(info.reading) > 20
     assert not re.search(r"[\n\t]|  ", info.obtain + info.reading + info.split)
-    assert callable(catalog.module(key).load)
+    assert callable(catalog.module(key).open_source)
 
 
 def test_names_are_found_however_they_are_spelt():
@@ -114,7 +114,7 @@ def test_known_traps_of_class_order_and_names():
     assert design("pets").names[12] == "american bulldog"
     voc = design("voc2007").names
     assert voc.index("diningtable") == voc.index("sofa") + 1
-    assert design("caltech101").names[own_index("caltech101")[plain("Faces_easy")]] == "centered face"
+    assert design("caltech101").names[own_index("caltech101")[name_key("Faces_easy")]] == "centered face"
     countries = dict(zip(own_names("country211"), design("country211").names, strict=True))
     assert countries["XK"] == "Kosovo"
     assert countries["SZ"] == "Eswatini"

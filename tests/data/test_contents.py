@@ -15,6 +15,7 @@ from PIL import Image
 from clipjax.data import contents, table
 from clipjax.data.contents import Packed
 from clipjax.data.kinds import folder, parquet, webdataset
+from clipjax.data.kinds.shared import Columns
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 
@@ -75,20 +76,20 @@ def containers(where, levels=(0, 1, 2)):
         (where / "flat" / f"{level}0.PNG").write_bytes(png(level))
     (where / "t.csv").write_text("file,label\n" + "".join(f"flat/{i}0.PNG,x\n" for i in levels))
     return {
-        "tar": webdataset.load(where / "x.tar"),
-        "parquet": parquet.load(where / "x.parquet"),
-        "folder": folder.load(where / "flat"),
-        "csv": table.load(where / "t.csv", label_column="label"),
+        "tar": webdataset.open_shards(where / "x.tar"),
+        "parquet": parquet.open_files(where / "x.parquet"),
+        "folder": folder.open_folder(where / "flat"),
+        "csv": table.open_table(where / "t.csv", Columns(label="label")),
         "bytes": Source("memory", [str(i) for i in levels], lambda i: png(levels[i])),
     }
 
 
 def test_copies_times_names_and_containers_do_not_matter(images, tmp_path):
-    before = folder.load(images).fingerprint
+    before = folder.open_folder(images).fingerprint
     shutil.copytree(images, tmp_path / "copy", copy_function=shutil.copy)
     os.utime(tmp_path / "copy/b.png", ns=(0, 5))
     (tmp_path / "copy/b.png").rename(tmp_path / "copy/bb.jpeg")
-    assert folder.load(tmp_path / "copy").fingerprint == before
+    assert folder.open_folder(tmp_path / "copy").fingerprint == before
     assert {s.fingerprint for s in containers(tmp_path / "packed").values()} == {before}
 
 
@@ -98,7 +99,10 @@ def test_one_changed_byte_does_in_every_container(tmp_path, cache):
     (two,) = {s.fingerprint for s in second.values()}
     assert one != two
     change(tmp_path / "one/flat/20.PNG")
-    changed = {folder.load(tmp_path / "one/flat").fingerprint, table.load(tmp_path / "one/t.csv").fingerprint}
+    changed = {
+        folder.open_folder(tmp_path / "one/flat").fingerprint,
+        table.open_table(tmp_path / "one/t.csv").fingerprint,
+    }
     assert len(changed) == 1
     assert not changed & {one, two}
 
@@ -114,10 +118,10 @@ def test_order_counts_and_a_selection_is_the_data_set_of_its_rows(tmp_path, cach
 
 
 def test_files_are_hashed_once(images, hashed):
-    before = folder.load(images).fingerprint
+    before = folder.open_folder(images).fingerprint
     assert sorted(hashed) == list(NAMES)
     hashed.clear()
-    assert folder.load(images).fingerprint == before
+    assert folder.open_folder(images).fingerprint == before
     assert hashed == []
 
 
@@ -126,44 +130,46 @@ def test_packed_files_are_hashed_once_and_again_when_they_change(tmp_path, cache
     original = webdataset.tars.Index.read
     monkeypatch.setattr(webdataset.tars.Index, "read", lambda self, i: read.append(i) or original(self, i))
     containers(tmp_path / "x")
-    before = webdataset.load(tmp_path / "x/x.tar").fingerprint
+    before = webdataset.open_shards(tmp_path / "x/x.tar").fingerprint
     assert read == [0, 1, 2]
-    assert webdataset.load(tmp_path / "x/x.tar").fingerprint == before
-    assert webdataset.load(tmp_path / "x/x.tar").select([1]).fingerprint != before  # a part is cut from what is kept
+    assert webdataset.open_shards(tmp_path / "x/x.tar").fingerprint == before
+    assert (
+        webdataset.open_shards(tmp_path / "x/x.tar").select([1]).fingerprint != before
+    )  # a part is cut from what is kept
     assert read == [0, 1, 2]
     containers(tmp_path / "y", (0, 1, 3))
     os.replace(tmp_path / "y/x.tar", tmp_path / "x/x.tar")
-    assert webdataset.load(tmp_path / "x/x.tar").fingerprint != before
+    assert webdataset.open_shards(tmp_path / "x/x.tar").fingerprint != before
     assert read == [0, 1, 2] * 2
 
 
 def test_what_is_kept_is_believed_only_for_equal_size_and_times(images, cache, hashed):
-    before = folder.load(images).fingerprint
+    before = folder.open_folder(images).fingerprint
     with sqlite3.connect(cache) as base:  # what is kept is used at all: a wrong digest shows
         base.execute("UPDATE contents SET value = ? WHERE path = ?", [bytes(32), str(images / "a.png")])
-    assert folder.load(images).fingerprint != before
+    assert folder.open_folder(images).fingerprint != before
     os.utime(images / "a.png", ns=(0, 5))
     hashed.clear()
-    assert folder.load(images).fingerprint == before
+    assert folder.open_folder(images).fingerprint == before
     assert hashed == ["a.png"]
 
 
 def test_other_bytes_of_the_same_size_and_modification_time_are_seen(images):
-    before = folder.load(images).fingerprint
+    before = folder.open_folder(images).fingerprint
     status = (images / "b.png").stat()
     change(images / "b.png")
     os.utime(images / "b.png", ns=(status.st_atime_ns, status.st_mtime_ns))
-    after = folder.load(images).fingerprint
+    after = folder.open_folder(images).fingerprint
     assert after != before
     (images / "new.png").write_bytes(png(1))  # replaced by another file with everything equal but its number
     os.utime(images / "new.png", ns=(status.st_atime_ns, status.st_mtime_ns))
     os.replace(images / "new.png", images / "b.png")
-    assert folder.load(images).fingerprint == before
+    assert folder.open_folder(images).fingerprint == before
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "folder", "table", "short", "type"])
 def test_a_damaged_cache_is_harmless(images, cache, damage):
-    before = folder.load(images).fingerprint
+    before = folder.open_folder(images).fingerprint
     if damage == "text":
         cache.write_text("not a data base")
     elif damage == "cut":
@@ -175,25 +181,25 @@ def test_a_damaged_cache_is_harmless(images, cache, damage):
         with sqlite3.connect(cache) as base:
             words = {"table": "DROP TABLE contents", "short": "UPDATE contents SET value = x'00'"}
             base.execute(words.get(damage, "UPDATE contents SET value = 'text', stamp = 3"))
-    assert folder.load(images).fingerprint == before
-    assert folder.load(images).fingerprint == before
+    assert folder.open_folder(images).fingerprint == before
+    assert folder.open_folder(images).fingerprint == before
 
 
 def test_a_cache_that_cannot_be_written_is_harmless(images, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "file"))
-    before = folder.load(images).fingerprint
+    before = folder.open_folder(images).fingerprint
     monkeypatch.setenv("CLIPJAX_CACHE", "/proc/nowhere")
-    assert folder.load(images).fingerprint == before
+    assert folder.open_folder(images).fingerprint == before
 
 
 def test_an_image_that_cannot_be_read_has_no_content_and_is_not_kept(images, tmp_path):
-    s = folder.load(images)
+    s = folder.open_folder(images)
     (images / "b.png").unlink()
     digests = s.digests(np.arange(3))
     assert (digests == 0).all(1).tolist() == [False, True, False]
     (images / "b.png").write_bytes(png(1))
-    assert (folder.load(images).digests(np.arange(3)) != 0).any(1).all()
+    assert (folder.open_folder(images).digests(np.arange(3)) != 0).any(1).all()
 
 
 def test_packed_images_that_cannot_be_read_now_are_read_again_later(tmp_path, cache):

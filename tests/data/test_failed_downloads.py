@@ -16,8 +16,8 @@ READERS = {
     "a.csv": lambda path: tables.read(path, ["file"]),
     "a.tsv": lambda path: tables.read(path, ["file"]),
     "table.parquet": lambda path: tables.read(path, ["file"]),
-    "images.parquet": parquet.load,
-    "a-000.tar": webdataset.load,
+    "images.parquet": parquet.open_files,
+    "a-000.tar": webdataset.open_shards,
     "a.jpg": image.open_image,
 }
 

@@ -23,7 +23,7 @@ SPEC = image.Preprocess(16, OPENAI_MEAN, OPENAI_STD)
 
 @pytest.fixture
 def photos(tmp_path):
-    return folder.load(pictures(tmp_path / "photos", {"a": 5, "b": 4}))
+    return folder.open_folder(pictures(tmp_path / "photos", {"a": 5, "b": 4}))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def refusal(call, *args, **kwargs) -> str:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_pixels_are_the_originals_to_the_bit(photos, tmp_path, dtype):
     write(photos, tmp_path / "out")
-    ready = prepared.load(tmp_path / "out").source
+    ready = prepared.open_prepared(tmp_path / "out").source
     ours, _ = crops(ready, dtype=dtype)
     theirs, _ = crops(photos, dtype=dtype)
     assert ours.dtype == theirs.dtype
@@ -73,7 +73,7 @@ def test_every_column_and_class_comes_back_as_it_was(tmp_path, index, present):
         [("a", "b"), (), ("ä, c",)], own, protocol,
     )  # fmt: skip
     write(original, tmp_path / "out", data_set="cifar10")
-    found = prepared.load(tmp_path / "out")
+    found = prepared.open_prepared(tmp_path / "out")
     ours, again = found.source, found.source.labels
     assert (ours.name, found.data_set) == ("everything", "cifar10")
     assert (again.names, again.ids, again.several) == (labels.names, labels.ids, labels.several)
@@ -89,10 +89,10 @@ def test_every_column_and_class_comes_back_as_it_was(tmp_path, index, present):
 def test_the_fingerprint_is_of_the_pixels_and_not_of_the_place(photos, tmp_path):
     write(photos, tmp_path / "out")
     shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copy)
-    first, second = (prepared.load(tmp_path / name).source.fingerprint for name in ("out", "copy"))
+    first, second = (prepared.open_prepared(tmp_path / name).source.fingerprint for name in ("out", "copy"))
     assert first == second
     write(photos.select([1, 0, 2, 3, 4, 5, 6, 7, 8]), tmp_path / "other")
-    assert prepared.load(tmp_path / "other").source.fingerprint != first
+    assert prepared.open_prepared(tmp_path / "other").source.fingerprint != first
 
 
 def test_a_call_that_was_cut_off_goes_on_and_ends_the_same(photos, tmp_path, small_shards, monkeypatch):
@@ -108,7 +108,7 @@ def test_a_call_that_was_cut_off_goes_on_and_ends_the_same(photos, tmp_path, sma
         patch.setattr(prepared, "write_atomically", cut_off)
         with pytest.raises(KeyboardInterrupt):
             write(photos, tmp_path / "out")
-    assert "unfinished" in refusal(prepared.load, tmp_path / "out")
+    assert "unfinished" in refusal(prepared.open_prepared, tmp_path / "out")
     crop = Source.crop
     monkeypatch.setattr(Source, "crop", lambda self, i, spec: asked.append(i) or crop(self, i, spec))
     again = write(photos, tmp_path / "out")
@@ -117,7 +117,7 @@ def test_a_call_that_was_cut_off_goes_on_and_ends_the_same(photos, tmp_path, sma
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         p.name for p in (tmp_path / "whole").iterdir()
     )
-    np.testing.assert_array_equal(crops(prepared.load(tmp_path / "out").source)[0], crops(photos)[0])
+    np.testing.assert_array_equal(crops(prepared.open_prepared(tmp_path / "out").source)[0], crops(photos)[0])
     asked.clear()
     assert write(photos, tmp_path / "out") == info
     assert asked == []
@@ -128,7 +128,7 @@ def test_a_picture_that_cannot_be_read_stays_one(photos, tmp_path, small_shards)
     assert "2 of 9" not in refusal(write, photos, tmp_path / "refused", max_skipped=0.0)
     info = write(photos, tmp_path / "out", max_skipped=0.2)
     assert [row for row, _, _ in info["skipped"]] == [3]
-    ours, theirs = crops(prepared.load(tmp_path / "out").source), crops(photos)
+    ours, theirs = crops(prepared.open_prepared(tmp_path / "out").source), crops(photos)
     np.testing.assert_array_equal(ours[0], theirs[0])
     assert ours[1] == theirs[1]
     assert len(ours[1]) == 1
@@ -144,12 +144,12 @@ def test_a_shard_that_may_not_grow_is_one_line(photos, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["plan.json"]
     write(photos, tmp_path / "out")
-    assert prepared.load(tmp_path / "out").source.fingerprint
+    assert prepared.open_prepared(tmp_path / "out").source.fingerprint
 
 
 def test_another_image_size_is_refused_before_anything_is_read(photos, tmp_path):
     write(photos, tmp_path / "out")
-    ready = prepared.load(tmp_path / "out").source
+    ready = prepared.open_prepared(tmp_path / "out").source
     other = image.Preprocess(32, OPENAI_MEAN, OPENAI_STD)
     told = refusal(pipeline.batches, ready, [0], other, 4)
     assert "16 pixels" in told
@@ -188,13 +188,13 @@ def test_a_damaged_folder_is_told_when_it_is_opened(photos, tmp_path, break_it, 
     out = tmp_path / "out"
     write(photos, out)
     break_it(out, next(out.glob("*.array_record")))
-    assert words in refusal(prepared.load, out)
+    assert words in refusal(prepared.open_prepared, out)
 
 
 def test_a_damaged_record_is_a_skipped_picture(tmp_path):
     # Pictures as large as a block of the format, so that damage in one spares the others.
     rng = np.random.default_rng(0)
-    original = arrays.load("noise", rng.integers(0, 256, (4, 160, 160, 3), np.uint8), {})
+    original = arrays.of_array("noise", rng.integers(0, 256, (4, 160, 160, 3), np.uint8), {})
     spec = image.Preprocess(160, OPENAI_MEAN, OPENAI_STD)
     prepared.write(original, 160, tmp_path / "out")
     shard = next((tmp_path / "out").glob("*.array_record"))
@@ -202,7 +202,7 @@ def test_a_damaged_record_is_a_skipped_picture(tmp_path):
     at = bytes(data).index(original.image(2).tobytes()[1000:1040])
     data[at] ^= 1
     shard.write_bytes(data)
-    ready = prepared.load(tmp_path / "out").source
+    ready = prepared.open_prepared(tmp_path / "out").source
     (batch,) = pipeline.batches(ready, range(4), spec, 4, dtype=np.uint8)
     assert batch.rows.tolist() == [0, 1, 3]
     ((row, _, reason),) = batch.skipped
@@ -213,8 +213,8 @@ def test_a_damaged_record_is_a_skipped_picture(tmp_path):
 def test_many_threads_read_the_same_shards(tmp_path, small_shards):
     n = 40
     pixels = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 20, 20, 3))
-    write(arrays.load("numbered", pixels, {}), tmp_path / "out")
-    ready = prepared.load(tmp_path / "out").source
+    write(arrays.of_array("numbered", pixels, {}), tmp_path / "out")
+    ready = prepared.open_prepared(tmp_path / "out").source
     rows = np.random.default_rng(0).integers(0, n, 2000)
     found, skipped = crops(ready, rows, threads=16)
     assert skipped == []
@@ -225,6 +225,6 @@ def test_a_picture_in_another_mode_is_prepared_as_it_is_seen(tmp_path):
     seen = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 20, 4), np.uint8), "RGBA")
     original = Source("one", ["a"], lambda i: seen)
     write(original, tmp_path / "out")
-    ours = prepared.load(tmp_path / "out").source.crop(0, SPEC)
+    ours = prepared.open_prepared(tmp_path / "out").source.crop(0, SPEC)
     np.testing.assert_array_equal(ours, image.preprocess_uint8(seen, SPEC)[0])
     assert json.loads((tmp_path / "out" / "info.json").read_text())["n"] == 1

@@ -74,11 +74,8 @@ def test_text_columns_are_objects_whatever_they_were(values):
     [
         ({"label": [0, 2, 5]}, ["label 2", "row 1", "1.png", "0 to 1"]),
         ({"label": [0, 1, -2]}, ["label -2", "row 2", "2.png"]),
-        ({"label": [0.0, 1.0, 1.0]}, ["whole numbers", "float64"]),
         ({"label": [0, 1]}, ["2 labels", "3 files"]),
         ({"race": ["x", "y"]}, ['"race"', "2 entries", "3 files"]),
-        ({"label": [0, 1, 0], "classes": None}, ["need class names"]),
-        ({"labels": [[1], [0], [1]]}, ["labels have shape", "[3, 1]", "[3, 2]"]),
         ({"file": ["a", "b", "a"]}, ["a is named twice", "rows 0 and 2"]),
         ({"file": []}, ["small holds no images"]),
         ({"Age": ["0-2", "3-9", "19-Oct"]}, ['age "19-Oct"', "row 2", "2.png", '"10-19"', "text"]),
@@ -150,7 +147,7 @@ def fails(error):
     [
         (lambda i: b"", "0 bytes"),
         (lambda i: png()[:30], "1.png"),
-        (lambda i: b"no picture at all", "not a picture"),
+        (lambda i: b"no picture at all", "not an image"),
         (fails(OSError(5, "Input/output error")), "Input/output error"),
         (fails(InputError("the shard is cut off")), "the shard is cut off"),
     ],
@@ -191,19 +188,23 @@ def test_the_fingerprint_of_a_subset_knows_its_rows_and_their_order():
     assert s.select([0, 1]).fingerprint == make(4).select([0, 1]).fingerprint
 
 
-@pytest.mark.parametrize(
-    ("rows", "word"),
-    [
-        ([4], "asked for 4"),
-        ([-1], "asked for -1"),
-        ([], "float64"),
-        ([True], "4 truth values"),
-        (slice(0, 0), "no row"),
-    ],
-)
-def test_select_refuses_rows_that_are_not_there(rows, word):
-    with pytest.raises(InputError, match=word):
+def test_a_selection_of_nothing_is_refused():
+    with pytest.raises(InputError, match="no row"):
+        make(4).select(slice(0, 0))
+
+
+@pytest.mark.parametrize("rows", [[4], [-1], [True]])
+def test_rows_that_are_not_there_are_a_defect_of_the_caller(rows):
+    with pytest.raises((AssertionError, IndexError)):
         make(4).select(rows)
+
+
+@pytest.mark.parametrize(
+    "columns", [{"label": [0.0, 1.0, 1.0]}, {"label": [0, 1, 0], "classes": None}, {"labels": [[1], [0], [1]]}]
+)
+def test_labels_of_another_type_or_shape_are_a_defect_of_the_reader(columns):
+    with pytest.raises(AssertionError):
+        make(**columns)
 
 
 def test_a_row_selected_twice_is_a_file_named_twice():

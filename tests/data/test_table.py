@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clipjax.classes import Naming
 from clipjax.data import table
+from clipjax.data.kinds.shared import Columns
 from clipjax.errors import InputError
 
 ROWS = {
@@ -50,7 +50,7 @@ def test_four_formats_give_one_table(tmp_path, suffix):
     pictures(tmp_path)
     path = write(tmp_path / "t.csv", ROWS) if suffix == ".CSV" else write(tmp_path / f"t{suffix}", ROWS)
     path = path.rename(tmp_path / f"t{suffix}")
-    s = table.load(path, label_column="label", group_columns=["age", "race", "id", "count", "score"])
+    s = table.open_table(path, Columns(label="label", groups=("age", "race", "id", "count", "score")))
     assert s.name == f"t{suffix}"
     assert s.labels.names == ("cat", "dog")
     assert s.labels.index.tolist() == [1, 0, 1]
@@ -64,7 +64,7 @@ def test_four_formats_give_one_table(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_typed_formats_spell_truth_values(tmp_path, suffix):
     pictures(tmp_path)
-    s = table.load(write(tmp_path / f"t{suffix}", ROWS), group_columns=["flag"])
+    s = table.open_table(write(tmp_path / f"t{suffix}", ROWS), Columns(groups=("flag",)))
     assert s.columns["flag"].tolist() == ["True", "False", "True"]
 
 
@@ -81,7 +81,7 @@ def test_typed_formats_spell_truth_values(tmp_path, suffix):
 )
 def test_csv_cells_are_text_as_written(tmp_path, cells):
     pictures(tmp_path)
-    s = table.load(write(tmp_path / "t.csv", {"file": ROWS["file"], "x": cells}), group_columns=["x"])
+    s = table.open_table(write(tmp_path / "t.csv", {"file": ROWS["file"], "x": cells}), Columns(groups=("x",)))
     assert s.columns["x"].tolist() == cells
 
 
@@ -89,7 +89,7 @@ def test_csv_with_a_byte_order_mark_windows_lines_and_quoted_line_breaks(tmp_pat
     pictures(tmp_path)
     text = '\ufefffile,caption\r\nval/1.png,"a cat,\nsleeping"\r\nval/2.png,"he said ""no"""\r\n'
     (tmp_path / "t.csv").write_bytes(text.encode())
-    s = table.load(tmp_path / "t.csv", caption_columns=["caption"])
+    s = table.open_table(tmp_path / "t.csv", Columns(captions=("caption",)))
     assert s.captions.tolist() == [("a cat,\nsleeping",), ('he said "no"',)]
 
 
@@ -98,17 +98,17 @@ def test_line_breaks_in_a_csv_of_several_blocks(tmp_path):
     pictures(tmp_path, ["0.png"])
     rows = (f'{i}.png,"{i}\n{"x" * 100}\ny,z"\n' for i in range(n))
     (tmp_path / "t.csv").write_text("file,caption\n" + "".join(rows))
-    captions = table.load(tmp_path / "t.csv", caption_columns=["caption"]).captions
+    captions = table.open_table(tmp_path / "t.csv", Columns(captions=("caption",))).captions
     assert [int(caption.split("\n")[0]) for (caption,) in captions] == list(range(n))
 
 
 def test_files_below_another_folder_and_absolute_files(tmp_path):
     pictures(tmp_path / "pictures")
     path = write(tmp_path / "t.csv", {"file": ROWS["file"]})
-    s = table.load(path, images=tmp_path / "pictures")
+    s = table.open_table(path, images=tmp_path / "pictures")
     assert s.image(2).getpixel((0, 0)) == 2
     absolute = [str(tmp_path / "pictures" / name) for name in ROWS["file"]]
-    by_path = table.load(write(tmp_path / "a.csv", {"file": absolute}))
+    by_path = table.open_table(write(tmp_path / "a.csv", {"file": absolute}))
     assert by_path.files.tolist() == absolute
     assert by_path.image(1).getpixel((0, 0)) == 1
 
@@ -116,11 +116,24 @@ def test_files_below_another_folder_and_absolute_files(tmp_path):
 def test_names_for_labels_and_rows_without_one(tmp_path):
     pictures(tmp_path)
     path = write(tmp_path / "t.csv", {"file": ROWS["file"], "label": ["dog", "", "dog"], "index": [2, 0, 1]})
-    s = table.load(path, label_column="label")
+    s = table.open_table(path, Columns(label="label"))
     assert (s.labels.names, s.labels.index.tolist()) == (("dog",), [0, -1, 0])
-    s = table.load(path, label_column="index", find=lambda ids: Naming("mine", ("emu", "dog", "cat")))
+    s = table.open_table(path, Columns(label="index", class_names="emu,dog,cat"))
     assert s.labels.texts().tolist() == ["cat", "emu", "dog"]
-    assert (s.labels.ids, s.labels.source) == (("0", "1", "2"), "mine")
+    assert (s.labels.ids, s.labels.source) == (("0", "1", "2"), "class_names=emu,dog,cat")
+
+
+def test_a_row_without_a_file_stays_that_row_where_captions_are_merged(tmp_path):
+    pictures(tmp_path)
+    files = ["val/1.png", "val/1.png", "", "val/2.png"]
+    s = table.open_table(
+        write(tmp_path / "t.csv", {"file": files, "caption": list("abcd")}), Columns(captions=("caption",))
+    )
+    assert s.files.tolist() == ["val/1.png", "t.csv#2", "val/2.png"]
+    assert s.captions.tolist() == [("a", "b"), ("c",), ("d",)]
+    s.image(2)
+    with pytest.raises(InputError, match=r"row 1: t\.csv#2 has no file name in its row"):
+        s.image(1)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
@@ -128,7 +141,7 @@ def test_several_labels_of_one_image(tmp_path, suffix):
     pictures(tmp_path)
     values = ["cat|dog", "", "dog"] if suffix in (".csv", ".tsv") else [["cat", "dog"], [], ["dog"]]
     path = write(tmp_path / f"t{suffix}", {"file": ROWS["file"], "tags": values})
-    s = table.load(path, label_column="tags", separator="|")
+    s = table.open_table(path, Columns(label="tags", separator="|"))
     assert s.labels.names == ("cat", "dog")
     assert s.labels.present.tolist() == [[True, True], [False, False], [False, True]]
 
@@ -136,18 +149,18 @@ def test_several_labels_of_one_image(tmp_path, suffix):
 def test_rows_of_one_part(tmp_path):
     pictures(tmp_path)
     path = write(tmp_path / "t.csv", ROWS | {"part": ["train", "test", "train"]})
-    s = table.load(path, label_column="label", rows=("part", "test"))
+    s = table.open_table(path, Columns(label="label"), rows=("part", "test"))
     assert (s.files.tolist(), s.labels.texts().tolist(), dict(s.columns)) == (["val/2.png"], ["cat"], {})
     assert s.image(0).getpixel((0, 0)) == 1
     with pytest.raises(InputError, match=r"no row has part 'tset'; it has test, train"):
-        table.load(path, rows=("part", "tset"))
+        table.open_table(path, rows=("part", "tset"))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_lists_of_captions(tmp_path, suffix):
     pictures(tmp_path)
     rows = {"file": ROWS["file"], "texts": [["a", "b"], ["c"], ["d", "e"]], "title": ["x", "", "z"]}
-    s = table.load(write(tmp_path / f"t{suffix}", rows), caption_columns=["title", "texts"])
+    s = table.open_table(write(tmp_path / f"t{suffix}", rows), Columns(captions=("title", "texts")))
     assert s.captions.tolist() == [("x", "a", "b"), ("c",), ("z", "d", "e")]
 
 
@@ -155,32 +168,32 @@ def test_one_caption_a_row_becomes_one_picture_with_many(tmp_path):
     pictures(tmp_path)
     rows = {"file": [*ROWS["file"], "val/1.png"], "caption": ["a", "b", "c", "d"], "split": ["x", "y", "x", "x"]}
     path = write(tmp_path / "t.csv", rows)
-    s = table.load(path, caption_columns=["caption"], group_columns=["split"])
+    s = table.open_table(path, Columns(captions=("caption",), groups=("split",)))
     assert s.files.tolist() == ROWS["file"]
     assert s.captions.tolist() == [("a", "d"), ("b",), ("c",)]
     assert s.columns["split"].tolist() == ["x", "y", "x"]
     with pytest.raises(InputError, match=r"val/1\.png is named twice \(rows 0 and 3\)"):
-        table.load(path, group_columns=["split"])
+        table.open_table(path, Columns(groups=("split",)))
     rows["split"][3] = "y"
     with pytest.raises(InputError, match=r"rows 0 and 3.*different values"):
-        table.load(write(path, rows), caption_columns=["caption"], group_columns=["split"])
+        table.open_table(write(path, rows), Columns(captions=("caption",), groups=("split",)))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("columns", "images", "words"),
     [
-        ({"image_column": "fil"}, ['no column "fil"', 'nearest: "file"', "file, label, age"]),
-        ({"label_column": "lable"}, ['no column "lable"', 'nearest: "label"']),
-        ({"group_columns": ["race", "gender"]}, ['no column "gender"']),
-        ({"caption_columns": ["rac"]}, ['no column "rac"', 'nearest: "race"']),
-        ({"images": "/nowhere"}, ["none of its 3 files is there", "/nowhere/val/1.png", "--config.data.path="]),
+        ({"image": "fil"}, None, ['no column "fil"', 'nearest: "file"', "file, label, age"]),
+        ({"label": "lable"}, None, ['no column "lable"', 'nearest: "label"']),
+        ({"groups": ("race", "gender")}, None, ['no column "gender"']),
+        ({"captions": ("rac",)}, None, ['no column "rac"', 'nearest: "race"']),
+        ({}, "/nowhere", ["none of its 3 files is there", "/nowhere/val/1.png", "--config.data.path="]),
     ],
 )
-def test_wrong_names_and_labels_stop_with_one_line(tmp_path, suffix, arguments, words):
+def test_wrong_names_and_labels_stop_with_one_line(tmp_path, suffix, columns, images, words):
     pictures(tmp_path)
     with pytest.raises(InputError) as caught:
-        table.load(write(tmp_path / f"t{suffix}", ROWS), **arguments)
+        table.open_table(write(tmp_path / f"t{suffix}", ROWS), Columns(**columns), images)
     message = str(caught.value)
     assert "t" + suffix in message
     assert "\n" not in message
@@ -193,17 +206,17 @@ def test_a_mangled_age_is_named_with_its_row_and_file(tmp_path, suffix):
     pictures(tmp_path)
     path = write(tmp_path / f"t{suffix}", ROWS | {"age": ["0-2", "9-Mar", "19-Oct"]})
     with pytest.raises(InputError) as caught:
-        table.load(path, group_columns=["age"])
+        table.open_table(path, Columns(groups=("age",)))
     for word in (path.name, '"9-Mar"', "row 1", "val/2.png", '"3-9"', "export the column again as text"):
         assert word in str(caught.value)
-    table.load(path, group_columns=["race"])  # not asked for: not read
+    table.open_table(path, Columns(groups=("race",)))  # not asked for: not read
 
 
 def test_an_age_column_of_real_dates(tmp_path):
     pictures(tmp_path)
     path = write(tmp_path / "t.parquet", {"file": ROWS["file"], "age": [datetime.date(2024, 3, 9)] * 3})
     with pytest.raises(InputError, match=r"2024-03-09.*spreadsheet"):
-        table.load(path, group_columns=["age"])
+        table.open_table(path, Columns(groups=("age",)))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +239,7 @@ def test_tables_that_cannot_be_read(tmp_path, name, content, word):
     pictures(tmp_path)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
-        table.load(tmp_path / name, group_columns=["x"] if content != b"file\n" else [])
+        table.open_table(tmp_path / name, Columns(groups=["x"] if content != b"file\n" else []))
     assert word in str(caught.value)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -234,17 +247,17 @@ def test_tables_that_cannot_be_read(tmp_path, name, content, word):
 
 def test_no_table_and_no_label_at_all(tmp_path):
     with pytest.raises(InputError, match="no such table"):
-        table.load(tmp_path / "t.csv")
+        table.open_table(tmp_path / "t.csv")
     pictures(tmp_path)
     path = write(tmp_path / "t.csv", {"file": ROWS["file"], "label": ["", "", ""]})
     with pytest.raises(InputError, match="no image has a label; name another label column"):
-        table.load(path, label_column="label")
+        table.open_table(path, Columns(label="label"))
 
 
 def test_a_row_without_a_file_is_skipped_when_it_is_read(tmp_path):
     pictures(tmp_path)
     (tmp_path / "t.csv").write_text("file,x\nval/1.png,1\n,2\n")
-    s = table.load(tmp_path / "t.csv", group_columns=["x"])
+    s = table.open_table(tmp_path / "t.csv", Columns(groups=("x",)))
     assert s.columns["x"].tolist() == ["1", "2"]
     with pytest.raises(InputError, match=r"t\.csv row 1: t\.csv#1 has no file name in its row"):
         s.image(1)
@@ -253,7 +266,7 @@ def test_a_row_without_a_file_is_skipped_when_it_is_read(tmp_path):
 def test_a_few_missing_files_are_the_runs_business(tmp_path):
     pictures(tmp_path)
     (tmp_path / "val/2.png").unlink()
-    s = table.load(write(tmp_path / "t.csv", ROWS), label_column="label")
+    s = table.open_table(write(tmp_path / "t.csv", ROWS), Columns(label="label"))
     assert len(s) == 3
     with pytest.raises(InputError, match=r"t\.csv row 1: .*val/2\.png: no such file"):
         s.image(1)
@@ -262,18 +275,18 @@ def test_a_few_missing_files_are_the_runs_business(tmp_path):
 def test_the_fingerprint_is_of_images_and_their_order(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     pictures(one)
-    first = table.load(write(one / "t.csv", ROWS), label_column="label")
+    first = table.open_table(write(one / "t.csv", ROWS), Columns(label="label"))
     other = ROWS | {"label": ["a", "b", "c"], "age": ["0-2", "0-2", "0-2"]}
-    assert table.load(write(one / "u.csv", other), label_column="label").fingerprint == first.fingerprint
+    assert table.open_table(write(one / "u.csv", other), Columns(label="label")).fingerprint == first.fingerprint
     one.rename(two)
-    assert table.load(two / "t.csv", group_columns=["age"]).fingerprint == first.fingerprint
+    assert table.open_table(two / "t.csv", Columns(groups=("age",))).fingerprint == first.fingerprint
     absolute = {"file": [str(two / name) for name in ROWS["file"]]}
-    assert table.load(write(two / "a.csv", absolute)).fingerprint == first.fingerprint
+    assert table.open_table(write(two / "a.csv", absolute)).fingerprint == first.fingerprint
     turned = {"file": ROWS["file"][::-1]}
     shorter = {"file": ROWS["file"][:2]}
-    prints = {table.load(write(two / "t.csv", rows)).fingerprint for rows in (ROWS, turned, shorter)}
+    prints = {table.open_table(write(two / "t.csv", rows)).fingerprint for rows in (ROWS, turned, shorter)}
     Image.new("L", (30, 20)).save(two / "val/2.png")
-    prints.add(table.load(write(two / "t.csv", ROWS)).fingerprint)
+    prints.add(table.open_table(write(two / "t.csv", ROWS)).fingerprint)
     assert len(prints) == 4
 
 
@@ -321,7 +334,7 @@ def test_a_large_csv_costs_only_the_columns_asked_for(tmp_path):
         file.write("file,race,unused\n")
         file.writelines(f"{i}.png,{('Black', 'White', 'Indian')[i % 3]},{'x' * 200}\n" for i in range(n))
     before = pa.total_allocated_bytes()
-    s = table.load(tmp_path / "t.csv", group_columns=["race"])
+    s = table.open_table(tmp_path / "t.csv", Columns(groups=("race",)))
     assert len(s) == n
     # A hundred thousand rows share three text objects, and Arrow has given everything back.
     assert len({id(value) for value in s.columns["race"]}) == 3

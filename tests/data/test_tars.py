@@ -257,7 +257,7 @@ def test_shards_are_found_by_list_pattern_and_name(tmp_path):
         write(tmp_path / f"{name}.tar", ("0.jpg", name))
 
     def found(pattern):
-        return [path.name for path in webdataset.find(pattern)]
+        return [path.name for path in webdataset.find_shards(pattern)]
 
     assert found(f"{tmp_path}/{{b,a-{{0..1}}}}.tar") == ["b.tar", "a-0.tar", "a-1.tar"]
     assert found(f"{tmp_path}/b.tar::{tmp_path}/a-*.tar") == ["b.tar", "a-0.tar", "a-1.tar"]

@@ -38,7 +38,7 @@ def number(picture, start=0):
 @pytest.mark.parametrize("suffix", sorted(CODECS))
 @pytest.mark.parametrize(("n", "middle"), [(1, 0), (2, 1), (9, 4), (10, 5)])
 def test_middle_frame(tmp_path, suffix, n, middle):
-    s = video.load("acts", [write(tmp_path / f"a{suffix}", n)], {"label": [1]}, ["run", "jump"])
+    s = video.of_clips("acts", [write(tmp_path / f"a{suffix}", n)], {"label": [1]}, ["run", "jump"])
     assert s.files.tolist() == s.protocol["video"].tolist() == [f"a{suffix}"]
     assert s.labels.index.tolist() == [1]
     assert s.image(0).mode == "RGB"
@@ -50,7 +50,7 @@ def test_all_frames_repeat_the_columns_of_their_clip(tmp_path):
     clips = [write(tmp_path / "x/a.avi", 5) for _ in [(tmp_path / "x").mkdir()]]
     (tmp_path / "y").mkdir()
     clips.append(write(tmp_path / "y/b.mp4", 3, start=6))
-    s = video.load("acts", clips, {"label": [1, 0], "who": ["p", "q"]}, ["run", "jump"], protocol="all")
+    s = video.of_clips("acts", clips, {"label": [1, 0], "who": ["p", "q"]}, ["run", "jump"], protocol="all")
     assert s.files.tolist() == [f"x/a.avi#{i:06d}" for i in range(5)] + [f"y/b.mp4#{i:06d}" for i in range(3)]
     assert s.protocol["video"].tolist() == ["x/a.avi"] * 5 + ["y/b.mp4"] * 3
     assert s.labels.index.tolist() == [1] * 5 + [0] * 3
@@ -63,7 +63,7 @@ def test_any_order_and_a_window_smaller_than_the_clip(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_WINDOW", 3)
     monkeypatch.setattr(video, "_OPEN", 1)
     clips = [write(tmp_path / "a.avi", 15), write(tmp_path / "b.avi", 15, start=3)]
-    s = video.load("acts", clips, {}, protocol="all")
+    s = video.of_clips("acts", clips, {}, protocol="all")
     order = np.random.default_rng(0).permutation(30).tolist()
     expected = [i % 15 for i in order]
     assert [number(s.image(i), 3 * (i // 15)) for i in order] == expected
@@ -73,10 +73,10 @@ def test_any_order_and_a_window_smaller_than_the_clip(tmp_path, monkeypatch):
 
 def test_in_order_every_clip_is_decoded_once(tmp_path, monkeypatch):
     opened = []
-    original = video._open
+    original = video.opened
     clips = [write(tmp_path / f"{c}.avi", 12) for c in "abc"]
-    s = video.load("acts", clips, {}, protocol="all")
-    monkeypatch.setattr(video, "_open", lambda path: opened.append(path) or original(path))
+    s = video.of_clips("acts", clips, {}, protocol="all")
+    monkeypatch.setattr(video, "opened", lambda path: opened.append(path) or original(path))
     spec = Preprocess(8, (0, 0, 0), (1, 1, 1))
     found = list(pipeline.batches(s, range(36), spec, 5, threads=4, dtype=np.uint8))
     assert [number(p) for b in found for p in b.pixels] == list(range(12)) * 3
@@ -88,9 +88,9 @@ def test_clips_that_cannot_be_read_keep_one_row_and_fail_by_name(tmp_path):
     (tmp_path / "b.avi").write_bytes(b"no clip")
     clips = [good, tmp_path / "b.avi", tmp_path / "c.avi"]
     for protocol, rows in (("middle", [1, 2]), ("all", [4, 5])):
-        s = video.load("acts", clips, {"label": [0, 0, 0]}, ["x"], protocol)
+        s = video.of_clips("acts", clips, {"label": [0, 0, 0]}, ["x"], protocol)
         assert len(s) == rows[-1] + 1
-        for row, word in zip(rows, ("cannot be opened", "no such clip"), strict=True):
+        for row, word in zip(rows, ("cannot be opened", "No such file"), strict=True):
             with pytest.raises(InputError, match=rf"acts row {row}: .*[bc]\.avi.* {word}|{word}") as caught:
                 s.image(row)
             assert word in str(caught.value)
@@ -99,7 +99,7 @@ def test_clips_that_cannot_be_read_keep_one_row_and_fail_by_name(tmp_path):
 
 def test_a_clip_that_is_shorter_than_it_was(tmp_path):
     path = write(tmp_path / "a.avi", 12)
-    s = video.load("acts", [path], {}, protocol="all")
+    s = video.of_clips("acts", [path], {}, protocol="all")
     write(path, 5)
     assert number(s.image(4)) == 4
     with pytest.raises(InputError, match="ends after 5 frames, frame 11 is missing: damaged"):
@@ -114,7 +114,7 @@ def test_sound_without_pictures(tmp_path):
         frame.sample_rate = 8000
         for packet in [*stream.encode(frame), *stream.encode()]:
             container.mux(packet)
-    s = video.load("acts", [tmp_path / "a.wav"], {})
+    s = video.of_clips("acts", [tmp_path / "a.wav"], {})
     with pytest.raises(InputError, match="no video stream"):
         s.image(0)
 
@@ -123,34 +123,32 @@ def test_the_fingerprint_knows_clips_and_protocol_and_not_place_or_labels(tmp_pa
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     clips = [write(one / "a.avi", 4), write(one / "b.avi", 5)]
-    before = video.load("acts", clips, {}).fingerprint
-    assert video.load("other", clips, {"label": [0, 0]}, ["x"]).fingerprint == before
+    before = video.of_clips("acts", clips, {}).fingerprint
+    assert video.of_clips("other", clips, {"label": [0, 0]}, ["x"]).fingerprint == before
     one.rename(two)
     moved = [two / "a.avi", two / "b.avi"]
-    assert video.load("acts", moved, {}).fingerprint == before
-    prints = {before, video.load("acts", moved, {}, protocol="all").fingerprint}
-    prints.add(video.load("acts", moved[::-1], {}).fingerprint)
+    assert video.of_clips("acts", moved, {}).fingerprint == before
+    prints = {before, video.of_clips("acts", moved, {}, protocol="all").fingerprint}
+    prints.add(video.of_clips("acts", moved[::-1], {}).fingerprint)
     os.utime(moved[1], ns=(0, 5))
-    assert video.load("acts", moved, {}).fingerprint == before
+    assert video.of_clips("acts", moved, {}).fingerprint == before
     assert len(prints) == 3
 
 
 @pytest.mark.parametrize(
     ("clips", "columns", "protocol", "word"),
     [
-        (["a.avi"], {}, "midle", "choose middle or all"),
+        (["a.avi"], {}, "midle", "it has: middle, all"),
         ([], {}, "middle", "holds no clips"),
-        (["a.avi"], {"label": [0, 1]}, "all", '"label" has 2 entries for 1 clips'),
-        (["a.avi"], {"video": ["x"]}, "all", '"video" is made from the clips'),
     ],
 )
 def test_wrong_use(clips, columns, protocol, word):
     pytest.importorskip("av")
     with pytest.raises(InputError, match=word):
-        video.load("acts", clips, columns, ["x"], protocol)
+        video.of_clips("acts", clips, columns, ["x"], protocol)
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(InputError, match=r'pip install "clipjax\[video\]"'):
-        video.load("acts", ["a.avi"], {})
+        video.of_clips("acts", ["a.avi"], {})

@@ -66,7 +66,7 @@ def write(block: Block, shell) -> None:
             for command in commands(documents):
                 parse(command)
         elif "jobs" not in documents[0]:
-            assert design.load(block.title).classes, str(block)
+            assert design.read_design(block.title).classes, str(block)
     elif path.suffix in (".sh", ".sbatch"):
         checked = subprocess.run(["bash", "-n", path], capture_output=True, text=True)
         assert not checked.returncode, f"{block}: {checked.stderr}"

@@ -173,9 +173,9 @@ def test_files_are_taken_along_and_brought_back(driver, downloads, demo):
     add(driver, "child:person")
     saved = downloaded(driver, downloads, "save")
     assert saved.name == "people-roles_child_person.yaml"
-    found = design.load(str(saved))
-    assert found.prompts() == design.load("people-roles-child").prompts()
-    assert found.sets == design.load("people-roles-child").sets
+    found = design.read_design(str(saved))
+    assert found.prompts() == design.read_design("people-roles-child").prompts()
+    assert found.sets == design.read_design("people-roles-child").sets
     with open(downloaded(driver, downloads, "rates-csv"), newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [row["n"] for row in table[:1]] == ["290"]

@@ -118,7 +118,7 @@ def test_an_edited_design_has_the_numbers_of_probe_and_compare(page, mine, world
     wanted = json.loads((tmp_path / "compared" / "compare.json").read_text())["records"]
     answers = page.explorer.answers
     base = answers.ask(answers.opened.design)
-    assert answers.paired(base, answers.ask(design.load(str(world.root / "edited.yaml")))) == wanted
+    assert answers.paired(base, answers.ask(design.read_design(str(world.root / "edited.yaml")))) == wanted
     view = page.ask("rates", design=edited, question=["set", "fantasy"], grouping=["skin_tone"])
     told = [r["paired"] for r in view["rows"]]
     assert told == [r for r in wanted if r["set"] == "fantasy" and set(r["group"]) <= {"skin_tone"}]
@@ -153,7 +153,7 @@ def test_one_class_of_a_design_with_sets_is_tested_without_adjustment(page, mine
 def test_an_added_class_is_the_command_lines(page, mine, world, text):
     """The same text is the same design, and has the same numbers, `no set` among them."""
     found = page.ask("add", design=mine, text=text)["class"]
-    wanted = design.load(f"{world.root / 'mine.yaml'}+{text}")
+    wanted = design.read_design(f"{world.root / 'mine.yaml'}+{text}")
     added = mine | {"classes": [*mine["classes"], found]}
     saved = design.parse(page.ask("save", design=added)["text"])
     assert saved.sha256 == wanted.sha256
@@ -338,7 +338,7 @@ def test_designs_come_and_go_as_yaml(page, mine):
     for name in design.shipped():
         found = page.ask("shipped", name=name)["design"]
         text = page.ask("save", design=found)["text"]
-        assert design.parse(text) == dataclasses.replace(design.load(name), source="")
+        assert design.parse(text) == dataclasses.replace(design.read_design(name), source="")
         assert page.ask("load", text=text, file="x.yaml")["design"] == found
     extended = page.ask("load", text="extends: fairface-default\nadd: [child]", file="mine.yaml")["design"]
     assert extended["name"] == "mine"

@@ -27,6 +27,7 @@ from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
 from clipjax.data import annotations, pickles, table
 from clipjax.data.kinds import folder, parquet, webdataset
+from clipjax.data.kinds.shared import Columns
 from clipjax.errors import InputError, brief, one_line
 from clipjax.models import config as configs
 from clipjax.models import weights
@@ -202,7 +203,7 @@ def test_no_picture_starts_another_program(tmp_path):
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(/etc/passwd) run\n")
     outcome = guard.tried(_attempt(lambda folder, data: image.open_image(path)), tmp_path / "x", b"")
     assert outcome.kind == "refused"
-    assert "not a picture" in outcome.told
+    assert "not an image" in outcome.told
 
 
 def test_every_suffix_that_is_looked_for_can_be_opened(tmp_path):
@@ -231,15 +232,15 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path):
     for name in ("a\\u0000.png", "\\ud800.png", "http://x/a.png", "gs://x/a.png"):
         (tmp_path / "t.jsonl").write_text(f'{{"file": "a.png"}}\n{{"file": "{name}"}}\n')
         with pytest.raises(InputError, match=r"row 1 .*not a path below a folder"):
-            table.load(tmp_path / "t.jsonl")
+            table.open_table(tmp_path / "t.jsonl")
     (tmp_path / "t.jsonl").write_text('{"file": "a.png", "race": "\\ud800"}\n')
     with pytest.raises(InputError, match="not UTF-8"):
-        table.load(tmp_path / "t.jsonl", group_columns=["race"])
+        table.open_table(tmp_path / "t.jsonl", Columns(groups=("race",)))
     (tmp_path / "d").mkdir()
     with open(bytes(tmp_path / "d") + b"/\xff.png", "wb") as file:
         file.write((tmp_path / "a.png").read_bytes())
     with pytest.raises(InputError, match="not UTF-8"):
-        folder.load(tmp_path / "d")
+        folder.open_folder(tmp_path / "d")
 
 
 @quickly
@@ -252,8 +253,8 @@ def test_any_text_of_a_csv_comes_back_as_written(tmp_path_factory, rows):
     lines = ["file,x,y", *(f"{cell(f'{i}.png')},{cell(a)},{cell('t' + b)}" for i, (a, b) in enumerate(rows))]
     (where / "0.png").write_bytes((where / "a.png").read_bytes())
     (where / "t.csv").write_bytes("\n".join(lines).encode("utf-8", "surrogatepass") + b"\n")
-    if not refusal(table.load, where / "t.csv", group_columns=["x", "y"]):
-        found = table.load(where / "t.csv", group_columns=["x", "y"])
+    if not refusal(table.open_table, where / "t.csv", Columns(groups=("x", "y"))):
+        found = table.open_table(where / "t.csv", Columns(groups=("x", "y")))
         assert found.columns["y"].tolist() == [unicodedata.normalize("NFC", "t" + b).strip() for _, b in rows]
 
 
@@ -273,7 +274,7 @@ def test_what_a_tar_says_of_its_size_is_not_taken_from_memory(tmp_path, kind, si
     (tmp_path / "x.tar").write_bytes(shard)
     tracemalloc.start()
     try:
-        assert part in refusal(webdataset.load, tmp_path / "x.tar")
+        assert part in refusal(webdataset.open_shards, tmp_path / "x.tar")
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
@@ -290,13 +291,13 @@ def test_a_label_that_is_an_object_is_refused(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "t.jsonl").write_text('{"file": "a.png", "label": {"name": "cat"}}\n')
     with pytest.raises(InputError, match='column "label" holds an object'):
-        table.load(tmp_path / "t.jsonl", label_column="label")
+        table.open_table(tmp_path / "t.jsonl", Columns(label="label"))
 
 
 def test_class_names_in_a_parquet_file_may_be_anything(tmp_path):
     for data in image_files.pictures_seeds():
         (tmp_path / "x.parquet").write_bytes(data)
-        refusal(parquet.load, tmp_path / "x.parquet")
+        refusal(parquet.open_files, tmp_path / "x.parquet")
 
 
 # Pickles and MATLAB files of data sets
@@ -331,13 +332,13 @@ def test_a_matlab_file_that_crashes_its_reader_is_one_line(tmp_path, monkeypatch
     path = tmp_path / "x.mat"
     for data in image_files.mat_seeds():
         path.write_bytes(data)
-        x, y = annotations.mat(path, "X", "y")
+        x, y = annotations.read_mat(path, "X", "y")
         assert (x.shape, y.tolist()) == ((4, 4, 3, 2), [1, 2])
     crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
     for end, words in ((crash, "signal 11"), ("1/0", "ZeroDivision")):
         monkeypatch.setattr(annotations, "_LOADMAT", end)
         with pytest.raises(InputError, match=words):
-            annotations.mat(path, "X")
+            annotations.read_mat(path, "X")
 
 
 # Class designs
@@ -372,7 +373,7 @@ def test_designs_that_are_none_are_refused(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(InputError) as caught:
-        design.load("x.yaml")
+        design.read_design("x.yaml")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.yaml"]

@@ -93,7 +93,7 @@ def _finish(path: Path, probe: str, model: str, table, records, design_part, res
 
 def table2(path: Path, move: int = 0) -> Path:
     """Table 2: crime and non-human by race. `move` takes that many images of the first race out of `thief`."""
-    asked, counts = design.load("fairface-default"), {}
+    asked, counts = design.read_design("fairface-default"), {}
     for (name, race), number in numbers("Table 2").items():
         one = {"crime": ("thief", "criminal"), "non-human": ("gorilla", "animal")}[name]
         k = number["k"][1]
@@ -108,7 +108,7 @@ def table2(path: Path, move: int = 0) -> Path:
 
 def table3(path: Path, child: bool) -> Path:
     """Table 3: denigration by age, one label set."""
-    asked = design.load("fairface-child" if child else "fairface-default")
+    asked = design.read_design("fairface-child" if child else "fairface-default")
     counts = {}
     for (name, age), number in numbers("Table 3").items():
         if name.endswith("+child") == child:

@@ -120,7 +120,7 @@ def test_class_names_in_templates_are_captions(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(3):
             Image.new("RGB", (20, 20)).save(tmp_path / name / f"{i}.png")
-    found = make(folder.load(tmp_path), batch=6, templates=("a photo of a {}.", "the {}"))
+    found = make(folder.open_folder(tmp_path), batch=6, templates=("a photo of a {}.", "the {}"))
     texts = {"cat": [], "dog": []}
     for b in take(found, 4):
         for file, tokens in zip(b.files, b.arrays["tokens"], strict=True):

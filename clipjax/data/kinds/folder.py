@@ -3,23 +3,21 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 
 from clipjax import image
 from clipjax.data import naming, source
 from clipjax.data.kinds import shared
-from clipjax.data.labels import Labels
 from clipjax.data.source import Source
-from clipjax.errors import InputError, nearest, some
-from clipjax.keys import Key
+from clipjax.errors import InputError, converted, nearest, some
 from clipjax.progress import say
 
 KEYS = {
-    "path": Key("", "the folder; with `split`, the folder that holds one folder per split"),
+    "path": shared.FOLDER,
     "split": shared.SPLIT,
     "class_names": shared.CLASS_NAMES,
 }
@@ -27,15 +25,13 @@ PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 LARGEST_CAPTION = 1 << 20  # bytes
 
 
-def open_source(keys: Any) -> Source:
+def open_source(keys: SimpleNamespace) -> Source:
     """The images of the folder, or of the folder of `split` below it."""
-    if not keys.path:
-        raise InputError("data.source=folder needs the folder: --config.data.path=FOLDER")
-    root = source.as_path(keys.path)
-    return load(root / keys.split if keys.split else root, keys.class_names)
+    root = source.as_path(shared.given(keys.path, "folder", "the folder: --config.data.path=FOLDER"))
+    return open_folder(root / keys.split if keys.split else root, keys.class_names)
 
 
-def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[str] = image.SUFFIXES) -> Source:
+def open_folder(path: str | os.PathLike, class_names: str = "", suffixes: Collection[str] = image.SUFFIXES) -> Source:
     """The images of a folder, sorted by class folder and then by name; hidden ones are left out.
 
     With sub-folders, each is a class, named by itself or by `class_names` (`naming.find`). Without sub-folders the
@@ -64,8 +60,8 @@ def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[st
     if folders:
         passed_over.clear()  # files beside class folders are lists of names, notes, licences
     inside = {folder: _class_files(path, folder, endings, passed_over) for folder in folders}
-    found = files or [f"{folder}/{file}" for folder, names in inside.items() for file in names]
-    captions = _captions(path, found)
+    files = files or [f"{folder}/{file}" for folder, names in inside.items() for file in names]
+    captions = _captions(path, files)
     if captions is not None:
         passed_over.pop(".txt", None)
     if note := image.passed_over_note(path, passed_over):
@@ -81,18 +77,8 @@ def load(path: str | os.PathLike, class_names: str = "", suffixes: Collection[st
         labels = naming.labels(values, str(path), class_names, [path, path.parent])
     elif class_names:
         raise InputError(f"{path} has no class folders, and data.class_names names classes; leave it out")
-    return _source(path, found, labels, captions)
-
-
-def _source(path: Path, files: list[str], labels: Labels | None, captions: Any) -> Source:
     root = os.fspath(path)
-    return Source(
-        name=path.name or root,
-        files=files,
-        read=lambda i: source.as_path(os.path.join(root, files[i])),
-        labels=labels,
-        captions=captions,
-    )
+    return Source(path.name or root, files, lambda i: source.as_path(os.path.join(root, files[i])), labels, captions)
 
 
 def _captions(path: Path, files: list[str]) -> np.ndarray | None:
@@ -106,14 +92,12 @@ def _captions(path: Path, files: list[str]) -> np.ndarray | None:
 
 
 def _caption(path: Path) -> tuple[str, ...]:
-    try:
+    with converted(f"{path} cannot be read", "check its access rights", OSError):
         if path.stat().st_size > LARGEST_CAPTION:
             raise InputError(f"{path}: exceeds {LARGEST_CAPTION} bytes; a caption beside an image is a short text")
-        text = path.read_bytes().decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check its access rights") from error
+        data = path.read_bytes()
+    with converted(f"{path} is not UTF-8 text", "save it as UTF-8", UnicodeDecodeError):
+        text = data.decode("utf-8-sig").strip()
     return (text,) if text else ()
 
 
@@ -135,21 +119,26 @@ def _class_files(path: Path, folder: str, endings: tuple[str, ...], passed_over:
 
 def _listing(folder: Path, endings: tuple[str, ...], passed_over: Counter[str]) -> tuple[list[str], list[str]]:
     """Sorted names of the folders and of the images directly in `folder`; other files are counted by suffix."""
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     # A bucket answers over the network: what is called like an image is not asked whether it is a folder.
     remote = "://" in os.fspath(folder)
-    try:
-        with contextlib.nullcontext(folder.iterdir()) if remote else os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                is_image = entry.name.lower().endswith(endings)
-                if (not is_image or not remote) and entry.is_dir():
-                    folders.append(entry.name)
-                elif is_image:
-                    files.append(entry.name)
-                else:
-                    passed_over[os.path.splitext(entry.name)[1].lower()] += 1
-    except OSError as error:
-        raise InputError(f"{folder} cannot be listed ({error.strerror}); check its access rights") from error
+    with (
+        converted(f"{folder} cannot be listed", "check its access rights", OSError),
+        _entries(folder, remote) as entries,
+    ):
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            is_image = entry.name.lower().endswith(endings)
+            if (not is_image or not remote) and entry.is_dir():
+                folders.append(entry.name)
+            elif is_image:
+                files.append(entry.name)
+            else:
+                passed_over[os.path.splitext(entry.name)[1].lower()] += 1
     return sorted(folders), sorted(files)
+
+
+def _entries(folder: Path, remote: bool) -> contextlib.AbstractContextManager[Iterable[os.DirEntry | Path]]:
+    return contextlib.nullcontext(folder.iterdir()) if remote else os.scandir(folder)

@@ -1,20 +1,20 @@
 """Hugging Face's `imagefolder`: images below folders, described by a metadata.csv, .jsonl or .parquet beside them."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 from clipjax import image
-from clipjax.data import naming, table, tables
+from clipjax.data import table, tables
 from clipjax.data.kinds import folder, shared
 from clipjax.data.source import Source, as_path
 from clipjax.errors import InputError
-from clipjax.keys import Key
 from clipjax.progress import say
 
 KEYS = {
-    "path": Key("", "the folder; with `split`, the folder that holds one folder per split"),
+    "path": shared.FOLDER,
     "split": shared.SPLIT,
     **shared.COLUMNS,
 }
@@ -23,29 +23,22 @@ METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_COLUMNS = ("file_name", "image_file_name")
 
 
-def open_source(keys: Any) -> Source:
+def open_source(keys: SimpleNamespace) -> Source:
     """The images that the metadata names; without metadata, class folders as `folder` reads them."""
-    if not keys.path:
-        raise InputError("data.source=imagefolder needs the folder: --config.data.path=FOLDER")
-    root = as_path(keys.path) / keys.split if keys.split else as_path(keys.path)
-    found = [root / name for name in METADATA if (root / name).is_file()]
-    if not found:
+    path = as_path(shared.given(keys.path, "imagefolder", "the folder: --config.data.path=FOLDER"))
+    root = path / keys.split if keys.split else path
+    metadata = [root / name for name in METADATA if (root / name).is_file()]
+    if not metadata:
         return _class_folders(root, keys)
-    if len(found) > 1:
-        raise InputError(f"{root} has both {found[0].name} and {found[1].name}; keep one")
-    there = tables.columns(found[0])
-    file_column = keys.image_column or next((name for name in FILE_COLUMNS if name in there), FILE_COLUMNS[0])
-    label = keys.label_column or ("label" if "label" in there else None)
-
-    def find(ids: tuple[str, ...]) -> naming.Naming | None:
-        return naming.find(keys.class_names, ids, [root, root.parent], os.fspath(found[0]))
-
-    images = table.load(
-        found[0], file_column, label, shared.columns(keys.caption_columns), shared.columns(keys.group_columns), root,
-        find, keys.label_separator,
-    )  # fmt: skip
+    if len(metadata) > 1:
+        raise InputError(f"{root} has both {metadata[0].name} and {metadata[1].name}; keep one")
+    there, columns = tables.columns(metadata[0]), shared.Columns.of_keys(keys)
+    file_column = columns.image or next((name for name in FILE_COLUMNS if name in there), FILE_COLUMNS[0])
+    label = columns.label or ("label" if "label" in there else "")
+    columns = dataclasses.replace(columns, image=file_column, label=label)
+    images = table.open_table(metadata[0], columns, root, places=[root, root.parent])
     if unnamed := _unnamed(root, images.files):
-        say(f"note: {found[0]}: images that it does not name are not read: {len(unnamed)}; the first: {unnamed[0]}")
+        say(f"note: {metadata[0]}: images that it does not name are not read: {len(unnamed)}; the first: {unnamed[0]}")
     return images
 
 
@@ -61,10 +54,10 @@ def _unnamed(root: Path, named: Sequence[str]) -> list[str]:
     )  # fmt: skip
 
 
-def _class_folders(root: Path, keys: Any) -> Source:
+def _class_folders(root: Path, keys: SimpleNamespace) -> Source:
     described = {name: key for name, key in shared.COLUMNS.items() if name != "class_names"}
     wanted = [name for name, key in described.items() if getattr(keys, name) != key.default]
     if wanted:
         value = getattr(keys, wanted[0])
         raise InputError(f"{root} has no {', '.join(METADATA)}, where data.{wanted[0]}={value} would be; leave it out")
-    return folder.load(root, keys.class_names)
+    return folder.open_folder(root, keys.class_names)

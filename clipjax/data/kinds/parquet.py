@@ -1,23 +1,21 @@
 """Parquet files with the images inside, as Hugging Face writes them: a struct of "bytes" and "path" per row."""
 
-import contextlib
+import dataclasses
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from clipjax import signatures
-from clipjax.data import naming, source, tables
+from clipjax.data import source, tables
 from clipjax.data.contents import Packed
 from clipjax.data.kinds import shared
 from clipjax.data.source import Source
-from clipjax.errors import InputError, one_line
+from clipjax.errors import InputError
 from clipjax.keys import Key
 
 # Arrow reads a row group or nothing. Rows come nearly in order, so that two groups at a time are enough: the one
@@ -34,50 +32,33 @@ PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 LAYOUTS = ("{path}/{split}-*.parquet", "{path}/data/{split}-*.parquet", "{path}/{split}/*.parquet")
 
 
-def open_source(keys: Any) -> Source:
+def open_source(keys: SimpleNamespace) -> Source:
     """The rows of the files, or of those of `split`."""
-    if not keys.path:
-        raise InputError("data.source=parquet needs the files: --config.data.path=FILE_OR_FOLDER")
-    path = shared.of_split(keys.path, keys.split, LAYOUTS)
-    return load(
-        path, keys.image_column, keys.label_column, shared.columns(keys.caption_columns),
-        shared.columns(keys.group_columns), keys.class_names, keys.label_separator,
-    )  # fmt: skip
+    path = shared.given(keys.path, "parquet", "the files: --config.data.path=FILE_OR_FOLDER")
+    return open_files(shared.of_split(path, keys.split, LAYOUTS), shared.Columns.of_keys(keys))
 
 
-def load(
-    path: str | os.PathLike,
-    image_column: str = "",
-    label_column: str = "",
-    caption_columns: Sequence[str] = (),
-    group_columns: Sequence[str] = (),
-    class_names: str = "",
-    separator: str = "",
-) -> Source:
+def open_files(path: str | os.PathLike, columns: shared.Columns = shared.NO_COLUMNS) -> Source:
     """One parquet file, a folder of them (sorted by name) or a pattern such as "data/test-*.parquet".
 
-    image_column: where empty, "image", or the only column that holds images. label_column: where empty, "label" if
-    there is such a column. Class names are those that Hugging Face's `datasets`
-    noted in the file, else those of `naming.find`, else the labels themselves. Files are called by the images' own
-    paths where these are unique, else "test.parquet/000012". Two row groups are held in memory: write groups of a
-    hundred rows. Raises InputError where no file is found, one cannot be read, a column is missing or holds no images.
+    columns: where `image` is empty, "image", or the only column that holds images; where `label` is empty, "label" if
+    there is such a column. Class names are those that Hugging Face's `datasets` noted in the file, else those of
+    `naming.find`, else the labels themselves. Files are called by the images' own paths where these are unique, else
+    "test.parquet/000012". Two row groups are held in memory: write groups of a hundred rows. Raises InputError where
+    no file is found, one cannot be read, a column is missing or holds no images.
     """
     path = source.as_path(path)
     parts = _parts(path)
-    label_column = label_column or ("label" if "label" in tables.columns(parts[0]) else "")
-    named = list(dict.fromkeys([*([label_column] if label_column else []), *caption_columns, *group_columns]))
-    groups = _Groups(parts, image_column or _image_column(parts[0]), named)
-    columns = tables.read(path, named) if named else {}
+    label = columns.label or ("label" if "label" in tables.columns(parts[0]) else "")
+    columns = dataclasses.replace(columns, image=columns.image or _image_column(parts[0]), label=label)
+    groups = _Groups(parts, columns.image, columns.described)
+    table = tables.read(path, columns.described) if columns.described else {}
     name = parts[0].parent.name if len(parts) > 1 else parts[0].name
-    labels = captions = None
-    if label_column:
-        column, places = columns[label_column], [parts[0].parent, parts[0].parent.parent]
-        labels = naming.labels(column.values, name, class_names, places, column.declared, separator)
-    if caption_columns:
-        rows = zip(*(columns[key].values for key in caption_columns), strict=True)
-        captions = [shared.captions_of(row) for row in rows]
-    own = {key: shared.texts_of(columns[key].values) for key in group_columns}
-    return Source(name, groups.names(), groups.read, labels, captions, own, packed=groups.packed())
+    places = [parts[0].parent, parts[0].parent.parent]
+    return shared.source_of(
+        columns, table, name, groups.names(), groups.read, name, places, shared.captions_of(columns, table),
+        groups.packed(),
+    )  # fmt: skip
 
 
 class _Groups:
@@ -91,8 +72,8 @@ class _Groups:
         self.paths = False
         total = 0
         for number, part in enumerate(parts):
-            with _opened(part) as parquet:
-                tables.find(part, [column, *named], parquet.schema_arrow.names)
+            with tables.opened_parquet(part) as parquet:
+                tables.check_names(part, [column, *named], parquet.schema_arrow.names)
                 self._check(part, parquet.schema_arrow.field(column).type)
                 for group in range(parquet.metadata.num_row_groups):
                     self.starts.append(total)
@@ -125,7 +106,7 @@ class _Groups:
         own: list[str] = []
         if self.paths:
             for part in self.parts:
-                with _opened(part) as parquet:
+                with tables.opened_parquet(part) as parquet:
                     column = parquet.read(columns=[f"{self.column}.path"]).column(self.column)
                     own += [(row and row["path"]) or "" for row in column.to_pylist()]
             if all(own) and len(set(own)) == len(own):
@@ -140,7 +121,7 @@ class _Groups:
         """The bytes of one image."""
         group = int(np.searchsorted(self.starts, i, side="right")) - 1
         part, _ = self.places[group]
-        with _in_one_line(self.parts[part]):
+        with tables.parquet_errors(self.parts[part]):
             value = self._group(group)[i - self.starts[group]].as_py()
         if not value:
             raise InputError(f"{self.parts[part].name} row {i} has no bytes in column {self.column}")
@@ -152,12 +133,12 @@ class _Groups:
                 self._held.move_to_end(group)
                 return self._held[group]
             loading = self._loading.setdefault(group, threading.Lock())
-        with loading:  # whoever comes second waits for the first, and others go on
+        with loading:  # a second thread waits for the first; threads that read other groups go on
             with self._lock:
                 if group in self._held:
                     return self._held[group]
             part, inside = self.places[group]
-            with _opened(self.parts[part]) as parquet:
+            with tables.opened_parquet(self.parts[part]) as parquet:
                 read = parquet.read_row_group(inside, columns=[self.leaf], use_threads=False)
             column = read.column(self.column)
             if pa.types.is_struct(column.type):
@@ -175,7 +156,7 @@ class _Groups:
 
 
 def _image_column(part: Path) -> str:
-    with _opened(part) as parquet:
+    with tables.opened_parquet(part) as parquet:
         schema = parquet.schema_arrow
     structs = [f.name for f in schema if pa.types.is_struct(f.type) and "bytes" in [inside.name for inside in f.type]]
     return structs[0] if len(structs) == 1 and "image" not in schema.names else "image"
@@ -192,24 +173,3 @@ def _parts(path: Path) -> list[Path]:
     if not parts:
         raise InputError(f"{path}: no parquet file there; give a file, a folder of them or a pattern")
     return parts
-
-
-@contextlib.contextmanager
-def _opened(part: Path) -> Iterator[pq.ParquetFile]:
-    """The file for as long as it is read."""
-    with _in_one_line(part), part.open("rb") as file:
-        if leftover := signatures.refusal(file.read(signatures.HEAD), os.fspath(part), "a parquet file"):
-            raise leftover
-        file.seek(0)
-        yield pq.ParquetFile(file)
-
-
-@contextlib.contextmanager
-def _in_one_line(part: Path) -> Iterator[None]:
-    """Whatever Arrow finds wrong with a file, which is many types of exceptions."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, LookupError, ArithmeticError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{part} is not a parquet file, or is cut off ({one_line(error)}); fetch it again") from error

@@ -1,12 +1,11 @@
 """A folder of resized images that `clipjax prepare` made."""
 
-from typing import Any
+from types import SimpleNamespace
 
 from clipjax.classes import read_naming
 from clipjax.data import prepared
 from clipjax.data.kinds import shared
 from clipjax.data.source import Source, as_path
-from clipjax.errors import InputError
 from clipjax.keys import Key
 
 KEYS = {
@@ -18,16 +17,14 @@ KEYS = {
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 
 
-def open_source(keys: Any) -> Source:
+def open_source(keys: SimpleNamespace) -> Source:
     """The prepared images, with every column of the originals."""
     return opened(keys).source
 
 
-def opened(keys: Any) -> prepared.Prepared:
+def opened(keys: SimpleNamespace) -> prepared.Prepared:
     """As `open_source`, with the named data set that the originals were."""
-    if not keys.path:
-        raise InputError("data.source=prepared needs the folder: --config.data.path=FOLDER")
-    root = as_path(keys.path)
-    found = prepared.load(root / keys.split if keys.split else root)
-    shared.check_columns(found.source, keys.group_columns)
-    return prepared.renamed(found, read_naming(keys.class_names)) if keys.class_names else found
+    root = as_path(shared.given(keys.path, "prepared", "the folder: --config.data.path=FOLDER"))
+    folder = prepared.open_prepared(root / keys.split if keys.split else root)
+    shared.check_columns(folder.source, keys.group_columns)
+    return prepared.renamed(folder, read_naming(keys.class_names)) if keys.class_names else folder

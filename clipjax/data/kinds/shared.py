@@ -1,13 +1,18 @@
-"""Keys that several kinds of sources read; they mean the same in each."""
+"""What several kinds of sources share: keys that mean the same in each, and the way from columns to a `Source`."""
 
+import dataclasses
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
-from clipjax.data.source import Source
-from clipjax.errors import InputError, nearest
+from clipjax.data import naming
+from clipjax.data.contents import Packed
+from clipjax.data.labels import Value
+from clipjax.data.source import ImageData, Source
+from clipjax.data.tables import Column
+from clipjax.errors import InputError, require
 from clipjax.keys import Key
 
 SPLIT = Key("", "the part of the data set; empty: all of it, or the kind's own default")
@@ -19,6 +24,7 @@ LABEL_COLUMN = Key("", "where the label is; empty: none (csv), label (parquet, t
 LABEL_SEPARATOR = Key("|", "between several labels of one image; empty: labels are never split")
 CAPTION_COLUMNS = Key("", "where captions are, several by commas; empty: none (csv, parquet, tfds), txt (webdataset)")
 GROUP_COLUMNS = Key("", "what images are grouped by, several by commas")
+FOLDER = Key("", "the folder; with `split`, the folder that holds one folder per split")
 # What a kind declares whose images are described by columns or by members of a sample.
 COLUMNS = {
     "image_column": IMAGE_COLUMN,
@@ -48,30 +54,86 @@ def check_one_part(path: Path, names: Sequence[str], pattern: str) -> None:
         )
 
 
-def columns(text: str) -> tuple[str, ...]:
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Which columns, fields or members say what of an image. Empty: none, or those that the kind of source has.
+
+    class_names: what labels are called (`naming.find`). separator: between several labels of one image.
+    """
+
+    image: str = ""
+    label: str = ""
+    captions: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    class_names: str = ""
+    separator: str = ""
+
+    @staticmethod
+    def of_keys(keys: SimpleNamespace) -> "Columns":
+        """From the keys of `COLUMNS`."""
+        captions, groups = column_names(keys.caption_columns), column_names(keys.group_columns)
+        label, separator = keys.label_column, getattr(keys, "label_separator", "")
+        return Columns(keys.image_column, label, captions, groups, keys.class_names, separator)
+
+    @property
+    def described(self) -> list[str]:
+        """All but the image's, each once."""
+        return list(dict.fromkeys([*([self.label] if self.label else []), *self.captions, *self.groups]))
+
+
+NO_COLUMNS = Columns()
+
+
+def source_of(
+    columns: Columns, table: Mapping[str, Column], name: str, files: Sequence[str], read: Callable[[int], ImageData],
+    where: str, places: Sequence[Path] = (), captions: Sequence[tuple[str, ...]] | None = None,
+    packed: Sequence[Packed] = (),
+) -> Source:  # fmt: skip
+    """The source that a table describes: its labels with their names, its groups, and the captions given.
+
+    where: the table, for messages. places: folders where names of the labels may lie.
+    """
+    labels = None
+    if columns.label:
+        column = table[columns.label]
+        labels = naming.labels(column.values, where, columns.class_names, places, column.declared, columns.separator)
+    groups = {name: _texts(table[name].values) for name in columns.groups}
+    return Source(name, files, read, labels, captions, groups, packed=packed)
+
+
+def captions_of(columns: Columns, table: Mapping[str, Column]) -> list[tuple[str, ...]] | None:
+    """Each image's captions over the caption columns, missing ones left out; None where no column has captions."""
+    if not columns.captions:
+        return None
+    rows = zip(*(table[name].values for name in columns.captions), strict=True)
+    return [tuple(text for value in row for text in _several(value) if text) for row in rows]
+
+
+def _several(value: Value) -> Sequence[str | None]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _texts(values: Iterable[Value]) -> list[str]:
+    """A group column, cleaned as labels are: lists joined by "|", "" where nothing is known."""
+    return [unicodedata.normalize("NFC", "|".join(filter(None, _several(value)))).strip() for value in values]
+
+
+def column_names(text: str) -> tuple[str, ...]:
     """ "age, gender" -> the names of columns."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def check_columns(source: Source, names: str) -> None:
     """InputError for a name of `data.group_columns` that a source with columns of its own does not have."""
-    for column in columns(names):
-        if column not in source.columns:
-            there = ", ".join(source.columns) or "none"
-            near = nearest(column, source.columns)
-            raise InputError(f"data.group_columns: {source.name} has no column {column!r}{near}; it has {there}")
+    for column in column_names(names):
+        require(column, source.columns, f"data.group_columns: {source.name}", "column")
 
 
-def captions_of(row: Sequence[Any]) -> tuple[str, ...]:
-    """The captions of one row over the caption columns, missing ones left out."""
-    nested = (value if isinstance(value, tuple) else (value,) for value in row)
-    return tuple(caption for values in nested for caption in values if caption)
-
-
-def texts_of(values: Iterable[Any]) -> list[str]:
-    """A group column, cleaned as labels are: lists joined by "|", "" where nothing is known."""
-    texts = ("|".join(value) if isinstance(value, tuple) else value or "" for value in values)
-    return [unicodedata.normalize("NFC", text).strip() for text in texts]
+def given(value: str, kind: str, what: str) -> str:
+    """The value of a key that a kind cannot do without. InputError that names the key (`what`) where it is empty."""
+    if not value:
+        raise InputError(f"data.source={kind} needs {what}")
+    return value
 
 
 def of_split(path: str, split: str, layouts: Sequence[str]) -> str:
@@ -83,10 +145,10 @@ def of_split(path: str, split: str, layouts: Sequence[str]) -> str:
     if "{split}" in path:
         return path.replace("{split}", split)
     patterns = [layout.format(path=path.rstrip("/"), split=split) for layout in layouts]
-    found = [one for one in patterns if any(Path(one).parent.glob(Path(one).name))]
-    if not found:
+    there = [one for one in patterns if any(Path(one).parent.glob(Path(one).name))]
+    if not there:
         raise InputError(
             f"{path}: no files of a split {split!r} (looked for {', '.join(patterns)}); write the path with {{split}} "
             "in it, or name each part's own: --config.data.train_path, --config.data.test_path"
         )
-    return found[0]
+    return there[0]

@@ -4,19 +4,21 @@ Preparing needs TensorFlow for most image sets and is done once, in an environme
 `tfds build NAME --file_format=array_record`. Reading needs the same folder and nothing else.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from clipjax import stored
-from clipjax.data import labels as labelling
-from clipjax.data import naming, source
+from clipjax.data import source, tables
 from clipjax.data.kinds import shared
+from clipjax.data.labels import Value
 from clipjax.data.source import Source
-from clipjax.errors import InputError, brief, one_line
+from clipjax.errors import InputError, brief, converted, nearest, require, some
 from clipjax.keys import Key
 
 KEYS = {
@@ -31,69 +33,53 @@ KEYS = {
 }
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 
+_LABELLED = shared.Columns(label="label")
 _CHUNK = 64  # records read at a time while the table is made: their images come along
 
 
-def open_source(keys: Any) -> Source:
+def open_source(keys: SimpleNamespace) -> Source:
     """A split ("test" where none is named)."""
-    if not keys.name:
-        raise InputError("data.source=tfds needs the prepared data set: --config.data.name=NAME, for example cifar10")
-    captions = shared.columns(keys.caption_columns)
-    if len(captions) > 1:
+    name = shared.given(keys.name, "tfds", "the prepared data set: --config.data.name=NAME, for example cifar10")
+    columns = shared.Columns.of_keys(keys)
+    if len(columns.captions) > 1:
         raise InputError(f"data.caption_columns={keys.caption_columns}: TFDS has its captions under one key; name one")
-    label = keys.label_column or (None if captions else "label")
-    return load(
-        keys.name, keys.path or None, keys.split or "test", keys.image_column or "image", label,
-        shared.columns(keys.group_columns), captions[0] if captions else None, keys.class_names,
-    )  # fmt: skip
+    label = columns.label or ("" if columns.captions else "label")
+    return open_data_set(name, keys.path or None, keys.split or "test", dataclasses.replace(columns, label=label))
 
 
-def load(
-    name: str,
-    data_dir: str | os.PathLike | None,
-    split: str,
-    image_key: str = "image",
-    label_key: str | None = "label",
-    group_keys: Sequence[str] = (),
-    caption_key: str | None = None,
-    class_names: str = "",
+def open_data_set(
+    name: str, data_dir: str | os.PathLike | None, split: str, columns: shared.Columns = _LABELLED
 ) -> Source:
     """A split of a prepared data set ("cifar10", "voc/2007", or with its version "cifar10/3.0.2").
 
-    `data_dir` None means $TFDS_DATA_DIR, else ~/tensorflow_datasets. Nested features are written with slashes
-    ("attributes/Male"; COCO's captions are "captions/text"). Labels without class names are named by their own values
-    or by `class_names` (`naming.find`); the label -1 is none. Files are called by the data set's own file names where
-    it keeps them, else "test/000012". An array_record holds whole examples: learning the labels reads the split once,
-    without decoding images.
+    `data_dir` None means $TFDS_DATA_DIR, else ~/tensorflow_datasets. columns: nested features are written with slashes
+    ("attributes/Male"; COCO's captions are "captions/text"); one of captions at most. Labels without class names are
+    named by their own values or by `class_names` (`naming.find`); the label -1 is none. Files are named as in the data
+    set where it keeps the names, else "test/000012". An array_record holds whole examples: learning the
+    labels reads the split once, without decoding images.
     Raises InputError where the data set, split or key is not there, or is in a format that needs TensorFlow.
     """
     folder = _version_folder(name, data_dir)
     builder, records = open_split(folder, split)
-    features = builder.info.features
-    for key in filter(None, (image_key, label_key, caption_key, *group_keys)):
-        _feature(features, key, folder)
-    if image_key not in (pictures := _pictures(features)):
-        raise InputError(f'{folder}: "{image_key}" is not an image; images: {", ".join(pictures) or "none"}')
-    roles = {"file": _name_key(features), "label": label_key, "captions": caption_key}
-    wanted: dict[Any, str] = {role: key for role, key in roles.items() if key is not None}
-    columns: dict[Any, Any] = _columns(records, wanted | {("group", key): key for key in group_keys})
-    files = columns.pop("file", None)
+    features, image = builder.info.features, columns.image or "image"
+    names = {key: getattr(_feature(features, key, folder), "names", None) for key in columns.described}
+    _feature(features, image, folder)
+    if image not in (images := _images(features)):
+        raise InputError(f'{folder}: "{image}" is not an image; images: {", ".join(images) or "none"}')
+    file_key = _name_key(features)
+    values = _columns(records, [*columns.described, *([file_key] if file_key else ())])
+    files = values[file_key] if file_key else None
     if files is None or len(set(files)) != len(files):
         files = [f"{split}/{i:06d}" for i in range(len(records))]
-    labels = None
-    if label_key is not None:
-        names = getattr(_feature(features, label_key, folder), "names", None)
-        values = [_named(value, names) for value in columns.pop("label")]
-        labels = naming.labels(values, str(folder), class_names, (), names)
-    captions = columns.pop("captions", None)
-    groups = {}
-    for key in group_keys:
-        own = getattr(_feature(features, key, folder), "names", None)
-        groups[key] = [_joined(_named(value, own)) for value in columns["group", key]]
-    return Source(name, files, _reader(records, image_key), labels, captions, groups)
+    table = {
+        key: tables.Column(tables.object_array([_named(value, own) for value in values[key]]), own and tuple(own))
+        for key, own in names.items()
+    }
+    captions = values[columns.captions[0]] if columns.captions else None
+    return shared.source_of(columns, table, name, files, _reader(records, image), str(folder), captions=captions)
 
 
-def _named(value: Any, names: Sequence[str] | None) -> labelling.Value:
+def _named(value: Any, names: Sequence[str] | None) -> Value:
     """A value as text, None where there is none (-1 of a class label); several as a tuple."""
     if isinstance(value, tuple):
         return tuple(str(_named(int(v) if names else v, names)) for v in value)
@@ -104,10 +90,6 @@ def _named(value: Any, names: Sequence[str] | None) -> labelling.Value:
     return str(value)
 
 
-def _joined(value: labelling.Value) -> str:
-    return "|".join(value) if isinstance(value, tuple) else value or ""
-
-
 def open_split(folder: Path, split: str) -> tuple[Any, Any]:
     """TFDS's builder of a version folder and the split's examples by number, their images left encoded.
 
@@ -116,17 +98,13 @@ def open_split(folder: Path, split: str) -> tuple[Any, Any]:
     import tensorflow_datasets as tfds
 
     _check_classes(folder)
-    try:
+    # Of a damaged features.json or dataset_info.json TFDS raises almost anything.
+    with converted(f"{folder} is not a data set that TFDS prepared", "prepare it again", Exception):
         builder = tfds.builder_from_directory(folder)
         there = sorted(builder.info.splits)
-        pictures = _pictures(builder.info.features)
-    except Exception as error:  # of a damaged features.json or dataset_info.json TFDS raises almost anything
-        raise InputError(
-            f"{folder} is not a data set that TFDS prepared ({one_line(error)}); prepare it again"
-        ) from error
-    if split not in there:
-        raise InputError(f'{folder} has no split "{split}"{source.nearest(split, there)}; it has: {", ".join(there)}')
-    skip: Any = {key: tfds.decode.SkipDecoding() for key in pictures}
+        images = _images(builder.info.features)
+    require(split, there, folder, "split")
+    skip: Any = {key: tfds.decode.SkipDecoding() for key in images}
     try:
         return builder, builder.as_data_source(split=split, decoders=skip)
     except NotImplementedError as error:
@@ -151,11 +129,11 @@ def _check_classes(folder: Path) -> None:
 
 def newest(versions: Iterable[Path]) -> Path | None:
     """The newest version folder (with features.json) among these, 1.10.0 after 1.9.0; None where none is one."""
-    found = [folder for folder in versions if (folder / "features.json").exists()]
-    return max(found, key=lambda f: [int(n) if n.isdigit() else -1 for n in f.name.split(".")], default=None)
+    prepared = [folder for folder in versions if (folder / "features.json").exists()]
+    return max(prepared, key=lambda f: [int(n) if n.isdigit() else -1 for n in f.name.split(".")], default=None)
 
 
-def _pictures(features: Any) -> list[str]:
+def _images(features: Any) -> list[str]:
     """The names of the top-level features that are images, sorted."""
     import tensorflow_datasets as tfds
 
@@ -167,22 +145,20 @@ def _version_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
     folder = root / name
     if (folder / "features.json").exists():
         return folder
-    if found := newest(folder.iterdir() if folder.is_dir() else ()):
-        return found
+    if version := newest(folder.iterdir() if folder.is_dir() else ()):
+        return version
     there = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
     raise InputError(
-        f"{folder} holds no prepared data set{source.nearest(name, there)}; give its data_dir, or prepare it once with"
+        f"{folder} holds no prepared data set{nearest(name, there)}; give its data_dir, or prepare it once with"
         f" tfds build {name} --file_format=array_record"
     )
 
 
 def _feature(features: Any, key: str, folder: Path) -> Any:
     for part in key.split("/"):
-        if not hasattr(features, "keys") or part not in features.keys():  # noqa: SIM118 (FeaturesDict is no dict)
+        if not hasattr(features, "keys") or part not in features.keys():  # noqa: SIM118 (FeaturesDict is not a dict)
             there = sorted(features.keys()) if hasattr(features, "keys") else []
-            raise InputError(
-                f'{folder} has no feature "{key}"{source.nearest(part, there)}; it has: {", ".join(there)}'
-            )
+            raise InputError(f'{folder} has no feature "{key}"{nearest(part, there)}; it has: {some(there)}')
         features = features[part]
     return features
 
@@ -192,15 +168,15 @@ def _name_key(features: Any) -> str | None:
     return next((key for key in ("file_name", "filename", "image/filename", "image_id") if key in features), None)
 
 
-def _columns(records: Any, keys: dict[Any, str]) -> dict[Any, list]:
-    columns: dict[Any, list] = {column: [] for column in keys}
+def _columns(records: Any, keys: Sequence[str]) -> dict[str, list]:
+    columns: dict[str, list] = {key: [] for key in keys}
     for example in _examples(records):
-        for column, key in keys.items():
+        for key, values in columns.items():
             value = example
             # VOC has a feature that is itself called "image/filename"
             for part in [key] if key in example else key.split("/"):
                 value = value[part]
-            columns[column].append(_plain(value))
+            values.append(_as_python(value))
     return columns
 
 
@@ -209,11 +185,11 @@ def _examples(records: Any) -> Iterator[dict]:
         yield from records.__getitems__(list(range(start, min(start + _CHUNK, len(records)))))
 
 
-def _plain(value: Any) -> str | int | float | bool | tuple[str, ...]:
+def _as_python(value: Any) -> str | int | float | bool | tuple[str, ...]:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
-        return tuple(str(_plain(item)) for item in value)
+        return tuple(str(_as_python(item)) for item in value)
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 

@@ -1,16 +1,16 @@
 """WebDataset shards: tar files with the members of each sample side by side, read in place (`clipjax.data.tars`)."""
 
+import dataclasses
 import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
-from clipjax.data import naming, source, tars
+from clipjax.data import source, tables, tars
 from clipjax.data.contents import Packed
 from clipjax.data.kinds import shared
-from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.keys import Key
@@ -24,91 +24,76 @@ PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 LABEL, CAPTION = "cls", "txt"
 
 
-def open_source(keys: Any) -> Source:
+def open_source(keys: SimpleNamespace) -> Source:
     """The samples of the shards, or of those of `split`."""
-    if not keys.path:
-        raise InputError("data.source=webdataset needs the shards: --config.data.path='shards-{000..012}.tar'")
-    pattern = shared.of_split(keys.path, keys.split, ("{path}/{split}/*.tar", "{path}/{split}-*.tar"))
-    return load(
-        pattern, keys.image_column, keys.label_column, shared.columns(keys.caption_columns),
-        shared.columns(keys.group_columns), keys.class_names, keys.label_separator,
+    path = shared.given(keys.path, "webdataset", "the shards: --config.data.path='shards-{000..012}.tar'")
+    pattern = shared.of_split(path, keys.split, ("{path}/{split}/*.tar", "{path}/{split}-*.tar"))
+    return open_shards(pattern, shared.Columns.of_keys(keys))
+
+
+def open_shards(pattern: str | os.PathLike, columns: shared.Columns = shared.NO_COLUMNS) -> Source:
+    """The samples of one tar, of "shards-{000..012}.tar", or of "shards-*.tar" (sorted), in the order they lie in.
+
+    columns: `label` and `captions` are extensions of members, where empty "cls" and "txt" if there are any; else
+    fields of the json members, as `groups` are. A caption member has one caption a line. A classnames.txt beside the
+    shards or in the folder above names the labels (`naming.find`). Files are called "shard.tar/name.jpg". A sample
+    without an image keeps its row, and fails when it is read. Raises InputError where no shard is found or
+    `tars.index` refuses one.
+    """
+    shards = find_shards(os.fspath(pattern))
+    index = tars.index(shards, columns.image, [columns.label or LABEL, *(columns.captions or (CAPTION,)), "json"])
+    columns = dataclasses.replace(
+        columns,
+        label=columns.label or (LABEL if LABEL in index.extensions else ""),
+        captions=columns.captions or ((CAPTION,) if CAPTION in index.extensions else ()),
+    )
+    members = [key for key in columns.described if key in index.extensions and key not in columns.groups]
+    fields = [key for key in columns.described if key not in members]
+    table = index.fields(fields)[0] if fields else {}
+    captions = dict(table)
+    for key in members:
+        if key == columns.label:
+            table[key] = tables.Column(index.texts(key)[0])
+        if key in columns.captions:
+            captions[key] = tables.Column(index.captions(key)[0])
+    places = list(dict.fromkeys(place for shard in shards for place in (shard.parent, shard.parent.parent)))
+    name = _name(shards)
+    return shared.source_of(
+        columns, table, name, index.files, index.read, name, places, shared.captions_of(columns, captions),
+        _packed(index),
     )  # fmt: skip
 
 
-def load(
-    pattern: str | os.PathLike,
-    image_key: str = "",
-    label_key: str = "",
-    caption_keys: Sequence[str] = (),
-    group_keys: Sequence[str] = (),
-    class_names: str = "",
-    separator: str = "",
-) -> Source:
-    """The samples of one tar, of "shards-{000..012}.tar", or of "shards-*.tar" (sorted), in the order they lie in.
-
-    label_key, caption_keys: extensions of members, where empty "cls" and "txt" if there are any; else fields of the
-    json members, as group_keys are. A caption member has one caption a line. A classnames.txt beside the shards or in
-    the folder above names the labels (`naming.find`). Files are called "shard.tar/name.jpg". A sample without an image
-    keeps its row, and fails when it is read. Raises InputError where no shard is found or `tars.index` refuses one.
-    """
-    shards = find(os.fspath(pattern))
-    name = _name(shards)
-    members = [key for key in (label_key or LABEL, *(caption_keys or (CAPTION,)), "json") if key]
-    found = tars.index(shards, image_key, members)
-    asked = [key for key in filter(None, (label_key, *caption_keys)) if key not in found.extensions]
-    fields = found.fields([*asked, *group_keys])[0] if asked or group_keys else {}
-
-    def column(key: str) -> Any:
-        return fields[key].values if key in fields else found.texts(key)[0]
-
-    labels = None
-    if label_key or LABEL in found.extensions:
-        labels = _labels(column(label_key or LABEL), name, class_names, shards, separator)
-    captions = None
-    if caption_keys:
-        parts = [fields[key].values if key in fields else found.captions(key)[0] for key in caption_keys]
-        captions = [shared.captions_of(row) for row in zip(*parts, strict=True)]
-    elif CAPTION in found.extensions:
-        captions = [row or () for row in found.captions(CAPTION)[0]]
-    groups = {key: shared.texts_of(fields[key].values) for key in group_keys}
-    return Source(name, found.files, found.read, labels, captions, groups, packed=_packed(found))
-
-
-def _labels(values: Any, name: str, class_names: str, shards: Sequence[Path], separator: str) -> Labels:
-    places = list(dict.fromkeys(place for shard in shards for place in (shard.parent, shard.parent.parent)))
-    return naming.labels(values, name, class_names, places, None, separator)
-
-
-def _packed(found: tars.Index) -> list[Packed]:
+def _packed(index: tars.Index) -> list[Packed]:
     """The rows of each shard; samples lie in the order of the shards."""
     out, start = [], 0
-    for shard, samples in itertools.groupby(found.samples, key=lambda sample: sample.shard):
+    for shard, samples in itertools.groupby(index.samples, key=lambda sample: sample.shard):
         stop = start + sum(1 for _ in samples)
-        out.append(Packed(os.fspath(found.shards[shard]), start, stop))
+        out.append(Packed(os.fspath(index.shards[shard]), start, stop))
         start = stop
     return out
 
 
-def find(pattern: str) -> list[Path]:
+def find_shards(pattern: str) -> list[Path]:
     """The shards that a pattern means (`tars.expand`), "*" and "?" in a name included, sorted."""
-    found: list[Path] = []
+    shards: list[Path] = []
     for name in [pattern] if os.path.exists(pattern) else tars.expand(pattern):
         path = source.as_path(name)
         if any(c in path.name for c in "*?[") and not path.exists():
-            found += sorted(path.parent.glob(path.name))
+            shards += sorted(path.parent.glob(path.name))
         elif path.is_dir():
             inside = sorted(path.glob("*.tar"))
             shared.check_one_part(path, [shard.name for shard in inside], "*.tar")
-            found += inside
+            shards += inside
         elif path.exists():
-            found.append(path)
+            shards.append(path)
         else:
             raise InputError(f"{path}: no such shard; fetch it, or correct the pattern")
-    if not found:
+    if not shards:
         raise InputError(f"{pattern}: no such shards; give a tar, shards-{{000..012}}.tar or shards-*.tar")
-    if twice := next((path for path, times in Counter(found).items() if times > 1), None):
+    if twice := next((path for path, times in Counter(shards).items() if times > 1), None):
         raise InputError(f"{pattern} names {twice} twice; name every shard once")
-    return found
+    return shards
 
 
 def _name(shards: Sequence[Path]) -> str:

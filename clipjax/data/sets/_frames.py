@@ -12,7 +12,7 @@ from clipjax.data.source import Source
 from clipjax.errors import InputError
 
 
-def load(
+def of_sets(
     key: str,
     root: Path,
     sets: Mapping[str, Sequence[str]],
@@ -39,10 +39,10 @@ def load(
             raise InputError(f"{where}: {file} is in the sets of {before} and of {anchor}; take the file as published")
     present = np.zeros((len(files), len(classes)), bool)
     for row, file in enumerate(files):
-        found = [int(label) for label in labels.get(file, ())]
-        if not found or not all(0 <= label < len(classes) for label in found):
-            raise InputError(f"{where}: {file} has labels {found}, expected one or more of 0 to {len(classes) - 1}")
-        present[row, found] = True
+        own = [int(label) for label in labels.get(file, ())]
+        if not own or not all(0 <= label < len(classes) for label in own):
+            raise InputError(f"{where}: {file} has labels {own}, expected one or more of 0 to {len(classes) - 1}")
+        present[row, own] = True
     paths = [os.path.join(os.fspath(root), file) for file in files]
     columns: dict[str, Any] = {"labels": present, "anchor": anchors}
     return table.from_rows(key, paths, columns, classes, root)

@@ -11,10 +11,10 @@ from clipjax.errors import InputError, brief
 
 def read(path: Path, kind: type[dict] | type[list] = dict) -> Any:
     """A JSON file whose outermost value is of `kind`. InputError where it is missing, damaged or something else."""
-    found = stored.parse(annotations.text(path), str(path), remedy="unpack the data set again")
-    if not isinstance(found, kind):
-        raise InputError(f"{path} holds a {type(found).__name__}, not a {kind.__name__}: is it another file?")
-    return found
+    content = stored.parse(annotations.read_text(path), str(path), remedy="unpack the data set again")
+    if not isinstance(content, kind):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a {kind.__name__}: is it another file?")
+    return content
 
 
 def member(record: Any, key: str, path: Path) -> Any:

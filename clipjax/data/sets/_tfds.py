@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from clipjax.data import source
-from clipjax.data.info import Info, design, own_index, plain
+from clipjax.data.info import Info, design, name_key, own_index
 from clipjax.data.kinds import tfds
+from clipjax.data.kinds.shared import Columns
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -20,7 +21,7 @@ _NAMES = ("file_name", "filename", "image/filename", "image/file_name")
 
 
 def folder(info: Info, path: str | os.PathLike) -> Path | None:
-    """The version folder with the records of `info.tfds`, at `path` or below it; None where `path` is no TFDS folder.
+    """The version folder with the records of `info.tfds`, at `path` or below it; None for another folder.
 
     Of several versions the newest. "coco_captions/2014" lies in coco_captions/2014/1.1.0, "clevr" in clevr/3.1.0.
     """
@@ -30,14 +31,14 @@ def folder(info: Info, path: str | os.PathLike) -> Path | None:
     if info.tfds is None:
         return None
     places = (path, path / info.tfds, path / info.tfds.split("/", 1)[-1])
-    found = (tfds.newest(place.iterdir()) for place in places if place.is_dir())
-    return next((folder for folder in found if folder is not None), None)
+    versions = (tfds.newest(place.iterdir()) for place in places if place.is_dir())
+    return next((folder for folder in versions if folder is not None), None)
 
 
-def load(info: Info, where: Path, split: str, label_key: str | None = None, group_keys: Sequence[str] = ()) -> Source:
-    """`tfds.load` of a version folder, called by the data set's own key."""
-    found = tfds.load(where.name, where.parent, split, label_key=label_key, group_keys=group_keys)
-    return dataclasses.replace(found, name=info.key)
+def open_data_set(info: Info, where: Path, split: str, label: str = "", groups: Sequence[str] = ()) -> Source:
+    """`tfds.open_data_set` of a version folder, called by the data set's own key."""
+    data = tfds.open_data_set(where.name, where.parent, split, Columns(label=label, groups=tuple(groups)))
+    return dataclasses.replace(data, name=info.key)
 
 
 def derived(
@@ -59,8 +60,8 @@ def derived(
         for i in range(len(records)):
             example = records[i]
             rows.append(derive(example))
-            found = next((example[key] for key in _NAMES if key in example), None)
-            files.append(f"{name}/{i:06d}" if found is None else _text(found))
+            own = next((example[key] for key in _NAMES if key in example), None)
+            files.append(f"{name}/{i:06d}" if own is None else _text(own))
             places.append((name, i))
     if len(set(files)) < len(files):
         files = [f"{name}/{i:06d}" for name, i in places]
@@ -74,7 +75,7 @@ def derived(
 
 
 def examples(where: Path, split: str) -> Iterator[dict[str, Any]]:
-    """Every example of a split in the order of `load`, pictures left encoded."""
+    """Every example of a split in the order of `load`, images left encoded."""
     for name in split.split("+"):
         _, records = tfds.open_split(where, name)
         for i in range(len(records)):
@@ -95,32 +96,32 @@ def feature_names(where: Path, *path: str) -> list[str]:
     return list(feature.names)
 
 
-def with_columns(found: Source, classes: Sequence[str] | None, columns: Mapping[str, Any]) -> Source:
+def with_columns(data: Source, classes: Sequence[str] | None, columns: Mapping[str, Any]) -> Source:
     """The same images with further columns, and the class names that their labels point into."""
-    added = source.of_columns(found.name, {"file": found.files, **columns}, classes, found.read)
+    added = source.of_columns(data.name, {"file": data.files, **columns}, classes, data.read)
     return dataclasses.replace(
-        found,
-        labels=found.labels if added.labels is None else added.labels,
-        columns={**found.columns, **added.columns},
-        protocol={**found.protocol, **added.protocol},
+        data,
+        labels=data.labels if added.labels is None else added.labels,
+        columns={**data.columns, **added.columns},
+        protocol={**data.protocol, **added.protocol},
     )
 
 
-def by_name(found: Source, key: str) -> Source:
+def by_name(whole: Source, key: str) -> Source:
     """Labels in the order of a data set's stored classes, matched by name; only names that occur have to be there.
 
     TFDS labels ImageNet-A and ImageNet-R over all 1,000 classes of ImageNet, of which 200 occur.
     """
-    index, labels = own_index(key), found.labels
-    assert labels is not None, found.name
-    assert labels.index is not None, found.name
+    index, labels = own_index(key), whole.labels
+    assert labels is not None, whole.name
+    assert labels.index is not None, whole.name
     # By what the data calls them: WordNet ids, for which `labels` has names (`naming.imagenet`).
-    order = np.array([*(index.get(plain(name), -1) for name in labels.ids), -1], np.int64)
+    order = np.array([*(index.get(name_key(name), -1) for name in labels.ids), -1], np.int64)
     label = order[labels.index]
     if (label < 0).any():
         row = int(np.argmax(label < 0))
         own = labels.ids[labels.index[row]] if labels.index[row] >= 0 else ""
         raise InputError(
-            f'{found.name} row {row}: "{own}" is not among the {len(index)} classes; is this another data set?'
+            f'{whole.name} row {row}: "{own}" is not among the {len(index)} classes; is this another data set?'
         )
-    return dataclasses.replace(found, labels=Labels(design(key).names, label))
+    return dataclasses.replace(whole, labels=Labels(design(key).names, label))

@@ -1,4 +1,4 @@
-"""Caltech-101 with its background class: 30 pictures of each class for training, the rest for the test."""
+"""Caltech-101 with its background class: 30 images of each class for training, the rest for the test."""
 
 import os
 
@@ -24,24 +24,24 @@ INFO = Info(
   BACKGROUND_Google/image_0001.jpg  Faces/  Faces_easy/  accordion/ ...
 """,
     reading="102 classes, the background among them (UNICOM and MLCD leave it out: 101 classes, 5,677 "
-    "pictures). The training pictures are drawn as TFDS draws them (seed 1234, 30 per class) from sorted "
+    "images). The training images are drawn as TFDS draws them (seed 1234, 30 per class) from sorted "
     'listings; TFDS drew from the listings of one disk, and has its members in its prepared form. split="all" '
-    "is every picture, as in torchvision.",
+    "is every image, as in torchvision.",
 )
 SPLITS = ("train", "test", "all")
 PER_CLASS = 30
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """Caltech-101 from its own folder or prepared by TFDS."""
-    split = annotations.choose(split, SPLITS, INFO)
-    if split != "all" and (found := annotations.from_tfds(INFO, path, split)):
-        return found
-    root = annotations.home(path, INFO, "accordion", "101_ObjectCategories", "caltech-101/101_ObjectCategories")
+    split = annotations.choose_split(split, SPLITS, INFO)
+    if split != "all" and (prepared := annotations.from_tfds(INFO, path, split)):
+        return prepared
+    root = annotations.find_root(path, INFO, "accordion", "101_ObjectCategories", "caltech-101/101_ObjectCategories")
     random = np.random.RandomState(1234)
     files, own = [], []
     for folder in sorted(entry.name for entry in root.iterdir() if entry.is_dir()):
-        # One file is no picture (BACKGROUND_Google/tmp); TFDS has it in the draw and leaves it out afterwards.
+        # One file is not an image (BACKGROUND_Google/tmp); TFDS has it in the draw and leaves it out afterwards.
         names = sorted(entry.name for entry in (root / folder).iterdir())
         if len(names) < PER_CLASS:
             raise InputError(

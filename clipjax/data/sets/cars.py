@@ -28,16 +28,16 @@ stanford_cars/
 SPLITS = {"train": "train", "test": "test"}
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """Stanford Cars from its own folder or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
-        return found
-    root = annotations.home(path, INFO, "devkit/cars_meta.mat", "stanford_cars")
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    if prepared := annotations.from_tfds(INFO, path, SPLITS[split]):
+        return prepared
+    root = annotations.find_root(path, INFO, "devkit/cars_meta.mat", "stanford_cars")
     name = "cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat"
-    where = annotations.home(root, INFO, name, "devkit") / name
-    (classes,) = annotations.mat(root / "devkit" / "cars_meta.mat", "class_names")
-    (rows,) = annotations.mat(where, "annotations")
-    numbers, files = annotations.members(rows, where, "class", "fname")
-    own = annotations.named([int(n) - 1 for n in numbers], [str(c) for c in classes], where)
+    where = annotations.find_root(root, INFO, name, "devkit") / name
+    (classes,) = annotations.read_mat(root / "devkit" / "cars_meta.mat", "class_names")
+    (rows,) = annotations.read_mat(where, "annotations")
+    numbers, files = annotations.struct_fields(rows, where, "class", "fname")
+    own = annotations.names_of_numbers([int(n) - 1 for n in numbers], [str(c) for c in classes], where)
     return annotations.from_files(INFO, root, [f"cars_{split}/{file}" for file in files], own, where)

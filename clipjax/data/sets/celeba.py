@@ -11,7 +11,7 @@ from clipjax.data.info import Info
 from clipjax.data.sets import _tfds
 from clipjax.data.sets._people import NOTICE
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, converted
 
 INFO = Info(
     name="CelebA",
@@ -43,42 +43,42 @@ _FOLDERS = ("celeba", "Anno", "Eval", "celeba/Anno", "celeba/Eval")
 _IMAGES = ("img_align_celeba", "img_celeba", "Img/img_align_celeba", "Img/img_celeba")
 
 
-def load(path: str | os.PathLike, split: str | None = None, names: str | os.PathLike | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, names: str | os.PathLike | None = None) -> Source:
     """CelebA with one column per attribute and, where the file is there, "identity"; labelled only with `names`."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
     if where := _tfds.folder(INFO, path):
-        found = _from_tfds(where, SPLITS[split])
+        faces = _from_tfds(where, SPLITS[split])
     else:
-        found = _from_files(path, split)
-    return found if names is None else with_names(found, Path(names))
+        faces = _from_files(path, split)
+    return faces if names is None else with_names(faces, Path(names))
 
 
-def with_names(found: Source, listing: Path) -> Source:
+def with_names(faces: Source, listing: Path) -> Source:
     """The rows whose identity is in a csv of identity,name; the names, in the csv's order, are the classes."""
-    if "identity" not in found.columns:
-        raise InputError(f"{found.name} without identity_CelebA.txt cannot be labelled by {listing}; request that file")
+    if "identity" not in faces.columns:
+        raise InputError(f"{faces.name} without identity_CelebA.txt cannot be labelled by {listing}; request that file")
     name_of: dict[int, str] = {}
-    for line, row in enumerate(annotations.records(listing, ("identity", "name")), 2):
+    for line, row in enumerate(annotations.read_rows(listing, ("identity", "name")), 2):
         if not row["identity"].strip().isdigit() or not row["name"].strip():
             raise InputError(f"{listing} line {line}: {row['identity']!r},{row['name']!r} is not a number and a name")
         if name_of.setdefault(int(row["identity"]), row["name"].strip()) != row["name"].strip():
             raise InputError(f"{listing} line {line}: identity {row['identity']} has two names; keep one")
     if not name_of:
         raise InputError(f"{listing} has no rows; write one identity,name a line")
-    identity = found.columns["identity"]
+    identity = faces.columns["identity"]
     kept = np.flatnonzero([int(number) in name_of for number in identity])
     if not len(kept):
-        raise InputError(f"no picture of this split shows one of the {len(name_of)} identities of {listing}")
+        raise InputError(f"no image of this split shows one of the {len(name_of)} identities of {listing}")
     classes = list(dict.fromkeys(name_of.values()))
     position = {name: i for i, name in enumerate(classes)}
-    chosen = found.select(kept)
+    chosen = faces.select(kept)
     label = [position[name_of[int(number)]] for number in identity[kept]]
     return _tfds.with_columns(chosen, classes, {"label": label})
 
 
 def read_attributes(path: Path) -> tuple[list[str], dict[str, list[int]]]:
     """list_attr_celeba.txt -> the attributes' names, and 1 or 0 for each of them by file."""
-    lines = annotations.lines(path)
+    lines = annotations.read_lines(path)
     if len(lines) < 3 or not lines[0].isdigit():
         raise InputError(f"{path} does not begin with a count and a line of names; fetch it again")
     names, values = lines[1].split(), {}
@@ -105,7 +105,7 @@ def _from_files(path: str | os.PathLike, split: str) -> Source:
         if unknown := [file for file in files if file not in identities]:
             raise InputError(f"identity_CelebA.txt does not list {unknown[0]}; fetch it again")
         columns["identity"] = np.array([identities[file] for file in files])
-    images = annotations.home(path, INFO, "", "celeba")
+    images = annotations.find_root(path, INFO, "", "celeba")
     below = [images / base / name for base in ("", "celeba") for name in _IMAGES]
     folder = next((place for place in below if place.is_dir()), images)
     return table.from_rows(INFO.key, [folder / file for file in files], columns, None, folder)
@@ -116,25 +116,23 @@ def _identities(path: str | os.PathLike) -> dict[str, int] | None:
         listing = _find(path, "identity_CelebA.txt")
     except InputError:
         return None  # given out on request only
-    try:
+    with converted(f"{listing} has an identity that is not a number", "fetch it again", ValueError):
         return {file: int(number) for file, number in _pairs(listing)}
-    except ValueError as error:
-        raise InputError(f"{listing}: {error}; fetch it again") from error
 
 
 def _find(path: str | os.PathLike, name: str) -> Path:
-    return annotations.home(path, INFO, name, *_FOLDERS) / name
+    return annotations.find_root(path, INFO, name, *_FOLDERS) / name
 
 
 def _pairs(path: Path) -> list[tuple[str, str]]:
-    return [(parts[0], parts[1]) for parts in annotations.fields(path, 2)]
+    return [(parts[0], parts[1]) for parts in annotations.read_fields(path, 2)]
 
 
 def _from_tfds(where: Path, split: str) -> Source:
     def derive(example: dict[str, Any]) -> dict[str, int]:
-        found = {name: int(value) for name, value in example["attributes"].items()}
+        row = {name: int(value) for name, value in example["attributes"].items()}
         if "identity" in example:  # since version 2.1.0
-            found["identity"] = int(example["identity"]["Identity_No"])
-        return found
+            row["identity"] = int(example["identity"]["Identity_No"])
+        return row
 
     return _tfds.derived(INFO, where, split, derive)

@@ -25,10 +25,10 @@ cifar-100-python/
 SPLITS = {"train": "train", "test": "test"}
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """CIFAR-100 from its pickles or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
-        return found
-    root = annotations.home(path, INFO, "meta", "cifar-100-python")
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    if prepared := annotations.from_tfds(INFO, path, SPLITS[split]):
+        return prepared
+    root = annotations.find_root(path, INFO, "meta", "cifar-100-python")
     return cifar10.read(INFO, [root / split], root / "meta", "fine_labels", "fine_label_names")

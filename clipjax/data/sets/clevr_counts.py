@@ -29,17 +29,17 @@ CLEVR_v1.0/
 SPLITS = {"train": "train", "val": "validation"}
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """CLEVR's scenes labelled by their number of objects, from its own folder or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO, default="val")
+    split = annotations.choose_split(split, tuple(SPLITS), INFO, default="val")
     if where := _tfds.folder(INFO, path):
 
         def derive(example: dict[str, Any]) -> dict[str, int]:
-            return {"label": annotations.labels([str(len(example["objects"]["size"]))], INFO.key, where).item()}
+            return {"label": annotations.labels_of([str(len(example["objects"]["size"]))], INFO.key, where).item()}
 
         return _tfds.derived(INFO, where, SPLITS[split], derive, design(INFO.key).names)
     listing = f"scenes/CLEVR_{split}_scenes.json"
-    root = annotations.home(path, INFO, listing, "CLEVR_v1.0")
+    root = annotations.find_root(path, INFO, listing, "CLEVR_v1.0")
     scenes = _json.member(_json.read(root / listing), "scenes", root / listing)
     rows = _json.members(scenes, ("image_filename", "objects"), root / listing)
     files, counts = [str(file) for file, _ in rows], [str(len(objects)) for _, objects in rows]

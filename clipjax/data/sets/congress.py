@@ -7,7 +7,7 @@ from clipjax.data import annotations, source, table
 from clipjax.data.info import Info
 from clipjax.data.sets._people import NOTICE
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, nearest
 
 INFO = Info(
     name="Members of Congress",
@@ -38,22 +38,19 @@ _NEEDED = ("gender", "party")
 _OPTIONAL = ("chamber", "name", "age", "ethnicity", "eth_white", "state")
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """The portraits of the replication material, or of a table with the columns file, gender, party and chamber."""
-    annotations.choose(split, SPLITS, INFO, default="all")
+    annotations.choose_split(split, SPLITS, INFO, default="all")
     path = source.as_path(path)
     listing = path if path.is_file() else next((path / name for name in _TABLES if (path / name).exists()), None)
     if listing is None:
-        raise InputError(
-            f"{path} does not hold {INFO.name}: neither congress.csv nor mc_data.tsv is there; `clipjax datasets "
-            f"{INFO.key}` shows the layout"
-        )
-    rows = list(annotations.records(listing, _NEEDED, "\t" if listing.suffix == ".tsv" else ","))
+        raise annotations.not_there(path, INFO, "neither congress.csv nor mc_data.tsv is there")
+    rows = list(annotations.read_rows(listing, _NEEDED, "\t" if listing.suffix == ".tsv" else ","))
     if not rows:
         raise InputError(f"{listing} has no rows; write one portrait a line")
     key = next((name for name in _FILES if name in rows[0]), None)
     if key is None:
-        raise InputError(f'{listing} has no column "file"{source.nearest("file", rows[0])}; name each portrait\'s file')
+        raise InputError(f'{listing} has no column "file"{nearest("file", rows[0])}; name each portrait\'s file')
     for column in (key, *_NEEDED):
         if empty := [line for line, row in enumerate(rows, 2) if not (row[column] or "").strip()]:
             raise InputError(f'{listing} line {empty[0]} has nothing in column "{column}"; fill it in')

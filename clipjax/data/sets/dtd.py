@@ -5,7 +5,7 @@ import os
 from clipjax.data import annotations
 from clipjax.data.info import Info
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import require
 
 INFO = Info(
     name="DTD",
@@ -21,19 +21,18 @@ dtd/
   images/banded/banded_0002.jpg
   labels/train1.txt  val1.txt  test1.txt ... test10.txt     banded/banded_0002.jpg
 """,
-    reading="Partition 1 and the key attribute only: one label per picture, though textures may have several.",
+    reading="Partition 1 and the key attribute only: one label per image, though textures may have several.",
 )
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
-def load(path: str | os.PathLike, split: str | None = None, partition: int = 1) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, partition: int = 1) -> Source:
     """DTD from its own folder, or partition 1 as prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    if partition not in range(1, 11):
-        raise InputError(f"DTD has partitions 1 to 10, not {partition}")
-    if partition == 1 and (found := annotations.from_tfds(INFO, path, SPLITS[split])):
-        return found
-    root = annotations.home(path, INFO, f"labels/{split}{partition}.txt", "dtd")
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    require(partition, range(1, 11), INFO.name, "partition")
+    if partition == 1 and (prepared := annotations.from_tfds(INFO, path, SPLITS[split])):
+        return prepared
+    root = annotations.find_root(path, INFO, f"labels/{split}{partition}.txt", "dtd")
     listing = root / "labels" / f"{split}{partition}.txt"
-    files = annotations.lines(listing)
+    files = annotations.read_lines(listing)
     return annotations.from_files(INFO, root / "images", files, [file.split("/")[0] for file in files], listing)

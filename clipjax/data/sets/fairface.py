@@ -9,7 +9,7 @@ from clipjax.data import ages, annotations, table
 from clipjax.data.info import Info
 from clipjax.data.sets._people import NOTICE
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, require
 
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 GENDERS = ("Male", "Female")
@@ -26,7 +26,7 @@ INFO = Info(
     split="val",
     n=10954,
     model_card=False,
-    obtain="two archives of pictures and two tables from https://github.com/joojs/fairface (CC BY 4.0).",
+    obtain="two archives of images and two tables from https://github.com/joojs/fairface (CC BY 4.0).",
     layout="""
 fairface/
   fairface_label_val.csv   fairface_label_train.csv         file,age,gender,race,service_test
@@ -42,12 +42,12 @@ fairface/
 SPLITS = ("val", "train", "first10k")
 
 
-def load(path: str | os.PathLike, split: str | None = None, crop: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, crop: str | None = None) -> Source:
     """FairFace without labels, with the columns age, gender, race and service_test."""
-    split = annotations.choose(split, SPLITS, INFO, default="val")
+    split = annotations.choose_split(split, SPLITS, INFO, default="val")
     name = f"fairface_label_{'train' if split == 'train' else 'val'}.csv"
-    root = annotations.home(path, INFO, name, "fairface")
-    rows = list(annotations.records(root / name, ("file", *COLUMNS)))
+    root = annotations.find_root(path, INFO, name, "fairface")
+    rows = list(annotations.read_rows(root / name, ("file", *COLUMNS)))
     if not rows:
         raise InputError(f"{root / name} has no rows; fetch it again")
     files = [row["file"] for row in rows]
@@ -61,24 +61,24 @@ def load(path: str | os.PathLike, split: str | None = None, crop: str | None = N
                     f"{', '.join(known)}; take the original table"
                 )
     images = _images(root, crop, files[0])
-    found = table.from_rows(INFO.key, [images / file for file in files], columns, None, images)
-    return first10k(found, root / name) if split == "first10k" else found
+    faces = table.from_rows(INFO.key, [images / file for file in files], columns, None, images)
+    return first10k(faces, root / name) if split == "first10k" else faces
 
 
-def first10k(found: Source, where: Path) -> Source:
+def first10k(faces: Source, where: Path) -> Source:
     """Rows val/1.jpg to val/10000.jpg, which have to be the table's first."""
     expected = [f"val/{i}.jpg" for i in range(1, 10001)]
-    if found.files[:10000].tolist() != expected:
+    if faces.files[:10000].tolist() != expected:
         raise InputError(
-            f'{where} does not begin with val/1.jpg to val/10000.jpg ({len(found)} rows): split="first10k" needs the '
+            f'{where} does not begin with val/1.jpg to val/10000.jpg ({len(faces)} rows): split="first10k" needs the '
             "original table in its own order"
         )
-    return found.select(slice(10000))
+    return faces.select(slice(10000))
 
 
 def _images(root: Path, crop: str | None, first: str) -> Path:
-    if crop is not None and crop not in CROPS:
-        raise InputError(f'{INFO.name}: unknown crop "{crop}"; choose {" or ".join(CROPS)} (padding around the face)')
+    if crop is not None:
+        require(crop, CROPS, INFO.name, "crop", " (padding around the face)")
     there = [name for name, folder in CROPS.items() if (root / folder).is_dir()]
     if crop is None and len(there) > 1:
         raise InputError(f"{root} holds both crops of {INFO.name}; name one: crop={' or crop='.join(CROPS)}")
@@ -89,4 +89,4 @@ def _images(root: Path, crop: str | None, first: str) -> Path:
         raise InputError(f"{root} has no folder {CROPS[crop]}, which crop={crop} is; unpack it, or leave the crop out")
     if (root / first).parent.is_dir():
         return root
-    raise InputError(f"{root} holds no pictures of {INFO.name}: neither {first} nor {CROPS['0.25']}/{first} is there")
+    raise InputError(f"{root} holds no images of {INFO.name}: neither {first} nor {CROPS['0.25']}/{first} is there")

@@ -37,12 +37,12 @@ SPLITS = {
 SIDE = 48
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """FER2013 from its csv; files are called by their line, counted from 0 without the header."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    where = annotations.home(path, INFO, "fer2013.csv", "fer2013") / "fer2013.csv"
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    where = annotations.find_root(path, INFO, "fer2013.csv", "fer2013") / "fer2013.csv"
     files, numbers, pixels = [], [], []
-    for number, row in enumerate(annotations.records(where, ("emotion", "pixels", "Usage"))):
+    for number, row in enumerate(annotations.read_rows(where, ("emotion", "pixels", "Usage"))):
         if row["Usage"] not in SPLITS[split]:
             continue
         values = row["pixels"].split()
@@ -53,6 +53,6 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
         pixels.append(np.array(values, np.uint8).reshape(SIDE, SIDE))
     if not files:
         raise InputError(f"{where} has no rows of Usage {' or '.join(SPLITS[split])}; fetch the file again")
-    own = annotations.named(numbers, own_names(INFO.key), where)
-    label = annotations.labels(own, INFO.key, where)
-    return arrays.load(INFO.key, np.stack(pixels), {"file": files, "label": label}, design(INFO.key).names)
+    own = annotations.names_of_numbers(numbers, own_names(INFO.key), where)
+    label = annotations.labels_of(own, INFO.key, where)
+    return arrays.of_array(INFO.key, np.stack(pixels), {"file": files, "label": label}, design(INFO.key).names)

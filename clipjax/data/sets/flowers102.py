@@ -31,18 +31,18 @@ SPLITS = {"train": "train", "val": "validation", "test": "test"}
 VARIABLES = {"train": "trnid", "val": "valid", "test": "tstid"}
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """Flowers 102 from its own folder or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
-        return found
-    root = annotations.home(path, INFO, "setid.mat", "102flowers", "flowers-102")
-    (numbers,) = annotations.mat(root / "imagelabels.mat", "labels")
-    (rows,) = annotations.mat(root / "setid.mat", VARIABLES[split])
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    if prepared := annotations.from_tfds(INFO, path, SPLITS[split]):
+        return prepared
+    root = annotations.find_root(path, INFO, "setid.mat", "102flowers", "flowers-102")
+    (numbers,) = annotations.read_mat(root / "imagelabels.mat", "labels")
+    (rows,) = annotations.read_mat(root / "setid.mat", VARIABLES[split])
     rows = np.asarray(rows, np.int64)
     if len(rows) and not 1 <= rows.min() <= rows.max() <= len(numbers):
-        raise InputError(
-            f"{root / 'setid.mat'} names pictures beyond the {len(numbers)} of imagelabels.mat; fetch both"
-        )
-    own = annotations.named([int(numbers[row - 1]) - 1 for row in rows], own_names(INFO.key), root / "imagelabels.mat")
+        raise InputError(f"{root / 'setid.mat'} names images beyond the {len(numbers)} of imagelabels.mat; fetch both")
+    own = annotations.names_of_numbers(
+        [int(numbers[row - 1]) - 1 for row in rows], own_names(INFO.key), root / "imagelabels.mat"
+    )
     return annotations.from_files(INFO, root / "jpg", [f"image_{row:05d}.jpg" for row in rows], own, root)

@@ -1,4 +1,4 @@
-"""Food-101: lists of "class/number" without suffix, pictures as JPEG."""
+"""Food-101: lists of "class/number" without suffix, images as JPEG."""
 
 import os
 
@@ -15,7 +15,7 @@ INFO = Info(
     n=25250,
     tfds="food101",
     obtain="food-101.tar.gz from https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/ (Foodspotting "
-    "pictures, research use).",
+    "images, research use).",
     layout="""
 food-101/
   images/apple_pie/1005649.jpg
@@ -26,13 +26,13 @@ food-101/
 SPLITS = {"train": "train", "test": "validation"}  # ours -> TFDS's name
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """Food-101 from its own folder or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
-        return found
-    root = annotations.home(path, INFO, f"meta/{split}.txt", "food-101")
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    if prepared := annotations.from_tfds(INFO, path, SPLITS[split]):
+        return prepared
+    root = annotations.find_root(path, INFO, f"meta/{split}.txt", "food-101")
     listing = root / "meta" / f"{split}.txt"
-    names = annotations.lines(listing)
+    names = annotations.read_lines(listing)
     own = [name.split("/")[0] for name in names]
     return annotations.from_files(INFO, root / "images", [f"{name}.jpg" for name in names], own, listing)

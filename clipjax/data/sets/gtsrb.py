@@ -1,11 +1,11 @@
-"""German Traffic Sign Recognition Benchmark: PPM pictures with csv files of class numbers."""
+"""German Traffic Sign Recognition Benchmark: PPM images with csv files of class numbers."""
 
 import os
 
 from clipjax.data import annotations
 from clipjax.data.info import Info
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import require
 
 INFO = Info(
     name="GTSRB",
@@ -23,7 +23,7 @@ GTSRB/
   Training/00000/00000_00000.ppm  Training/00000/GT-00000.csv         (competition, 26,640)
   Final_Training/Images/00000/...                                     (final, 39,209)
 """,
-    reading='protocol="paper": training pictures of the 2011 competition (26,640) with the official test '
+    reading='protocol="paper": training images of the 2011 competition (26,640) with the official test '
     '(12,630), as the authors confirm they mixed them (openai/CLIP#156); protocol="official": the final '
     "training set (39,209). The test is the same in both.",
 )
@@ -31,23 +31,22 @@ SPLITS = ("train", "test")
 TRAINING = {"paper": "Training", "official": "Final_Training/Images"}
 
 
-def load(path: str | os.PathLike, split: str | None = None, protocol: str = "paper") -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, protocol: str = "paper") -> Source:
     """GTSRB from its own folder, under one of two readings of the training set."""
-    split = annotations.choose(split, SPLITS, INFO)
-    if protocol not in TRAINING:
-        raise InputError(f'GTSRB is read as {" or ".join(TRAINING)}, not "{protocol}"')
+    split = annotations.choose_split(split, SPLITS, INFO)
+    require(protocol, TRAINING, INFO.name, "protocol")
     if split == "test":
-        root = annotations.home(path, INFO, "Final_Test/Images", "GTSRB")
-        where = annotations.home(root, INFO, "GT-final_test.csv", "Final_Test", "Final_Test/Images")
+        root = annotations.find_root(path, INFO, "Final_Test/Images", "GTSRB")
+        where = annotations.find_root(root, INFO, "GT-final_test.csv", "Final_Test", "Final_Test/Images")
         folders = [("Final_Test/Images", where / "GT-final_test.csv")]
     else:
         below = TRAINING[protocol]
-        root = annotations.home(path, INFO, f"{below}/00000", "GTSRB")
+        root = annotations.find_root(path, INFO, f"{below}/00000", "GTSRB")
         names = sorted(entry.name for entry in (root / below).iterdir() if entry.is_dir())
         folders = [(f"{below}/{name}", root / below / name / f"GT-{name}.csv") for name in names]
     files, own = [], []
     for folder, listing in folders:
-        for row in annotations.records(listing, ("Filename", "ClassId"), ";"):
+        for row in annotations.read_rows(listing, ("Filename", "ClassId"), ";"):
             files.append(f"{folder}/{row['Filename']}")
             own.append(row["ClassId"].zfill(5))
     return annotations.from_files(INFO, root, files, own, root)

@@ -1,4 +1,4 @@
-"""IIIT 5K-word: one word per picture, to be found in a lexicon of its own."""
+"""IIIT 5K-word: one word per image, to be found in a lexicon of its own."""
 
 import os
 
@@ -7,7 +7,7 @@ import numpy as np
 from clipjax.data import annotations, table
 from clipjax.data.info import Info
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, require
 
 INFO = Info(
     name="IIIT5K",
@@ -23,7 +23,7 @@ IIIT5K/
   traindata.mat  testdata.mat     ImgName, GroundTruth, smallLexi, largeLexi
   train/1009_2.png  test/1002_1.png
 """,
-    reading="The prediction is the best word of the picture's own 1,000-word lexicon (which holds the truth), "
+    reading="The prediction is the best word of the image's own 1,000-word lexicon (which holds the truth), "
     "not of all words: column `lexicon`. That the paper means the 1,000-word column is recalled, its prompt "
     "was never published; words are asked for in the capitals of the file.",
 )
@@ -31,15 +31,14 @@ SPLITS = ("train", "test")
 LEXICA = {"large": "largeLexi", "small": "smallLexi"}  # 1,000 and 50 words
 
 
-def load(path: str | os.PathLike, split: str | None = None, lexicon: str = "large") -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, lexicon: str = "large") -> Source:
     """IIIT5K; classes are the words of all lexica, column `lexicon` (int64 [N, L]) the labels allowed for each row."""
-    split = annotations.choose(split, SPLITS, INFO)
-    if lexicon not in LEXICA:
-        raise InputError(f'IIIT5K has no lexicon "{lexicon}"; it has {", ".join(LEXICA)}')
-    root = annotations.home(path, INFO, f"{split}data.mat", "IIIT5K")
+    split = annotations.choose_split(split, SPLITS, INFO)
+    require(lexicon, LEXICA, INFO.name, "lexicon")
+    root = annotations.find_root(path, INFO, f"{split}data.mat", "IIIT5K")
     where = root / f"{split}data.mat"
-    (rows,) = annotations.mat(where, f"{split}data")
-    files, truths, lexica = annotations.members(rows, where, "ImgName", "GroundTruth", LEXICA[lexicon])
+    (rows,) = annotations.read_mat(where, f"{split}data")
+    files, truths, lexica = annotations.struct_fields(rows, where, "ImgName", "GroundTruth", LEXICA[lexicon])
     truths = [str(word) for word in truths]
     lexica = [sorted({str(word) for word in np.atleast_1d(words)}) for words in lexica]
     for file, truth, words in zip(files, truths, lexica, strict=True):

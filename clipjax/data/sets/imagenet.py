@@ -40,11 +40,11 @@ _WNID = re.compile(r"n\d{8}")
 _DEVKIT = ("ILSVRC2012_devkit_t12/data", "devkit/data", "data")
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """ImageNet by WordNet folders, by the devkit's ground truth, by Kaggle's table, or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO, default="val")
+    split = annotations.choose_split(split, tuple(SPLITS), INFO, default="val")
     if where := _tfds.folder(INFO, path):
-        return _tfds.by_name(_tfds.load(INFO, where, SPLITS[split], "label"), INFO.key)
+        return _tfds.by_name(_tfds.open_data_set(INFO, where, SPLITS[split], "label"), INFO.key)
     path = source.as_path(path)
     root = next((path / below for below in (split, f"ILSVRC/Data/CLS-LOC/{split}") if (path / below).is_dir()), path)
     if _has_wnid_folders(root):
@@ -59,21 +59,18 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
     )
 
 
-def load_test_set(info: Info, path: str | os.PathLike, split: str, below: str) -> Source:
-    """A set of test pictures over ImageNet's classes, or some of them: ImageNet-A, -R, Sketch.
+def open_test_set(info: Info, path: str | os.PathLike, split: str, below: str) -> Source:
+    """A set of test images over ImageNet's classes, or some of them: ImageNet-A, -R, Sketch.
 
     Folders named by WordNet id at `path` or in the folder `below` it, or prepared by TFDS.
     """
     if where := _tfds.folder(info, path):
-        return _tfds.by_name(_tfds.load(info, where, split, "label"), info.key)
+        return _tfds.by_name(_tfds.open_data_set(info, where, split, "label"), info.key)
     path = source.as_path(path)
     for root in (path, path / below):
         if _has_wnid_folders(root):
             return _from_wnid_folders(info, root)
-    raise InputError(
-        f"{path} does not hold {info.name}: no folder named by WordNet id (n01498041) in it or in {below}; "
-        f"`clipjax datasets {info.key}` shows the layout"
-    )
+    raise annotations.not_there(path, info, f"no folder named by WordNet id (n01498041) in it or in {below}")
 
 
 def _has_wnid_folders(root: Path) -> bool:
@@ -81,7 +78,7 @@ def _has_wnid_folders(root: Path) -> bool:
 
 
 def _from_wnid_folders(info: Info, root: Path) -> Source:
-    """Every picture below folders named by WordNet id, with the labels of `info`'s own classes."""
+    """Every image below folders named by WordNet id, with the labels of `info`'s own classes."""
     files, wnids = annotations.class_folders(root)
     return annotations.from_files(info, root, files, wnids, root)
 
@@ -93,19 +90,19 @@ def _entries(root: Path) -> list[Path]:
 def _flat(path: Path, root: Path, files: list[str]) -> Source:
     solution = path / "LOC_val_solution.csv"
     if solution.exists():
-        rows = annotations.records(solution, ("ImageId", "PredictionString"))
+        rows = annotations.read_rows(solution, ("ImageId", "PredictionString"))
         truth = {row["ImageId"]: row["PredictionString"].split(" ")[0] for row in rows}
         if missing := [file for file in files if file.removesuffix(".JPEG") not in truth]:
             raise InputError(f"{solution} does not list {missing[0]}; fetch it again")
         own = [truth[file.removesuffix(".JPEG")] for file in files]
         return annotations.from_files(INFO, root, files, own, solution)
-    devkit = annotations.home(path, INFO, "ILSVRC2012_validation_ground_truth.txt", *_DEVKIT)
+    devkit = annotations.find_root(path, INFO, "ILSVRC2012_validation_ground_truth.txt", *_DEVKIT)
     where = devkit / "ILSVRC2012_validation_ground_truth.txt"
     wnid_of = _wnid_of_number(devkit / "meta.mat")
-    truth = annotations.lines(where)
+    truth = annotations.read_lines(where)
     own = []
     for file in files:
-        number = int(file[15:-5])  # the ground truth has one line per picture, in the order of their numbers
+        number = int(file[15:-5])  # the ground truth has one line per image, in the order of their numbers
         if not 1 <= number <= len(truth):
             raise InputError(f"{where} has {len(truth)} lines, none for {file}; unpack the devkit again")
         wnid = wnid_of.get(truth[number - 1])
@@ -117,7 +114,6 @@ def _flat(path: Path, root: Path, files: list[str]) -> Source:
 
 def _wnid_of_number(meta: Path) -> dict[str, str]:
     """ILSVRC2012_ID (as text) -> WordNet id; the devkit's inner nodes have numbers above 1000."""
-    (synsets,) = annotations.mat(meta, "synsets")
-    if not synsets.dtype.names or not {"ILSVRC2012_ID", "WNID"} <= set(synsets.dtype.names):
-        raise InputError(f"{meta} has no fields ILSVRC2012_ID and WNID; unpack the devkit again")
-    return {str(int(row["ILSVRC2012_ID"])): str(row["WNID"]) for row in synsets}
+    (synsets,) = annotations.read_mat(meta, "synsets")
+    numbers, wnids = annotations.struct_fields(synsets, meta, "ILSVRC2012_ID", "WNID")
+    return {str(int(number)): str(wnid) for number, wnid in zip(numbers, wnids, strict=True)}

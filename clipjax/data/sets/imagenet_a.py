@@ -15,7 +15,7 @@ INFO = Info(
     split="test",
     n=7500,
     tfds="imagenet_a",
-    obtain="imagenet-a.tar from https://github.com/hendrycks/natural-adv-examples (MIT; pictures under their owners' "
+    obtain="imagenet-a.tar from https://github.com/hendrycks/natural-adv-examples (MIT; images under their owners' "
     "terms).",
     layout="""
 imagenet-a/n01498041/0.000116_digital clock _ digital clock_0.865662.jpg
@@ -26,7 +26,7 @@ imagenet-a/n01498041/0.000116_digital clock _ digital clock_0.865662.jpg
 SPLITS = ("test",)
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """ImageNet-A from its folders named by WordNet id, or prepared by TFDS."""
-    split = annotations.choose(split, SPLITS, INFO)
-    return imagenet.load_test_set(INFO, path, split, "imagenet-a")
+    split = annotations.choose_split(split, SPLITS, INFO)
+    return imagenet.open_test_set(INFO, path, split, "imagenet-a")

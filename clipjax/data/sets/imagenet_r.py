@@ -15,7 +15,7 @@ INFO = Info(
     split="test",
     n=30000,
     tfds="imagenet_r",
-    obtain="imagenet-r.tar from https://github.com/hendrycks/imagenet-r (MIT; pictures under their owners' terms).",
+    obtain="imagenet-r.tar from https://github.com/hendrycks/imagenet-r (MIT; images under their owners' terms).",
     layout="""
 imagenet-r/n01443537/art_0.jpg
 """,
@@ -25,7 +25,7 @@ imagenet-r/n01443537/art_0.jpg
 SPLITS = ("test",)
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """ImageNet-R from its folders named by WordNet id, or prepared by TFDS."""
-    split = annotations.choose(split, SPLITS, INFO)
-    return imagenet.load_test_set(INFO, path, split, "imagenet-r")
+    split = annotations.choose_split(split, SPLITS, INFO)
+    return imagenet.open_test_set(INFO, path, split, "imagenet-r")

@@ -15,7 +15,7 @@ INFO = Info(
     split="test",
     n=50889,
     tfds="imagenet_sketch",
-    obtain="ImageNet-Sketch.zip from https://github.com/HaohanWang/ImageNet-Sketch (MIT; pictures under their owners' "
+    obtain="ImageNet-Sketch.zip from https://github.com/HaohanWang/ImageNet-Sketch (MIT; images under their owners' "
     "terms).",
     layout="""
 sketch/n01440764/sketch_0.JPEG
@@ -25,7 +25,7 @@ sketch/n01440764/sketch_0.JPEG
 SPLITS = ("test",)
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """ImageNet Sketch from its folders named by WordNet id, or prepared by TFDS."""
-    split = annotations.choose(split, SPLITS, INFO)
-    return imagenet.load_test_set(INFO, path, split, "sketch")
+    split = annotations.choose_split(split, SPLITS, INFO)
+    return imagenet.open_test_set(INFO, path, split, "sketch")

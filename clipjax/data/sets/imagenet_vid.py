@@ -7,7 +7,7 @@ from clipjax.data import annotations
 from clipjax.data.info import Info, design, own_names
 from clipjax.data.sets import _frames, _json
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, converted
 
 INFO = Info(
     name="ImageNet-Vid",
@@ -32,11 +32,13 @@ imagenet-vid-robust/
 SPLITS = ("val",)
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """ImageNet-Vid-Robust's frames with "labels" and "anchor"."""
-    annotations.choose(split, SPLITS, INFO, default="val")
+    annotations.choose_split(split, SPLITS, INFO, default="val")
     marker = "metadata/pmsets.json"
-    root = annotations.home(path, INFO, marker, "imagenet-vid-robust", "imagenet_vid_ytbb_robust/imagenet-vid-robust")
+    root = annotations.find_root(
+        path, INFO, marker, "imagenet-vid-robust", "imagenet_vid_ytbb_robust/imagenet-vid-robust"
+    )
     classes = design(INFO.key).names
     order = _label_order(root / "misc" / "imagenet_vid_class_index.json")
     listing = root / "metadata" / "labels.json"
@@ -45,7 +47,7 @@ def load(path: str | os.PathLike, split: str | None = None) -> Source:
         if not isinstance(numbers, list) or not all(number in order for number in numbers):
             raise InputError(f"{listing}: {file} has labels {numbers}, expected a list of 0 to {len(order) - 1}")
         labels[file] = [order[number] for number in numbers]
-    return _frames.load(INFO.key, root, _json.read(root / marker), labels, classes, root / marker)
+    return _frames.of_sets(INFO.key, root, _json.read(root / marker), labels, classes, root / marker)
 
 
 def _label_order(path: Path) -> dict[int, int]:
@@ -53,8 +55,7 @@ def _label_order(path: Path) -> dict[int, int]:
     if not path.exists():
         return {i: i for i in range(len(own_names(INFO.key)))}
     index = _json.read(path)
-    try:
+    damage = (ValueError, TypeError, IndexError)
+    with converted(f"{path} is not number: [WordNet id, name]", "unpack the data set again", *damage):
         numbers, names = [int(number) for number in index], [entry[1] for entry in index.values()]
-    except (ValueError, TypeError, IndexError) as error:
-        raise InputError(f"{path} is not number: [WordNet id, name]; unpack the data set again") from error
-    return dict(zip(numbers, annotations.labels(names, INFO.key, path).tolist(), strict=True))
+    return dict(zip(numbers, annotations.labels_of(names, INFO.key, path).tolist(), strict=True))

@@ -6,7 +6,7 @@ from pathlib import Path
 from clipjax.data import annotations, video
 from clipjax.data.info import Info, count
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, converted
 
 INFO = Info(
     name="Kinetics700",
@@ -32,21 +32,19 @@ _NAMES = {"val": ("val", "validate", "validation"), "train": ("train",), "test":
 _SUFFIXES = (".mp4", ".mkv", ".webm")
 
 
-def load(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
     """The clips of a split that are on disk, by their middle frames or by all frames."""
-    split = annotations.choose(split, SPLITS, INFO, default="val")
-    root = annotations.home(path, INFO, "", "kinetics700")
+    split = annotations.choose_split(split, SPLITS, INFO, default="val")
+    root = annotations.find_root(path, INFO, "", "kinetics700")
     listing = next((file for file in _listings(root, split) if file.exists()), None)
     if listing is None:
-        raise InputError(
-            f"{root} does not hold {INFO.name}: {split}.csv is missing; `clipjax datasets {INFO.key}` shows the layout"
-        )
-    rows = list(annotations.records(listing, ("label", "youtube_id", "time_start", "time_end")))
+        raise annotations.not_there(root, INFO, f"{split}.csv is missing")
+    rows = list(annotations.read_rows(listing, ("label", "youtube_id", "time_start", "time_end")))
     classes = sorted({row["label"].strip() for row in rows})
     expected = count(INFO.key)
     folder = next((root / name for name in _NAMES[split] if (root / name).is_dir()), root)
-    found = [(clip, row["label"].strip()) for row in rows if (clip := _clip(folder, row, listing)) is not None]
-    if not found:
+    clips = [(clip, row["label"].strip()) for row in rows if (clip := _clip(folder, row, listing)) is not None]
+    if not clips:
         raise InputError(
             f"{folder} holds none of the {len(rows)} clips of {listing.name}, the first is {_name(rows[0])}"
         )
@@ -55,8 +53,8 @@ def load(path: str | os.PathLike, split: str | None = None, protocol: str = "mid
             f"{listing} has {len(classes)} labels, {INFO.name} has {expected}: is it the csv of another set?"
         )
     index = {name: i for i, name in enumerate(classes)}
-    label = [index[name] for _, name in found]
-    return video.load(INFO.key, [clip for clip, _ in found], {"label": label}, classes, protocol)
+    label = [index[name] for _, name in clips]
+    return video.of_clips(INFO.key, [clip for clip, _ in clips], {"label": label}, classes, protocol)
 
 
 def _listings(root: Path, split: str) -> list[Path]:
@@ -69,10 +67,8 @@ def _name(row: dict[str, str]) -> str:
 
 
 def _clip(folder: Path, row: dict[str, str], listing: Path) -> Path | None:
-    try:
+    with converted(f"{listing}: the times of {row['youtube_id']} are not numbers", "fetch the csv again", ValueError):
         name = _name(row)
-    except ValueError as error:
-        raise InputError(f"{listing}: the times of {row['youtube_id']} are no numbers; fetch the csv again") from error
     label = row["label"].strip()
     for below in (label, label.replace(" ", "_"), ""):
         for suffix in _SUFFIXES:

@@ -11,7 +11,7 @@ from clipjax.data import annotations
 from clipjax.data.info import Info, design
 from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import converted
 
 INFO = Info(
     name="KITTI Distance",
@@ -32,20 +32,22 @@ kitti/
 """,
     reading="VTAB's rule: the smallest z among Car, Van and Truck; up to 8 m, up to 20 m, farther, none. Each case is "
     "mapped by name to one of OpenAI's four sentences, near to far: CLIP_benchmark pairs them by position "
-    "(CLIP_benchmark#21), and the paper's numbers are reached by nobody (openai/CLIP#167). Test are the drives that "
-    "TFDS 3.x draws (10% of them, seed 123): 711 of 7,481 pictures; train is the rest, 6,770.",
+    "(CLIP_benchmark#21), and nobody reproduces the paper's numbers (openai/CLIP#167). Test are the drives that "
+    "TFDS 3.x draws (10% of them, seed 123): 711 of 7,481 images; train is the rest, 6,770.",
 )
 SPLITS = {"train": ("train", "validation"), "test": ("test",)}
 VEHICLES = ("Car", "Van", "Truck")
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
-    """KITTI's left pictures labelled by the distance of the closest vehicle, or the same prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
+    """KITTI's left images labelled by the distance of the closest vehicle, or the same prepared by TFDS."""
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
     if where := _tfds.folder(INFO, path):
         return _from_tfds(where, "+".join(SPLITS[split]))
-    root = annotations.home(path, INFO, "training/label_2", "kitti", "object")
-    mapping = annotations.home(root, INFO, "train_mapping.txt", "mapping", "devkit/mapping", "devkit_object/mapping")
+    root = annotations.find_root(path, INFO, "training/label_2", "kitti", "object")
+    mapping = annotations.find_root(
+        root, INFO, "train_mapping.txt", "mapping", "devkit/mapping", "devkit_object/mapping"
+    )
     numbers = sorted(number for part in SPLITS[split] for number in drives(mapping)[part])
     own = [distance_class(_objects(root / "training" / "label_2" / f"{number:06d}.txt")) for number in numbers]
     files = [f"{number:06d}.png" for number in numbers]
@@ -62,36 +64,33 @@ def distance_class(objects: Iterable[tuple[str, float]]) -> str:
 
 
 def drives(mapping: Path) -> dict[str, list[int]]:
-    """Picture numbers of TFDS's train, validation and test: whole drives, drawn with numpy's seed 123.
+    """Image numbers of TFDS's train, validation and test: whole drives, drawn with numpy's seed 123.
 
     Line k of train_rand.txt (one line, comma-separated, counting from 1) says on which line of train_mapping.txt
-    picture k came from: date, drive, frame.
+    image k came from: date, drive, frame.
     """
-    lines = annotations.lines(mapping / "train_mapping.txt")
-    try:
-        order = [int(n) for n in ",".join(annotations.lines(mapping / "train_rand.txt")).split(",") if n.strip()]
+    lines = annotations.read_lines(mapping / "train_mapping.txt")
+    damage = (ValueError, IndexError)
+    with converted(f"{mapping} holds no valid train_rand.txt and train_mapping.txt", "unpack the devkit", *damage):
+        order = [int(n) for n in ",".join(annotations.read_lines(mapping / "train_rand.txt")).split(",") if n.strip()]
         drive_of = [lines[line - 1].split()[1] for line in order]
-    except (ValueError, IndexError) as error:
-        raise InputError(f"{mapping} holds no valid train_rand.txt and train_mapping.txt; unpack the devkit") from error
     names = sorted(set(drive_of))
     random = np.random.RandomState(123)
     count = max(1, len(names) * 10 // 100)
     test = set(random.choice(names, count, replace=False).tolist())
     rest = [name for name in names if name not in test]
     validation = set(random.choice(rest, count, replace=False).tolist()) if rest else set()
-    found: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for number, drive in enumerate(drive_of):
         part = "test" if drive in test else "validation" if drive in validation else "train"
-        found[part].append(number)
-    return found
+        parts[part].append(number)
+    return parts
 
 
 def _objects(path: Path) -> list[tuple[str, float]]:
     """(type, z) of every line: type, truncation, occlusion, alpha, box (4), size (3), x, y, z, rotation."""
-    try:
-        return [(parts[0], float(parts[13])) for parts in annotations.fields(path, 15)]
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; unpack data_object_label_2.zip again") from error
+    with converted(f"{path} has a distance that is not a number", "unpack data_object_label_2.zip again", ValueError):
+        return [(parts[0], float(parts[13])) for parts in annotations.read_fields(path, 15)]
 
 
 def _from_tfds(where: Path, split: str) -> Source:
@@ -100,6 +99,6 @@ def _from_tfds(where: Path, split: str) -> Source:
     def derive(example: dict[str, Any]) -> dict[str, int]:
         types, places = example["objects"]["type"], example["objects"]["location"]
         own = distance_class((kinds[kind], float(place[2])) for kind, place in zip(types, places, strict=True))
-        return {"label": annotations.labels([own], INFO.key, where).item()}
+        return {"label": annotations.labels_of([own], INFO.key, where).item()}
 
     return _tfds.derived(INFO, where, split, derive, design(INFO.key).names)

@@ -9,7 +9,7 @@ import numpy as np
 from clipjax.data import annotations, arrays
 from clipjax.data.info import Info, design
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, converted
 
 INFO = Info(
     name="PatchCamelyon",
@@ -34,17 +34,17 @@ SPLITS = {"train": "train", "val": "validation", "test": "test"}
 FILES = {"train": "train", "val": "valid", "test": "test"}
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """PatchCamelyon from its HDF5 files, patches read one by one, or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
-        return found
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    if prepared := annotations.from_tfds(INFO, path, SPLITS[split]):
+        return prepared
     stem = f"camelyonpatch_level_2_split_{FILES[split]}"
-    root = annotations.home(path, INFO, f"{stem}_x.h5", "pcam")
+    root = annotations.find_root(path, INFO, f"{stem}_x.h5", "pcam")
     images = dataset(root / f"{stem}_x.h5", "x")
     numbers = np.asarray(dataset(root / f"{stem}_y.h5", "y")).reshape(-1)
-    label = annotations.labels([str(n) for n in numbers], INFO.key, root / f"{stem}_y.h5")
-    return arrays.load(INFO.key, images, {"label": label}, design(INFO.key).names)
+    label = annotations.labels_of([str(n) for n in numbers], INFO.key, root / f"{stem}_y.h5")
+    return arrays.of_array(INFO.key, images, {"label": label}, design(INFO.key).names)
 
 
 def dataset(where: Path, name: str) -> Any:
@@ -55,7 +55,5 @@ def dataset(where: Path, name: str) -> Any:
         raise InputError(
             f"{where}: reading HDF5 needs h5py; pip install 'clipjax[hdf5]', or use TFDS's form"
         ) from error
-    try:
+    with converted(f'{where} is not an HDF5 file with an array "{name}"', "unpack it again", OSError, KeyError):
         return h5py.File(where, "r")[name]
-    except (OSError, KeyError) as error:
-        raise InputError(f'{where} is no HDF5 file with an array "{name}" ({error}); unpack it again') from error

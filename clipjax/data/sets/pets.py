@@ -26,13 +26,13 @@ oxford-iiit-pet/
 SPLITS = {"trainval": "train", "test": "test"}
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """Oxford-IIIT Pet from its own folder or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
-        return found
-    root = annotations.home(path, INFO, f"annotations/{split}.txt", "oxford-iiit-pet")
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    if prepared := annotations.from_tfds(INFO, path, SPLITS[split]):
+        return prepared
+    root = annotations.find_root(path, INFO, f"annotations/{split}.txt", "oxford-iiit-pet")
     listing = root / "annotations" / f"{split}.txt"
-    names = [parts[0] for parts in annotations.fields(listing, 4) if not parts[0].startswith("#")]
+    names = [parts[0] for parts in annotations.read_fields(listing, 4) if not parts[0].startswith("#")]
     own = [name.rpartition("_")[0] for name in names]
     return annotations.from_files(INFO, root / "images", [f"{name}.jpg" for name in names], own, listing)

@@ -10,7 +10,7 @@ from PIL import Image
 from clipjax.data import annotations, source, video
 from clipjax.data.info import Info
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, converted, require
 
 INFO = Info(
     name="RareAct",
@@ -39,15 +39,11 @@ _SLACK = 5.0
 _SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
 
 
-def load(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
     """RareAct's segments by their middle frame, or by one frame per second."""
-    annotations.choose(split, SPLITS, INFO, default="all")
-    if protocol not in PROTOCOLS:
-        raise InputError(
-            f'{INFO.name}: unknown protocol "{protocol}"{source.nearest(protocol, PROTOCOLS)}; choose '
-            f"{' or '.join(PROTOCOLS)}"
-        )
-    listing = annotations.home(path, INFO, "rareact.csv", "rareact") / "rareact.csv"
+    annotations.choose_split(split, SPLITS, INFO, default="all")
+    require(protocol, PROTOCOLS, INFO.name, "protocol")
+    listing = annotations.find_root(path, INFO, "rareact.csv", "rareact") / "rareact.csv"
     rows, classes = read_table(listing)
     folder = listing.parent / "videos" if (listing.parent / "videos").is_dir() else listing.parent
     clips = _clips(folder, [row["video_id"] for row in rows])
@@ -76,12 +72,10 @@ def read_table(listing: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     keys = ("id", "video_id", "start", "end", "class_id", "verb", "noun", "annotation")
     rows: list[dict[str, Any]] = []
     names: dict[int, str] = {}
-    for line, record in enumerate(annotations.records(listing, keys), 2):
+    for line, record in enumerate(annotations.read_rows(listing, keys), 2):
         row: dict[str, Any] = dict(record)
-        try:
+        with converted(f"{listing} line {line} has a text for a number", "fetch the csv again", ValueError):
             row.update({key: int(record[key]) for key in ("id", "start", "end", "class_id", "annotation")})
-        except ValueError as error:
-            raise InputError(f"{listing} line {line}: {error}; fetch the csv again") from error
         if not 0 <= row["annotation"] <= 4 or row["end"] <= row["start"]:
             raise InputError(
                 f"{listing} line {line}: annotation {row['annotation']} from {row['start']} to {row['end']} s is none; "
@@ -100,26 +94,21 @@ def read_table(listing: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
 
 def frame_at(clip: Path, second: float) -> Image.Image:
     """The frame shown at that time of a clip. InputError where the clip is missing, shorter, or damaged."""
-    av = video.require_av()
-    try:
-        with av.open(os.fspath(clip)) as container:
-            stream = container.streams.video[0]
-            begin = stream.start_time or 0
-            assert stream.time_base is not None, clip  # every decodable stream has one
-            container.seek(begin + int(second / stream.time_base), stream=stream)  # to the key frame before it
-            wanted = second + float(begin * stream.time_base)
-            shown = None
-            for frame in container.decode(stream):
-                if shown is not None and frame.time > wanted:
-                    break
-                shown = frame
-            if shown is None or wanted > shown.time + _SLACK:
-                raise InputError(f"{clip} has no frame at {second:g} s: shorter than its annotation says")
-            return shown.to_image()
-    except FileNotFoundError as error:
-        raise InputError(f"{clip}: no such clip; check the path") from error
-    except (av.FFmpegError, IndexError) as error:
-        raise InputError(f"{clip} cannot be read at {second:g} s ({error}): fetch or copy it again") from error
+    damage = f"{clip} cannot be read at {second:g} s"
+    with video.opened(os.fspath(clip)) as container, video.decoding(damage, "fetch or copy it again"):
+        stream = container.streams.video[0]
+        begin = stream.start_time or 0
+        assert stream.time_base is not None, clip  # every decodable stream has one
+        container.seek(begin + int(second / stream.time_base), stream=stream)  # to the key frame before it
+        wanted = second + float(begin * stream.time_base)
+        shown = None
+        for frame in container.decode(stream):
+            if shown is not None and frame.time > wanted:
+                break
+            shown = frame
+        if shown is None or wanted > shown.time + _SLACK:
+            raise InputError(f"{clip} has no frame at {second:g} s: shorter than its annotation says")
+        return shown.to_image()
 
 
 def _seconds(start: int, end: int, protocol: str) -> list[float]:
@@ -127,11 +116,11 @@ def _seconds(start: int, end: int, protocol: str) -> list[float]:
 
 
 def _clips(folder: Path, ids: Sequence[str]) -> list[Path]:
-    found: dict[str, Path] = {}
+    clips: dict[str, Path] = {}
     for name in dict.fromkeys(ids):
         forms = [folder / f"{name}{suffix}" for suffix in _SUFFIXES]
-        found[name] = next((form for form in forms if form.exists()), forms[0])
-    if not any(clip.exists() for clip in found.values()):
-        missing = next(iter(found.values())).name
-        raise InputError(f"{folder} holds none of the {len(found)} videos, the first is {missing}; unpack the zip")
-    return [found[name] for name in ids]
+        clips[name] = next((form for form in forms if form.exists()), forms[0])
+    if not any(clip.exists() for clip in clips.values()):
+        missing = next(iter(clips.values())).name
+        raise InputError(f"{folder} holds none of the {len(clips)} videos, the first is {missing}; unpack the zip")
+    return [clips[name] for name in ids]

@@ -1,4 +1,4 @@
-"""NWPU-RESISC45: 45 folders of aerial pictures, and VTAB's split."""
+"""NWPU-RESISC45: 45 folders of aerial images, and VTAB's split."""
 
 import os
 
@@ -21,11 +21,11 @@ NWPU-RESISC45/
   airplane/airplane_001.jpg  airport/ ...
 """,
     reading="The data set has no split and the paper's (3,150 / 25,200, drawn at random) was never released: "
-    "this is VTAB's 60/20/20% of the order in which TFDS writes the pictures, computed from their names. "
+    "this is VTAB's 60/20/20% of the order in which TFDS writes the images, computed from their names. "
     "Templates are OpenAI's 18, not CLIP_benchmark's 4: neither published number is a golden value here.",
 )
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """RESISC45 from its class folders or prepared by TFDS."""
     return eurosat.read(INFO, path, split, "NWPU-RESISC45/airplane", "airplane")

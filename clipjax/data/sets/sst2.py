@@ -1,4 +1,4 @@
-"""Rendered SST-2: sentences of film reviews drawn as pictures by OpenAI."""
+"""Rendered SST-2: sentences of film reviews drawn as images by OpenAI."""
 
 import os
 
@@ -19,14 +19,14 @@ INFO = Info(
 rendered-sst2/
   train/negative/0.png  train/positive/  valid/  test/
 """,
-    reading="The rendered pictures (448 x 448), not the text of GLUE. Classes by folder name.",
+    reading="The rendered images (448 x 448), not the text of GLUE. Classes by folder name.",
 )
 SPLITS = {"train": "train", "val": "valid", "test": "test"}  # ours -> the folder's name
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """Rendered SST-2 from its own folder."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    root = annotations.home(path, INFO, SPLITS[split], "rendered-sst2") / SPLITS[split]
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    root = annotations.find_root(path, INFO, SPLITS[split], "rendered-sst2") / SPLITS[split]
     files, own = annotations.class_folders(root)
     return annotations.from_files(INFO, root, files, own, root)

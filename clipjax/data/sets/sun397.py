@@ -1,4 +1,4 @@
-"""SUN397: ten official partitions of 50 training and 50 test pictures per class."""
+"""SUN397: ten official partitions of 50 training and 50 test images per class."""
 
 import dataclasses
 import os
@@ -6,7 +6,7 @@ import os
 from clipjax.data import annotations
 from clipjax.data.info import Info, own_names
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import InputError, require
 
 INFO = Info(
     name="SUN397",
@@ -22,33 +22,32 @@ SUN397/
   a/abbey/sun_aaalbzqrimafwbiv.jpg
   Partitions/ClassName.txt  Training_01.txt  Testing_01.txt ... _10.txt     /a/abbey/sun_aaalbzqrimafwbiv.jpg
 """,
-    reading='Partition 1. split="all" is every picture (108,754), as open_clip and DataComp evaluate, which is '
+    reading='Partition 1. split="all" is every image (108,754), as open_clip and DataComp evaluate, which is '
     "not what the paper did; names come from the full path (apse/indoor -> apse indoor). TFDS shrinks the "
-    "pictures to 120,000 pixels.",
+    "images to 120,000 pixels.",
 )
 SPLITS = ("train", "test", "all")
 
 
-def load(path: str | os.PathLike, split: str | None = None, partition: int = 1) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, partition: int = 1) -> Source:
     """SUN397 from its own folder, one of the ten official partitions, or prepared by TFDS."""
-    split = annotations.choose(split, SPLITS, INFO)
-    if partition not in range(1, 11):
-        raise InputError(f"SUN397 has partitions 1 to 10, not {partition}")
+    split = annotations.choose_split(split, SPLITS, INFO)
+    require(partition, range(1, 11), INFO.name, "partition")
     info = dataclasses.replace(INFO, tfds=f"sun397/standard-part{partition}-120k")
-    if found := annotations.from_tfds(info, path, split):
-        return found
-    root = annotations.home(path, INFO, "a/abbey" if split == "all" else "a", "SUN397")
+    if prepared := annotations.from_tfds(info, path, split):
+        return prepared
+    root = annotations.find_root(path, INFO, "a/abbey" if split == "all" else "a", "SUN397")
     if split == "all":
         where, files = root, []
         for own in own_names(INFO.key):
             folder = root / own.lstrip("/")
             files += sorted(f"{own}/{entry.name}" for entry in folder.glob("sun_*.jpg"))
         if not files:
-            raise InputError(f"{root} holds none of the 397 class folders with pictures; unpack SUN397.tar.gz again")
+            raise InputError(f"{root} holds none of the 397 class folders with images; unpack SUN397.tar.gz again")
     else:
         name = f"{'Training' if split == 'train' else 'Testing'}_{partition:02d}.txt"
-        lists = annotations.home(root, INFO, name, "Partitions", "../Partitions")
+        lists = annotations.find_root(root, INFO, name, "Partitions", "../Partitions")
         where = lists / name
-        files = annotations.lines(where)
+        files = annotations.read_lines(where)
     own = [file.rpartition("/")[0] for file in files]
     return annotations.from_files(INFO, root, [file.lstrip("/") for file in files], own, where)

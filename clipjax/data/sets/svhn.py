@@ -28,15 +28,15 @@ svhn/
 SPLITS = {"train": "train", "test": "test", "extra": "extra"}
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """SVHN from its MATLAB files or prepared by TFDS."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
-    if found := annotations.from_tfds(INFO, path, SPLITS[split]):
-        return found
-    where = annotations.home(path, INFO, f"{split}_32x32.mat", "svhn") / f"{split}_32x32.mat"
-    pixels, numbers = annotations.mat(where, "X", "y")
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
+    if prepared := annotations.from_tfds(INFO, path, SPLITS[split]):
+        return prepared
+    where = annotations.find_root(path, INFO, f"{split}_32x32.mat", "svhn") / f"{split}_32x32.mat"
+    pixels, numbers = annotations.read_mat(where, "X", "y")
     if pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3) or pixels.shape[3] != len(numbers):
         raise InputError(f"{where}: X is {list(pixels.shape)} for {len(numbers)} labels, expected [32, 32, 3, N]")
-    label = annotations.labels([str(0 if n == 10 else int(n)) for n in numbers], INFO.key, where)
+    label = annotations.labels_of([str(0 if n == 10 else int(n)) for n in numbers], INFO.key, where)
     images = np.ascontiguousarray(pixels.transpose(3, 0, 1, 2))
-    return arrays.load(INFO.key, images, {"label": label}, design(INFO.key).names)
+    return arrays.of_array(INFO.key, images, {"label": label}, design(INFO.key).names)

@@ -37,31 +37,31 @@ SPLITS = ("test", "test1", "test2", "test3", "train1", "train2", "train3")
 _SPELLINGS = ("HandstandPushups", "HandStandPushups")
 
 
-def load(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None, protocol: str = "middle") -> Source:
     """UCF101's clips by their middle frames or by all frames; "test" is the three test splits together."""
-    split = annotations.choose(split, SPLITS, INFO)
+    split = annotations.choose_split(split, SPLITS, INFO)
     if where := _tfds.folder(INFO, path):
         raise InputError(
             f"{where} is UCF101 as TFDS prepares it, frames encoded anew; give the folder with the clips, UCF-101/"
         )
-    lists = annotations.home(path, INFO, "testlist01.txt", "ucfTrainTestlist")
+    lists = annotations.find_root(path, INFO, "testlist01.txt", "ucfTrainTestlist")
     root = lists.parent if lists.name == "ucfTrainTestlist" else lists
     clips = next((root / name for name in ("UCF-101", "UCF101") if (root / name).is_dir()), root)
     names: list[str] = []
     splits: list[str] = []
     for part in ("test1", "test2", "test3") if split == "test" else (split,):
-        listed = [fields[0] for fields in annotations.fields(lists / f"{part[:-1]}list0{part[-1]}.txt", 1)]
+        listed = [fields[0] for fields in annotations.read_fields(lists / f"{part[:-1]}list0{part[-1]}.txt", 1)]
         names += listed
         splits += [part] * len(listed)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{lists}: {twice[0]} is in the test lists twice; take the published lists")
     where = lists / "classInd.txt"
-    label = annotations.labels([name.split("/")[0] for name in names], INFO.key, where if where.exists() else lists)
+    label = annotations.labels_of([name.split("/")[0] for name in names], INFO.key, where if where.exists() else lists)
     files = [_clip(clips, name) for name in names]
     if not any(file.exists() for file in files):
         raise InputError(f"{clips} holds none of the {len(files)} clips, the first is {names[0]}; unpack UCF101.rar")
     columns: dict[str, Any] = {"label": label, "split": splits}
-    return video.load(INFO.key, files, columns, design(INFO.key).names, protocol)
+    return video.of_clips(INFO.key, files, columns, design(INFO.key).names, protocol)
 
 
 def _clip(clips: Path, name: str) -> Path:

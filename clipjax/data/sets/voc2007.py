@@ -1,4 +1,4 @@
-"""PASCAL VOC 2007 classification: several labels per picture, 11-point average precision."""
+"""PASCAL VOC 2007 classification: several labels per image, 11-point average precision."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from clipjax.data import annotations, table
 from clipjax.data.info import Info, count, design
 from clipjax.data.sets import _tfds
 from clipjax.data.source import Source
-from clipjax.errors import InputError
+from clipjax.errors import converted
 
 INFO = Info(
     name="VOC2007",
@@ -29,23 +29,23 @@ VOCdevkit/VOC2007/
   Annotations/000001.xml
   JPEGImages/000001.jpg
 """,
-    reading="Multi-label over whole pictures, as in the paper, not open_clip's 14,976 crops. A class seen only "
+    reading="Multi-label over whole images, as in the paper, not open_clip's 14,976 crops. A class seen only "
     "in objects marked difficult counts neither way (the devkit's 0). Scores are softmaxed over classes "
-    "before pictures are ranked (openai/CLIP#153). Classes by name: OpenAI lists diningtable after sofa.",
+    "before images are ranked (openai/CLIP#153). Classes by name: OpenAI lists diningtable after sofa.",
 )
 # Ours -> TFDS's name; it has no trainval.
 SPLITS = {"train": "train", "val": "validation", "test": "test", "trainval": "trainval"}
 
 
-def load(path: str | os.PathLike, split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """VOC 2007 from its devkit or prepared by TFDS; `labels` and `difficult` are bool [N, 20]."""
-    split = annotations.choose(split, tuple(SPLITS), INFO)
+    split = annotations.choose_split(split, tuple(SPLITS), INFO)
     where = _tfds.folder(INFO, path)
     if where is not None:
         return from_tfds(where, SPLITS[split])
-    root = annotations.home(path, INFO, f"ImageSets/Main/{split}.txt", "VOC2007", "VOCdevkit/VOC2007")
-    # Some releases write a flag behind the number.
-    numbers = [parts[0] for parts in annotations.fields(root / "ImageSets" / "Main" / f"{split}.txt", 1)]
+    root = annotations.find_root(path, INFO, f"ImageSets/Main/{split}.txt", "VOC2007", "VOCdevkit/VOC2007")
+    # Some releases write a flag after the number.
+    numbers = [parts[0] for parts in annotations.read_fields(root / "ImageSets" / "Main" / f"{split}.txt", 1)]
     columns = flags([objects(root / "Annotations" / f"{number}.xml") for number in numbers])
     files = [f"{root}/JPEGImages/{number}.jpg" for number in numbers]
     return table.from_rows(INFO.key, files, columns, design(INFO.key).names, root)
@@ -58,12 +58,12 @@ def from_tfds(where: Path, split: str) -> Source:
     for example in _tfds.examples(where, split):
         clear = [names[i] for i in example["labels_no_difficult"]]
         every = [names[i] for i in example["labels"]]
-        rows.append((annotations.labels(clear, INFO.key, where), annotations.labels(every, INFO.key, where)))
-    return _tfds.with_columns(_tfds.load(INFO, where, split), design(INFO.key).names, flags(rows))
+        rows.append((annotations.labels_of(clear, INFO.key, where), annotations.labels_of(every, INFO.key, where)))
+    return _tfds.with_columns(_tfds.open_data_set(INFO, where, split), design(INFO.key).names, flags(rows))
 
 
 def flags(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Labels of clear objects and of difficult ones, per picture -> columns `labels` and `difficult`."""
+    """Labels of clear objects and of difficult ones, per image -> columns `labels` and `difficult`."""
     present, difficult = np.zeros((2, len(rows), count(INFO.key)), bool)
     for row, (clear, hard) in enumerate(rows):
         present[row, clear] = True
@@ -72,12 +72,10 @@ def flags(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray
 
 
 def objects(where: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of a picture's clear objects and of its difficult ones."""
-    try:
-        tree = ElementTree.fromstring(annotations.raw(where))
-    except ElementTree.ParseError as error:
-        raise InputError(f"{where} is damaged ({error}); unpack the data set again") from error
+    """The labels of an image's clear objects and of its difficult ones."""
+    with converted(f"{where} is damaged", "unpack the data set again", ElementTree.ParseError):
+        tree = ElementTree.fromstring(annotations.read_bytes(where))
     names = ([], [])
-    for found in tree.iter("object"):
-        names[found.findtext("difficult", "0").strip() == "1"].append(found.findtext("name", "").strip())
-    return annotations.labels(names[0], INFO.key, where), annotations.labels(names[1], INFO.key, where)
+    for shown in tree.iter("object"):
+        names[shown.findtext("difficult", "0").strip() == "1"].append(shown.findtext("name", "").strip())
+    return annotations.labels_of(names[0], INFO.key, where), annotations.labels_of(names[1], INFO.key, where)

@@ -26,7 +26,7 @@ def put(root, *names: str) -> None:
 
 def test_class_folders_are_sorted_classes(tmp_path):
     put(tmp_path, "dog/b.png", "dog/a.JPG", "cat/x.png", "dog/notes.txt", ".git/x.png", "cat/.hidden.png")
-    s = folder.load(tmp_path)
+    s = folder.open_folder(tmp_path)
     assert s.name == tmp_path.name
     assert s.labels.names == ("cat", "dog")
     assert s.files.tolist() == ["cat/x.png", "dog/a.JPG", "dog/b.png"]
@@ -38,45 +38,45 @@ def test_files_passed_over_by_suffix_are_counted_in_a_note(tmp_path, capsys):
     put(tmp_path, "a/1.png", "a/2.png", "b/3.png", "LICENSE.txt")
     for name in ("a/4.heic", "b/5.HEIC", "b/6"):
         (tmp_path / name).touch()
-    folder.load(tmp_path)
+    folder.open_folder(tmp_path)
     assert "passed over 3 files by suffix (.heic 2, no suffix 1)" in capsys.readouterr().err
     for name in ("a/1.txt", "a/2.txt", "b/3.txt"):  # captions are read
         (tmp_path / name).write_text("a caption")
-    folder.load(tmp_path)
+    folder.open_folder(tmp_path)
     assert "passed over 3 files by suffix (.heic 2, no suffix 1)" in capsys.readouterr().err
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat" / "x.jxl").touch()
     with pytest.raises(InputError, match=r"holds no images .*passed over 1 file by suffix \(.jxl 1\)"):
-        folder.load(tmp_path / "flat")
+        folder.open_folder(tmp_path / "flat")
 
 
 def test_a_folder_called_like_a_picture_is_a_class(tmp_path):
     put(tmp_path, "x.png/1.png", "y/1.png")
-    assert folder.load(tmp_path).labels.names == ("x.png", "y")
+    assert folder.open_folder(tmp_path).labels.names == ("x.png", "y")
 
 
 def test_folders_may_be_called_otherwise(tmp_path, capsys):
     put(tmp_path, "0/b.png", "1/x.png")
-    s = folder.load(tmp_path, "emu,dog")
+    s = folder.open_folder(tmp_path, "emu,dog")
     assert (s.labels.names, s.labels.ids, s.labels.index.tolist()) == (("emu", "dog"), ("0", "1"), [0, 1])
     (tmp_path / "classes.txt").write_text("cat\nant\n")
-    s = folder.load(tmp_path)
+    s = folder.open_folder(tmp_path)
     assert s.labels.names == ("cat", "ant")
     assert "classes.txt" in capsys.readouterr().err
-    assert folder.load(tmp_path, "0=emu,1=owl").labels.names == ("emu", "owl")
+    assert folder.open_folder(tmp_path, "0=emu,1=owl").labels.names == ("emu", "owl")
     with pytest.raises(InputError, match="gives no name to the label '0'"):
-        folder.load(tmp_path, "1=owl")
+        folder.open_folder(tmp_path, "1=owl")
 
 
 def test_texts_beside_images_are_captions(tmp_path, capsys):
     put(tmp_path, "00000/1.png", "00000/2.png", "00001/3.png")
     (tmp_path / "00000/1.txt").write_text("a cat\n")
     (tmp_path / "00001/3.txt").write_text("ein Käse", encoding="utf-8")
-    s = folder.load(tmp_path)
+    s = folder.open_folder(tmp_path)
     assert (s.labels, s.captions.tolist()) == (None, [("a cat",), (), ("ein Käse",)])
     assert "captions" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"no class folders, and data\.class_names names classes"):
-        folder.load(tmp_path, "a,b")
+        folder.open_folder(tmp_path, "a,b")
 
 
 def test_a_split_is_a_folder_below(tmp_path):
@@ -90,7 +90,7 @@ def test_a_split_is_a_folder_below(tmp_path):
 
 def test_a_flat_folder_has_no_labels(tmp_path):
     put(tmp_path, "2.png", "10.png", "readme.txt")
-    s = folder.load(tmp_path)
+    s = folder.open_folder(tmp_path)
     assert s.files.tolist() == ["10.png", "2.png"]
     assert s.labels is None
     assert s.labels is None
@@ -98,7 +98,7 @@ def test_a_flat_folder_has_no_labels(tmp_path):
 
 def test_other_suffixes(tmp_path):
     put(tmp_path, "1.png", "2.bmp")
-    assert folder.load(tmp_path, suffixes=[".BMP"]).files.tolist() == ["2.bmp"]
+    assert folder.open_folder(tmp_path, suffixes=[".BMP"]).files.tolist() == ["2.bmp"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_other_suffixes(tmp_path):
 def test_folders_that_are_not_what_they_seem(tmp_path, names, classes, words):
     put(tmp_path, *names)
     with pytest.raises(InputError) as caught:
-        folder.load(tmp_path, classes)
+        folder.open_folder(tmp_path, classes)
     message = str(caught.value)
     assert str(tmp_path) in message
     assert "\n" not in message
@@ -124,30 +124,30 @@ def test_folders_that_are_not_what_they_seem(tmp_path, names, classes, words):
 
 def test_a_folder_that_is_not_there_or_is_empty(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
-        folder.load(tmp_path / "nowhere")
+        folder.open_folder(tmp_path / "nowhere")
     with pytest.raises(InputError, match="holds no images"):
-        folder.load(tmp_path)
+        folder.open_folder(tmp_path)
 
 
 def test_fingerprint_is_of_the_images_and_not_of_names_times_or_place(tmp_path):
     first, second = tmp_path / "one" / "set", tmp_path / "two" / "set"
     put(first, "cat/1.png", "cat/2.png", "dog/3.png")
     second.parent.mkdir()
-    before = folder.load(first).fingerprint
+    before = folder.open_folder(first).fingerprint
     first.rename(second)
-    assert folder.load(second).fingerprint == before
-    assert folder.load(second, "cat=x").fingerprint == before
+    assert folder.open_folder(second).fingerprint == before
+    assert folder.open_folder(second, "cat=x").fingerprint == before
 
     os.utime(second / "cat/1.png", ns=(0, 12345))
     (second / "dog/3.png").rename(second / "dog/4.png")
-    assert folder.load(second).fingerprint == before
+    assert folder.open_folder(second).fingerprint == before
     seen = {before}
     status = (second / "cat/1.png").stat()
     Image.new("L", (3, 2), 9).save(second / "cat/1.png")  # another image, of the same size and time
     os.utime(second / "cat/1.png", ns=(status.st_atime_ns, status.st_mtime_ns))
-    seen.add(folder.load(second).fingerprint)
+    seen.add(folder.open_folder(second).fingerprint)
     put(second, "dog/5.png")
-    seen.add(folder.load(second).fingerprint)
+    seen.add(folder.open_folder(second).fingerprint)
     assert len(seen) == 3
 
 
@@ -180,14 +180,14 @@ def test_a_folder_in_a_bucket(bucket, tmp_path):
     put(tmp_path, "cat/1.png", "dog/2.png", "dog/3.png")
     for path in tmp_path.rglob("*.png"):
         bucket.pipe(f"gs://bucket/set/{path.relative_to(tmp_path)}", path.read_bytes())
-    s = folder.load("gs://bucket/set")
+    s = folder.open_folder("gs://bucket/set")
     assert s.name == "set"
     assert s.files.tolist() == ["cat/1.png", "dog/2.png", "dog/3.png"]
     assert s.labels.index.tolist() == [0, 1, 1]
     assert s.image(2).getpixel((0, 0)) == 2
     before = s.fingerprint
     bucket.pipe("gs://bucket/set/dog/2.png", b"cut off")
-    assert folder.load("gs://bucket/set").fingerprint != before
+    assert folder.open_folder("gs://bucket/set").fingerprint != before
     bucket.rm("gs://bucket/set/dog/3.png")
     with pytest.raises(InputError, match="no such file"):
         s.image(2)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from clipjax.data import pipeline
 from clipjax.data.kinds import parquet
+from clipjax.data.kinds.shared import Columns
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 
@@ -48,7 +49,7 @@ def levels(s):
 
 
 def test_pictures_labels_and_class_names_inside(tmp_path):
-    s = parquet.load(write(tmp_path / "t.parquet"), group_columns=["race"], caption_columns=["caption"])
+    s = parquet.open_files(write(tmp_path / "t.parquet"), Columns(groups=("race",), captions=("caption",)))
     assert s.name == "t.parquet"
     assert s.labels.names == ("dog", "cat")
     assert s.labels.index.tolist() == [0, 1] * 5
@@ -64,7 +65,7 @@ def test_several_files_in_order_of_their_names(tmp_path, how):
     for k, first in ((1, 7), (0, 0), (2, 12)):
         write(tmp_path / f"data/test-{k}.parquet", first, (7, 5, 3)[k], group=3)
     (tmp_path / "data/README.md").write_text("x")
-    s = parquet.load(tmp_path / how)
+    s = parquet.open_files(tmp_path / how)
     assert s.name == "data"
     assert levels(s) == list(range(15))
     assert s.labels.index.tolist() == [i % 2 for i in range(15)]
@@ -74,16 +75,16 @@ def test_several_files_in_order_of_their_names(tmp_path, how):
 def test_pictures_without_names_of_their_own(tmp_path, paths):
     write(tmp_path / "d/a.parquet", 0, 5, paths=paths, group=2)
     write(tmp_path / "d/b.parquet", 5, 2, paths=paths)
-    s = parquet.load(tmp_path / "d")
+    s = parquet.open_files(tmp_path / "d")
     assert s.files[4:].tolist() == ["a.parquet/000004", "b.parquet/000000", "b.parquet/000001"]
 
 
 def test_plain_bytes_and_other_labels(tmp_path):
     path = write(tmp_path / "t.parquet", binary=True, names=None, labels=["emu", "cat"] * 5)
-    s = parquet.load(path)
+    s = parquet.open_files(path)
     assert levels(s) == list(range(10))
     assert (s.labels.index.tolist(), s.labels.names) == ([1, 0] * 5, ("cat", "emu"))
-    given = parquet.load(path, class_names="emu=bird")
+    given = parquet.open_files(path, Columns(class_names="emu=bird"))
     assert (given.labels.names, given.labels.ids) == (("cat", "bird"), ("cat", "emu"))
     assert given.labels.texts().tolist() == ["bird", "cat"] * 5
     assert not given.columns
@@ -92,7 +93,7 @@ def test_plain_bytes_and_other_labels(tmp_path):
 def test_no_label_and_one_image_column_of_another_name(tmp_path):
     rows = {"photo": [{"bytes": png(1), "path": "a"}], "age": ["0-2"]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
-    s = parquet.load(tmp_path / "t.parquet", group_columns=["age"])
+    s = parquet.open_files(tmp_path / "t.parquet", Columns(groups=("age",)))
     assert (s.labels, s.columns["age"].tolist(), levels(s)) == (None, ["0-2"], [1])
 
 
@@ -101,9 +102,9 @@ def test_group_columns_keep_their_class_names(tmp_path):
     rows = pa.table({"image": [{"bytes": png(i), "path": f"{i}"} for i in range(3)], "race": [1, 0, -1]})
     noted = json.dumps({"info": {"features": features}})
     pq.write_table(rows.replace_schema_metadata({"huggingface": noted}), tmp_path / "t.parquet")
-    s = parquet.load(tmp_path / "t.parquet", group_columns=["race"])
+    s = parquet.open_files(tmp_path / "t.parquet", Columns(groups=("race",)))
     assert s.columns["race"].tolist() == ["Indian", "East Asian", ""]
-    labelled = parquet.load(tmp_path / "t.parquet", label_column="race").labels
+    labelled = parquet.open_files(tmp_path / "t.parquet", Columns(label="race")).labels
     assert (labelled.names, labelled.index.tolist()) == (("East Asian", "Indian"), [1, 0, -1])
 
 
@@ -112,7 +113,7 @@ def test_in_order_each_group_is_read_once_and_two_are_held(tmp_path, monkeypatch
     read = []
     original = pq.ParquetFile.read_row_group
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda f, i, **kw: read.append(i) or original(f, i, **kw))
-    s = parquet.load(path)
+    s = parquet.open_files(path)
     assert levels(s) == list(range(40))
     assert read == list(range(10))
     assert len(s.read.__self__._held) == 2
@@ -133,14 +134,14 @@ def test_threads_that_want_one_group_at_once_read_it_once(tmp_path, monkeypatch)
         return original(self, i, **kwargs)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
-    s = parquet.load(path)
+    s = parquet.open_files(path)
     with ThreadPoolExecutor(4) as pool:
         assert [picture.getpixel((0, 0)) for picture in pool.map(s.image, range(8))] == list(range(8))
     assert read == [0]
 
 
 def test_through_the_pipeline(tmp_path):
-    s = parquet.load(write(tmp_path / "t.parquet", n=40, group=4))
+    s = parquet.open_files(write(tmp_path / "t.parquet", n=40, group=4))
     found = list(pipeline.batches(s, range(40), Preprocess(2, (0, 0, 0), (1, 1, 1)), 8, threads=4, dtype=np.uint8))
     assert np.concatenate([b.pixels for b in found])[:, 0, 0, 0].tolist() == list(range(40))
 
@@ -148,7 +149,7 @@ def test_through_the_pipeline(tmp_path):
 def test_missing_pictures_fail_by_name(tmp_path):
     rows = {"image": [{"bytes": b"", "path": "a"}, {"bytes": None, "path": "b"}, None, {"bytes": png(1), "path": "d"}]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
-    s = parquet.load(tmp_path / "t.parquet")
+    s = parquet.open_files(tmp_path / "t.parquet")
     for i in range(3):
         with pytest.raises(InputError, match=rf"t\.parquet row {i}: .*no bytes"):
             s.image(i)
@@ -158,17 +159,17 @@ def test_missing_pictures_fail_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"image_column": "imgae"}, ['no column "imgae"', 'nearest: "image"']),
-        ({"label_column": "labels"}, ['no column "labels"', 'nearest: "label"']),
-        ({"group_columns": ["gender"]}, ['no column "gender"']),
-        ({"image_column": "race"}, ['"race" is string', "bytes of images"]),
+        ({"image": "imgae"}, ['no column "imgae"', 'nearest: "image"']),
+        ({"label": "labels"}, ['no column "labels"', 'nearest: "label"']),
+        ({"groups": ("gender",)}, ['no column "gender"']),
+        ({"image": "race"}, ['"race" is string', "bytes of images"]),
         ({"class_names": "dgo=cat,dog=cat"}, ["'dgo' is not a label", 'nearest: "dog"']),
     ],
 )
 def test_columns_and_labels_that_are_not_there(tmp_path, arguments, words):
     path = write(tmp_path / "t.parquet")
     with pytest.raises(InputError) as caught:
-        parquet.load(path, **arguments)
+        parquet.open_files(path, Columns(**arguments))
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
@@ -176,13 +177,13 @@ def test_columns_and_labels_that_are_not_there(tmp_path, arguments, words):
 
 def test_files_that_are_not_there_or_no_parquet(tmp_path):
     with pytest.raises(InputError, match="no parquet file there"):
-        parquet.load(tmp_path)
+        parquet.open_files(tmp_path)
     with pytest.raises(InputError, match="no parquet file there"):
-        parquet.load(tmp_path / "t.parquet")
+        parquet.open_files(tmp_path / "t.parquet")
     path = write(tmp_path / "t.parquet")
     os.truncate(path, 200)
     with pytest.raises(InputError, match=r"t\.parquet is not a parquet file, or is cut off"):
-        parquet.load(path)
+        parquet.open_files(path)
 
 
 @pytest.mark.parametrize("n", [0, 20])
@@ -193,26 +194,26 @@ def test_a_damaged_column_of_another_length(tmp_path, monkeypatch, n):
     damaged = lambda self, columns: pa.table({"label": column}) if columns == ["label"] else read(self, columns)  # noqa: E731
     monkeypatch.setattr(pq.ParquetFile, "read", damaged)
     with pytest.raises(InputError, match=f"has {n} of 10 rows"):
-        parquet.load(path)
+        parquet.open_files(path)
 
 
 def test_a_mangled_age_inside(tmp_path):
     rows = {"image": [{"bytes": png(1), "path": "a.png"}], "age": ["9-Mar"]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"9-Mar.*row 0, a\.png"):
-        parquet.load(tmp_path / "t.parquet", group_columns=["age"])
+        parquet.open_files(tmp_path / "t.parquet", Columns(groups=("age",)))
 
 
 def test_the_fingerprint_is_of_the_images_and_not_of_files_or_labels(tmp_path):
     write(tmp_path / "one/t.parquet")
-    before = parquet.load(tmp_path / "one").fingerprint
-    assert parquet.load(tmp_path / "one/t.parquet").fingerprint == before
+    before = parquet.open_files(tmp_path / "one").fingerprint
+    assert parquet.open_files(tmp_path / "one/t.parquet").fingerprint == before
     (tmp_path / "one").rename(tmp_path / "two")
-    assert parquet.load(tmp_path / "two/t.parquet").fingerprint == before
+    assert parquet.open_files(tmp_path / "two/t.parquet").fingerprint == before
     os.utime(tmp_path / "two/t.parquet", ns=(0, 5))
     (tmp_path / "two/t.parquet").rename(tmp_path / "two/u.parquet")
-    assert parquet.load(tmp_path / "two").fingerprint == before
+    assert parquet.open_files(tmp_path / "two").fingerprint == before
     write(tmp_path / "two/u.parquet", group=3, binary=True)  # the same images, packed otherwise
-    assert parquet.load(tmp_path / "two").fingerprint == before
+    assert parquet.open_files(tmp_path / "two").fingerprint == before
     write(tmp_path / "two/u.parquet", first=1)
-    assert parquet.load(tmp_path / "two").fingerprint != before
+    assert parquet.open_files(tmp_path / "two").fingerprint != before

@@ -13,6 +13,7 @@ from PIL import Image
 
 from clipjax.data import pipeline
 from clipjax.data.kinds import tfds as prepared
+from clipjax.data.kinds.shared import Columns
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 
@@ -76,7 +77,9 @@ def data_dir(tmp_path_factory):
 
 
 def test_a_split_is_read_whole_and_by_name(data_dir):
-    s = prepared.load("insects", data_dir, "test", group_keys=["number", "attributes/Male"])
+    s = prepared.open_data_set(
+        "insects", data_dir, "test", Columns(label="label", groups=("number", "attributes/Male"))
+    )
     assert len(s) == N
     assert s.labels.names == ("bee", "ant")
     number = s.columns["number"].astype(int)
@@ -90,26 +93,26 @@ def test_a_split_is_read_whole_and_by_name(data_dir):
 
 
 def test_threads_read_it_at_once(data_dir):
-    s = prepared.load("insects", data_dir, "test", group_keys=["number"])
+    s = prepared.open_data_set("insects", data_dir, "test", Columns(label="label", groups=("number",)))
     spec = Preprocess(4, (0, 0, 0), (1, 1, 1))
     found = list(pipeline.batches(s, range(N), spec, 16, threads=6, dtype=np.uint8))
     assert np.concatenate([b.pixels for b in found])[:, 0, 0, 0].tolist() == s.columns["number"].astype(int).tolist()
 
 
 def test_labels_and_files_without_names(data_dir):
-    s = prepared.load("plain", data_dir, "test", group_keys=["number"])
+    s = prepared.open_data_set("plain", data_dir, "test", Columns(label="label", groups=("number",)))
     assert s.labels.names == ("5", "10")
     assert s.labels.index.tolist() == (s.columns["number"].astype(int) % 2).tolist()
     assert s.files[12] == "test/000012"
-    bare = prepared.load("plain", data_dir, "train", label_key=None)
+    bare = prepared.open_data_set("plain", data_dir, "train", Columns())
     assert (bare.labels, len(bare)) == (None, 3)
 
 
 def test_version_config_and_environment(data_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
-    prints = {prepared.load(name, None, "test").fingerprint for name in ("insects", "insects/1.0.0")}
+    prints = {prepared.open_data_set(name, None, "test").fingerprint for name in ("insects", "insects/1.0.0")}
     assert len(prints) == 1
-    assert prepared.load("insects", None, "train").fingerprint not in prints
+    assert prepared.open_data_set("insects", None, "train").fingerprint not in prints
 
 
 def test_the_newest_version_is_taken(data_dir, tmp_path):
@@ -121,9 +124,11 @@ def test_the_newest_version_is_taken(data_dir, tmp_path):
 
 
 def test_the_fingerprint_is_of_the_images_and_not_of_shards_or_labels(data_dir, tmp_path):
-    before = prepared.load("insects", data_dir, "test").fingerprint
-    assert prepared.load("insects", data_dir, "test", label_key=None).fingerprint == before
-    assert prepared.load("insects", data_dir, "test", image_key="mask").fingerprint != before
+    before = prepared.open_data_set("insects", data_dir, "test").fingerprint
+    assert prepared.open_data_set("insects", data_dir, "test", Columns()).fingerprint == before
+    assert (
+        prepared.open_data_set("insects", data_dir, "test", Columns(label="label", image="mask")).fingerprint != before
+    )
     target = tmp_path / "moved/insects/1.0.0"
     target.parent.mkdir(parents=True)
     copied = [*(data_dir / "insects/1.0.0").iterdir()]
@@ -131,7 +136,7 @@ def test_the_fingerprint_is_of_the_images_and_not_of_shards_or_labels(data_dir, 
     for file in copied:
         (target / file.name).write_bytes(file.read_bytes())
         os.utime(target / file.name, ns=(0, 5))
-    assert prepared.load("insects", tmp_path / "moved", "test").fingerprint == before
+    assert prepared.open_data_set("insects", tmp_path / "moved", "test").fingerprint == before
 
 
 @pytest.mark.parametrize(
@@ -139,15 +144,15 @@ def test_the_fingerprint_is_of_the_images_and_not_of_shards_or_labels(data_dir, 
     [
         (("insect", "test"), ["no prepared data set", 'nearest: "insects"', "tfds build insect", "array_record"]),
         (("insects", "tset"), ['no split "tset"', 'nearest: "test"', "test, train"]),
-        (("insects", "test", "imgae"), ['no feature "imgae"', 'nearest: "image"']),
-        (("insects", "test", "image", "lable"), ['no feature "lable"', 'nearest: "label"']),
-        (("insects", "test", "number"), ['"number" is not an image', "image, mask"]),
+        (("insects", "test", Columns("imgae")), ['no feature "imgae"', 'nearest: "image"']),
+        (("insects", "test", Columns("image", "lable")), ['no feature "lable"', 'nearest: "label"']),
+        (("insects", "test", Columns("number")), ['"number" is not an image', "image, mask"]),
     ],
 )
 def test_what_is_not_there(data_dir, arguments, words):
     name, *rest = arguments
     with pytest.raises(InputError) as caught:
-        prepared.load(name, data_dir, *rest)
+        prepared.open_data_set(name, data_dir, *rest)
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
@@ -155,7 +160,7 @@ def test_what_is_not_there(data_dir, arguments, words):
 
 def test_a_nested_feature_that_is_not_there(data_dir):
     with pytest.raises(InputError, match='no feature "attributes/male"; nearest: "Male"'):
-        prepared.load("insects", data_dir, "test", group_keys=["attributes/male"])
+        prepared.open_data_set("insects", data_dir, "test", Columns(label="label", groups=("attributes/male",)))
 
 
 @pytest.mark.parametrize("file", ["features.json", "dataset_info.json"])
@@ -164,7 +169,7 @@ def test_a_damaged_description_is_one_line(data_dir, tmp_path, file, content):
     target = shutil.copytree(data_dir / "insects/1.0.0", tmp_path / "insects/1.0.0")
     (target / file).write_text(content)
     with pytest.raises(InputError, match=r"not a data set that TFDS prepared|features\.json: ") as caught:
-        prepared.load("insects", tmp_path, "test")
+        prepared.open_data_set("insects", tmp_path, "test")
     assert "\n" not in str(caught.value)
 
 
@@ -180,7 +185,7 @@ def test_a_description_imports_no_module(data_dir, tmp_path, monkeypatch, place)
     node["pythonClassName"] = "insects.evil.Feature"
     (target / "features.json").write_text(json.dumps(described))
     with pytest.raises(InputError, match=r"asks for insects\.evil\.Feature, which is not TFDS's own"):
-        prepared.load("insects", tmp_path, "test")
+        prepared.open_data_set("insects", tmp_path, "test")
     assert not (tmp_path / "ran").exists()
 
 
@@ -195,13 +200,13 @@ def test_a_format_that_needs_tensorflow_says_so(data_dir, tmp_path):
         split["filepathTemplate"] = split["filepathTemplate"].replace("array_record", "tfrecord")
     (target / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(InputError, match="tfds build insects --file_format=array_record"):
-        prepared.load("insects", tmp_path, "test")
+        prepared.open_data_set("insects", tmp_path, "test")
 
 
 def test_captions_of_a_sequence(data_dir):
-    found = prepared.load("insects", data_dir, "test", label_key=None, caption_key="captions/text")
+    found = prepared.open_data_set("insects", data_dir, "test", Columns(captions=("captions/text",)))
     numbers = [int(file.removesuffix(".png")) for file in found.files]
     for number, captions in zip(numbers, found.captions, strict=True):
         assert captions == tuple(f"insect {number}, caption {k}" for k in range(1 + number % 3))
     with pytest.raises(InputError, match='no feature "captions/txt"'):
-        prepared.load("insects", data_dir, "test", label_key=None, caption_key="captions/txt")
+        prepared.open_data_set("insects", data_dir, "test", Columns(captions=("captions/txt",)))

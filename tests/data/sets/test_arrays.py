@@ -18,7 +18,7 @@ from clipjax.errors import InputError
 
 
 def load(key, path, *args, **kwargs):
-    return catalog.module(key).load(path, *args, **kwargs)
+    return catalog.module(key).open_source(path, *args, **kwargs)
 
 
 def names(source):
@@ -161,17 +161,17 @@ def test_mnist_says_what_is_wrong(tmp_path):
     (tmp_path / "t10k-images.idx3-ubyte").write_bytes(idx(pictures(2, 28, 28)))  # another spelling in the wild
     labels = tmp_path / "t10k-labels-idx1-ubyte"
     labels.write_bytes(idx(np.zeros(3, np.uint8)))
-    with pytest.raises(InputError, match="3 labels for 2 pictures"):
+    with pytest.raises(InputError, match="3 labels for 2 images"):
         load("mnist", tmp_path)
     labels.write_bytes(idx(np.zeros(2, np.uint8))[:-1])
     with pytest.raises(InputError, match=r"holds 1 values, its header says \[2\]"):
         load("mnist", tmp_path)
     labels.write_bytes(b"<html>no such page</html>")
-    with pytest.raises(InputError, match="is no idx file"):
+    with pytest.raises(InputError, match="is not an idx file"):
         load("mnist", tmp_path)
     labels.unlink()
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
-    with pytest.raises(InputError, match="is no gzip file"):
+    with pytest.raises(InputError, match="is not a gzip file"):
         load("mnist", tmp_path)
 
 
@@ -185,7 +185,7 @@ def test_svhn_calls_zero_ten(tmp_path):
     with pytest.raises(InputError, match=r"expected \[32, 32, 3, N\]"):
         load("svhn", tmp_path)
     savemat(tmp_path / "test_32x32.mat", {"X": images})
-    with pytest.raises(InputError, match='holds no variable "y"'):
+    with pytest.raises(InputError, match='has no variable "y"'):
         load("svhn", tmp_path)
 
 
@@ -248,7 +248,7 @@ def test_patch_camelyon(tmp_path):
     assert source.labels.names == ("lymph node", "lymph node containing metastatic tumor tissue")
     np.testing.assert_array_equal(pixels(source), images)
     stem.with_name(f"{stem.name}_y.h5").write_bytes(b"packed still")
-    with pytest.raises(InputError, match='is no HDF5 file with an array "y"'):
+    with pytest.raises(InputError, match='is not an HDF5 file with an array "y"'):
         load("patch_camelyon", tmp_path)
 
 

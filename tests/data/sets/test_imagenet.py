@@ -40,20 +40,20 @@ def test_imagenet_by_wordnet_folders(tmp_path):
     picture(tmp_path / "val" / TENCH / "ILSVRC2012_val_00000293.JPEG", (9, 9, 9))
     (tmp_path / "val" / "README.txt").write_text("not a picture")
     picture(tmp_path / "train" / GOLDFISH / "n01443537_1.JPEG")
-    s = imagenet.load(tmp_path)
+    s = imagenet.open_source(tmp_path)
     assert s.name == "imagenet"
     assert names(s) == ["tench", "giant panda"]
     assert s.labels.index.tolist() == [0, 388]
     assert s.files[0] == f"{TENCH}/ILSVRC2012_val_00000293.JPEG"
     assert np.asarray(s.image(0)).max() > 0
-    assert names(imagenet.load(tmp_path, "train")) == ["goldfish"]
-    assert names(imagenet.load(tmp_path / "val")) == names(s)
+    assert names(imagenet.open_source(tmp_path, "train")) == ["goldfish"]
+    assert names(imagenet.open_source(tmp_path / "val")) == names(s)
 
 
 def test_imagenet_keeps_the_duplicated_names_apart(tmp_path):
     picture(tmp_path / "val" / MISSILE / "ILSVRC2012_val_00000001.JPEG")
     picture(tmp_path / "val" / PROJECTILE / "ILSVRC2012_val_00000002.JPEG")
-    s = imagenet.load(tmp_path)
+    s = imagenet.open_source(tmp_path)
     assert names(s) == ["missile", "missile (2)"]  # asked alike, told apart
     assert s.labels.index.tolist() == [657, 744]
 
@@ -76,12 +76,12 @@ def devkit(root, truth):
 def test_imagenet_flat_with_the_devkit(tmp_path):
     flat(tmp_path)
     devkit(tmp_path, [2, 1, 2])
-    s = imagenet.load(tmp_path)
+    s = imagenet.open_source(tmp_path)
     assert names(s) == ["tench", "giant panda", "tench"]
     assert s.files[0] == "ILSVRC2012_val_00000001.JPEG"
     # A picture taken out must not move the others' labels.
     (tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG").unlink()
-    assert names(imagenet.load(tmp_path)) == ["giant panda", "tench"]
+    assert names(imagenet.open_source(tmp_path)) == ["giant panda", "tench"]
 
 
 def test_imagenet_flat_with_kaggles_table(tmp_path):
@@ -90,24 +90,24 @@ def test_imagenet_flat_with_kaggles_table(tmp_path):
         f"ImageId,PredictionString\nILSVRC2012_val_00000002,{GOLDFISH} 1 2 3 4 {GOLDFISH} 5 6 7 8 \n"
         f"ILSVRC2012_val_00000001,{PELICAN} 1 2 3 4 \n"
     )
-    assert names(imagenet.load(tmp_path)) == ["pelican", "goldfish"]
+    assert names(imagenet.open_source(tmp_path)) == ["pelican", "goldfish"]
 
 
 def test_imagenet_says_what_is_missing(tmp_path):
     with pytest.raises(InputError, match="neither folders named by WordNet id"):
-        imagenet.load(tmp_path)
+        imagenet.open_source(tmp_path)
     flat(tmp_path)
     with pytest.raises(InputError, match=r"ILSVRC2012_validation_ground_truth\.txt is missing"):
-        imagenet.load(tmp_path)
+        imagenet.open_source(tmp_path)
     devkit(tmp_path, [2, 1])
     with pytest.raises(InputError, match=r"has 2 lines, none for ILSVRC2012_val_00000003\.JPEG"):
-        imagenet.load(tmp_path)
+        imagenet.open_source(tmp_path)
     devkit(tmp_path / "inner", [2, 77, 1])
     flat(tmp_path / "inner")
     with pytest.raises(InputError, match=r"line 2: class 77 is not in meta\.mat"):
-        imagenet.load(tmp_path / "inner")
+        imagenet.open_source(tmp_path / "inner")
     with pytest.raises(InputError, match='no split "test"'):
-        imagenet.load(tmp_path, "test")
+        imagenet.open_source(tmp_path, "test")
 
 
 @pytest.mark.parametrize(
@@ -121,15 +121,15 @@ def test_imagenet_says_what_is_missing(tmp_path):
 def test_relatives_are_restricted_to_their_own_classes(tmp_path, module, folder, wnid, name, outside):
     picture(tmp_path / folder / wnid / "a.jpg")
     (tmp_path / folder / "README.txt").write_text("readme")
-    s = module.load(tmp_path)
+    s = module.open_source(tmp_path)
     assert names(s) == [name]
     assert len(s.labels.names) == {"sketch": 1000}.get(folder, 200)
-    assert names(module.load(tmp_path / folder)) == [name]
+    assert names(module.open_source(tmp_path / folder)) == [name]
     picture(tmp_path / folder / outside / "a.jpg")
     with pytest.raises(InputError, match=f'"{outside}" is none of'):
-        module.load(tmp_path)
+        module.open_source(tmp_path)
     with pytest.raises(InputError, match="does not hold"):
-        module.load(tmp_path / folder / wnid)
+        module.open_source(tmp_path / folder / wnid)
 
 
 def test_the_two_subsets_differ():
@@ -158,38 +158,38 @@ def object_net(root, size=(12, 10)):
 
 def test_objectnet_overlap_without_its_border(tmp_path):
     object_net(tmp_path / "objectnet-1.0")
-    s = objectnet.load(tmp_path)
+    s = objectnet.open_source(tmp_path)
     assert s.labels.names == ("Alarm clock", "T-shirt")
     assert names(s) == ["Alarm clock", "T-shirt"]
     assert s.files.tolist() == ["alarm_clock/0.png", "tshirt/2.png"]
     assert s.image(0).size == (8, 6)
     assert (np.asarray(s.image(0)) == (0, 0, 200)).all()
-    whole = objectnet.load(tmp_path, border=0)
+    whole = objectnet.open_source(tmp_path, border=0)
     assert whole.image(0).size == (12, 10)
     assert whole.image(0).getpixel((0, 0)) == (255, 0, 0)
-    assert objectnet.load(tmp_path, border=1).image(0).size == (10, 8)
-    prints = {objectnet.load(tmp_path, border=b).fingerprint for b in (0, 1, 2)}
+    assert objectnet.open_source(tmp_path, border=1).image(0).size == (10, 8)
+    prints = {objectnet.open_source(tmp_path, border=b).fingerprint for b in (0, 1, 2)}
     assert len(prints) == 3
 
 
 def test_objectnet_says_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match=r"objectnet_to_imagenet_1k\.json is missing"):
-        objectnet.load(tmp_path)
+        objectnet.open_source(tmp_path)
     object_net(tmp_path, size=(4, 9))
     with pytest.raises(InputError, match="border is a number of pixels"):
-        objectnet.load(tmp_path, border=-1)
+        objectnet.open_source(tmp_path, border=-1)
     with pytest.raises(InputError, match=r"0\.png is 4 x 9, too small"):
-        objectnet.load(tmp_path).image(0)
+        objectnet.open_source(tmp_path).image(0)
     (tmp_path / "images" / "tshirt" / "2.png").unlink()
     (tmp_path / "images" / "tshirt").rmdir()
     with pytest.raises(InputError, match="lacks 1 of 2 class folders, the first is tshirt"):
-        objectnet.load(tmp_path)
+        objectnet.open_source(tmp_path)
     (tmp_path / "mappings" / "folder_to_objectnet_label.json").write_text('{"tshirt": "T shirt", "a": "Alarm clock"}')
     with pytest.raises(InputError, match='has no folder for "T-shirt"; nearest: "T shirt"'):
-        objectnet.load(tmp_path)
+        objectnet.open_source(tmp_path)
     (tmp_path / "mappings" / "objectnet_to_imagenet_1k.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):
-        objectnet.load(tmp_path)
+        objectnet.open_source(tmp_path)
 
 
 def vid(root, index=True):
@@ -218,7 +218,7 @@ def shown(source):
 @pytest.mark.parametrize("index", [True, False])
 def test_imagenet_vid_anchors_and_their_frames(tmp_path, index):
     anchor, near, lone = vid(tmp_path / "imagenet-vid-robust", index)
-    s = imagenet_vid.load(tmp_path)
+    s = imagenet_vid.open_source(tmp_path)
     assert s.files.tolist() == [lone, anchor, near]
     assert s.protocol["anchor"].tolist() == [lone, anchor, anchor]
     assert shown(s) == [["domestic cat", "monkey"], ["turtle"], ["turtle"]]
@@ -231,25 +231,25 @@ def test_imagenet_vid_goes_by_name(tmp_path):
     own = list(own_names("imagenet_vid"))
     own[26], own[0] = own[0], own[26]
     index.write_text(json.dumps({str(i): ["n0", name] for i, name in enumerate(own)}))
-    assert shown(imagenet_vid.load(tmp_path))[1] == ["airplane"]
+    assert shown(imagenet_vid.open_source(tmp_path))[1] == ["airplane"]
     index.write_text('{"0": "airplane", "x": ["n0", "bear"]}')
     with pytest.raises(InputError, match="is not number: "):
-        imagenet_vid.load(tmp_path)
+        imagenet_vid.open_source(tmp_path)
 
 
 def test_imagenet_vid_says_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match=r"metadata/pmsets\.json is missing"):
-        imagenet_vid.load(tmp_path)
+        imagenet_vid.open_source(tmp_path)
     anchor, near, lone = vid(tmp_path)
     (tmp_path / "metadata" / "pmsets.json").write_text(json.dumps({anchor: [near], lone: [near]}))
     with pytest.raises(InputError, match=r"000441\.JPEG is in the sets of"):
-        imagenet_vid.load(tmp_path)
+        imagenet_vid.open_source(tmp_path)
     (tmp_path / "metadata" / "pmsets.json").write_text(json.dumps({anchor: ["val/x.JPEG"]}))
     with pytest.raises(InputError, match=r"val/x\.JPEG has labels \[\]"):
-        imagenet_vid.load(tmp_path)
+        imagenet_vid.open_source(tmp_path)
     (tmp_path / "metadata" / "labels.json").write_text(json.dumps({anchor: [30]}))
     with pytest.raises(InputError, match=r"has labels \[30\], expected a list of 0 to 29"):
-        imagenet_vid.load(tmp_path)
+        imagenet_vid.open_source(tmp_path)
 
 
 ANCHOR_NAMES = ["good", "bad", "unsure", "dog", "potted plant"]
@@ -293,7 +293,7 @@ def test_youtube_bb_takes_what_reviewers_agreed_on(tmp_path):
         ],
         originals=[("AbC_d", 2000, 7), ("xyz", 500, 22), ("bad", 1, 1), ("Q", 9, 1), ("R", 9, 1)],
     )
-    s = youtube_bb.load(tmp_path)
+    s = youtube_bb.open_source(tmp_path)
     assert s.files.tolist() == [anchor, frames[1], frames[3], cars]
     assert s.protocol["anchor"].tolist() == [anchor, anchor, anchor, cars]
     assert [set(row) for row in shown(s)] == [{"cat", "dog"}] * 3 + [{"car"}]
@@ -306,16 +306,16 @@ def test_youtube_bb_says_what_is_wrong(tmp_path):
     picture(tmp_path / "1" / "a_1" / "frame-5.jpg")
     ytbb(tmp_path / "1", good, [], [("b", 1, 3)])
     with pytest.raises(InputError, match=r"a_1/frame-5\.jpg is not in ytbb_robustness_test_anchors_full"):
-        youtube_bb.load(tmp_path / "1")
+        youtube_bb.open_source(tmp_path / "1")
     ytbb(tmp_path / "2", good, [("a_1/frame-5.jpg", ["similar"])], [("a", 1, 3)])
     with pytest.raises(InputError, match="names 1 frames, expected 2"):
-        youtube_bb.load(tmp_path / "2")
+        youtube_bb.open_source(tmp_path / "2")
     ytbb(tmp_path / "3", good, [], [("a", 1, 24)])
-    with pytest.raises(InputError, match="line 2: label '24' is no class number"):
-        youtube_bb.load(tmp_path / "3")
+    with pytest.raises(InputError, match="line 2: label '24' is not a class number"):
+        youtube_bb.open_source(tmp_path / "3")
     ytbb(tmp_path / "4", [("a_1/frame-5.jpg", ["bad"])], [], [("a", 1, 3)])
     with pytest.raises(InputError, match="no anchor reviewed as good"):
-        youtube_bb.load(tmp_path / "4")
+        youtube_bb.open_source(tmp_path / "4")
     ytbb(tmp_path / "5", good, [], [("a", 1, 23)])  # 23 is "none", which is no class
     with pytest.raises(InputError, match=r"has labels \[\]"):
-        youtube_bb.load(tmp_path / "5")
+        youtube_bb.open_source(tmp_path / "5")

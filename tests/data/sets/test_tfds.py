@@ -41,26 +41,26 @@ def test_what_is_said_of_each_set_is_complete(key, tmp_path):
     assert info.reading.endswith(".")
     # An empty folder is refused in one line that says where to look, and nothing is read with an unknown split.
     with pytest.raises(InputError) as empty:
-        module.load(tmp_path)
+        module.open_source(tmp_path)
     assert str(tmp_path) in str(empty.value)
     assert "\n" not in str(empty.value)
     with pytest.raises(InputError, match='has no split "nosuch"'):
-        module.load(tmp_path, "nosuch")
+        module.open_source(tmp_path, "nosuch")
 
 
 def test_country211_goes_by_code(tmp_path):
     for code, split in (("ZW", "test"), ("AD", "test"), ("XK", "test"), ("DE", "train")):
         picture(tmp_path / "country211" / split / code / "1.jpg")
-    s = country211.load(tmp_path)
+    s = country211.open_source(tmp_path)
     assert names(s) == ["Andorra", "Kosovo", "Zimbabwe"]
     assert s.files.tolist() == ["AD/1.jpg", "XK/1.jpg", "ZW/1.jpg"]
     assert len(s.labels.names) == 211
-    assert names(country211.load(tmp_path / "country211", "train")) == ["Germany"]
+    assert names(country211.open_source(tmp_path / "country211", "train")) == ["Germany"]
     picture(tmp_path / "country211" / "test" / "YU" / "1.jpg")
     with pytest.raises(InputError, match='"YU" is none of the 211 classes'):
-        country211.load(tmp_path)
+        country211.open_source(tmp_path)
     with pytest.raises(InputError, match="country211/valid is missing"):
-        country211.load(tmp_path, "valid")
+        country211.open_source(tmp_path, "valid")
 
 
 def clevr(root, counts, split="val"):
@@ -76,17 +76,17 @@ def clevr(root, counts, split="val"):
 def test_clevr_counts_objects(tmp_path):
     clevr(tmp_path / "CLEVR_v1.0", [3, 10, 9, 4])
     clevr(tmp_path / "CLEVR_v1.0", [5], "train")
-    s = clevr_counts.load(tmp_path)
+    s = clevr_counts.open_source(tmp_path)
     assert names(s) == ["3", "10", "9", "4"]
     assert s.labels.names == ("10", "3", "4", "5", "6", "7", "8", "9")
     assert s.files[0] == "CLEVR_val_000000.png"
-    assert names(clevr_counts.load(tmp_path, "train")) == ["5"]
+    assert names(clevr_counts.open_source(tmp_path, "train")) == ["5"]
     clevr(tmp_path / "CLEVR_v1.0", [3, 11])
     with pytest.raises(InputError, match='"11" is none of the 8 classes'):
-        clevr_counts.load(tmp_path)
+        clevr_counts.open_source(tmp_path)
     (tmp_path / "CLEVR_v1.0" / "scenes" / "CLEVR_val_scenes.json").write_text('{"scenes": [{"objects": []}]}')
     with pytest.raises(InputError, match='a record has no "image_filename"'):
-        clevr_counts.load(tmp_path)
+        clevr_counts.open_source(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ SENTENCES = ["on my left or right side.", "nearby.", "in the distance.", "with n
 def test_kitti_goes_by_case_to_openais_sentences(tmp_path, mapping):
     drives = [f"2011_09_26_drive_{p % 20:04d}_sync" for p in range(60)]
     folder = kitti(tmp_path, drives, by_remainder, mapping)
-    test, train = kitti_distance.load(tmp_path), kitti_distance.load(tmp_path, "train")
+    test, train = kitti_distance.open_source(tmp_path), kitti_distance.open_source(tmp_path, "train")
     assert sorted([*test.files, *train.files]) == [f"{p:06d}.png" for p in range(60)]
     for s in (test, train):
         for file, name in zip(s.files, names(s), strict=True):
@@ -158,22 +158,24 @@ def test_kitti_goes_by_case_to_openais_sentences(tmp_path, mapping):
 
 def test_kitti_says_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match="training/label_2 is missing"):
-        kitti_distance.load(tmp_path)
+        kitti_distance.open_source(tmp_path)
     folder = kitti(tmp_path, [f"d{p}" for p in range(12)], by_remainder)
-    number = int(kitti_distance.load(tmp_path).files[0][:6])
+    number = int(kitti_distance.open_source(tmp_path).files[0][:6])
     label = tmp_path / "training" / "label_2" / f"{number:06d}.txt"
     label.write_text("Car 0.00 0\n")
     with pytest.raises(InputError, match=r"line 1: 'Car 0\.00 0' has 3 fields of 15"):
-        kitti_distance.load(tmp_path)
+        kitti_distance.open_source(tmp_path)
     label.write_text(line("Car", 5).replace("5.00", "near"))
-    with pytest.raises(InputError, match=f"{number:06d}.txt: could not convert string to float: 'near'"):
-        kitti_distance.load(tmp_path)
+    with pytest.raises(
+        InputError, match=f"{number:06d}.txt has a distance .* .could not convert string to float: 'near'"
+    ):
+        kitti_distance.open_source(tmp_path)
     (folder / "train_rand.txt").write_text("1,2,99")
     with pytest.raises(InputError, match=r"no valid train_rand\.txt"):
-        kitti_distance.load(tmp_path)
+        kitti_distance.open_source(tmp_path)
     (folder / "train_mapping.txt").unlink()
     with pytest.raises(InputError, match=r"train_mapping\.txt is missing"):
-        kitti_distance.load(tmp_path)
+        kitti_distance.open_source(tmp_path)
 
 
 def png(level):
@@ -219,12 +221,12 @@ def test_clevr_as_tfds_prepares_it(tmp_path):
     features = {"image": IMAGE, "file_name": tfds.features.Text(), "objects": objects}
     where = prepare(tmp_path, "clevr", "3.1.0", features, {"validation": examples})
     for path in (tmp_path, where.parent, where):
-        s = clevr_counts.load(path)
+        s = clevr_counts.open_source(path)
         assert s.name == "clevr_counts"
         assert [f"{n}.png" for n in names(s)] == s.files.tolist()
         assert [s.image(i).getpixel((0, 0))[0] for i in range(3)] == [int(n) for n in names(s)]
     with pytest.raises(InputError, match='no split "train"'):
-        clevr_counts.load(tmp_path, "train")
+        clevr_counts.open_source(tmp_path, "train")
 
 
 def test_kitti_as_tfds_prepares_it(tmp_path):
@@ -251,12 +253,12 @@ def test_kitti_as_tfds_prepares_it(tmp_path):
     }
     features = {"image": IMAGE, "image/file_name": tfds.features.Text(), "objects": objects}
     prepare(tmp_path, "kitti", "3.3.0", features, dict.fromkeys(("train", "validation", "test"), examples))
-    s = kitti_distance.load(tmp_path)
+    s = kitti_distance.open_source(tmp_path)
     expected = {0: SENTENCES[1], 1: SENTENCES[3], 2: SENTENCES[0], 3: SENTENCES[2]}
     for i, name in enumerate(names(s)):
         assert name.endswith(expected[s.image(i).getpixel((0, 0))[0]])
     assert len(s) == 4
-    assert len(kitti_distance.load(tmp_path, "train")) == 8
+    assert len(kitti_distance.open_source(tmp_path, "train")) == 8
 
 
 def test_coco_as_tfds_prepares_it(tmp_path):
@@ -272,7 +274,7 @@ def test_coco_as_tfds_prepares_it(tmp_path):
     features = {"image": IMAGE, "image/filename": tfds.features.Text(), "captions": captions}
     where = prepare(tmp_path / "coco_captions", "2014", "1.1.0", features, {"test": examples})
     for path in (tmp_path, where):
-        s = mscoco.load(path)
+        s = mscoco.open_source(path)
         assert s.labels is None
         for i, file in enumerate(s.files):
             n = int(file.removesuffix(".jpg"))
@@ -295,14 +297,14 @@ def test_celeba_as_tfds_prepares_it(tmp_path):
         for n in range(4)
     }
     prepare(tmp_path, "celeb_a", "2.1.0", features, {"test": examples})
-    s = celeba.load(tmp_path)
+    s = celeba.open_source(tmp_path)
     levels = [s.image(i).getpixel((0, 0))[0] for i in range(4)]
     assert s.columns["identity"].tolist() == [str(100 + n) for n in levels]
     assert s.columns["Male"].tolist() == [str(n % 2) for n in levels]
     assert s.columns["Bald"].tolist() == [str(int(n > 2)) for n in levels]
     listing = tmp_path / "names.csv"
     listing.write_text("identity,name\n102,Cee\n")
-    assert names(celeba.load(tmp_path, names=listing)) == ["Cee"]
+    assert names(celeba.open_source(tmp_path, names=listing)) == ["Cee"]
 
 
 def test_imagenet_a_as_tfds_prepares_it(tmp_path):
@@ -316,12 +318,12 @@ def test_imagenet_a_as_tfds_prepares_it(tmp_path):
     shown = {"n01498041": "stingray", "n02051845": "pelican"}
     examples = {w: {"image": png(1), "label": w, "file_name": f"{w}.jpg"} for w in shown}
     prepare(tmp_path, "imagenet_a", "0.1.0", features, {"test": examples})
-    s = imagenet_a.load(tmp_path)
+    s = imagenet_a.open_source(tmp_path)
     assert {file[:9]: name for file, name in zip(s.files, names(s), strict=True)} == shown
     assert len(s.labels.names) == 200
     whole = prepare(tmp_path, "imagenet2012", "5.1.0", features, {"validation": examples})
-    assert sorted(names(imagenet.load(whole))) == ["pelican", "stingray"]
+    assert sorted(names(imagenet.open_source(whole))) == ["pelican", "stingray"]
     outside = {"n01440764": {"image": png(1), "label": "n01440764", "file_name": "x.jpg"}}
     prepare(tmp_path / "b", "imagenet_a", "0.1.0", features, {"test": outside})
     with pytest.raises(InputError, match='imagenet_a row 0: "n01440764" is not among the 200 classes'):
-        imagenet_a.load(tmp_path / "b")
+        imagenet_a.open_source(tmp_path / "b")

@@ -126,7 +126,7 @@ def _heard(event: str, args: tuple) -> None:
         return
     folder, escapes = _watched[-1]
     if event == "subprocess.Popen" and args[0] == sys.executable and args[1][1] == "-c":
-        return  # our own reader in a process of its own (`annotations.mat`)
+        return  # our own reader in a process of its own (`annotations.read_mat`)
     if event.startswith(_STARTS):
         escapes.append(f"{event} {args!r}"[:300])
     elif event == "open":

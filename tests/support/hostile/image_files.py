@@ -76,7 +76,7 @@ def pictures_seeds() -> list[bytes]:
 def pictures(folder: Path, data: bytes) -> None:
     from clipjax.data.kinds import parquet
 
-    found = parquet.load(put(folder, "x.parquet", data))
+    found = parquet.open_files(put(folder, "x.parquet", data))
     look_at(found)
 
 
@@ -152,7 +152,7 @@ def shard_seeds() -> list[bytes]:
 def shard(folder: Path, data: bytes) -> None:
     from clipjax.data.kinds import webdataset
 
-    look_at(webdataset.load(put(folder, "x.tar", data)))
+    look_at(webdataset.open_shards(put(folder, "x.tar", data)))
 
 
 # --- what data sets bring along --------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def mat_seeds() -> list[bytes]:
 def mat(folder: Path, data: bytes) -> None:
     from clipjax.data import annotations
 
-    annotations.mat(put(folder, "x.mat", data), "X", "y")
+    annotations.read_mat(put(folder, "x.mat", data), "X", "y")
 
 
 def prepared_seeds() -> list[bytes]:
@@ -216,7 +216,7 @@ def prepared_seeds() -> list[bytes]:
             (Path(where) / "in" / name).mkdir(parents=True)
             (Path(where) / "in" / name / "a.png").write_bytes(picture("png"))
         (Path(where) / "in" / "dog" / "b.png").write_bytes(b"none")
-        prepared.write(folders.load(Path(where) / "in"), 8, Path(where) / "out", max_skipped=1.0, threads=1)
+        prepared.write(folders.open_folder(Path(where) / "in"), 8, Path(where) / "out", max_skipped=1.0, threads=1)
         return [m.packed(**{path.name: path.read_bytes() for path in sorted((Path(where) / "out").iterdir())})]
 
 
@@ -224,7 +224,7 @@ def prepared(folder: Path, data: bytes) -> None:
     from clipjax.data import prepared
 
     put_all(folder, data)
-    found = prepared.load(folder).source
+    found = prepared.open_prepared(folder).source
     spec = __import__("clipjax.image").image.Preprocess(8, (0.5,) * 3, (0.5,) * 3)
     for row in range(min(len(found), 3)):
         refusal(found.crop, row, spec)

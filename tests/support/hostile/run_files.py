@@ -58,7 +58,7 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
     from clipjax.analysis.records import Record
     from clipjax.runs.folder import RunFolder
 
-    asked = design.load(name)
+    asked = design.read_design(name)
     answers = np.arange(40) % len(asked.names)
     columns = {
         "age": np.array(["3-9", "10-19"] * 20, object),

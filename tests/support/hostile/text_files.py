@@ -56,7 +56,7 @@ classes:
 def design(folder: Path, data: bytes) -> None:
     from clipjax import design
 
-    found = design.load(str(put(folder, "x.yaml", data)))
+    found = design.read_design(str(put(folder, "x.yaml", data)))
     assert design.Design.from_manifest(json.loads(json.dumps(found.manifest()))) == found
     assert dataclasses.replace(design.parse(found.yaml()), source=found.source) == found
     found.prompts()
@@ -67,7 +67,7 @@ def form_seeds() -> list[bytes]:
     from clipjax import design as designs
     from clipjax.explore import form
 
-    return [json.dumps(form.write(designs.load(name))).encode() for name in ("people-roles", "fairface-default")]
+    return [json.dumps(form.write(designs.read_design(name))).encode() for name in ("people-roles", "fairface-default")]
 
 
 def form(folder: Path, data: bytes) -> None:
@@ -101,13 +101,14 @@ DESIGN_WORDS = (
 def table(suffix: str) -> Callable[[Path, bytes], None]:
     def attempt(folder: Path, data: bytes) -> None:
         from clipjax.data import table
+        from clipjax.data.kinds.shared import Columns
 
         pictures = folder / "pictures"
         pictures.mkdir()
         (pictures / "a.png").write_bytes(picture("png"))
         (pictures / "b.png").write_bytes(b"")
         path = put(folder, f"x.{suffix}", data)
-        found = table.load(path, "file", "label", ["caption"], ["age", "race"], images=pictures)
+        found = table.open_table(path, Columns("file", "label", ("caption",), ("age", "race")), pictures)
         for row in range(min(len(found), 3)):
             refusal(found.image, row)
 
