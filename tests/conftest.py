@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from support.amount import EXHAUSTIVE, amount
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
@@ -41,9 +43,26 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # JAX writes an entry in place: who reads it half-written, or after a kill, is told so and compiles.
     os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry"
 
+WORLD = {"cat": 18, "dog": 13, "fish": 10}  # images of a class; in sum a partial batch on 1, 2, 4 and 8 devices
+
 # By default an example that takes 0.2 s is a failure: on a loaded machine that is a test of its neighbours.
-settings.register_profile("unhurried", deadline=None)
+settings.register_profile("unhurried", deadline=None, max_examples=amount(100, 30))
 settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what is marked `exhaustive`: more values of what another test has done once."""
+    if not EXHAUSTIVE:
+        left = [item for item in items if item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+
+
+def pytest_collection_finish(session):
+    """Python looks less often for garbage in cycles: what JAX and the libraries hold is large, and stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -86,6 +105,19 @@ def once(tmp_path_factory):
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def world(once):
+    """A random model of one block, `tiny.safetensors`, and `photos`, WORLD's images by class. Not to be changed."""
+    return once("world", _world)
+
+
+def _world(folder: Path) -> None:
+    from clipjax.testing import pictures, tiny_model
+
+    tiny_model(folder / "tiny.safetensors", layers=1)
+    pictures(folder / "photos", WORLD)
 
 
 @pytest.fixture(scope="session")

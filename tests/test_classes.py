@@ -138,3 +138,7 @@ def test_names_that_count_from_one():
     assert "from 0 or from 1" in refusal(read_naming("cat,dog,ship").names, ("1", "2"), "set")
     assert read_naming("cat,dog,ship").names(("2",), "set") == ("ship",)
     assert read_naming("stop,turn").names(("00", "01"), "set") == ("stop", "turn")
+
+
+def test_a_header_above_wordnet_ids_is_no_class(file):
+    assert read_classes(file("wnid,name\nn01440764,tench\nn02123045,tabby\n", "names.csv")) == ["tench", "tabby"]

@@ -67,24 +67,10 @@ def test_the_oldest_entries_go_when_the_folder_is_too_large(tmp_path, monkeypatc
     assert sorted(os.listdir(tmp_path)) == ["2-cache", "3-cache"]
 
 
-def test_a_second_classify_compiles_nothing_and_an_entry_cut_short_only_costs_time(tmp_path):
-    from PIL import Image
-
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.png")
-    command = ("-m", "clipjax.cli.main", "classify", str(tmp_path / "photo.png"), "--classes=a,b", "--json")
-    environment = {"CLIPJAX_COMPILATION_CACHE": str(tmp_path / "programs"), "JAX_NUM_CPU_DEVICES": "1"}
-    first = run(*command, **environment)
-    entries = {p: p.stat().st_mtime_ns for p in (tmp_path / "programs").glob("*/*-cache")}
-    assert entries, "nothing was kept"
-    second = run(*command, **environment)
-    assert second.stdout == first.stdout
-    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "programs").glob("*/*-cache")}
-    assert entries.items() <= after.items()  # on a loaded machine one more may take longer than what is kept
-    for path in entries:
-        path.write_bytes(path.read_bytes()[:100])
-    third = run(*command, **environment)
-    assert json.loads(third.stdout) == json.loads(first.stdout)
-    assert "persistent compilation cache" not in third.stderr
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """A folder of programs that the tests below share: `classify` compiles for seconds."""
+    return tmp_path_factory.mktemp("kept") / "programs"
 
 
 HEAVY = (
@@ -95,7 +81,7 @@ NO_MODEL = ("jax", "flax", "PIL", "http.client")
 
 
 @pytest.mark.parametrize(("verb", "unwanted"), [("classify", HEAVY), ("convert", (*HEAVY, *NO_MODEL))])
-def test_what_a_verb_does_not_need_is_not_imported(tmp_path, verb, unwanted):
+def test_what_a_verb_does_not_need_is_not_imported(tmp_path, programs, verb, unwanted):
     from PIL import Image
 
     Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.png")
@@ -108,4 +94,25 @@ def test_what_a_verb_does_not_need_is_not_imported(tmp_path, verb, unwanted):
         "import sys; from clipjax.cli.main import main; "
         f"assert main({arguments!r}) == 0; print([m for m in {unwanted!r} if m in sys.modules])"
     )
-    assert run("-c", code, CLIPJAX_QUIET="1").stdout.splitlines()[-1] == "[]"
+    environment = {"CLIPJAX_QUIET": "1", "CLIPJAX_COMPILATION_CACHE": str(programs), "JAX_NUM_CPU_DEVICES": "1"}
+    assert run("-c", code, **environment).stdout.splitlines()[-1] == "[]"
+
+
+def test_a_second_classify_compiles_nothing_and_an_entry_cut_short_only_costs_time(tmp_path, programs):
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.png")
+    command = ("-m", "clipjax.cli.main", "classify", str(tmp_path / "photo.png"), "--classes=a,b", "--json")
+    environment = {"CLIPJAX_COMPILATION_CACHE": str(programs), "JAX_NUM_CPU_DEVICES": "1"}
+    first = run(*command, **environment)
+    entries = {p: p.stat().st_mtime_ns for p in programs.glob("*/*-cache")}
+    assert entries, "nothing was kept"
+    second = run(*command, **environment)
+    assert second.stdout == first.stdout
+    after = {p: p.stat().st_mtime_ns for p in programs.glob("*/*-cache")}
+    assert entries.items() <= after.items()  # on a loaded machine one more may take longer than what is kept
+    for path in entries:
+        path.write_bytes(path.read_bytes()[:100])
+    third = run(*command, **environment)
+    assert json.loads(third.stdout) == json.loads(first.stdout)
+    assert "persistent compilation cache" not in third.stderr

@@ -23,6 +23,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
+# As tests/conftest.py sets them where it makes a folder for one run: all mutants share the programs they do not change.
+PROGRAMS = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    "PYTHONWARNINGS": "ignore:Error reading persistent compilation cache entry",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +71,7 @@ MUTANTS = [
     Mutant("the tokenizer keeps capitals", "clipjax/text/tokenizer.py",
            "return text.lower().split()", "return text.split()", "tests/text"),
     Mutant("prompts averaged before they are normalised", "clipjax/probes/zeroshot.py",
-           "    x = normalise(text_features)\n", "    x = np.asarray(text_features, np.float32)\n", "tests/probes"),
+           "features = normalise(encode(texts))", "features = np.asarray(encode(texts), np.float32)", "tests/probes"),
     Mutant("ties in top-k decided for the later class", "clipjax/probes/metrics.py",
            "(part == own) & (before < label)", "(part == own) & (before > label)", "tests/probes"),
     Mutant("retrieval ranks by the picture's index", "clipjax/probes/retrieval.py",
@@ -93,6 +99,73 @@ MUTANTS = [
            'order = np.argsort(rows, kind="stable")', "order = np.arange(len(rows))", "tests/runs/test_runner.py"),
     Mutant("any features pass for the canary's", "clipjax/runs/canary.py",
            "if not distance <= self._limit:", "if distance < 0:", "tests/runs/test_canary.py"),
+    Mutant("labels used as indices into another list", "clipjax/data/labels.py",
+           "[place.get(name, -1) for name in self.names],", "list(range(len(self.names))),",
+           "tests/data/test_labels.py"),
+    Mutant("numbered labels sorted as texts", "clipjax/data/labels.py",
+           "tuple(sorted(names, key=int)) if", "tuple(sorted(names)) if", "tests/data/test_labels.py"),
+    Mutant("a list beside the data outranks the user's", "clipjax/data/naming.py",
+           "    if given:\n", "    if given and not places:\n", "tests/data/test_naming.py"),
+    Mutant("labels that count from 1 taken as positions from 0", "clipjax/classes.py",
+           "return tuple(number - 1 for number in found)", "return found", "tests/test_classes.py"),
+    Mutant("the header of a list of names is a class", "clipjax/classes.py",
+           "        rows = rows[1:]\n", "        rows = rows[0:]\n", "tests/test_classes.py"),
+    Mutant("quotation marks of a tab-separated text enclose", "clipjax/data/delimited.py",
+           'quoted = separator != "\\t" or _quotes_quote(found)', "quoted = True", "tests/data/test_delimited.py"),
+    Mutant("rows that are too long are read", "clipjax/data/delimited.py",
+           "        if len(row) != width:\n            raise", "        if len(row) < width:\n            raise",
+           "tests/data/test_delimited.py"),
+    Mutant("an empty cell is a value", "clipjax/data/tables.py",
+           "share.setdefault(cell, cell) if cell else None", "share.setdefault(cell, cell)",
+           "tests/data/test_tables.py"),
+    Mutant("files with other class lists are joined", "clipjax/data/tables.py",
+           "if column.declared != columns[0][1].declared:", "if False:",
+           "tests/data/test_tables.py tests/data/kinds/test_parquet.py"),
+    Mutant("a changed file of the same size keeps its digest", "clipjax/data/contents.py",
+           "{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}", "{status.st_size}",
+           "tests/data/test_contents.py"),
+    Mutant("images of other row groups", "clipjax/data/kinds/parquet.py",
+           "self._group(group)[i - self.starts[group]]", "self._group(group)[0]", "tests/data/kinds/test_parquet.py"),
+    Mutant("classes in no set are not counted", "clipjax/design.py",
+           "return self.sets | ({NO_SET: self.unset} if self.unset else {})", "return self.sets",
+           "tests/test_design.py tests/analysis/test_rates.py"),
+    Mutant("an added class is put first", "clipjax/design.py",
+           "classes=(*self.classes, *added)", "classes=(*added, *self.classes)", "tests/test_design.py"),
+    Mutant("a design of the file stands beside the user's classes", "clipjax/runs/config.py",
+           "if one in given and other not in given and other in config:", "if False:",
+           "tests/runs/test_design_probes.py tests/inputs/test_config_keys.py"),
+    Mutant("weights come back in the fitted order of classes", "clipjax/runs/parts.py",
+           "place = np.argsort(self.classes)\n", "place = np.arange(len(self.classes))\n",
+           "tests/inputs/test_invariances.py"),
+    Mutant("bands are not groups", "clipjax/runs/groups.py",
+           "return kept | banded", "return kept", "tests/runs/test_design_probes.py"),
+    Mutant("images without a group count in the first", "clipjax/analysis/rates.py",
+           "of = np.full(n, -1, np.int64)", "of = np.full(n, 0, np.int64)", "tests/analysis/test_rates.py"),
+    Mutant("each group against everybody", "clipjax/analysis/rates.py",
+           "pairs = (k, n, k.sum() - k, n.sum() - n)", "pairs = (k, n, k.sum() + 0 * k, n.sum() + 0 * n)",
+           "tests/analysis/test_rates.py"),
+    Mutant("one run's answers taken for the other's", "clipjax/analysis/compare.py",
+           "np.where(a, np.where(b, 0, 1), np.where(b, 2, 3))", "np.where(a, np.where(b, 0, 2), np.where(b, 1, 3))",
+           "tests/analysis/test_compare.py"),
+    Mutant("runs of other images are compared", "clipjax/analysis/compare.py",
+           "    check(a, b, vary)\n", "", "tests/analysis/test_compare.py tests/analysis/test_report.py"),
+    Mutant("the spread of folds without its correction", "clipjax/runs/scoring.py",
+           "np.std(values, ddof=1)", "np.std(values)", "tests/runs/test_scoring.py"),
+    Mutant("heads of 64 guessed for GELU", "checkpoints_convert/bare.py",
+           '(_has_heads_of_64(image) and activation != "gelu")', "_has_heads_of_64(image)",
+           "tests/checkpoints_convert/test_bare.py"),
+    Mutant("a moving average counts as a set of weights", "checkpoints_convert/choice.py",
+           "plain = [p for p in prefixes if not _AVERAGE.search(p)]", "plain = list(prefixes)",
+           "tests/checkpoints_convert/test_choice.py"),
+    Mutant("a shard with other tensors than listed is read", "checkpoints_convert/containers.py",
+           "if wrong := sorted(wanted ^ held.keys()):", "if wrong := sorted(wanted - held.keys()):",
+           "tests/checkpoints_convert/test_folders.py tests/checkpoints_convert/test_containers.py"),
+    Mutant("options against a configuration are passed over", "checkpoints_convert/options.py",
+           "if given is not None and value != given]", "if given is not None and value is given]",
+           "tests/checkpoints_convert/test_options.py"),
+    Mutant("open_clip is not told of QuickGELU", "checkpoints_convert/opening.py",
+           '", force_quick_gelu=True" if needs_quick_gelu else ""', '""',
+           "tests/checkpoints_convert/test_written_formats.py"),
 ]  # fmt: skip
 
 
@@ -118,14 +191,15 @@ def tried(mutant: Mutant, folder: Path, tests: str) -> dict[str, object]:
     begin = time.time()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests.split()],
-            cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(folder)},
+            [sys.executable, "-m", "pytest", "-x", "-n0", "--no-header", "-p", "no:cacheprovider", *tests.split()],
+            cwd=folder, capture_output=True, text=True, env=os.environ | PROGRAMS | {
+                "PYTHONPATH": str(folder), "JAX_COMPILATION_CACHE_DIR": str(folder / ".programs")},
         )  # fmt: skip
     finally:
         file.write_text(whole)
     caught = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    if done.returncode not in (0, 1):
-        caught = caught or [f"pytest ended with {done.returncode}"]
+    if done.returncode > 2 or (done.returncode and not caught):  # the tests themselves did not run
+        raise SystemExit(f"pytest {tests} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
     return {"caught_by": caught, "seconds": round(time.time() - begin, 1), "tests": tests}
 
 

@@ -27,7 +27,7 @@ classes:
 """
 
 
-class World:
+class Study:
     """A model, 24 images, a table with groups of them, and runs over that table or over copies."""
 
     def __init__(self, root):
@@ -67,11 +67,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    root = tmp_path_factory.mktemp("world")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPJAX_CACHE", str(root / "cache"))
-        found = World(root)
+        found = Study(root)
         found.table("people.csv")
         found.a = found.probe()
         found.b = found.probe(asked=f"{root / 'mine.yaml'}+frog")
@@ -93,48 +93,48 @@ def same(found, wanted):
     assert found.moves == wanted.moves
 
 
-def copied(world):
-    shutil.copytree(world.root / "photos", world.root / "copied")
+def copied(study):
+    shutil.copytree(study.root / "photos", study.root / "copied")
     return {"images": "copied"}
 
 
-def touched(world):
-    shutil.copytree(world.root / "photos", world.root / "touched")
-    for path in World.files(world.root / "touched"):
+def touched(study):
+    shutil.copytree(study.root / "photos", study.root / "touched")
+    for path in Study.files(study.root / "touched"):
         os.utime(path, (1, 1))
     return {"images": "touched"}
 
 
-def renamed_table(world):
-    world.table("elsewhere.csv")
+def renamed_table(study):
+    study.table("elsewhere.csv")
     return {"table": "elsewhere.csv"}
 
 
-def other_format(world):
-    world.table("people.tsv", delimiter="\t")
+def other_format(study):
+    study.table("people.tsv", delimiter="\t")
     return {"table": "people.tsv"}
 
 
-def more_columns(world):
-    world.table("more.csv", [[*row, "x"] for row in world.rows])
+def more_columns(study):
+    study.table("more.csv", [[*row, "x"] for row in study.rows])
     return {"table": "more.csv"}
 
 
-def renamed(world):
+def renamed(study):
     """Other file names, which sort in the same order."""
-    rows = [world.rows[0]]
-    for i, row in enumerate(world.rows[1:]):
-        path = world.root / "renamed" / f"{i:03}.jpg"
+    rows = [study.rows[0]]
+    for i, row in enumerate(study.rows[1:]):
+        path = study.root / "renamed" / f"{i:03}.jpg"
         path.parent.mkdir(exist_ok=True)
-        shutil.copy(world.root / "photos" / row[0], path)
+        shutil.copy(study.root / "photos" / row[0], path)
         rows.append([path.name, *row[1:]])
-    world.table("renamed.csv", rows)
+    study.table("renamed.csv", rows)
     return {"table": "renamed.csv", "images": "renamed"}
 
 
-def reordered(world):
-    rows = [world.rows[0], *world.rows[:0:-1]]
-    world.table("reordered.csv", rows)
+def reordered(study):
+    rows = [study.rows[0], *study.rows[:0:-1]]
+    study.table("reordered.csv", rows)
     return {"table": "reordered.csv"}
 
 
@@ -142,11 +142,11 @@ COPIES = [copied, touched, renamed_table, other_format, more_columns, renamed, r
 
 
 @pytest.mark.parametrize("copy", COPIES)
-def test_copies_are_the_same_images(world, copy):
-    where = copy(world)
-    b = world.probe(**where, asked=f"{world.root / 'mine.yaml'}+frog")
-    same(compared(world.a, b), world.wanted)
-    nothing = compared(world.a, world.probe(**where))
+def test_copies_are_the_same_images(study, copy):
+    where = copy(study)
+    b = study.probe(**where, asked=f"{study.root / 'mine.yaml'}+frog")
+    same(compared(study.a, b), study.wanted)
+    nothing = compared(study.a, study.probe(**where))
     assert nothing.same
     assert len(nothing.flipped) == 0
     assert all(r.only_a == r.only_b == r.difference == 0 for r in nothing.records)
@@ -157,81 +157,81 @@ def pair(record, name):
     return getattr(record, f"{name}_a"), getattr(record, f"{name}_b")
 
 
-def test_both_directions_mirror_each_other(world):
-    back = compared(world.b, world.a)
-    assert len(back.records) == len(world.wanted.records)
+def test_both_directions_mirror_each_other(study):
+    back = compared(study.b, study.a)
+    assert len(back.records) == len(study.wanted.records)
     key = lambda r: json.dumps([r.question, r.group], sort_keys=True)  # noqa: E731
     mirrored = {key(r): r for r in back.records}
-    for r in world.wanted.records:
+    for r in study.wanted.records:
         m = mirrored[key(r)]
         for name in ("k", "value", "only"):
             assert pair(r, name) == pair(m, name)[::-1]
         assert (r.difference, r.low, r.high) == pytest.approx((-m.difference, -m.high, -m.low))
         assert (r.p, r.p_benjamini_hochberg) == pytest.approx((m.p, m.p_benjamini_hochberg))
-    assert sorted((b, a, n) for a, b, n in back.moves) == sorted(world.wanted.moves)
+    assert sorted((b, a, n) for a, b, n in back.moves) == sorted(study.wanted.moves)
 
 
-def relabelled(world, name, value="young"):
+def relabelled(study, name, value="young"):
     """One image of the table has another age, and images come in the same order."""
-    rows = [list(row) for row in world.rows]
+    rows = [list(row) for row in study.rows]
     assert rows[3][1] == "old"
     rows[3][1] = value
-    world.table(name, rows)
-    return world.probe(table=name, asked=f"{world.root / 'mine.yaml'}+frog")
+    study.table(name, rows)
+    return study.probe(table=name, asked=f"{study.root / 'mine.yaml'}+frog")
 
 
 @pytest.mark.parametrize("value", ["young", "ancient", ""])
-def test_one_relabelled_image_is_refused_by_name(world, capsys, tmp_path, value):
-    b = relabelled(world, f"relabelled-{value}.csv", value)
+def test_one_relabelled_image_is_refused_by_name(study, capsys, tmp_path, value):
+    b = relabelled(study, f"relabelled-{value}.csv", value)
     line = f"column 'age' differs for 1 of 24 images (cat/0002.jpg: 'old' and '{value or 'nothing'}')"
-    for runs, words in (((world.a, b), line), ((b, world.a), "column 'age' differs for 1 of 24 images (cat/0002.jpg")):
+    for runs, words in (((study.a, b), line), ((b, study.a), "column 'age' differs for 1 of 24 images (cat/0002.jpg")):
         assert main(["compare", *map(str, runs), f"--out={tmp_path / 'out'}"]) == 1
         assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert main(["compare", str(world.a), str(b), "--annotations=a", f"--out={tmp_path / 'out'}"]) == 0
+    assert main(["compare", str(study.a), str(b), "--annotations=a", f"--out={tmp_path / 'out'}"]) == 0
     assert "those of A count for both (--annotations=a)" in capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert found["annotations"] == "a"
-    assert found["records"] == [r.to_dict() for r in world.wanted.records]
-    theirs = compared(world.a, b, annotations="b")
+    assert found["records"] == [r.to_dict() for r in study.wanted.records]
+    theirs = compared(study.a, b, annotations="b")
     mine = [r.group for r in theirs.records if r.columns == ("age",)]
     assert ({"age": "ancient"} in mine) == (value == "ancient")
-    assert main(["compare", str(world.a), str(world.b), "--annotations=b", f"--out={tmp_path / 'equal'}"]) == 0
+    assert main(["compare", str(study.a), str(study.b), "--annotations=b", f"--out={tmp_path / 'equal'}"]) == 0
     assert json.loads((tmp_path / "equal" / "compare.json").read_text())["annotations"] == "equal"
 
 
-def test_relabelled_and_reordered(world):
+def test_relabelled_and_reordered(study):
     """Two images with equal contents and other groups are not confused."""
-    rows = [world.rows[0], *world.rows[:0:-1]]
+    rows = [study.rows[0], *study.rows[:0:-1]]
     assert rows[1][1:3] != rows[-1][1:3]  # the first and the last are one image
-    world.table("turned.csv", rows)
-    assert not compared(world.a, world.probe(table="turned.csv")).pairing.same_order
+    study.table("turned.csv", rows)
+    assert not compared(study.a, study.probe(table="turned.csv")).pairing.same_order
     rows[5] = [rows[5][0], rows[5][1], "C", rows[5][3]]
-    world.table("turned-relabelled.csv", rows)
+    study.table("turned-relabelled.csv", rows)
     with pytest.raises(InputError, match=rf"column 'side' differs for 1 of 24 images \({rows[5][0]}: '.' and 'C'\)"):
-        compared(world.a, world.probe(table="turned-relabelled.csv"))
+        compared(study.a, study.probe(table="turned-relabelled.csv"))
 
 
-def test_other_images_are_refused_with_their_names(world, capsys):
-    shutil.copytree(world.root / "photos", world.root / "changed")
-    Image.new("RGB", (40, 40), "red").save(world.root / "changed" / "dog" / "0003.jpg")
-    other = world.probe(images="changed", asked=f"{world.root / 'mine.yaml'}+frog")
-    fewer = world.table("fewer.csv", world.rows[:-2])
+def test_other_images_are_refused_with_their_names(study, capsys):
+    shutil.copytree(study.root / "photos", study.root / "changed")
+    Image.new("RGB", (40, 40), "red").save(study.root / "changed" / "dog" / "0003.jpg")
+    other = study.probe(images="changed", asked=f"{study.root / 'mine.yaml'}+frog")
+    fewer = study.table("fewer.csv", study.rows[:-2])
     for b, words in (
         (other, "1 of the 24 images of {a} are not in the other (dog/0003.jpg)"),
         (
-            world.probe(table=fewer.name),
+            study.probe(table=fewer.name),
             "2 of the 24 images of {a} are not in the other (fish/0005.jpg, fish/0006.jpg)",
         ),
     ):
-        for runs in ((world.a, b), (b, world.a)):
+        for runs in ((study.a, b), (b, study.a)):
             assert main(["compare", *map(str, runs)]) == 1
-            assert words.format(a=world.a) in capsys.readouterr().err
+            assert words.format(a=study.a) in capsys.readouterr().err
 
 
-def test_columns_of_one_run_are_named_and_left_out(world, tmp_path, capsys):
-    b = world.probe(asked=f"{world.root / 'mine.yaml'}+frog", groups="age")
-    assert main(["compare", str(world.a), str(b), f"--out={tmp_path}"]) == 0
+def test_columns_of_one_run_are_named_and_left_out(study, tmp_path, capsys):
+    b = study.probe(asked=f"{study.root / 'mine.yaml'}+frog", groups="age")
+    assert main(["compare", str(study.a), str(b), f"--out={tmp_path}"]) == 0
     assert "Only A has the column side: left out." in capsys.readouterr().out
     assert "Only A has the column side: left out." in (tmp_path / "report.html").read_text()
     found = json.loads((tmp_path / "compare.json").read_text())
@@ -239,29 +239,29 @@ def test_columns_of_one_run_are_named_and_left_out(world, tmp_path, capsys):
     adjusted = ("tests", "p_benjamini_hochberg", "p_bonferroni")  # over fewer tests
     mine, all_of_them = (
         [{k: v for k, v in r.items() if k not in adjusted} for r in x]
-        for x in (found["records"], [r.to_dict() for r in world.wanted.records])
+        for x in (found["records"], [r.to_dict() for r in study.wanted.records])
     )
     assert mine == [r for r in all_of_them if "side" not in r["group"]]
 
 
-def test_one_folder_twice_is_refused(world, capsys):
-    assert main(["compare", str(world.a), f"{world.a}/."]) == 1
+def test_one_folder_twice_is_refused(study, capsys):
+    assert main(["compare", str(study.a), f"{study.a}/."]) == 1
     assert "is named twice; there is nothing to compare" in capsys.readouterr().err
 
 
-def test_no_set_is_compared_where_only_one_design_has_it(world, tmp_path, capsys):
+def test_no_set_is_compared_where_only_one_design_has_it(study, tmp_path, capsys):
     """Sets that are disjoint and `no set` add up to every image of each group, before and after."""
-    for found in (world.wanted, compared(world.b, world.a)):
+    for found in (study.wanted, compared(study.b, study.a)):
         for group in ({}, {"age": "old"}, {"age": "young", "side": "A"}):
             mine = {r.question.name: r for r in found.records if r.group == group}
             assert set(mine) == {"pet", "food", "fish", "no set"}
             for side in "ab":
                 assert sum(getattr(mine[name], f"k_{side}") for name in ("pet", "food", "no set")) == mine["pet"].n
-    assert main(["compare", str(world.a), str(world.b), f"--out={tmp_path}"]) == 0
+    assert main(["compare", str(study.a), str(study.b), f"--out={tmp_path}"]) == 0
     line = "mine+frog: frog: in no set, counted as 'no set'; to put an added class into a set: +frog:pet"
     assert line in capsys.readouterr().out
-    inside = world.probe(asked=f"{world.root / 'mine.yaml'}+frog:pet")
-    assert main(["compare", str(world.a), str(inside), f"--out={tmp_path / 'inside'}"]) == 0
+    inside = study.probe(asked=f"{study.root / 'mine.yaml'}+frog:pet")
+    assert main(["compare", str(study.a), str(inside), f"--out={tmp_path / 'inside'}"]) == 0
     assert "no set" not in capsys.readouterr().out
 
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from support.amount import amount
 
 from checkpoints_convert import torchfile, torchfile_pickle, torchfile_write
 from checkpoints_convert.torchfile_pickle import Module
@@ -557,7 +558,7 @@ def test_damaged_pickles_never_raise_anything_else(file, tmp_path):
     assert outcomes == {True, False}
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=amount(300, 60), deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from([*OPERATIONS, b"\0", b"\1", b"torch\nSize\n", b"\4\0\0\0"]), max_size=40))
 def test_random_programs_only_build_data(program):
     with contextlib.suppress(InputError):
@@ -595,7 +596,7 @@ def test_written_tensors_come_back_bit_for_bit(tmp_path):
         )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=amount(60, 20), deadline=None, derandomize=True)
 @given(st.data())
 def test_any_array_comes_back_bit_for_bit(tmp_path_factory, data):
     """Among them NaN with any payload, signed zeros, subnormal numbers."""

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
+from support.amount import amount
 
 from clipjax.data import tables
 from clipjax.errors import InputError
 
-quickly = settings(max_examples=60, deadline=None, derandomize=True)
+quickly = settings(max_examples=amount(60, 20), deadline=None, derandomize=True)
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 

@@ -8,12 +8,13 @@ import tarfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.amount import amount
 
 from clipjax.data import tars
 from clipjax.data.kinds import webdataset
 from clipjax.errors import InputError
 
-quickly = settings(max_examples=40, deadline=None, derandomize=True)
+quickly = settings(max_examples=amount(40, 15), deadline=None, derandomize=True)
 
 
 def write(path, *members):

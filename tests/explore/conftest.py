@@ -1,4 +1,4 @@
-"""A small world that was probed: the embedded model, every fifth of the embedded drawings, and finished runs."""
+"""A small study that was probed: the embedded model, every fifth of the embedded drawings, and finished runs."""
 
 import contextlib
 import csv
@@ -23,7 +23,7 @@ classes:
 """
 
 
-class World:
+class Study:
     """`root` holds the drawings, their table and the design; `probe` runs a probe over them."""
 
     def __init__(self, root):
@@ -43,7 +43,7 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
+def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("explored")
     listing = people.unpack(root / "people")
     with open(listing, newline="", encoding="utf-8") as file:
@@ -53,19 +53,19 @@ def world(tmp_path_factory):
         writer.writeheader()
         writer.writerows(rows)
     (root / "mine.yaml").write_text(DESIGN)
-    return World(root)
+    return Study(root)
 
 
 @pytest.fixture(scope="session")
-def in_cache(world):
-    """A context in which features are kept in the world's own cache, and nothing is fetched."""
+def in_cache(study):
+    """A context in which features are kept in the study's own cache, and nothing is fetched."""
 
     @contextlib.contextmanager
     def kept():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("CLIPJAX_CACHE", str(world.root / "cache"))
+            patch.setenv("CLIPJAX_CACHE", str(study.root / "cache"))
             patch.setenv("CLIPJAX_OFFLINE", "1")
-            yield world.root / "cache"
+            yield study.root / "cache"
 
     return kept
 
@@ -77,10 +77,10 @@ def cache(in_cache):
 
 
 @pytest.fixture(scope="session")
-def run(world, in_cache):
+def run(study, in_cache):
     """The run of `mine.yaml`."""
     with in_cache():
-        return world.probe("rates")
+        return study.probe("rates")
 
 
 @pytest.fixture(scope="session")

@@ -103,14 +103,14 @@ def test_the_runs_own_design_has_the_runs_own_numbers(page, run):
     assert seen > 60
 
 
-def test_an_edited_design_has_the_numbers_of_probe_and_compare(page, mine, world, run, tmp_path):
+def test_an_edited_design_has_the_numbers_of_probe_and_compare(page, mine, study, run, tmp_path):
     edited = with_child(mine)
     edited["templates"].append("art of a {}.")
     edited["classes"][4] |= {"name": "crow", "prompts": ["a crow", "one black bird"], "sets": ["fantasy", "bird"]}
     saved = page.ask("save", design=edited)
     assert saved["file"] == "mine_child.yaml"
-    (world.root / "edited.yaml").write_text(saved["text"])
-    again = world.probe("rates", design="edited.yaml")
+    (study.root / "edited.yaml").write_text(saved["text"])
+    again = study.probe("rates", design="edited.yaml")
     for name, grouping in (("person", ["age"]), ("fantasy", ["skin_tone", "gender"]), ("bird", [])):
         view = page.ask("rates", design=edited, question=["set", name], grouping=grouping)
         same_rates(view, records_of(again), "set", name, set(grouping))
@@ -118,7 +118,7 @@ def test_an_edited_design_has_the_numbers_of_probe_and_compare(page, mine, world
     wanted = json.loads((tmp_path / "compared" / "compare.json").read_text())["records"]
     answers = page.explorer.answers
     base = answers.ask(answers.opened.design)
-    assert answers.paired(base, answers.ask(design.read_design(str(world.root / "edited.yaml")))) == wanted
+    assert answers.paired(base, answers.ask(design.read_design(str(study.root / "edited.yaml")))) == wanted
     view = page.ask("rates", design=edited, question=["set", "fantasy"], grouping=["skin_tone"])
     told = [r["paired"] for r in view["rows"]]
     assert told == [r for r in wanted if r["set"] == "fantasy" and set(r["group"]) <= {"skin_tone"}]
@@ -150,14 +150,14 @@ def test_one_class_of_a_design_with_sets_is_tested_without_adjustment(page, mine
 
 
 @pytest.mark.parametrize("text", ["pirate", "pirate:person", "pirate:person:job"])
-def test_an_added_class_is_the_command_lines(page, mine, world, text):
+def test_an_added_class_is_the_command_lines(page, mine, study, text):
     """The same text is the same design, and has the same numbers, `no set` among them."""
     found = page.ask("add", design=mine, text=text)["class"]
-    wanted = design.read_design(f"{world.root / 'mine.yaml'}+{text}")
+    wanted = design.read_design(f"{study.root / 'mine.yaml'}+{text}")
     added = mine | {"classes": [*mine["classes"], found]}
     saved = design.parse(page.ask("save", design=added)["text"])
     assert saved.sha256 == wanted.sha256
-    run = world.probe("rates", design=f"mine.yaml+{text}", groups="age")
+    run = study.probe("rates", design=f"mine.yaml+{text}", groups="age")
     told = page.ask("rates", design=added)["design"]
     assert told["unset"] == wanted.unset_note().replace("mine+pirate:", "mine:")
     assert ("no set" in told["sets"]) == (text == "pirate")
@@ -177,8 +177,8 @@ def test_a_class_that_cannot_be_added_is_one_line(page, mine):
     assert there["sets"] == ["person", "young"]  # a set of its own field may be new
 
 
-def test_labels_are_those_of_the_probe(world):
-    run = world.probe(
+def test_labels_are_those_of_the_probe(study):
+    run = study.probe(
         "congress:csv", "--config.thresholds=0.1,0.3", "--config.contrast=gender=female|male", groups="gender,age"
     )
     page = Page(open_run(read_run(run)))
@@ -206,8 +206,8 @@ def test_labels_are_those_of_the_probe(world):
     assert "no probability" in page.refused("labels", design=told["design"], threshold=7)
 
 
-def test_a_zero_shot_run_can_be_explored(world):
-    run = world.probe("zeroshot:csv", "--config.data.label_column=gender", design="", groups="age")
+def test_a_zero_shot_run_can_be_explored(study):
+    run = study.probe("zeroshot:csv", "--config.data.label_column=gender", design="", groups="age")
     page = Page(open_run(read_run(run)))
     told = page.ask("start")
     assert told["differ"] == 0
@@ -232,9 +232,9 @@ def test_only_new_prompts_go_through_the_tower(fresh, mine, monkeypatch):
     assert [sorted(texts) for texts in asked] == [["a drawing of a child.", "a photo of a child."]]
 
 
-def test_texts_of_another_device_are_not_mixed_with_those_encoded_here(world, mine, monkeypatch):
+def test_texts_of_another_device_are_not_mixed_with_those_encoded_here(study, mine, monkeypatch):
     with jax.default_matmul_precision("highest"):  # to a CPU the same; to the cache what a GPU's run is to a laptop
-        made = Page(open_run(read_run(world.probe("rates"))))
+        made = Page(open_run(read_run(study.probe("rates"))))
     asked = []
     encode = Texts._encode
     monkeypatch.setattr(Texts, "_encode", lambda self, texts: asked.append(list(texts)) or encode(self, texts))
@@ -257,7 +257,7 @@ def test_an_older_question_is_dropped(fresh, mine, monkeypatch):
     fresh.ask("rates", 409, design=mine)
 
 
-def test_pictures_are_off_until_they_are_switched_on(page, mine, run, world):
+def test_pictures_are_off_until_they_are_switched_on(page, mine, run, study):
     design_now = with_child(mine) | {"classes": with_child(mine)["classes"][3:]}
     assert "switched off" in page.client.get("/pictures/0").json()["error"]
     assert "switched off" in page.refused("sample", design=design_now)
@@ -287,13 +287,13 @@ def test_pictures_are_off_until_they_are_switched_on(page, mine, run, world):
     assert page.client.get(f"/pictures/{one['index']}").status_code == 400
 
 
-def test_a_run_with_an_unreadable_picture(world, tmp_path):
+def test_a_run_with_an_unreadable_picture(study, tmp_path):
     """Rows of the cache are rows of the source; predictions and pictures skip what could not be read."""
-    shutil.copytree(world.root / "people", tmp_path / "people")
-    with open(world.root / "people.csv", newline="", encoding="utf-8") as file:
+    shutil.copytree(study.root / "people", tmp_path / "people")
+    with open(study.root / "people.csv", newline="", encoding="utf-8") as file:
         names = [row["file"] for row in csv.DictReader(file)]
     (tmp_path / "people" / names[2]).write_bytes(b"no picture")
-    run = world.probe("rates", f"--config.data.path={tmp_path / 'people'}", "--config.data.max_skipped=0.1")
+    run = study.probe("rates", f"--config.data.path={tmp_path / 'people'}", "--config.data.max_skipped=0.1")
     page = Page(open_run(read_run(run)))
     told = page.ask("start")
     assert (told["images"], told["skipped"], told["differ"]) == (57, 1, 0)
@@ -308,9 +308,9 @@ def test_a_run_with_an_unreadable_picture(world, tmp_path):
     assert min(apart, key=lambda name: apart[name]) == names[3]  # the one that moved up
 
 
-def test_pictures_that_have_changed_are_not_shown(world, cache, tmp_path):
-    shutil.copytree(world.root / "people", tmp_path / "people")
-    run = world.probe("rates", f"--config.data.path={tmp_path / 'people'}")
+def test_pictures_that_have_changed_are_not_shown(study, cache, tmp_path):
+    shutil.copytree(study.root / "people", tmp_path / "people")
+    run = study.probe("rates", f"--config.data.path={tmp_path / 'people'}")
     page = Page(open_run(read_run(run)))
     first = tmp_path / "people" / read_run(run).predictions["file"][0]
     first.write_bytes(first.read_bytes() + b"more")

@@ -124,7 +124,7 @@ def refused(capsys, *words):
     return line
 
 
-def test_a_run_that_cannot_be_explored_is_one_line(run, world, tmp_path, capsys, monkeypatch):
+def test_a_run_that_cannot_be_explored_is_one_line(run, study, tmp_path, capsys, monkeypatch):
     assert "no such run" in refused(capsys, tmp_path / "none")
     assert "no finished run" in refused(capsys, tmp_path)
     there = tmp_path / "run"

@@ -185,17 +185,17 @@ def room(bench, tmp_path_factory):
 def base_of(probe, room):
     table = ["data.source=csv", f"data.csv={room.folder}/t.csv"]
     label, groups = "data.label_column=label", "data.group_columns=race,gender"
-    short = ["max_iter=30", "data.group_columns="]
+    short = ["max_iter=10", "data.group_columns="]
     return {
         "zeroshot": [*table, label, groups, "min_n=1"],
-        "linear": [*table, label, groups, "max_iter=30", "min_n=1", "C=1.0"],
+        "linear": [*table, label, groups, "max_iter=10", "min_n=1", "C=1.0"],
         "fewshot": [*table, label, *short, "shots=(1,)", "draws=2"],
         "retrieval": [*table, "data.caption_columns=caption"],
         "rates": [*table, groups, f"design={room.folder}/d.yaml", "min_n=1"],
         "labels": [*table, groups, f"design={room.folder}/d.yaml", "thresholds=0.3", "min_n=1"],
         "attributes": [
             *table, groups, f"attributes=race={room.folder}/race.yaml,gender={room.folder}/gender.yaml", "C=1.0",
-            "data.split=test", "max_iter=30", "min_n=1", "groups=",
+            "data.split=test", "max_iter=10", "min_n=1", "groups=",
         ],
         "identities": [*table, "data.label_column=person", "sizes=3,6", "data.group_columns="],
     }[probe]  # fmt: skip

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.amount import amount
 from support.hostile import all_targets, guard, image_files, mutators, run_files, weights_files
 from support.hostile.target import Target, refusal
 
@@ -32,15 +33,16 @@ from clipjax.errors import InputError, brief, one_line
 from clipjax.models import config as configs
 from clipjax.models import weights
 
-INPUTS = {"run_folder": 4, "matlab": 3}  # half a second each; all others 60
-quickly = settings(max_examples=100, deadline=None, derandomize=True)
+INPUTS = {"run_folder": amount(4, 2), "matlab": amount(3, 1)}  # half a second each; all others OTHERS
+OTHERS = amount(60, 20)
+quickly = settings(max_examples=amount(100, 30), deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize("name", all_targets.TARGETS)
 def test_damaged_input_is_read_or_refused_in_one_line(name, tmp_path):
     target, draw, kinds = all_targets.TARGETS[name], Random(7), set()
     seeds = target.seeds()
-    for i in range(INPUTS.get(name, 60) + len(seeds)):
+    for i in range(INPUTS.get(name, OTHERS) + len(seeds)):
         data = seeds[i] if i < len(seeds) else target.mutate(draw, draw.choice(seeds), seeds)
         outcome = guard.tried(target, tmp_path / "x", data)
         kinds.add(outcome.kind)

@@ -24,10 +24,10 @@ classes:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def people(tmp_path_factory):
     """A model, 60 pictures, and a table of them with groups."""
-    root = tmp_path_factory.mktemp("world")
-    tiny_model(root / "tiny.safetensors")
+    root = tmp_path_factory.mktemp("people")
+    tiny_model(root / "tiny.safetensors", layers=1)
     pictures(root / "photos", {"cat": 25, "dog": 20, "fish": 15}, size=33)
     files = sorted(str(p.relative_to(root / "photos")) for p in (root / "photos").rglob("*.jpg"))
     rng = np.random.default_rng(0)
@@ -50,10 +50,10 @@ def quiet(monkeypatch, tmp_path):
     monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
 
 
-def probe(world, out, *extra, name="fairface:csv", groups="race,gender,age"):
+def probe(people, out, *extra, name="fairface:csv", groups="race,gender,age"):
     return main([
-        "probe", name, f"--config.data.csv={world / 'people.csv'}", f"--config.data.path={world / 'photos'}",
-        f"--config.data.group_columns={groups}", f"--config.model={world / 'tiny.safetensors'}",
+        "probe", name, f"--config.data.csv={people / 'people.csv'}", f"--config.data.path={people / 'photos'}",
+        f"--config.data.group_columns={groups}", f"--config.model={people / 'tiny.safetensors'}",
         "--config.batch_size=8", f"--out={out}", *extra,
     ])  # fmt: skip
 
@@ -64,17 +64,17 @@ def read(out):
     return manifest, records, pq.read_table(out / "predictions.parquet").to_pydict()
 
 
-def test_templates_of_the_command_line_stand_instead_of_the_designs(world, tmp_path):
-    run = probe(world, tmp_path / "r", f"--config.design={world / 'mine.yaml'}", "--config.templates=a {}|the {}")
+def test_templates_of_the_command_line_stand_instead_of_the_designs(people, tmp_path):
+    run = probe(people, tmp_path / "r", f"--config.design={people / 'mine.yaml'}", "--config.templates=a {}|the {}")
     assert run == 0
     asked = {c["name"]: c["prompts"] for c in read(tmp_path / "r")[0]["design"]["classes"]}
     assert asked["fox"] == ["a fox", "the fox"]
     assert asked["thief"] == ["a thief"]
 
 
-def test_rates_of_any_table_with_groups(world, tmp_path, capsys):
+def test_rates_of_any_table_with_groups(people, tmp_path, capsys):
     out = tmp_path / "run"
-    assert probe(world, out, f"--config.design={world / 'mine.yaml'}") == 0
+    assert probe(people, out, f"--config.design={people / 'mine.yaml'}") == 0
     shown = capsys.readouterr()
     assert "rate other, race=Black" in shown.out
     manifest, records, table = read(out)
@@ -106,30 +106,30 @@ def test_rates_of_any_table_with_groups(world, tmp_path, capsys):
     assert set(table["age_band"]) == {"0-19", "20-59"}
 
 
-def test_the_shipped_designs_and_plain_classes(world, tmp_path):
-    assert probe(world, tmp_path / "a") == 0
+def test_the_shipped_designs_and_plain_classes(people, tmp_path):
+    assert probe(people, tmp_path / "a") == 0
     manifest, records, _ = read(tmp_path / "a")
     assert manifest["design"]["name"] == "fairface-default"
     assert len(manifest["design"]["classes"]) == 21
     assert {r["set"] for r in records if "set" in r} == {"person", "non-human", "crime", "denigration"}
-    assert probe(world, tmp_path / "b", "--config.design=fairface-default+child") == 0
+    assert probe(people, tmp_path / "b", "--config.design=fairface-default+child") == 0
     assert read(tmp_path / "b")[0]["design"]["classes"][-1]["name"] == "child"
-    assert probe(world, tmp_path / "c", "--config.classes=cat,dog", "--config.templates=a {}|{}") == 0
+    assert probe(people, tmp_path / "c", "--config.classes=cat,dog", "--config.templates=a {}|{}") == 0
     manifest, records, _ = read(tmp_path / "c")
     assert manifest["design"]["classes"][0]["prompts"] == ["a cat", "cat"]
     assert {r["class"] for r in records} == {"cat", "dog"}
 
 
-def test_sweeps_of_classes_and_templates(world, tmp_path):
+def test_sweeps_of_classes_and_templates(people, tmp_path):
     out = tmp_path / "run"
     sweep = ["--config.sweep.add=owl,eel", "--config.sweep.drop=fox", "--config.sweep.templates=a {}|{}"]
-    assert probe(world, out, f"--config.design={world / 'mine.yaml'}", "--config.bands=", *sweep) == 0
+    assert probe(people, out, f"--config.design={people / 'mine.yaml'}", "--config.bands=", *sweep) == 0
     manifest, records, _ = read(out)
     assert len(manifest["result"]["sweep"]) == 8
     with open(out / "tables" / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({r["design"] for r in rows}) == 8
-    assert probe(world, tmp_path / "one", f"--config.design={world / 'mine.yaml'}", "--config.templates={}") == 0
+    assert probe(people, tmp_path / "one", f"--config.design={people / 'mine.yaml'}", "--config.templates={}") == 0
     other = next(r for r in read(tmp_path / "one")[1] if r.get("set") == "other" and r["group"] == {"race": "Black"})
     mine = next(r for r in rows if r["design"] == "mine | {}" and r["set"] == "other" and r["group"] == "Black")
     assert (int(mine["k"]), int(mine["n"])) == (other["k"], other["n"])
@@ -139,19 +139,19 @@ def test_sweeps_of_classes_and_templates(world, tmp_path):
     assert ranges[0]["high"] == pytest.approx(max(values), abs=1e-5)
 
 
-def test_classes_in_no_set_are_said_and_counted(world, tmp_path, capsys):
+def test_classes_in_no_set_are_said_and_counted(people, tmp_path, capsys):
     """In the terminal, in metrics.json and in a sweep: disjoint sets and `no set` are all images."""
-    own = f"--config.design={world / 'mine.yaml'}"
-    assert probe(world, tmp_path / "a", own + "+owl", "--config.bands=") == 0
+    own = f"--config.design={people / 'mine.yaml'}"
+    assert probe(people, tmp_path / "a", own + "+owl", "--config.bands=") == 0
     shown = capsys.readouterr()
     assert "note: mine+owl: owl: in no set, counted as 'no set'" in shown.err
     assert "rate no set, race=Black" in shown.out
     records = read(tmp_path / "a")[1]
     assert sum(r["k"] for r in records if r.get("set") in ("person", "other", "no set") and r["group"] == {}) == 60
-    assert probe(world, tmp_path / "b", own + "+owl:other", "--config.bands=") == 0
+    assert probe(people, tmp_path / "b", own + "+owl:other", "--config.bands=") == 0
     shown = capsys.readouterr()
     assert "no set" not in shown.err + shown.out
-    assert probe(world, tmp_path / "c", own, "--config.bands=", "--config.sweep.add=owl,eel:other") == 0
+    assert probe(people, tmp_path / "c", own, "--config.bands=", "--config.sweep.add=owl,eel:other") == 0
     assert "note: mine+owl: owl: in no set" in capsys.readouterr().err
     with open(tmp_path / "c" / "tables" / "sweep.csv", newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["group"] == "everybody" and r["set"] != "animal"]
@@ -159,31 +159,31 @@ def test_classes_in_no_set_are_said_and_counted(world, tmp_path, capsys):
         mine = {r["set"]: int(r["k"]) for r in rows if r["design"] == name}
         assert list(mine) == ["person", "other", "no set"]
         assert sum(mine.values()) == 60
-    assert probe(world, tmp_path / "d", own, "--config.sweep.add=owl:othr") == 1
+    assert probe(people, tmp_path / "d", own, "--config.sweep.add=owl:othr") == 1
     assert 'nearest: "other"' in capsys.readouterr().err
 
 
-def test_fail_if(world, tmp_path, capsys):
+def test_fail_if(people, tmp_path, capsys):
     out = tmp_path / "run"
-    design = f"--config.design={world / 'mine.yaml'}"
+    design = f"--config.design={people / 'mine.yaml'}"
     gates = ["--fail-if=rate[set=other, race=*] >= 0 @ lower", "--fail-if=rate[set=person] > 2"]
-    assert probe(world, out, design, *gates) == 3
+    assert probe(people, out, design, *gates) == 3
     err = capsys.readouterr().err
     assert "2 breached" in err
     assert "of race=Black" in err
     assert (out / "manifest.json").exists()  # the run is complete
-    assert probe(world, out, design, gates[1]) == 0  # finished runs are held against conditions too
-    assert probe(world, out, design, gates[0]) == 3
-    assert probe(world, out, design, "--fail-if=rate[set=othr] > 0") == 1
+    assert probe(people, out, design, gates[1]) == 0  # finished runs are held against conditions too
+    assert probe(people, out, design, gates[0]) == 3
+    assert probe(people, out, design, "--fail-if=rate[set=othr] > 0") == 1
     assert "set: person, other, animal" in capsys.readouterr().err
-    assert probe(world, tmp_path / "never", design, "--fail-if=rate > x") == 1
+    assert probe(people, tmp_path / "never", design, "--fail-if=rate > x") == 1
     assert not (tmp_path / "never").exists()  # read before anything is computed
 
 
-def test_labels_by_gender(world, tmp_path):
+def test_labels_by_gender(people, tmp_path):
     out = tmp_path / "run"
     assert (
-        probe(world, out, "--config.thresholds=0.0034,0.04", "--config.contrast=gender=M|F", name="congress:csv") == 0
+        probe(people, out, "--config.thresholds=0.0034,0.04", "--config.contrast=gender=M|F", name="congress:csv") == 0
     )
     manifest, records, table = read(out)
     assert manifest["result"]["sides"] == ["M", "F"]
@@ -210,12 +210,12 @@ def test_labels_by_gender(world, tmp_path):
         assert r["p"] <= r["p_benjamini_hochberg"] <= r["p_bonferroni"]
 
 
-def test_attributes_zero_shot_and_linear(world, tmp_path):
+def test_attributes_zero_shot_and_linear(people, tmp_path):
     out = tmp_path / "run"
     extra = ["--config.data.split=val", "--config.train_split=train", "--config.C=1.0", "--config.max_iter=50"]
-    assert probe(world, out, *extra, name="fairface_attributes:csv", groups="race,gender,age,split") == 1  # M and F
+    assert probe(people, out, *extra, name="fairface_attributes:csv", groups="race,gender,age,split") == 1  # M and F
     designs = "--config.attributes=race=fairface-race,age=fairface-age"
-    assert probe(world, out, *extra, designs, name="fairface_attributes:csv", groups="race,age,gender") == 0
+    assert probe(people, out, *extra, designs, name="fairface_attributes:csv", groups="race,age,gender") == 0
     _, records, table = read(out)
     assert len(table["file"]) == 30
     for classifier in ("zero-shot", "linear"):
@@ -234,11 +234,10 @@ def test_attributes_zero_shot_and_linear(world, tmp_path):
         assert mean["value"] == pytest.approx(np.mean(shares))
 
 
-def test_identities_keep_totals_only(world, tmp_path, capsys):
+def test_identities_keep_totals_only(people, tmp_path, capsys):
     out = tmp_path / "run"
-    assert (
-        probe(world, out, "--config.data.label_column=who", "--config.sizes=4,8,500", name="celeba:csv", groups="") == 0
-    )
+    asked = ("--config.data.label_column=who", "--config.sizes=4,8,500")
+    assert probe(people, out, *asked, name="celeba:csv", groups="") == 0
     err = capsys.readouterr().err
     assert "facial recognition is always out of scope" in err
     assert "candidate lists of 500 are left out" in err
@@ -272,15 +271,15 @@ def test_identities_keep_totals_only(world, tmp_path, capsys):
         ("celeba:csv", ["--config.data.label_column=who", "--config.sizes=100"], "names 12 people, fewer"),
     ],
 )
-def test_refused_before_a_folder_is_made(world, tmp_path, capsys, name, extra, message):
+def test_refused_before_a_folder_is_made(people, tmp_path, capsys, name, extra, message):
     groups = "" if name.startswith("celeba") else "race,gender,age"
-    assert probe(world, tmp_path / "run", *extra, name=name, groups=groups) == 1
+    assert probe(people, tmp_path / "run", *extra, name=name, groups=groups) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / "manifest.json").exists()
 
 
-def test_a_table_without_groups_gives_rates_of_everybody(world, tmp_path, capsys):
-    design = f"--config.design={world / 'mine.yaml'}"
-    assert probe(world, tmp_path / "run", design, name="rates:csv", groups="") == 0
+def test_a_table_without_groups_gives_rates_of_everybody(people, tmp_path, capsys):
+    design = f"--config.design={people / 'mine.yaml'}"
+    assert probe(people, tmp_path / "run", design, name="rates:csv", groups="") == 0
     assert "name some with --config.data.group_columns" in capsys.readouterr().err
     assert {str(r["group"]) for r in read(tmp_path / "run")[1]} == {"{}"}

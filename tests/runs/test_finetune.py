@@ -1,5 +1,6 @@
 """`clipjax finetune` from config to weights file: going on, stopping, failing, and what is left on the disk."""
 
+import functools
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from support.amount import EXHAUSTIVE
 
 from clipjax import parallel
 from clipjax.cli.main import main
@@ -45,9 +47,9 @@ def get_config():
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def recipes(tmp_path_factory):
     """Weights, 30 pictures, and two configs over them: plain.py, and probed.py with a probe on the way."""
-    root = tmp_path_factory.mktemp("world")
+    root = tmp_path_factory.mktemp("recipes")
     tiny_model(root / "tiny.safetensors", layers=1)
     photos = pictures(root / "photos", {"cat": 10, "dog": 12, "fish": 8}, size=33)
     for name, probes in (("plain", False), ("probed", True)):
@@ -62,16 +64,16 @@ def quiet(monkeypatch, tmp_path):
     monkeypatch.setenv("CLIPJAX_QUIET", "1")
 
 
-def finetune(world, out, *more, name="plain"):
-    return main(["finetune", str(world / f"{name}.py"), f"--out={out}", *more])
+def finetune(recipes, out, *more, name="plain"):
+    return main(["finetune", str(recipes / f"{name}.py"), f"--out={out}", *more])
 
 
-def command(world, out, *more, before="pass", devices=2):
-    """The same in a process of its own, after the statement `before`."""
+def command(recipes, out, *more, before="pass", **environment):
+    """The same in a process of its own, after the statement `before`; it finds the programs of this one."""
     code = f"import resource, sys; {before}; from clipjax.cli.main import main; sys.exit(main())"
     return subprocess.Popen(
-        [sys.executable, "-c", code, "finetune", str(world / "plain.py"), f"--out={out}", *more],
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", code, "finetune", str(recipes / "plain.py"), f"--out={out}", *more],
+        env=os.environ | environment, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -92,14 +94,14 @@ def parameters(out):
 
 
 @pytest.fixture(scope="module")
-def straight(world, tmp_path_factory):
+def straight(recipes, tmp_path_factory):
     """The run that nothing happened to."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    assert finetune(world, out) == 0
+    assert finetune(recipes, out) == 0
     return out
 
 
-def test_the_run_and_its_file_say_what_they_are(world, straight, capsys):
+def test_the_run_and_its_file_say_what_they_are(recipes, straight, capsys):
     manifest = json.loads((straight / "manifest.json").read_text())
     assert manifest["counts"]["examples"] == 12 * 8
     assert manifest["counts"]["truncated"] == manifest["counts"]["replaced"] == 0
@@ -111,18 +113,21 @@ def test_the_run_and_its_file_say_what_they_are(world, straight, capsys):
     assert found.source["averaged"]
     assert found.source["step"] == 12
     assert found.source["trained"]["from"]["name"] == "tiny-vit"
-    start = weights.load(world / "tiny.safetensors").flat
+    start = weights.load(recipes / "tiny.safetensors").flat
     assert all(not np.array_equal(found.flat[k], start[k]) for k in ("visual.proj", "text_projection", "logit_scale"))
     before = {p: p.stat().st_mtime_ns for p in straight.rglob("*")}
-    assert finetune(world, straight) == 0  # again: nothing to do, nothing touched
+    assert finetune(recipes, straight) == 0  # again: nothing to do, nothing touched
     assert {p: p.stat().st_mtime_ns for p in straight.rglob("*")} == before
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
-def test_a_run_that_was_ended_goes_on_bit_for_bit(world, straight, tmp_path, ending):
+@pytest.mark.parametrize(
+    "ending",
+    [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive)],  # the full disk resumes too
+)
+def test_a_run_that_was_ended_goes_on_bit_for_bit(recipes, straight, tmp_path, ending):
     out = tmp_path / "run"
     # Slow enough to be hit in the middle: every step writes a checkpoint.
-    process = command(world, out, "--config.checkpoints.every=1")
+    process = command(recipes, out, "--config.checkpoints.every=1")
     wait_for_step(process, out, 5)
     process.send_signal(ending)
     told = process.communicate(timeout=600)[1]
@@ -133,20 +138,21 @@ def test_a_run_that_was_ended_goes_on_bit_for_bit(world, straight, tmp_path, end
     kept = max(int(p.name) for p in (out / "checkpoints").iterdir() if p.name.isdigit())
     assert 1 <= kept < 12
     shutil.copytree(out, tmp_path / "four")
-    assert finetune(world, out) == 0
+    assert finetune(recipes, out) == 0
     wanted, found = parameters(straight), parameters(out)
     assert all(np.array_equal(found[k], wanted[k]) for k in wanted)
     logged = {e["step"]: e["loss"] for e in events(out)}
     assert all(logged[e["step"]] == e["loss"] for e in events(straight))
     assert len(events(out)) == len(logged)  # nothing told twice
-    if ending == signal.SIGKILL:
-        assert finetune(world, tmp_path / "four", "--config.devices=4") == 0
+    if EXHAUSTIVE and ending == signal.SIGKILL:  # tests/train/test_checkpoints restores onto other layouts
+        assert finetune(recipes, tmp_path / "four", "--config.devices=4") == 0
         # Sums over 4 parts instead of 2 differ in the last bits; Adam moves a parameter by 1e-3 at most a step.
         for k, array in parameters(tmp_path / "four").items():
             np.testing.assert_allclose(array, wanted[k], rtol=0, atol=2e-5, err_msg=k)
 
 
-def test_two_hosts_make_the_run_of_one_and_one_goes_on_alone(world, straight, tmp_path):
+@pytest.mark.exhaustive
+def test_two_hosts_make_the_run_of_one_and_one_goes_on_alone(recipes, straight, tmp_path):
     out, pace = tmp_path / "run", "--config.checkpoints.every=4"
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -154,7 +160,7 @@ def test_two_hosts_make_the_run_of_one_and_one_goes_on_alone(world, straight, tm
     hosts = []
     for i in range(2):
         flags = (f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={i}", "--config.devices=0")
-        hosts.append(command(world, out, pace, *flags, devices=1))
+        hosts.append(command(recipes, out, pace, *flags, JAX_NUM_CPU_DEVICES="1"))
     for host in hosts:
         told = host.communicate(timeout=600)[1]
         assert host.returncode == 0, told
@@ -164,24 +170,24 @@ def test_two_hosts_make_the_run_of_one_and_one_goes_on_alone(world, straight, tm
     for name in ("manifest.json", "model.safetensors", "checkpoints/12"):
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert finetune(world, out, pace) == 0
+    assert finetune(recipes, out, pace) == 0
     assert [e["step"] for e in events(out)] == [2, 4, 6, 8, 10, 12]
     for k, array in parameters(out).items():
         np.testing.assert_allclose(array, wanted[k], rtol=0, atol=2e-5, err_msg=k)
 
 
-def test_another_config_is_not_a_continuation(world, straight, tmp_path, capsys):
+def test_another_config_is_not_a_continuation(recipes, straight, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(straight, out)
     (out / "manifest.json").unlink()
-    assert finetune(world, out, "--config.optimizer.learning_rate=0.1") == 1
+    assert finetune(recipes, out, "--config.optimizer.learning_rate=0.1") == 1
     assert "another config (optimizer.learning_rate: 0.001 != 0.1)" in capsys.readouterr().err
-    assert finetune(world, out, "--config.log_every=1") == 0  # what changes no number may change
+    assert finetune(recipes, out, "--config.log_every=1") == 0  # what changes no number may change
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_unsaved(world, tmp_path, capsys):
+def test_a_loss_that_is_not_finite_ends_the_run_unsaved(recipes, tmp_path, capsys):
     out = tmp_path / "run"
-    assert finetune(world, out, "--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0") == 1
+    assert finetune(recipes, out, "--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0") == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert "step 2: loss nan" in told
     assert "there is no checkpoint yet" in told
@@ -189,31 +195,32 @@ def test_a_loss_that_is_not_finite_ends_the_run_unsaved(world, tmp_path, capsys)
     assert len(files) == 8
     assert files[0] in told
     assert not (out / "model.safetensors").exists()
-    assert finetune(world, out) == 0  # the folder is not spoilt
+    assert finetune(recipes, out) == 0  # the folder is not spoilt
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(world, straight, tmp_path):
-    out = tmp_path / "run"
-    process = command(world, out, "--config.checkpoints.every=4")
-    wait_for_step(process, out, 5)
-    process.kill()
-    process.communicate()
+def test_a_full_disk_leaves_the_checkpoint_before(recipes, straight, tmp_path):
+    out = shutil.copytree(straight, tmp_path / "run")  # as if ended after step 6
+    for name in ("manifest.json", "model.safetensors"):
+        (out / name).unlink()
+    for number in (9, 12):
+        shutil.rmtree(out / "checkpoints" / str(number))
     # A limit on file size fails like a full disk in the middle of a write, and needs no disk of its own.
-    process = command(
-        world, out, "--config.checkpoints.every=4", before="resource.setrlimit(resource.RLIMIT_FSIZE, (300_000,) * 2)"
-    )
+    process = command(recipes, out, before="resource.setrlimit(resource.RLIMIT_FSIZE, (300_000,) * 2)")
     told = process.communicate(timeout=600)[1].splitlines()
     assert process.returncode == 1
     assert "a checkpoint cannot be written" in told[-1]
     assert not any("Traceback" in line for line in told)
-    assert finetune(world, out) == 0
+    assert (out / "checkpoints" / "6").is_dir()
+    assert not (out / "checkpoints" / "9").exists()
+    assert finetune(recipes, out) == 0
     wanted, found = parameters(straight), parameters(out)
     assert all(np.array_equal(found[k], wanted[k]) for k in wanted)
 
 
-def test_probes_run_on_the_way_and_choose_the_best_checkpoint(world, straight, tmp_path):
+def test_probes_run_on_the_way_and_choose_the_best_checkpoint(recipes, straight, tmp_path):
     out = tmp_path / "run"
-    assert finetune(world, out, "--config.checkpoints.best=zs/top1", "--config.checkpoints.keep=1", name="probed") == 0
+    best = ("--config.checkpoints.best=zs/top1", "--config.checkpoints.keep=1")
+    assert finetune(recipes, out, *best, name="probed") == 0
     found = events(out, "probe")
     assert [e["step"] for e in found] == [6, 12]
     assert all(0 <= e["zs/top1"] <= 1 for e in found)
@@ -226,13 +233,13 @@ def test_probes_run_on_the_way_and_choose_the_best_checkpoint(world, straight, t
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ring_softmax"])
-def test_losses_by_name_and_towers_locked(world, tmp_path, loss):
+def test_losses_by_name_and_towers_locked(recipes, tmp_path, loss):
     out = tmp_path / "run"
     profile = ("--config.profile.first=1", "--config.profile.steps=1")
     more = (*profile, "--config.steps=3", "--config.optimizer.freeze=^visual\\.", "--config.export.dtype=float16")
-    assert finetune(world, out, f"--config.loss={loss}", "--config.ema=0.0", *more) == 0
+    assert finetune(recipes, out, f"--config.loss={loss}", "--config.ema=0.0", *more) == 0
     assert list((out / "profile").rglob("*.xplane.pb"))
-    found, start = weights.load(out / "model.safetensors"), weights.load(world / "tiny.safetensors").flat
+    found, start = weights.load(out / "model.safetensors"), weights.load(recipes / "tiny.safetensors").flat
     assert ("logit_bias" in found.source) == (loss == "sigmoid")
     assert not found.source["averaged"]
     for name, array in found.flat.items():
@@ -242,8 +249,8 @@ def test_losses_by_name_and_towers_locked(world, tmp_path, loss):
         ), name  # fmt: skip
 
 
-def test_from_scratch_unknown_words_say_nothing(world, tmp_path):
-    text = (world / "plain.py").read_text().replace("    return config", """
+def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):
+    text = (recipes / "plain.py").read_text().replace("    return config", """
     from clipjax.models.config import to_dict
     from clipjax.testing import tiny_config
     config.model, config.architecture, config.name = "", ConfigDict(to_dict(tiny_config(layers=1))), "mine"
@@ -276,8 +283,8 @@ def test_from_scratch_unknown_words_say_nothing(world, tmp_path):
         (["--config.templates=a photo"], "write {} once"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_no_result(world, tmp_path, capsys, more, message):
-    assert finetune(world, tmp_path / "run", *more) == 1
+def test_bad_input_is_one_line_and_leaves_no_result(recipes, tmp_path, capsys, more, message):
+    assert finetune(recipes, tmp_path / "run", *more) == 1
     told = capsys.readouterr().err
     assert message in told
     assert len(told.splitlines()) == 1
@@ -285,6 +292,12 @@ def test_bad_input_is_one_line_and_leaves_no_result(world, tmp_path, capsys, mor
 
 
 def test_every_shipped_config_loads_and_makes_its_recipe():
+
+    @functools.cache
+    def zeros(kind):
+        shapes = jax.eval_shape(lambda: clip.init(tiny_config(kind, layers=1), jax.random.key(0)))
+        return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+
     shipped = configs.shipped("finetune")
     assert set(shipped) == {"openai_vit_b32_csv", "lit", "rn50_frozen_bn", "siglip_ring", "emoji_from_scratch"}
     for name in shipped:
@@ -294,7 +307,7 @@ def test_every_shipped_config_loads_and_makes_its_recipe():
         options, recipe = finetune_config.step_options(config), finetune_config.optimiser_options(config)
         assert recipe.steps == config.steps
         kind = "resnet" if name in ("rn50_frozen_bn", "emoji_from_scratch") else "vit"
-        params = clip.init(tiny_config(kind), jax.random.key(0))
+        params = zeros(kind)
         frozen = {n for n, yes in optimiser.trainable(params, recipe.freeze).items() if not yes}
         assert any(n.startswith("visual.") for n in frozen) == (name in ("lit", "rn50_frozen_bn", "emoji_from_scratch"))
         step.start(params, options, recipe, parallel.training_mesh())
@@ -303,8 +316,8 @@ def test_every_shipped_config_loads_and_makes_its_recipe():
         configs.load("litt", [], "finetune")
 
 
-def test_a_caption_table_with_everything_wrong_with_it(world, tmp_path, capsys):
-    photos = sorted((world / "photos" / "dog").glob("*.jpg"))
+def test_a_caption_table_with_everything_wrong_with_it(recipes, tmp_path, capsys):
+    photos = sorted((recipes / "photos" / "dog").glob("*.jpg"))
     rows = [f"{p},a dog number {i}" for i, p in enumerate(photos)]
     rows[3] = f"{photos[3]},"
     rows[4] = f"{photos[4]},{'word ' * 10_000}"
@@ -312,13 +325,13 @@ def test_a_caption_table_with_everything_wrong_with_it(world, tmp_path, capsys):
     (tmp_path / "captions.csv").write_text("\n".join(["file,caption", *rows]) + "\n")
     table = ("--config.data.source=csv", f"--config.data.csv={tmp_path / 'captions.csv'}", "--config.data.path=")
     column = "--config.data.caption_columns=caption"
-    assert finetune(world, tmp_path / "a", *table, "--config.data.caption_columns=captoin") == 1
+    assert finetune(recipes, tmp_path / "a", *table, "--config.data.caption_columns=captoin") == 1
     assert 'no column "captoin"; nearest: "caption"' in capsys.readouterr().err
-    assert finetune(world, tmp_path / "a", *table, column) == 1
+    assert finetune(recipes, tmp_path / "a", *table, column) == 1
     refused = capsys.readouterr().err
     assert "of 16 images cannot be read" in refused
     assert "skip more: --config.data.max_skipped=0.5" in refused
-    assert finetune(world, tmp_path / "a", *table, column, "--config.data.max_skipped=0.3") == 0
+    assert finetune(recipes, tmp_path / "a", *table, column, "--config.data.max_skipped=0.3") == 0
     counts = json.loads((tmp_path / "a" / "manifest.json").read_text())["counts"]
     assert len(counts["without_caption"]) == 1
     assert counts["truncated"] > 0

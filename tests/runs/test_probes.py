@@ -17,9 +17,9 @@ from clipjax.testing import pictures, tiny_model
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    root = tmp_path_factory.mktemp("world")
-    tiny_model(root / "tiny.safetensors")
+def two_parts(tmp_path_factory):
+    root = tmp_path_factory.mktemp("two_parts")
+    tiny_model(root / "tiny.safetensors", layers=1)
     pictures(root / "photos" / "train", {"a": 30, "b": 30, "c": 30})
     pictures(root / "photos" / "test", {"a": 15, "b": 15, "c": 15}, seed=1)
     return root
@@ -35,14 +35,14 @@ def records(out):
     return json.loads((out / "metrics.json").read_text())["records"]
 
 
-def test_linear_probe_is_scikit_learns_on_the_same_features(world, tmp_path):
+def test_linear_probe_is_scikit_learns_on_the_same_features(two_parts, tmp_path):
     out = tmp_path / "run"
-    assert main(argv(world, out, "--config.C=0.316", "--config.feature=proj", config="linear")) == 0
+    assert main(argv(two_parts, out, "--config.C=0.316", "--config.feature=proj", config="linear")) == 0
     table = pq.read_table(out / "predictions.parquet").to_pydict()
-    model = clipjax.load(world / "tiny.safetensors")
+    model = clipjax.load(two_parts / "tiny.safetensors")
 
     def features(part):
-        files = sorted((world / "photos" / part).rglob("*.jpg"))
+        files = sorted((two_parts / "photos" / part).rglob("*.jpg"))
         pixels = model.preprocess([image.open_image(f) for f in files])
         return np.asarray(model.encode_image(pixels)), [f.parent.name for f in files]
 
@@ -56,9 +56,9 @@ def test_linear_probe_is_scikit_learns_on_the_same_features(world, tmp_path):
     assert encoded(out) == 135
 
 
-def test_the_sweep_is_in_the_manifest_and_pre_proj_is_the_default(world, tmp_path):
+def test_the_sweep_is_in_the_manifest_and_pre_proj_is_the_default(two_parts, tmp_path):
     out = tmp_path / "run"
-    assert main(argv(world, out, config="linear")) == 0
+    assert main(argv(two_parts, out, config="linear")) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["result"]["feature"] == "pre_proj"
     assert manifest["result"]["C"] in [record["C"] for record in manifest["result"]["path"]]
@@ -66,24 +66,24 @@ def test_the_sweep_is_in_the_manifest_and_pre_proj_is_the_default(world, tmp_pat
     assert records(out)[0]["value"] > 0.5  # three colours: chance is a third
 
 
-def test_fewshot_gives_mean_and_spread_per_number_of_shots(world, tmp_path):
+def test_fewshot_gives_mean_and_spread_per_number_of_shots(two_parts, tmp_path):
     out = tmp_path / "run"
-    assert main(argv(world, out, "--config.shots=(1, 4)", config="fewshot")) == 0
+    assert main(argv(two_parts, out, "--config.shots=(1, 4)", config="fewshot")) == 0
     found = records(out)
     assert [r["shots"] for r in found] == [1, 4]
     assert all(r["spread"] >= 0 and len(r["values"]) == 3 and r["n"] == 45 for r in found)
     assert found[1]["value"] > 1 / 3
 
 
-def test_a_linear_probe_needs_two_different_parts(world, tmp_path, capsys):
+def test_a_linear_probe_needs_two_different_parts(two_parts, tmp_path, capsys):
     more = ["--config.train_split=test"]
-    assert main(argv(world, tmp_path / "run", *more, config="linear")) == 1
+    assert main(argv(two_parts, tmp_path / "run", *more, config="linear")) == 1
     assert "every test image is in the train part" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_retrieval_equals_a_loop_over_the_features(world, tmp_path):
-    files = sorted((world / "photos" / "test").rglob("*.jpg"))[:12]
+def test_retrieval_equals_a_loop_over_the_features(two_parts, tmp_path):
+    files = sorted((two_parts / "photos" / "test").rglob("*.jpg"))[:12]
     with open(tmp_path / "t.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "one", "two"])
@@ -91,12 +91,12 @@ def test_retrieval_equals_a_loop_over_the_features(world, tmp_path):
     long = tmp_path / "long.csv"
     long.write_text(f"file,one\n{files[0]},short\n{files[1]},{'word ' * 90}\n")
     more = ["--config.data.source=csv", f"--config.data.csv={long}", "--config.data.caption_columns=one"]
-    assert main([w for w in argv(world, tmp_path / "cut", *more, config="retrieval") if "data.path" not in w]) == 0
+    assert main([w for w in argv(two_parts, tmp_path / "cut", *more, config="retrieval") if "data.path" not in w]) == 0
     assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["result"]["truncated"] == 1
     out = tmp_path / "run"
     more = ["--config.data.source=csv", f"--config.data.csv={tmp_path}/t.csv", "--config.data.caption_columns=one,two"]
-    assert main([w for w in argv(world, out, *more, config="retrieval") if "data.path" not in w]) == 0
-    model = clipjax.load(world / "tiny.safetensors")
+    assert main([w for w in argv(two_parts, out, *more, config="retrieval") if "data.path" not in w]) == 0
+    model = clipjax.load(two_parts / "tiny.safetensors")
     images = np.asarray(model.encode_image(model.preprocess([image.open_image(f) for f in files])))
     texts = [f"a photo of {c}" for i in range(12) for c in (f"picture {i}", f"thing number {i}, seen")]
     captions = np.asarray(model.encode_text(clipjax.tokenize(texts)))
@@ -109,18 +109,18 @@ def test_retrieval_equals_a_loop_over_the_features(world, tmp_path):
         assert found == pytest.approx({"image_to_text": to_text, "text_to_image": to_image})
 
 
-def test_a_named_data_set_brings_its_classes_templates_and_published_numbers(world, tmp_path, capsys):
+def test_a_named_data_set_brings_its_classes_templates_and_published_numbers(two_parts, tmp_path, capsys):
     """Country211's own layout; random weights under a released architecture's name would be needed for its numbers."""
     root = pictures(tmp_path / "country211" / "test", {"AD": 2, "AE": 2, "FR": 3}).parent
     out = tmp_path / "run"
-    assert main(argv(world, out, f"--config.data.path={root}", config="zeroshot:country211")) == 0
+    assert main(argv(two_parts, out, f"--config.data.path={root}", config="zeroshot:country211")) == 0
     design = json.loads((out / "manifest.json").read_text())["design"]
     assert [c["name"] for c in design["classes"][:2]] == ["Andorra", "United Arab Emirates"]
     assert design["templates"][0] == "a photo i took in {}."
     table = pq.read_table(out / "predictions.parquet").to_pydict()
     assert table["label"] == ["Andorra"] * 2 + ["United Arab Emirates"] * 2 + ["France"] * 3
     assert {r["metric"] for r in records(out)} == {"top1", "top5", "mean_per_class"}
-    assert main(argv(world, tmp_path / "o", "--config.data.options=fold=3", config="zeroshot:country211")) == 1
+    assert main(argv(two_parts, tmp_path / "o", "--config.data.options=fold=3", config="zeroshot:country211")) == 1
     assert "takes none" in capsys.readouterr().err
 
 

@@ -13,14 +13,6 @@ from clipjax.cli.main import main
 from clipjax.testing import pictures, tiny_model
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    root = tmp_path_factory.mktemp("world")
-    tiny_model(root / "tiny.safetensors")
-    pictures(root / "photos", {"cat": 12, "dog": 9})
-    return root
-
-
 @pytest.fixture
 def finished(world, tmp_path, monkeypatch):
     monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
@@ -56,13 +48,13 @@ def test_a_number_that_was_changed_afterwards_is_found(finished, capsys, name):
 
 
 def test_other_data_and_other_weights_are_told_as_circumstances(world, finished, capsys, tmp_path):
-    moved = pictures(tmp_path / "photos", {"cat": 12, "dog": 9})
-    other = tiny_model(tmp_path / "other.safetensors", seed=1)
+    moved = pictures(tmp_path / "photos", {"cat": 18, "dog": 13, "fish": 10})
+    other = tiny_model(tmp_path / "other.safetensors", seed=1, layers=1)
     flags = [f"--config.data.path={moved}", f"--config.model={other}"]
     assert main(["rerun", str(finished), *flags]) == 3
     out = capsys.readouterr().out
     assert "model.weights_sha256: " in out
-    assert "probabilities of 21 images" in out
+    assert "probabilities of 41 images" in out
     Image.new("RGB", (50, 50), "red").save(moved / "cat" / "0001.jpg")
     assert main(["rerun", str(finished), flags[0]]) == 3
     out = capsys.readouterr().out
@@ -78,7 +70,7 @@ def test_renamed_copies_give_the_same_numbers(world, finished, capsys, tmp_path)
     assert main(["rerun", str(finished), f"--config.data.path={tmp_path / 'renamed'}"]) == 0
     out = capsys.readouterr().out
     assert "Same: " in out
-    assert "files: 21 of 21 images have other names (cat/0000.jpg != cat/copy-0000.jpg, ...)" in out
+    assert "files: 41 of 41 images have other names (cat/0000.jpg != cat/copy-0000.jpg, ...)" in out
 
 
 def test_what_is_no_run_and_what_has_gone_is_one_line(finished, capsys, tmp_path):

@@ -114,7 +114,7 @@ class Stage:
         self.root, self.survived = root, Counter[str]()
         self._whole: dict[str, tuple[dict[str, Any], int]] = {}
         self._servers: dict[bool, Crashes] = {}
-        tiny_model(root / "tiny.safetensors")
+        tiny_model(root / "tiny.safetensors", layers=1)
         pictures(root / "photos", {"cat": 9, "dog": 8})
         (root / "ft.py").write_text(FINETUNE.format(root=root))
         for name, design in (("a", "people-roles"), ("b", "people-roles-child")):
