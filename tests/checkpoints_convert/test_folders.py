@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import load
 from support import checkpoints
 from support.checkpoints import VIT, random_weights
 
@@ -130,6 +132,8 @@ def test_shards_that_do_not_match_their_list_are_named(tmp_path, start):
     content = first.read_bytes()
     first.write_bytes((folder / "model-00002-of-00002.safetensors").read_bytes())
     assert f"{first}: model.safetensors.index.json lists other tensors for it" in refused(folder)
+    checkpoints.save_safetensors(first, load(content) | {"extra.weight": np.zeros(2, np.float32)})
+    assert "lists other tensors for it (extra.weight)" in refused(folder)
     first.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert f"{first}: is a git-lfs pointer" in refused(folder)
     first.unlink()
