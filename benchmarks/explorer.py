@@ -62,15 +62,14 @@ def make(work: Path) -> Path:
     run = work / "run"
     if (run / "manifest.json").exists():
         return run
-    from clipjax import design, loading
+    from clipjax import design
     from clipjax.analysis import paper
     from clipjax.cache import FeatureCache
     from clipjax.models import catalog, clip, weights
     from clipjax.probes import zeroshot
-    from clipjax.runs import config, runner
+    from clipjax.runs import config, engine, runner
     from clipjax.runs.data import open_source
-    from clipjax.runs.folder import RunFolder
-    from clipjax.runs.job import Job, cache_root, image_key, images_folder
+    from clipjax.runs.features import Features, cache_root, image_key, images_folder
 
     work.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -87,10 +86,17 @@ def make(work: Path) -> Path:
                  f"--config.design={DESIGN}"]  # fmt: skip
     resolved = config.load("fairface:csv", overrides)
     source = open_source(resolved.data).source
-    job = Job(loading.load(resolved.model), resolved, RunFolder(run, {}, writes=False))
-    (classes,) = zeroshot.class_weights(job.text_features, [design.read_design(DESIGN)])
-    spec = job.model.preprocessing
-    key = image_key(job.weights_sha256, job.model.config, "float32", job.arithmetic, spec, source.fingerprint)
+    features = Features(engine.load(resolved), resolved, quiet=True)
+    (classes,) = zeroshot.class_weights(features.texts, [design.read_design(DESIGN)])
+    spec = features.model.preprocessing
+    key = image_key(
+        features.engine.weights_sha256,
+        features.model.config,
+        "float32",
+        features.engine.arithmetic,
+        spec,
+        source.fingerprint,
+    )
     root = cache_root(resolved)
     assert root is not None
     with FeatureCache(images_folder(root, key), 768, key) as cache:

@@ -38,6 +38,11 @@ MPI = (
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
+def is_main_process() -> bool:
+    """Whether this is the process that writes and prints, of all that work on a run."""
+    return jax.process_index() == 0
+
+
 def start_hosts(
     coordinator: str | None = None, processes: int | None = None, process: int | None = None, saves: bool = False
 ) -> None:

@@ -23,7 +23,7 @@ from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.paired import paired_records
 from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.records import PairedRecord, Question
-from clipjax.analysis.run import CLASSIFIERS, Run, prediction_column, reading
+from clipjax.analysis.run import CLASSIFIERS, Run, prediction_column
 from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 
@@ -119,11 +119,6 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
 
     p-values are McNemar's, exact; adjusted over all sets and groups of the comparison. `annotations`: see `pair`.
     """
-    with reading([a, b]):
-        return _compare(a, b, vary, level, annotations)
-
-
-def _compare(a: Run, b: Run, vary: Sequence[str], level: float, annotations: str) -> Compared:
     check(a, b, vary)
     pairing = pair(a, b, annotations)
     a, b = pairing.a, pairing.b

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from clipjax.analysis.records import Record
 from clipjax.design import Design
@@ -101,7 +101,7 @@ class Outcome(Struct, omit_defaults=True):
     sweep: list[SweptDesign] | None = None
     contrast: str | None = None  # labels: the column whose two values are compared
     sides: tuple[str, str] | None = None
-    thresholds: list[float] | None = None
+    thresholds: list[Annotated[float, Meta(gt=0, lt=1)]] | None = None
     notice: str | None = None  # identities
     people: Count | None = None
     candidates: list[Count] | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from clipjax.stored import Count
+
+Number = Annotated[float, Meta(ge=-1e12, le=1e12)]  # larger ones no figure can show
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -40,7 +42,7 @@ class Record(Struct, frozen=True, kw_only=True):
     k_rest: Count | None = None
     n_rest: Count | None = None
     designs: Count | None = None
-    value: float | None
+    value: Number | None
     p: float | None = None
     p_benjamini_hochberg: float | None = None
     p_bonferroni: float | None = None
@@ -48,11 +50,11 @@ class Record(Struct, frozen=True, kw_only=True):
     min_expected: float | None = None
     more: str | None = None  # the group that has the label more often; null where neither
     tokens: Count | None = None
-    low: float | None = None
-    high: float | None = None
+    low: Number | None = None
+    high: Number | None = None
     lowest: str | None = None  # the designs with the lowest and the highest rate
     highest: str | None = None
-    level: float | None = None
+    level: Number | None = None
     method: str | None = None
     small: bool | None = None  # True: fewer images than min_n; never False
     classes: Count | None = None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipjax import stored
-from clipjax.analysis.manifest import Manifest, Outcome, Settings
+from clipjax.analysis.manifest import Manifest, Settings
 from clipjax.analysis.records import Metrics, Record, missing
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, one_line
@@ -24,6 +23,7 @@ from clipjax.files import lines
 SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
 REMEDY = "run the probe again"
 IMAGE = "image_sha256"  # of predictions.parquet: the first 16 hexadecimal digits of the sha256 of an image's contents
+NEEDED = {"rates": {"prediction"}, "labels": {"probabilities"}}  # columns of predictions.parquet, by probe
 CLASSIFIERS = ("zero-shot", "linear")  # of the probe `attributes`
 
 
@@ -52,15 +52,7 @@ class Run:
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
         """Columns of predictions.parquet; lists become [N, C]."""
-        path = self.path / "predictions.parquet"
-        try:
-            table = pq.read_table(path)
-            found = {name: _array(table[name]) for name in table.column_names}
-            if "file" not in found:
-                raise ValueError("it has no column 'file'")
-        except (OSError, pa.ArrowException, ValueError, KeyError) as error:
-            raise InputError(f"{path}: cannot be read ({one_line(error)}); {REMEDY}") from error
-        return found
+        return _read_predictions(self)
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -111,7 +103,7 @@ def read_run(path: str | Path) -> Run:
     settings = stored.check(manifest.config, Settings, f"{path / 'manifest.json'}: config", REMEDY)
     if not re.fullmatch(r"[a-z]\w*", settings.probe, re.ASCII):  # a part of a module's name
         raise InputError(f"{path}: there is no probe {brief(settings.probe)!r}; {REMEDY}")
-    _check_outcome(path, settings.probe, manifest.result)
+    _check_manifest(path / "manifest.json", settings.probe, manifest)
     return Run(path, manifest, settings, read_records(path, settings.probe))
 
 
@@ -135,11 +127,15 @@ def prediction_column(attribute: str, classifier: str) -> str:
     return f"prediction_{attribute}_{classifier.replace('-', '_')}"
 
 
-def _check_outcome(path: Path, probe: str, found: Outcome) -> None:
+def _check_manifest(file: Path, probe: str, found: Manifest) -> None:
     """InputError where the manifest lacks what a report of this kind of run reads."""
     needed = {"labels": ("contrast", "sides", "thresholds"), "identities": ("notice",)}.get(probe, ())
-    if absent := [name for name in needed if getattr(found, name) is None]:
-        raise InputError(f"{path / 'manifest.json'}: result has no {absent[0]!r}; {REMEDY}")
+    if absent := [name for name in needed if getattr(found.result, name) is None]:
+        raise InputError(f"{file}: result has no {absent[0]!r}; {REMEDY}")
+    if probe in NEEDED and not found.design.classes:
+        raise InputError(f"{file}: design has no classes; {REMEDY}")
+    if probe == "labels" and found.result.contrast not in found.data.group_columns:
+        raise InputError(f"{file}: result.contrast is no column of data.group_columns; {REMEDY}")
 
 
 def verify(path: Path) -> None:
@@ -171,32 +167,39 @@ def changed(path: Path) -> list[str]:
     return found
 
 
-@contextlib.contextmanager
-def reading(runs: Sequence[Run]) -> Iterator[None]:
-    """Runs whose numbers are not those of their kind, from another version or another hand, in one line."""
-    for run in runs:
-        verify(run.path)
+def _read_predictions(run: Run) -> dict[str, np.ndarray]:
+    path = run.path / "predictions.parquet"
     try:
-        yield
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        last = error.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        where = f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else "?"
-        names = " and ".join(str(run.path) for run in runs)
-        raise InputError(
-            f"{names}: not what this version writes for {runs[0].probe} ({type(error).__name__} at {where}: "
-            f"{one_line(error, 80)}); {REMEDY}, and report it if that does not help"
-        ) from error
+        table = pq.read_table(path)
+        found = {name: _array(table[name]) for name in table.column_names}
+        _check_columns(run, found)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({one_line(error)}); {REMEDY}") from error
+    return found
+
+
+def _check_columns(run: Run, found: Mapping[str, np.ndarray]) -> None:
+    """ValueError where predictions lack what their kind of run writes."""
+    needed = {"file", *run.manifest.data.group_columns} | NEEDED.get(run.probe, set())
+    if absent := sorted(needed - found.keys()):
+        raise ValueError(f"it has no column {absent[0]!r}")
+    for name in {"file", IMAGE, "label", "prediction"} & found.keys():
+        if found[name].dtype != object:
+            raise ValueError(f"its column {name!r} is not text")
+    classes = len(run.manifest.design.classes)
+    if "probabilities" in found and found["probabilities"].shape != (len(found["file"]), classes):
+        raise ValueError(f"its column 'probabilities' is not a list of {classes} numbers in each row")
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:
+    if column.null_count:
+        raise ValueError("a value is missing")
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
         rows = column.combine_chunks()
         values = rows.flatten().to_numpy(zero_copy_only=False)
         return values.reshape(len(rows), -1)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return np.array(column.to_pylist(), object)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)):
+        raise ValueError(f"a column is {column.type}, not text or numbers")
     return column.to_numpy()

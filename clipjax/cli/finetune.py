@@ -41,4 +41,5 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     if config.print_keys(resolved, args.keys, args.out):
         return
     parallel.start_hosts(args.coordinator, args.processes, args.process, saves=True)
-    finetune.run(resolved, Path(args.out))
+    if text := finetune.run(resolved, Path(args.out)).text:
+        print(text)

@@ -53,7 +53,9 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
         return
     conditions = [gate.parse(text) for text in args.fail_if]
     parallel.start_hosts(args.coordinator, args.processes, args.process)
-    finished = runner.run(resolved, Path(args.out))
-    lines = [f"{path}: {line}" for path, records in finished for c in conditions for line in gate.breaches(c, records)]
+    found = runner.run(resolved, Path(args.out))
+    if parallel.is_main_process():
+        print(found.text())
+    lines = [f"{run.path}: {line}" for run in found.runs for c in conditions for line in gate.breaches(c, run.records)]
     if lines:
         raise Breach("\n".join([f"{len(lines)} breached", *lines]))

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
 
     path = Path(args.run)
     found = rerun.rerun(path, overrides, Path(args.out) if args.out else None, args.cached)
+    print(found.text)
     print(rerun.describe(found))
     if not found.same:
         raise Breach(f"{path}: made again, it gives other numbers")

@@ -6,7 +6,6 @@ what it shows is the mechanism: who is given which classes depends on the classe
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 from pathlib import Path
@@ -63,11 +62,12 @@ def characterise(out: Path) -> tuple[list[PairedRecord], int, int]:
     from clipjax.analysis.report import comparison
     from clipjax.analysis.run import read_run
     from clipjax.runs import config, runner
+    from clipjax.runs.engine import Engines
 
     listing = unpack(out / "people")
+    engines = Engines()
     for folder, overrides in commands(listing, out):
-        with contextlib.redirect_stdout(io.StringIO()):  # its own table of numbers: the comparison says them
-            runner.run(config.load("rates", overrides), folder)
+        runner.run(config.load("rates", overrides), folder, engines)
     a, b = (read_run(out / name) for name in DESIGNS)
     for run in (a, b):
         report.write([run], run.path)

@@ -18,7 +18,7 @@ from clipjax.errors import InputError
 from clipjax.image import Preprocess
 from clipjax.models.config import CLIP, from_dict
 from clipjax.probes import zeroshot
-from clipjax.runs.job import cache_root, image_key, images_folder
+from clipjax.runs.features import cache_root, image_key, images_folder
 
 PROBES = ("rates", "labels", "zeroshot")
 PAPER_THRESHOLDS = (0.005, 0.04)

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from clipjax import loading, parallel
+from clipjax import parallel
 from clipjax.analysis.run import Run
 from clipjax.cache import cached_array
 from clipjax.encoder import arithmetic
 from clipjax.errors import InputError
 from clipjax.explore.opened import model_config
-from clipjax.runs.folder import RunFolder
-from clipjax.runs.job import Job, cache_root, text_key, texts_folder
+from clipjax.runs import engine
+from clipjax.runs.features import Features, cache_root, text_key, texts_folder
 from clipjax.text.tokenizer import tokenize_with_lengths
 
 MOST_NEW = 4000  # prompts of one question: a minute or more of a large text tower on a small machine
@@ -30,7 +30,7 @@ class Superseded(Exception):
 
 
 class Texts:
-    """Raw text features by text, as `Job.text_features` gives them: equal to the command line's, bit for bit.
+    """Raw text features by text, as `Features.texts` gives them: equal to the command line's, bit for bit.
 
     A design that the command line has asked before is read from its cache; other prompts are encoded in the run's own
     batch size and precision, where a text's features depend on no other text. Where the run was made on another kind of
@@ -42,7 +42,7 @@ class Texts:
         self._root = cache_root(config)
         self._known: dict[str, np.ndarray] = {}
         self.seconds = 0.0  # spent in the text tower, loading included
-        self._job: Job | None = None
+        self._features_of_run: Features | None = None
         self._loading, self._tower = threading.Lock(), threading.Lock()
 
     def features(self, texts: Sequence[str], unwanted: Callable[[], bool] = lambda: False) -> np.ndarray:
@@ -84,31 +84,29 @@ class Texts:
         with self._tower:  # virtual devices of one CPU can lock up under two programs at once
             begin = time.perf_counter()
             try:
-                return self.job.text_features(texts)
+                return self.encoded.texts(texts)
             finally:
                 self.seconds += time.perf_counter() - begin
 
     @property
-    def job(self) -> Job:
+    def encoded(self) -> Features:
         """The run's model, loaded on first use; InputError where its weights are not the run's any more."""
         with self._loading:
-            if self._job is None:
-                self._job = self._load()
-            return self._job
+            if self._features_of_run is None:
+                self._features_of_run = self._load()
+            return self._features_of_run
 
-    def _load(self) -> Job:
-        options = loading.options_of(self._config.get("weights"))
-        model = loading.load(self._config.model, dtype=self._config.precision, options=options)
+    def _load(self) -> Features:
         config = self._config.copy_and_resolve_references()
         config.cache_dir = "none"  # every edit would leave a file
-        job = Job(model, config, RunFolder(self._run.path, {}, writes=False))
+        found = engine.load(config)
         wanted = self._run.manifest.model.weights_sha256
-        if job.weights_sha256 != wanted:
+        if found.weights_sha256 != wanted:
             raise InputError(
-                f"{self._config.model}: its weights ({job.weights_sha256[:12]}) are not those of the run "
+                f"{self._config.model}: its weights ({found.weights_sha256[:12]}) are not those of the run "
                 f"({wanted[:12]}); put the run's weights back, or make the run again"
             )
-        return job
+        return Features(found, config, quiet=True)
 
     def _of_the_command_line(self, distinct: list[str]) -> np.ndarray | None:
         manifest = self._run.manifest

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from msgspec.structs import replace
 
 from clipjax import design
@@ -31,9 +31,9 @@ from clipjax.runs import data as opening
 from clipjax.runs import groups, linear, parts
 from clipjax.runs import task as tasks
 from clipjax.runs.config import GROUPED, shared, words
-from clipjax.runs.job import Job
+from clipjax.runs.features import Features
 from clipjax.runs.result import Result
-from clipjax.runs.task import Task as PartTask
+from clipjax.runs.task import Task
 
 KEYS = (
     {name: key for name, key in parts.KEYS.items() if "validation" not in name and "test" not in name}
@@ -50,7 +50,7 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class AttributesTask:
     """`designs[column]`: the classes of one attribute; `labels[column]` are in their order. `train` only for linear."""
 
     source: Source
@@ -66,7 +66,7 @@ class Task:
         return design.joined(self.designs)
 
 
-def load(config: Any) -> Task:
+def prepare(config: ConfigDict) -> AttributesTask:
     """The images with their attributes, and for a linear probe a training part."""
     chosen = words(config.classifier)
     if not chosen or not set(chosen) <= set(CLASSIFIERS):
@@ -86,7 +86,7 @@ def load(config: Any) -> Task:
         for column, d in asked.items():
             labels_of(train, column, d)
         parts.check_different(train, source)
-    return Task(source, asked, labels, columns, rates.groupings(config.groups, list(columns)), train)
+    return AttributesTask(source, asked, labels, columns, rates.groupings(config.groups, list(columns)), train)
 
 
 def labels_of(source: Source, column: str, asked: Design) -> Labels:
@@ -100,18 +100,18 @@ def labels_of(source: Source, column: str, asked: Design) -> Labels:
     return labelling.read(source.columns[column], f"{source.name}, {column}").align(known, source.name)
 
 
-def run(job: Job, task: Task) -> Result:
+def run(features: Features, task: AttributesTask) -> Result:
     """Predictions of every attribute by every classifier, and how often they are right by group."""
-    config, chosen = job.config, words(job.config.classifier)
+    config, chosen = features.config, words(features.config.classifier)
     predicted: dict[tuple[str, str], np.ndarray] = {}
     outcome = Outcome()
-    encoded = job.image_features(task.source, "proj" if "zero-shot" in chosen else config.feature)
+    encoded = features.images(task.source, "proj" if "zero-shot" in chosen else config.feature)
     if "zero-shot" in chosen:
-        weights = zeroshot.class_weights(job.text_features, list(task.designs.values()))
+        weights = zeroshot.class_weights(features.texts, list(task.designs.values()))
         for column, w in zip(task.designs, weights, strict=True):
-            predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, job.model.scale).argmax(1)
+            predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, features.model.scale).argmax(1)
     if "linear" in chosen:
-        found, outcome = _linear(job, task)
+        found, outcome = _linear(features, task)
         predicted |= found
     rows = encoded.rows
     columns = {name: values[rows] for name, values in task.columns.items()}
@@ -181,17 +181,17 @@ def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.M
     )  # fmt: skip
 
 
-def _linear(job: Job, task: Task) -> tuple[dict[tuple[str, str], np.ndarray], Outcome]:
+def _linear(features: Features, task: AttributesTask) -> tuple[dict[tuple[str, str], np.ndarray], Outcome]:
     """One logistic regression per attribute (CLIP paper, A.3): classes [N] of every attribute, and how it went."""
     assert task.train is not None
-    test, n = job.image_features(task.source, job.config.feature), 0
+    test, n = features.images(task.source, features.config.feature), 0
     found, chosen = {}, {}
     for column, asked in task.designs.items():
-        part = PartTask(task.train, asked, labels_of(task.train, column, asked))
-        train, _, n = linear.fitted(job, part)
-        w, b, chosen[column], _ = linear.fit(job.config, train, None)
+        part = Task(task.train, asked, labels_of(task.train, column, asked))
+        train, _, n = linear.fitted(features, part)
+        w, b, chosen[column], _ = linear.fit(features.config, train, None)
         found[column, "linear"] = fitting.scores(test.values, w, b).argmax(1)
-    return found, Outcome(feature=job.config.feature, C=chosen, n_train=n, train=task.train.fingerprint)
+    return found, Outcome(feature=features.config.feature, C=chosen, n_train=n, train=task.train.fingerprint)
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -199,7 +199,7 @@ def _pairs(text: str) -> dict[str, str]:
     return {key: value for key, _, value in (part.partition("=") for part in words(text))}
 
 
-def _binary(config: Any, asked: dict[str, Design]) -> dict[str, str]:
+def _binary(config: ConfigDict, asked: dict[str, Design]) -> dict[str, str]:
     """The value of each attribute that is read against all others, {"race": "White"}, checked against its design."""
     found = _pairs(config.binary)
     for column, value in found.items():

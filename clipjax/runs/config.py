@@ -230,7 +230,7 @@ def digest(value: Any) -> str:
 
 
 def probe_names() -> tuple[str, ...]:
-    """Every probe: the modules of `clipjax.runs` that have KEYS, `load` and `run`."""
+    """Every probe: the modules of `clipjax.runs` that have KEYS, `prepare` and `run`."""
     package = importlib.import_module("clipjax.runs")
     return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if _probe(m.name) is not None))
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax import design as designs
 from clipjax.analysis import rates
@@ -40,7 +41,7 @@ class DesignTask:
         return found | {name: values[rows] for name, values in self.columns.items()}
 
 
-def load(config: Any, **options: Any) -> DesignTask:
+def prepare(config: ConfigDict, **options: Any) -> DesignTask:
     """Everything that can be refused is refused here, before the model is loaded."""
     asked = tasks.chosen(config)
     if asked is None:
@@ -51,4 +52,4 @@ def load(config: Any, **options: Any) -> DesignTask:
     source = data.open_source(config.data).source
     tasks.check_columns(source)
     columns = groups.columns(config, source)
-    return DesignTask(source, asked, columns, rates.groupings(config.get("groups", ""), list(columns)), **options)
+    return DesignTask(source, asked, columns, rates.groupings(str(config.get("groups", "")), list(columns)), **options)

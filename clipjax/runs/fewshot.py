@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
+from ml_collections import ConfigDict
 
 from clipjax import parallel
 from clipjax.analysis.manifest import Outcome
@@ -13,7 +12,7 @@ from clipjax.keys import Key
 from clipjax.probes import fewshot
 from clipjax.runs import linear, parts
 from clipjax.runs.config import shared
-from clipjax.runs.job import Job
+from clipjax.runs.features import Features
 from clipjax.runs.parts import Parts
 from clipjax.runs.result import Result
 from clipjax.runs.task import columns
@@ -30,23 +29,23 @@ KEYS = (
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
-def load(config: Any) -> Parts:
+def prepare(config: ConfigDict) -> Parts:
     """The training and the test part; nothing is swept, C is config.C."""
-    found = parts.load(config)
+    found = parts.prepare(config)
     for task in (found.train, found.test):
         if task.labels is not None and task.labels.several:
             raise InputError(f"{task.source.name}: few-shot needs one label per image, and some have several")
     return found
 
 
-def run(job: Job, found: Parts) -> Result:
+def run(features: Features, found: Parts) -> Result:
     """Top-1 on the test part for every number of shots, mean and spread over draws."""
-    config = job.config
-    (features, labels, digests), skipped, seen = linear.fitted(job, found.train)
-    (test, truth, _), more, n = linear.fitted(job, found.test)
+    config = features.config
+    (train, labels, digests), skipped, seen = linear.fitted(features, found.train)
+    (test, truth, _), more, n = linear.fitted(features, found.test)
     order = parts.ordered(digests, labels)
     records = fewshot.evaluate(
-        features[order.rows], order.labels, test, order.known(truth.column), tuple(config.shots),
+        train[order.rows], order.labels, test, order.known(truth.column), tuple(config.shots),
         seeds=tuple(range(config.seed, config.seed + config.draws)), C=config.C, classes=len(labels.names),
         max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
     )  # fmt: skip
@@ -54,6 +53,6 @@ def run(job: Job, found: Parts) -> Result:
         feature=config.feature, shots=list(config.shots), draws=config.draws, C=config.C,
         train=found.train.source.fingerprint,
     )  # fmt: skip
-    encoded = job.image_features(found.test.source, config.feature)
+    encoded = features.images(found.test.source, config.feature)
     table = columns(found.test.source, found.test.labels, encoded.rows)
     return Result(records, table, skipped + more, found.test.design, outcome, seen + n)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -38,16 +37,23 @@ CHECKPOINTS = "checkpoints"
 HOLDS = (CHECKPOINTS, RESULT, "tensorboard", "wandb", "probes", "profile", "failed")
 
 
-def run(config: ConfigDict, out: Path) -> Path:
-    """Trains, or goes on; returns the weights file. Only process 0 writes and prints."""
-    speaks = jax.process_index() == 0
+class Finetuned(NamedTuple):
+    """The weights file, and what the main process prints; nothing where the run was complete before."""
+
+    weights: Path
+    text: str = ""
+
+
+def run(config: ConfigDict, out: Path) -> Finetuned:
+    """Trains, or goes on. Only process 0 writes."""
+    main_process = parallel.is_main_process()
     resolved = plain(config)
     result = out / RESULT
     _check_same_run(out, resolved)
     if (out / "manifest.json").exists() and result.exists():
-        if speaks:
+        if main_process:
             say(f"{out}: already complete, nothing to do")
-        return result
+        return Finetuned(result)
     # Every check of the input comes before the model is loaded, and that before the folder is made.
     recipe, options = finetune_config.optimiser_options(config), finetune_config.step_options(config)
     augmentation = finetune_config.augmentation(config)
@@ -59,7 +65,7 @@ def run(config: ConfigDict, out: Path) -> Path:
     begin = _begin(config)
     mesh = _mesh(config)
     data = _feed(config, begin, pairs, augmentation)
-    folder = RunFolder(out, resolved, writes=speaks, holds=HOLDS)
+    folder = RunFolder(out, resolved, writes=main_process, holds=HOLDS)
     try:
         checkpoints = Checkpoints(out / CHECKPOINTS, config.checkpoints.keep, config.checkpoints.best)
         state = step.start(clip.unflatten(begin.flat), options, recipe, mesh)
@@ -67,16 +73,14 @@ def run(config: ConfigDict, out: Path) -> Path:
         if first:
             state, place = checkpoints.restore(first, state, step.shardings(state, mesh))
             data.set_state(place)
-            if speaks:
+            if main_process:
                 say(f"{out}: goes on after step {first} of {config.steps}")
         writer = _writer(config, folder, first)
         _train(config, begin, pairs, mesh, data, folder, checkpoints, writer, state, probes, options, recipe)
     finally:
         data.close()
         folder.close()
-    if speaks:
-        print(_summary(out, config, writers.events(out / "log.jsonl")))
-    return result
+    return Finetuned(result, _summary(out, config, writers.events(out / "log.jsonl")) if main_process else "")
 
 
 def _source(config: ConfigDict) -> Source:
@@ -200,8 +204,10 @@ def _hook(
         parallel.check_same(number, "step")  # nobody reads before it is written
         one = probe.copy_and_resolve_references()
         one.model = str(file)
-        with contextlib.redirect_stdout(sys.stderr):
-            records = [r for _, found in runner.run(one, out) for r in found]
+        found = runner.run(one, out)
+        if folder.writes:
+            say(found.text())
+        records = [record for run in found.runs for record in run.records]
         file.unlink(missing_ok=True)
         return {f"{name}/{label(r)}": r.value for r in records if r.value is not None}
 

@@ -85,7 +85,7 @@ def finetune_config() -> ConfigDict:
     return ConfigDict(defaults(KEYS))
 
 
-def optimiser_options(config: Any) -> optimiser.Options:
+def optimiser_options(config: ConfigDict) -> optimiser.Options:
     """config.optimizer as the optimiser's options."""
     given = dict(config.optimizer)
     multipliers = []
@@ -101,7 +101,7 @@ def optimiser_options(config: Any) -> optimiser.Options:
     return optimiser.Options(steps=config.steps, freeze=freeze, multipliers=tuple(multipliers), **given)
 
 
-def step_options(config: Any) -> step.Options:
+def step_options(config: ConfigDict) -> step.Options:
     """What one update does: loss, accumulation, precision."""
     if config.export.dtype not in DTYPES:
         raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
@@ -113,13 +113,13 @@ def step_options(config: Any) -> step.Options:
     )
 
 
-def augmentation(config: Any) -> augment.Augment:
+def augmentation(config: ConfigDict) -> augment.Augment:
     """config.augment, checked."""
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in config.augment.items()}
     return augment.Augment(**given)
 
 
-def probe_configs(config: Any) -> dict[str, tuple[int, ConfigDict]]:
+def probe_configs(config: ConfigDict) -> dict[str, tuple[int, ConfigDict]]:
     """Name -> (every, the probe's own config): resolved before training, so that a misspelt one costs nothing."""
     found = {}
     for name, given in config.probes.items():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax.analysis import rates
 from clipjax.analysis.intervals import interval
@@ -17,7 +16,7 @@ from clipjax.runs.config import words
 MOST_GROUPS = 50  # a column with more values is a name or a number, not a group
 
 
-def columns(config: Any, source: Source) -> dict[str, np.ndarray]:
+def columns(config: ConfigDict, source: Source) -> dict[str, np.ndarray]:
     """Columns by name: those of data.group_columns, or every one with few values; and the bands made of them."""
     named = words(config.data.group_columns)
     if missing := [name for name in named if name not in source.columns]:
@@ -35,13 +34,13 @@ def columns(config: Any, source: Source) -> dict[str, np.ndarray]:
         for one, other in differ_in_case(values.tolist())[:1]:
             say(f"note: {source.name}: {one!r} and {other!r} of {name} differ in case only and are two groups")
         kept[name] = values
-    banded, notes = rates.bands(config.get("bands", ""), kept)
+    banded, notes = rates.bands(str(config.get("bands", "")), kept)
     for note in notes:
         say(note)
     return kept | banded
 
 
-def method_of(config: Any) -> rates.Method:
+def method_of(config: ConfigDict) -> rates.Method:
     """The config's interval method, level and smallest n; InputError for an unknown method or level."""
     interval(0, 1, config.method, config.level)
     return rates.Method(config.method, config.level, config.min_n, config.seed)

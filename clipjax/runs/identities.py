@@ -7,9 +7,9 @@ reported, and nothing that is written says who anybody is. Face recognition is a
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax.analysis.intervals import interval
 from clipjax.analysis.manifest import Outcome
@@ -23,7 +23,7 @@ from clipjax.progress import say
 from clipjax.runs import data
 from clipjax.runs import task as tasks
 from clipjax.runs.config import shared, words
-from clipjax.runs.job import Job
+from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 
 NOTICE = (
@@ -39,7 +39,7 @@ UNREAD = ("caption_columns", "group_columns")  # `data.` keys that change nothin
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class IdentitiesTask:
     """`order`: the people in a seeded order; the first `size` of them are that size's candidates."""
 
     source: Source
@@ -48,7 +48,7 @@ class Task:
     templates: tuple[str, ...]
 
 
-def load(config: Any) -> Task:
+def prepare(config: ConfigDict) -> IdentitiesTask:
     """Labelled images and nested candidate lists."""
     say(NOTICE)
     interval(0, 1, config.method, config.level)
@@ -72,15 +72,15 @@ def load(config: Any) -> Task:
     by_name = np.argsort(np.array(source.labels.names, object))  # the draw depends on no order of a table
     order = by_name[np.random.default_rng(config.seed).permutation(people)]
     templates = tasks.templates_of(config.templates) or (TEMPLATE,)
-    return Task(source, tuple(s for s in sizes if s <= people), order, templates)
+    return IdentitiesTask(source, tuple(s for s in sizes if s <= people), order, templates)
 
 
-def run(job: Job, task: Task) -> Result:
+def run(features: Features, task: IdentitiesTask) -> Result:
     """Accuracy over the same images with ever more candidates, and over every candidate list's own images."""
     people, labels = task.order[: task.sizes[-1]], task.source.labels
     assert labels is not None
-    weights = job.class_weights(of_classes([labels.names[p] for p in people], task.templates))
-    encoded = job.image_features(task.source)
+    weights = features.class_weights(of_classes([labels.names[p] for p in people], task.templates))
+    encoded = features.images(task.source)
     place = np.full(len(task.order) + 1, -1, np.int64)  # the last: an image without a name
     place[people] = np.arange(len(people))
     truth = place[labels.column[encoded.rows]]
@@ -98,13 +98,13 @@ def run(job: Job, task: Task) -> Result:
             for top in (1, 5):
                 if chosen.any() and top < size:
                     hits = int((rank[chosen] <= top).sum())
-                    records.append(_record(top, size, images, hits, int(chosen.sum()), job.config))
+                    records.append(_record(top, size, images, hits, int(chosen.sum()), features.config))
     asked = Design("identities", (), task.templates, note="the names that are asked are written nowhere")
     outcome = Outcome(notice=NOTICE, people=len(people), candidates=list(task.sizes))
     return Result(records, columns, encoded.skipped, asked, outcome)
 
 
-def _record(top: int, size: int, images: str, k: int, n: int, config: Any) -> Record:
+def _record(top: int, size: int, images: str, k: int, n: int, config: ConfigDict) -> Record:
     low, high = interval(k, n, config.method, config.level, config.seed)
     return Record(
         metric=f"top{top}", candidates=size, images=images, group={}, k=k, n=n, value=k / n, low=float(low),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clipjax import loading
+from ml_collections import ConfigDict
+
+from clipjax import loading, parallel
 from clipjax.analysis.tables import markdown_lines
 from clipjax.errors import InputError
 from clipjax.files import write_text
 from clipjax.models import weights
+from clipjax.progress import say
 from clipjax.runs import config as configs
 from clipjax.runs import runner
 from clipjax.runs.finetune import label
@@ -53,11 +54,13 @@ def run(
     return f"{table}\n\nWritten: {out / 'sweep.md'}; all of it: clipjax report {out}/alpha-*/probe"
 
 
-def _probed(plan: Any, file: Path, out: Path) -> dict[str, float]:
+def _probed(plan: ConfigDict, file: Path, out: Path) -> dict[str, float]:
     one = plan.copy_and_resolve_references()
     one.model = str(file)
-    with contextlib.redirect_stdout(sys.stderr):
-        records = [record for _, found in runner.run(one, out) for record in found]
+    found = runner.run(one, out)
+    if parallel.is_main_process():
+        say(found.text())
+    records = [record for run in found.runs for record in run.records]
     return {label(record): record.value for record in records if not record.group and record.value is not None}
 
 

@@ -8,9 +8,9 @@ at most 1/threshold labels can be returned for one image.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from msgspec.structs import replace
 
 from clipjax.analysis import association, rates
@@ -22,7 +22,7 @@ from clipjax.probes import zeroshot
 from clipjax.progress import say
 from clipjax.runs import design_task, groups
 from clipjax.runs.config import words
-from clipjax.runs.job import Job
+from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.zeroshot import answers
 
@@ -34,7 +34,7 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True)
-class Task(design_task.DesignTask):
+class LabelsTask(design_task.DesignTask):
     """With the contrasted column, its two values, and the thresholds."""
 
     contrast: str = ""
@@ -42,9 +42,9 @@ class Task(design_task.DesignTask):
     thresholds: tuple[float, ...] = ()
 
 
-def load(config: Any) -> Task:
+def prepare(config: ConfigDict) -> LabelsTask:
     """The portraits, the labels, and the two groups that are compared."""
-    base = design_task.load(config)
+    base = design_task.prepare(config)
     try:
         thresholds = tuple(float(t) for t in words(config.thresholds))
     except ValueError as error:
@@ -62,14 +62,14 @@ def load(config: Any) -> Task:
         raise InputError(
             f"contrast={config.contrast!r} needs two values, as {column}=F|M; there are {', '.join(there)}"
         )
-    return Task(base.source, base.design, base.columns, base.grouped, column, (sides[0], sides[1]), thresholds)
+    return LabelsTask(base.source, base.design, base.columns, base.grouped, column, (sides[0], sides[1]), thresholds)
 
 
-def run(job: Job, task: Task) -> Result:
+def run(features: Features, task: LabelsTask) -> Result:
     """Probabilities of every label for every portrait; rates and tests at each threshold."""
-    weights = job.class_weights(task.design)
-    encoded = job.image_features(task.source)
-    probabilities = zeroshot.probabilities(encoded.values, weights, job.model.scale)
+    weights = features.class_weights(task.design)
+    encoded = features.images(task.source)
+    probabilities = zeroshot.probabilities(encoded.values, weights, features.model.scale)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
     table = task.table(encoded.rows) | answers(task.design, probabilities)
     side = columns[task.contrast]
@@ -78,7 +78,7 @@ def run(job: Job, task: Task) -> Result:
     records = []
     for threshold in task.thresholds:
         found = association.count_labels(probabilities, side, task.sides, threshold)
-        method = groups.method_of(job.config)
+        method = groups.method_of(features.config)
         records += label_records(found, task.sides, task.contrast, task.design.names, threshold, method)
     outcome = Outcome(contrast=task.contrast, sides=task.sides, thresholds=list(task.thresholds))
     return Result(records, table, encoded.skipped, task.design, outcome)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax import parallel
 from clipjax.analysis.manifest import Outcome
 from clipjax.probes import linear, metrics
 from clipjax.runs import parts, scoring
 from clipjax.runs.config import GROUPED, shared
-from clipjax.runs.job import Job
+from clipjax.runs.features import Features
 from clipjax.runs.parts import Parts
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task, columns
@@ -22,21 +22,21 @@ KEYS = parts.KEYS | shared("classes", *GROUPED)
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
-def load(config: Any) -> Parts:
+def prepare(config: ConfigDict) -> Parts:
     """Training, validation and test part, and the groups."""
-    found = parts.load(config)
+    found = parts.prepare(config)
     return dataclasses.replace(found, test=scoring.grouped(config, found.test))
 
 
-def run(job: Job, found: Parts) -> Result:
+def run(features: Features, found: Parts) -> Result:
     """Sweeps the regularisation, refits on training and validation, predicts the test part."""
-    config, test_task = job.config, found.test
-    train, skipped, seen = fitted(job, found.train)
+    config, test_task = features.config, found.test
+    train, skipped, seen = fitted(features, found.train)
     held = None
     if found.validation is not None:
-        held, more, n = fitted(job, found.validation)
+        held, more, n = fitted(features, found.validation)
         skipped, seen = skipped + more, seen + n
-    encoded = job.image_features(test_task.source, config.feature)
+    encoded = features.images(test_task.source, config.feature)
     weights, bias, C, path = fit(config, train, held)
     scores = linear.scores(encoded.values, weights, bias)
     labels = test_task.labels
@@ -51,10 +51,10 @@ def run(job: Job, found: Parts) -> Result:
     return Result(records, table, skipped + encoded.skipped, test_task.design, outcome, seen + len(encoded.rows))
 
 
-def fitted(job: Job, task: Task) -> tuple[tuple[np.ndarray, parts.Labels, np.ndarray], list, int]:
+def fitted(features: Features, task: Task) -> tuple[tuple[np.ndarray, parts.Labels, np.ndarray], list, int]:
     """The labelled images of a part: features [N, D], labels and digests; what was skipped; how many were read."""
     assert task.labels is not None
-    encoded = job.image_features(task.source, job.config.feature)
+    encoded = features.images(task.source, features.config.feature)
     kept = np.flatnonzero(task.labels.known[encoded.rows])
     rows = encoded.rows[kept]
     return (
@@ -65,7 +65,7 @@ def fitted(job: Job, task: Task) -> tuple[tuple[np.ndarray, parts.Labels, np.nda
 
 
 def fit(
-    config: Any, train: tuple, held: tuple | None
+    config: ConfigDict, train: tuple, held: tuple | None
 ) -> tuple[np.ndarray, np.ndarray, float, list[metrics.Record] | None]:
     """Weights [C, D] and bias [C] in the order of the design, the C, and the path of the search for it."""
     features, labels, digests = train

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax import design as designs
 from clipjax.data.contents import UNREADABLE
@@ -39,10 +39,10 @@ class Parts:
         return self.test.source
 
 
-def load(config: Any) -> Parts:
+def prepare(config: ConfigDict) -> Parts:
     """Parts of one data set by split, or by a path each; their labels index one list of classes, by name."""
     found = {"train": opening.open_part(config.data, "train", config.train_split)}
-    validation = config.get("validation_split", "")
+    validation = str(config.get("validation_split", ""))
     if validation or config.data.get("validation_path", ""):
         found["validation"] = opening.open_part(config.data, "validation", validation)
     found["test"] = opening.open_part(config.data, "test", config.data.split or config.test_split)

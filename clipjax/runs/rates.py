@@ -7,7 +7,9 @@ FairFace; any table of images with group columns and any design work the same.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
 
 from clipjax import design
 from clipjax.analysis import rates
@@ -23,7 +25,7 @@ from clipjax.progress import say
 from clipjax.runs import design_task, groups
 from clipjax.runs import task as tasks
 from clipjax.runs.config import words
-from clipjax.runs.job import Job
+from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.zeroshot import answers
 
@@ -38,15 +40,15 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True)
-class Task(design_task.DesignTask):
+class RatesTask(design_task.DesignTask):
     """With the variants of the design that are swept, the design itself first; empty without a sweep."""
 
     variants: list[design.Design] = dataclasses.field(default_factory=list)
 
 
-def load(config: Any) -> Task:
+def prepare(config: ConfigDict) -> RatesTask:
     """The images, the design, its variants and the groups."""
-    base = design_task.load(config)
+    base = design_task.prepare(config)
     sweep = config.sweep
     templates = tasks.templates_of(sweep.templates)
     add, drop = words(sweep.add), words(sweep.drop)
@@ -57,26 +59,27 @@ def load(config: Any) -> Task:
         say(f"note: {base.source.name}: no columns to group by; name some with --config.data.group_columns=a,b")
     if notes := [d.unset_note() for d in (base.design, *variants) if d.unset]:
         say(f"note: {notes[0]}" + (f"; so in {len(notes) - 1} more of the designs" if len(notes) > 1 else ""))
-    return Task(base.source, base.design, base.columns, base.grouped, variants)
+    return RatesTask(base.source, base.design, base.columns, base.grouped, variants)
 
 
-def run(job: Job, task: Task) -> Result:
+def run(features: Features, task: RatesTask) -> Result:
     """The likeliest class of every image, counted by set and group."""
-    weights = zeroshot.class_weights(job.text_features, [task.design, *task.variants])
-    encoded = job.image_features(task.source)
-    probabilities = zeroshot.probabilities(encoded.values, weights[0], job.model.scale)
+    weights = zeroshot.class_weights(features.texts, [task.design, *task.variants])
+    encoded = features.images(task.source)
+    probabilities = zeroshot.probabilities(encoded.values, weights[0], features.model.scale)
     best = probabilities.argmax(1)  # the first of equals
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
-    method = groups.method_of(job.config)
+    method = groups.method_of(features.config)
     records = rates.rate_records(best, task.design, columns, task.grouped, method)
     table = task.table(encoded.rows) | answers(task.design, probabilities)
     outcome = Outcome(groups=["*".join(g) for g in task.grouped])
+    tables = {}
     if task.variants:
         rows = _swept(encoded.values, task.variants, weights[1:], columns, method)
-        job.out.write_text("tables/sweep.csv", _csv(rows))
+        tables["sweep.csv"] = _csv(rows)
         records += _ranges(rows)
         outcome.sweep = [SweptDesign(d.name, d.sha256) for d in task.variants]
-    return Result(records, table, encoded.skipped, task.design, outcome)
+    return Result(records, table, encoded.skipped, task.design, outcome, tables=tables)
 
 
 class Swept(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import IMAGE, Run, read_run
@@ -24,8 +25,9 @@ VALUES = ("value", "low", "high", "p", "p_adjusted", "k", "n")
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What differs between a run and the same run made again."""
+    """What differs between a run and the same run made again. `text`: what the second run says of itself."""
 
+    text: str
     records: int
     images: int
     circumstances: list[str]
@@ -54,19 +56,20 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
     if not cached:
         config.cache_dir = "none"
     if out is not None:
-        return compare(before, _run(config, out))
+        return compare(before, *_run(config, out))
     with tempfile.TemporaryDirectory(prefix="clipjax-rerun-") as folder:
-        return compare(before, _run(config, Path(folder) / "run"))
+        return compare(before, *_run(config, Path(folder) / "run"))
 
 
-def _run(config: Any, out: Path) -> Run:
-    [(where, _)] = runner.run(config, out)
-    found = read_run(where)
+def _run(config: ConfigDict, out: Path) -> tuple[Run, str]:
+    made = runner.run(config, out)
+    [one] = made.runs
+    found = read_run(one.path)
     _ = found.predictions  # read now: the folder may go
-    return found
+    return found, made.text()
 
 
-def compare(before: Run, after: Run) -> Comparison:
+def compare(before: Run, after: Run, text: str = "") -> Comparison:
     """Record by record and image by image; exact, since the same program on the same machine is.
 
     Images are what they hold: other file names are a circumstance.
@@ -80,7 +83,7 @@ def compare(before: Run, after: Run) -> Comparison:
         i = renamed[0]
         circumstances.append(f"files: {len(renamed)} of {len(a)} images have other names ({a[i]} != {b[i]}, ...)")
     numbers = _records(before.records, after.records) + _predictions(before, after)
-    return Comparison(len(before.records), len(a), circumstances, numbers)
+    return Comparison(text, len(before.records), len(a), circumstances, numbers)
 
 
 def _records(before: list[Record], after: list[Record]) -> list[str]:

@@ -16,7 +16,7 @@ class Result:
     """Records for metrics.json, columns of predictions.parquet, skipped images, and what was asked.
 
     `outcome` is what else the manifest says of the probe; `seen` is the number of images that were read, where that is
-    not the number of predictions.
+    not the number of predictions; `tables` are further files of the folder tables, by name.
     """
 
     records: list[Record]
@@ -25,3 +25,4 @@ class Result:
     design: Design
     outcome: Outcome = dataclasses.field(default_factory=Outcome)
     seen: int | None = None
+    tables: dict[str, str] = dataclasses.field(default_factory=dict)

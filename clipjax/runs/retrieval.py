@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax.analysis.manifest import Outcome
 from clipjax.design import Design
@@ -13,7 +12,7 @@ from clipjax.keys import Key
 from clipjax.probes import retrieval
 from clipjax.runs import data
 from clipjax.runs import task as tasks
-from clipjax.runs.job import Job
+from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
 from clipjax.text import tokenize_with_lengths
@@ -24,7 +23,7 @@ KEYS = {
 }
 
 
-def load(config: Any) -> Task:
+def prepare(config: ConfigDict) -> Task:
     """A data set with captions; an image without one is skipped."""
     source = data.open_source(config.data).source
     tasks.check_columns(source)
@@ -33,25 +32,25 @@ def load(config: Any) -> Task:
     return Task(source, Design("captions", (), (config.prefix + "{}",), source="the captions of the images"))
 
 
-def run(job: Job, task: Task) -> Result:
+def run(features: Features, task: Task) -> Result:
     """Every caption against every image."""
     whole = task.source
     empty = [(row, str(whole.files[row]), "no caption") for row, found in enumerate(whole.captions) if not any(found)]
-    job.check_skipped(whole, empty)
+    features.check_skipped(whole, empty)
     source = whole.select(np.setdiff1d(np.arange(len(whole)), [row for row, _, _ in empty]))
-    encoded = job.image_features(source)
+    encoded = features.images(source)
     order = ordered(source.digests(encoded.rows), source.captions[encoded.rows])
     captions = [[text for text in source.captions[row] if text] for row in encoded.rows[order]]
     texts = [task.design.templates[0].replace("{}", caption) for group in captions for caption in group]
     owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
-    features = job.text_features(texts, truncate=job.config.truncate)
+    text_features = features.texts(texts, truncate=features.config.truncate)
     ks = [k for k in (1, 5, 10) if k <= min(len(captions), len(texts))]  # R@5 needs five images
-    records = retrieval.recalls(encoded.values[order], features, owner, ks, seed=job.config.seed)
+    records = retrieval.recalls(encoded.values[order], text_features, owner, ks, seed=features.config.seed)
     table = tasks.columns(source, source.labels, encoded.rows)
-    table["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, features)]
-    _, lengths = tokenize_with_lengths(texts, job.model.config.text.context_length)
-    cut = int((lengths > job.model.config.text.context_length).sum())
-    outcome = Outcome(prefix=job.config.prefix, captions=len(texts), truncated=cut)
+    table["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, text_features)]
+    _, lengths = tokenize_with_lengths(texts, features.model.config.text.context_length)
+    cut = int((lengths > features.model.config.text.context_length).sum())
+    outcome = Outcome(prefix=features.config.prefix, captions=len(texts), truncated=cut)
     return Result(records, table, empty + encoded.skipped, task.design, outcome)
 
 

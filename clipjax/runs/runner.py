@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 from msgspec import UNSET
 
 from clipjax import loading, parallel
 from clipjax.analysis import manifest as manifests
-from clipjax.analysis.manifest import AskedDesign, Counts, Data, Manifest, SkippedFile, WeightsFile
+from clipjax.analysis.manifest import AskedDesign, Counts, Data, Manifest, SkippedFile
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import read_manifest, read_records
 from clipjax.data import catalog as data_sets
@@ -24,81 +24,110 @@ from clipjax.progress import say
 from clipjax.runs import account, summary
 from clipjax.runs.config import digest, plain, probe_module, refuse_unread, words
 from clipjax.runs.data import kind
+from clipjax.runs.engine import Engine, Engines
+from clipjax.runs.features import Features
 from clipjax.runs.folder import RunFolder, environment, finished
-from clipjax.runs.job import Job
 from clipjax.runs.result import Result
 
 PUBLISHED = {"zeroshot": ("paper_zero_shot", "open_clip_zero_shot"), "linear": ("paper_linear_probe",)}
 
 
-def run(config: ConfigDict, out: Path) -> list[tuple[Path, list[Record]]]:
-    """Runs the config's probe; prints the numbers and where they are. Only process 0 writes and prints.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One model on one data set: its folder and what it holds. `published`: {table: {value, provenance}}."""
 
-    Returns every run's folder with its records.
+    path: Path
+    model: str
+    source: str
+    manifest: Manifest
+    records: list[Record]
+    published: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """What a config made below `out`: one run, in `out` itself, or `several`, one per model and data set."""
+
+    out: Path
+    runs: list[Run]
+    several: bool
+
+    @property
+    def cells(self) -> list[summary.Cell]:
+        """Every run with its main number; none where a run has no labels and so no number."""
+        if not all(run.records for run in self.runs):
+            return []
+        return [summary.Cell(run.model, run.source, run.records, run.published) for run in self.runs]
+
+    def text(self) -> str:
+        """What was used and what came out, as `clipjax probe` prints it."""
+        parts = ["\n".join(_account(run.manifest)) for run in self.runs]
+        if not self.several:
+            parts.append(summary.records_table(self.runs[0].records, self.runs[0].published))
+        elif self.cells:
+            parts.append(summary.cells_table(self.cells))
+        else:
+            parts[-1] += "\n"
+        return "\n\n".join([*parts, f"Written: {self.out}"])
+
+
+def run(config: ConfigDict, out: Path, engines: Engines | None = None) -> Runs:
+    """Runs the config's probe on every model and data set that it names. Only process 0 writes.
+
+    engines: for a caller with several configs, whose runs then share a model that is loaded and compiled once.
     """
     models, sources = words(config.model), words(config.data.source)
     if not models or not sources:
         raise InputError("config.model and config.data.source name at least one each")
-    speaks = jax.process_index() == 0
+    engines = engines or Engines()
     if len(models) == len(sources) == 1:
-        records, published = _run_one(config, out, speaks)
-        if speaks:
-            print(summary.records_table(records, published))
-            print(f"\nWritten: {out}")
-        return [(out, records)]
-    cells, finished_runs, called = [], [], _folders(models)
+        return Runs(out, [_run_one(config, out, engines)], several=False)
+    runs, called = [], _folders(models)
     for model in models:
         for source in sources:
             one = config.copy_and_resolve_references()
             one.model, one.data.source = model, source
             if len(sources) > 1:  # data.path then holds one folder per data set
                 one.data.path = f"{config.data.path.rstrip('/')}/{source}"
-            path = out / f"{called[model]}-{_plain(source)}"
-            records, published = _run_one(one, path, speaks)
-            finished_runs.append((path, records))
-            cells.append(summary.Cell(model, source, records, published))
-    if speaks:
-        if all(cell.records for cell in cells):
-            summary.write(out, cells)
-            print(summary.cells_table(cells))
+            runs.append(_run_one(one, out / f"{called[model]}-{_file_name(source)}", engines))
+    found = Runs(out, runs, several=True)
+    if parallel.is_main_process():
+        if found.cells:
+            summary.write(out, found.cells)
         else:
             say("no labels, no summary: each run has its predictions")
-        print(f"\nWritten: {out}")
-    return finished_runs
+    return found
 
 
-def _run_one(config: ConfigDict, path: Path, speaks: bool) -> tuple[list[Record], dict[str, Any]]:
-    resolved = plain(config)
-    published = _published(config)
+def _run_one(config: ConfigDict, path: Path, engines: Engines) -> Run:
+    resolved, main_process = plain(config), parallel.is_main_process()
+    about = {"model": config.model, "source": config.data.source, "published": _published(config)}
     if finished(path, resolved):
-        if speaks:
+        if main_process:
             say(f"{path}: already complete, nothing to do")
-            print("\n".join(_account(read_manifest(path))), end="\n\n")
-        return read_records(path, config.probe), published
+        return Run(path, manifest=read_manifest(path), records=read_records(path, config.probe), **about)
     probe = probe_module(config.probe)
     refuse_unread(config)
-    task = probe.load(config)  # every check of the input comes before the model is loaded and the folder made
+    task = probe.prepare(config)  # every check of the input comes before the model is loaded and the folder made
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(task.source.files.tolist()), "list of files")
-    model = loading.load(config.model, dtype=config.precision, options=loading.options_of(config.get("weights")))
-    task.source.check_size(model.preprocessing)
-    out = RunFolder(path, resolved, writes=speaks)
+    engine = engines.get(config)
+    task.source.check_size(engine.model.preprocessing)
+    out = RunFolder(path, resolved, writes=main_process)
     try:
-        job = Job(model, config, out)
-        result = probe.run(job, task)
+        result = probe.run(Features(engine, config, out.log, quiet=not main_process), task)
+        manifest = _manifest(engine, config, task, result)
         out.write_table("predictions.parquet", result.columns)
         out.write_records(result.records)
-        if published:
-            out.write_text(
-                "tables/published.md", summary.records_table(result.records, published, markdown=True) + "\n"
-            )
-        manifest = _manifest(job, config, task, result)
+        for name, text in result.tables.items():
+            out.write_text(f"tables/{name}", text)
+        if published := about["published"]:
+            table = summary.records_table(result.records, published, markdown=True)
+            out.write_text("tables/published.md", table + "\n")
         out.write_json("manifest.json", manifest.to_dict())  # last: the run is complete
-        if speaks:
-            print("\n".join(_account(manifest)), end="\n\n")
     finally:
         out.close()
-    return result.records, published
+    return Run(path, manifest=manifest, records=result.records, **about)
 
 
 def _account(manifest: Manifest) -> list[str]:
@@ -113,20 +142,20 @@ def _account(manifest: Manifest) -> list[str]:
     )
 
 
-def _manifest(job: Job, config: ConfigDict, task: Any, result: Result) -> Manifest:
-    model, source = job.model, task.source
+def _manifest(engine: Engine, config: ConfigDict, task: Any, result: Result) -> Manifest:
+    model, source = engine.model, task.source
     grouped = [name for name in result.columns if name in _group_columns(task)]
     seen = len(result.columns["file"]) if result.seen is None else result.seen
     lost = [SkippedFile(file, reason) for _, file, reason in result.skipped]
     return Manifest(
         command=f"clipjax probe {config.probe}",
         config=plain(config),
-        **environment(job.encoder.mesh),
+        **environment(engine.encoder.mesh),
         precision=config.precision,
-        arithmetic=job.arithmetic,
+        arithmetic=engine.arithmetic,
         model=manifests.Model(
-            model.name, job.weights_sha256, to_dict(model.config), model.scale, dict(model.source),
-            WeightsFile(*account.weights_of(config.model, model.source)),
+            model.name, engine.weights_sha256, to_dict(model.config), model.scale, dict(model.source),
+            engine.weights_file,
         ),
         design=AskedDesign.of(result.design),
         data=Data(source.name, source.fingerprint, len(source), grouped),
@@ -154,8 +183,8 @@ def _folders(models: Sequence[str]) -> dict[str, str]:
     """What each model's run is called: ViT-L-14, or a file's name; the whole path where two files share one."""
     short = {m: catalog.get(m).name if catalog.find(m) else Path(m).name for m in models}
     twice = {name for name in short.values() if list(short.values()).count(name) > 1}
-    return {m: _plain(m if name in twice else name) for m, name in short.items()}
+    return {m: _file_name(m if name in twice else name) for m, name in short.items()}
 
 
-def _plain(text: str) -> str:
+def _file_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-.") or "run"

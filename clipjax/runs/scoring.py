@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from msgspec.structs import replace
 
 from clipjax.analysis import rates
@@ -17,7 +17,7 @@ from clipjax.runs import groups
 from clipjax.runs.task import Task
 
 
-def grouped(config: Any, task: Task) -> Task:
+def grouped(config: ConfigDict, task: Task) -> Task:
     """The task with the groups of data.group_columns; InputError for a method or a column that does not exist."""
     groups.method_of(config)
     if not config.data.group_columns:
@@ -25,7 +25,7 @@ def grouped(config: Any, task: Task) -> Task:
     return dataclasses.replace(task, groups=groups.columns(config, task.source))
 
 
-def records(config: Any, scores: np.ndarray, labels: Labels, task: Task, rows: np.ndarray) -> list[Record]:
+def records(config: ConfigDict, scores: np.ndarray, labels: Labels, task: Task, rows: np.ndarray) -> list[Record]:
     """Scores [M, C] of these rows [M] of the task, and their labels -> accuracies, or mean average precision.
 
     The data set's own metric comes first; accuracy by group where data.group_columns names columns. Images without a
@@ -56,7 +56,7 @@ def records(config: Any, scores: np.ndarray, labels: Labels, task: Task, rows: n
     return out + by_group(config, metrics.in_top(scores, index, 1), task, rows)
 
 
-def by_group(config: Any, right: np.ndarray, task: Task, rows: np.ndarray) -> list[Record]:
+def by_group(config: ConfigDict, right: np.ndarray, task: Task, rows: np.ndarray) -> list[Record]:
     """Top-1 accuracy of each group: right bool [M] of these rows."""
     if not task.groups:
         return []

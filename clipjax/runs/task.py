@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax import design as designs
 from clipjax.analysis.run import IMAGE
@@ -38,12 +39,12 @@ class Task:
     groups: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def load(config: Any) -> Task:
+def prepare(config: ConfigDict) -> Task:
     """The images of a config, asked with its classes, aligned with its labels."""
     return of_opened(config, opening.open_source(config.data))
 
 
-def of_opened(config: Any, opened: opening.Opened) -> Task:
+def of_opened(config: ConfigDict, opened: opening.Opened) -> Task:
     """A task over a source that is open: `config.design` or `config.classes`, else the data set's own classes."""
     source = opened.source
     check_columns(source)
@@ -61,7 +62,7 @@ def of_opened(config: Any, opened: opening.Opened) -> Task:
     return Task(source, asked, labels, opened.metric)
 
 
-def chosen(config: Any) -> Design | None:
+def chosen(config: ConfigDict) -> Design | None:
     """The design that a config names, `design` or `classes` as a plain list; None where it names none."""
     named, listed = config.get("design", ""), config.get("classes", "")
     if named and listed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
@@ -13,7 +14,7 @@ from clipjax.probes import metrics, zeroshot
 from clipjax.runs import scoring
 from clipjax.runs import task as tasks
 from clipjax.runs.config import GROUPED, shared
-from clipjax.runs.job import Job
+from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
 
@@ -21,20 +22,20 @@ KEYS = shared("design", "classes", "templates", *GROUPED)
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
-def load(config: Any) -> Task:
+def prepare(config: ConfigDict) -> Task:
     """The data set and what it is asked; refuses what cannot be classified before any compute."""
-    return scoring.grouped(config, tasks.load(config))
+    return scoring.grouped(config, tasks.prepare(config))
 
 
-def run(job: Job, task: Task) -> Result:
+def run(features: Features, task: Task) -> Result:
     """Probabilities of every class for every image; metrics where there are labels."""
-    weights = job.class_weights(task.design)
-    encoded = job.image_features(task.source)
-    probabilities = zeroshot.probabilities(encoded.values, weights, job.model.scale)
+    weights = features.class_weights(task.design)
+    encoded = features.images(task.source)
+    probabilities = zeroshot.probabilities(encoded.values, weights, features.model.scale)
     if "lexicon" in task.source.protocol:
         probabilities = within_lexicon(probabilities, task.source.protocol["lexicon"][encoded.rows])
     table = tasks.columns(task.source, task.labels, encoded.rows) | answers(task.design, probabilities)
-    return Result(_records(job, task, encoded.rows, probabilities), table, encoded.skipped, task.design)
+    return Result(_records(features, task, encoded.rows, probabilities), table, encoded.skipped, task.design)
 
 
 def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _records(job: Job, task: Task, rows: np.ndarray, probabilities: np.ndarray) -> list[Record]:
+def _records(features: Features, task: Task, rows: np.ndarray, probabilities: np.ndarray) -> list[Record]:
     """The data set's own metric first, then what every labelled data set can be asked."""
     if task.labels is None:
         return []
@@ -60,15 +61,15 @@ def _records(job: Job, task: Task, rows: np.ndarray, probabilities: np.ndarray) 
         rows, labels = rows[first], labels.select(first)
         protocol = {name: values[first] for name, values in protocol.items()}
     if task.metric == "mwap":
-        return _rare_actions(job, probabilities, labels, protocol)
-    return scoring.records(job.config, probabilities, labels, task, rows)
+        return _rare_actions(features, probabilities, labels, protocol)
+    return scoring.records(features.config, probabilities, labels, task, rows)
 
 
-def _rare_actions(job: Job, probabilities: np.ndarray, labels: Labels, protocol: dict[str, np.ndarray]):
+def _rare_actions(features: Features, probabilities: np.ndarray, labels: Labels, protocol: dict[str, np.ndarray]):
     relevance = metrics.rare_actions(
         labels.column, protocol["annotation"], protocol["verb"], protocol["noun"], len(labels.names)
     )
-    pair, videos, seed = (metrics.mwap, metrics.mwsap), protocol["youtube_id"], job.config.seed
+    pair, videos, seed = (metrics.mwap, metrics.mwsap), protocol["youtube_id"], features.config.seed
     return [f(probabilities, relevance, videos, seed=seed) for f in pair]
 
 

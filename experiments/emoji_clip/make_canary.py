@@ -15,7 +15,7 @@ import numpy as np
 import clipjax
 from clipjax.encoder import Encoder
 from clipjax.runs import canary
-from clipjax.runs.job import weights_sha256
+from clipjax.runs.engine import weights_sha256
 
 ASSET = Path(__file__).parents[2] / "clipjax" / "assets" / "canary.npz"
 

@@ -95,7 +95,7 @@ MUTANTS = [
            "return jnp.minimum(logit_scale,", "return jnp.maximum(logit_scale,", "tests/train"),
     Mutant("a damaged cache record is believed", "clipjax/cache.py",
            " or zlib.crc32(data[start:end]) != crc:", ":", "tests/test_cache.py"),
-    Mutant("hosts' rows put together in another order", "clipjax/runs/job.py",
+    Mutant("hosts' rows put together in another order", "clipjax/runs/features.py",
            'order = np.argsort(rows, kind="stable")', "order = np.arange(len(rows))", "tests/runs/test_runner.py"),
     Mutant("any features pass for the canary's", "clipjax/runs/canary.py",
            "if not distance <= self._limit:", "if distance < 0:", "tests/runs/test_canary.py"),

@@ -23,7 +23,7 @@ from clipjax.models import config as configs
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.text import Text
 from clipjax.models.kinds.vit import ViT
-from clipjax.runs.job import weights_sha256
+from clipjax.runs.engine import weights_sha256
 
 GELU = CLIP(
     24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 96, 2, 3, 384, "gelu", 1e-5),

@@ -6,7 +6,7 @@ import pytest
 from support.containers import Bench, Box, Places
 
 from clipjax import loading
-from clipjax.runs import job
+from clipjax.runs import engine
 
 
 @pytest.fixture(scope="session")
@@ -17,10 +17,10 @@ def bench(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shared():
-    """What takes the place of `job.Encoder` and `loading.load`: each model is loaded and compiled once."""
+    """What takes the place of `engine.Encoder` and `loading.load`: each model is loaded and compiled once."""
     load, known = functools.cache(loading.load), {}
 
-    def encoder(config, params, make=job.Encoder, **options):
+    def encoder(config, params, make=engine.Encoder, **options):
         key = (id(params), repr(config), tuple(sorted(options.items())))
         if key not in known:
             known[key] = params, make(config, params, **options)  # kept, so that its id is no other's
@@ -34,7 +34,7 @@ def one_encoder(bench, shared, monkeypatch):
     """Everything else of a run is as always, and so is everything in the tests of other folders."""
     monkeypatch.setenv("CLIPJAX_CACHE", str(bench.folder / "cache"))
     monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
-    monkeypatch.setattr(job, "Encoder", shared[0])
+    monkeypatch.setattr(engine, "Encoder", shared[0])
     monkeypatch.setattr(loading, "load", shared[1])
 
 

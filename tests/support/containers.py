@@ -21,7 +21,7 @@ from PIL import Image
 from clipjax import image, loading, testing
 from clipjax.data import prepared
 from clipjax.errors import InputError
-from clipjax.runs import config, data, finetune, job, runner, task
+from clipjax.runs import config, data, engine, finetune, runner, task
 from clipjax.text import tokenize
 from clipjax.train import feed
 
@@ -245,7 +245,7 @@ class Bench:
         """Unit features [N, E] of encoded images and [T, E] of texts, without anything of a probe's run."""
         model = loading.load(self.model, dtype="float32")
         options = {"dtype": "float32", "batch_size": 2, "full_batches": True}
-        encoder = job.Encoder(model.config, model.params, **options, mapping="shard_map", placement="replicated")
+        encoder = engine.Encoder(model.config, model.params, **options, mapping="shard_map", placement="replicated")
         opened = [Image.open(io.BytesIO(data)) for data in images]
         pixels = image.preprocess_uint8(opened, model.preprocessing)
         found = encoder.images(pixels), encoder.texts(tokenize(texts, model.config.text.context_length))

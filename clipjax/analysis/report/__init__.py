@@ -14,7 +14,7 @@ from types import ModuleType
 
 from clipjax.analysis.report import card, page
 from clipjax.analysis.report.section import Section
-from clipjax.analysis.run import Run, reading
+from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table
 from clipjax.files import write_text
 
@@ -24,9 +24,8 @@ def write(runs: Sequence[Run], out: Path) -> list[Section]:
 
     Runs of one kind are put side by side. The same runs give the same bytes.
     """
-    with reading(runs):
-        found = sections(runs)
-        texts = {"model_card.md": card.text(runs, found), "report.html": page.html(runs, found)}
+    found = sections(runs)
+    texts = {"model_card.md": card.text(runs, found), "report.html": page.html(runs, found)}
     out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for section in found:

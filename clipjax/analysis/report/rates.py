@@ -129,7 +129,8 @@ def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) ->
     small = np.zeros(values.shape, bool)
     for group, record in found.items():
         cell = axes[0].index(group[0]), axes[1].index(group[1])
-        values[cell], small[cell] = record.value, bool(record.small)
+        values[cell] = np.nan if record.value is None else record.value
+        small[cell] = bool(record.small)
     return figures.heat_map(values, axes[0], axes[1], f"Rate of {name}", small)
 
 
@@ -143,11 +144,13 @@ def _disparities(runs: Sequence[Run]) -> Section | None:
             mine = [r for r in run.records if r.columns == (column,)]
             ratios = {(r.set, r.cell): r for r in mine if r.metric == "rate_ratio"}
             for r in (r for r in mine if r.metric == "rate_difference"):
-                other = ratios[r.set, r.cell]
+                ratio = ratios.get((r.set, r.cell))
+                factors = (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
+                value, low, high = map(_factor, factors)
                 cells = [r.cell[0], r.set, f"{r.k}/{r.n}", f"{r.k_rest}/{r.n_rest}"]
                 cells += [
                     f"{percent(r.value)}{'†' if r.small else ''} [{percent(r.low)}, {percent(r.high)}]",
-                    f"{_factor(other.value)} [{_factor(other.low)}, {_factor(other.high)}]",
+                    f"{value} [{low}, {high}]",
                 ]
                 rows.append([*cells, *([name] if len(runs) > 1 else [])])
         head = [column, "set", "k/n", "the rest", "difference, points", "ratio", *(["run"] if len(runs) > 1 else [])]

@@ -122,7 +122,7 @@ def report(folder: Path, data: bytes) -> None:
     """Everything that `clipjax report` and `compare` say, but the drawing of it."""
     from clipjax.analysis import compare, report
     from clipjax.analysis.report import card, page
-    from clipjax.analysis.run import read_run, reading
+    from clipjax.analysis.run import read_run
     from clipjax.runs.folder import finished, read_config
 
     for name in ("a", "b"):
@@ -136,10 +136,9 @@ def report(folder: Path, data: bytes) -> None:
     refused = None
     for runs in ([run], [run, good]):
         try:
-            with reading(runs):
-                found = report.sections(runs)
-                card.text(runs, found)
-                page.html(runs, [dataclasses.replace(section, drawings={}) for section in found])
+            found = report.sections(runs)
+            card.text(runs, found)
+            page.html(runs, [dataclasses.replace(section, drawings={}) for section in found])
             for table in (table for section in found for table in section.tables):
                 _ = table.csv(), table.markdown(), table.latex(), table.html()
         except InputError as error:

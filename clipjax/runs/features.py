@@ -1,4 +1,4 @@
-"""One model on one task: features from the cache or the towers, on every device and host."""
+"""Features of images and texts, from the cache or the encoders, on every device and host."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from typing import Any
 import jax
 import numpy as np
 import PIL
+from ml_collections import ConfigDict
 
 from clipjax import download, parallel, skipping
 from clipjax.cache import FeatureCache, Skipped, cached_array, key_of
 from clipjax.data.pipeline import Batch, batches
 from clipjax.data.source import Source
 from clipjax.design import Design
-from clipjax.encoder import TEXT_LENGTHS, Encoder, arithmetic
+from clipjax.encoder import TEXT_LENGTHS
 from clipjax.errors import InputError
 from clipjax.files import local_path
 from clipjax.image import READING, Preprocess
-from clipjax.model import Model
-from clipjax.models import clip
 from clipjax.models.config import CLIP
 from clipjax.probes import zeroshot
 from clipjax.progress import Progress
 from clipjax.runs.canary import Canary
-from clipjax.runs.folder import RunFolder
+from clipjax.runs.engine import Engine
 from clipjax.text import tokenize
 
 
@@ -42,7 +41,7 @@ class Encoded:
     skipped: Skipped
 
 
-def cache_root(config: Any) -> Path | None:
+def cache_root(config: ConfigDict) -> Path | None:
     """Where a config keeps its features; None where it keeps nothing."""
     chosen = config.cache_dir
     if chosen == "none":
@@ -87,48 +86,29 @@ def texts_folder(cache: Path) -> Path:
     return cache / "texts"
 
 
-def weights_sha256(params: clip.Params) -> str:
-    """Of names, dtypes and bytes: the same for the same parameters in whatever container."""
-    digest = hashlib.sha256()
-    for name, leaf in sorted(clip.flatten(params).items()):
-        array = np.asarray(leaf)
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+class Features:
+    """Gives a probe the features of its images and texts. Every host holds all features of a finished stage.
 
+    log: where progress is logged; None on hosts that do not write. quiet: progress is not shown.
+    """
 
-class Job:
-    """Gives probes their features. Every host holds all features of a finished stage."""
-
-    def __init__(self, model: Model, config: Any, out: RunFolder):
-        self.model, self.config, self.out = model, config, out
-        self.encoder = Encoder(
-            model.config, model.params, dtype=config.precision, batch_size=config.batch_size, full_batches=True,
-            mapping=config.mapping, placement=config.placement,
-        )  # fmt: skip
-
-    @functools.cached_property
-    def weights_sha256(self) -> str:
-        """See `weights_sha256`."""
-        return weights_sha256(self.model.params)
-
-    @property
-    def arithmetic(self) -> str:
-        """What this run's devices make of the compute dtype: part of every cached feature's key."""
-        return arithmetic(self.encoder.mesh, self.config.precision)
+    def __init__(self, engine: Engine, config: ConfigDict, log: Path | None = None, quiet: bool = False):
+        self.engine, self.config = engine, config
+        self.model, self.encoder = engine.model, engine.encoder
+        self._log, self._quiet = log, True if quiet else None
 
     @functools.cached_property
     def canary(self) -> Canary:
         """Stops the run where the compiled model is not what its weights say."""
         folder = self.cache / "canary" if self.cache else None
-        return Canary(self.model, self.encoder, self.weights_sha256, self.config.precision, folder)
+        return Canary(self.model, self.encoder, self.engine.weights_sha256, self.config.precision, folder)
 
     @property
     def cache(self) -> Path | None:
         """The root of the caches, or None where nothing is kept."""
         return cache_root(self.config)
 
-    def image_features(self, source: Source, feature: str = "proj") -> Encoded:
+    def images(self, source: Source, feature: str = "proj") -> Encoded:
         """Features of every readable picture of `source`; only rows that no one has are encoded.
 
         A row's work is shared by hosts as rows[process::count]; each appends to its own log after every batch, so a
@@ -136,8 +116,8 @@ class Job:
         whatever they find.
         """
         key = image_key(
-            self.weights_sha256, self.model.config, self.config.precision, self.arithmetic, self.model.preprocessing,
-            source.fingerprint, feature,
+            self.engine.weights_sha256, self.model.config, self.config.precision, self.engine.arithmetic,
+            self.model.preprocessing, source.fingerprint, feature,
         )  # fmt: skip
         width = self.encoder.width(feature)
         folder = images_folder(self.cache, key) if self.cache else None
@@ -171,10 +151,7 @@ class Job:
         values: list[np.ndarray] = [np.zeros((0, self.encoder.width(feature)), np.float32)]
         skipped: Skipped = []
         image_size = self.model.config.image.image_size
-        speaks = self.out.writes
-        with Progress(
-            "encode", len(source), "images", log=self.out.log, start=start, quiet=None if speaks else True
-        ) as bar:
+        with Progress("encode", len(source), "images", log=self._log, start=start, quiet=self._quiet) as bar:
 
             def keep(batch: Batch, out: np.ndarray) -> None:
                 if not np.isfinite(out).all():
@@ -227,12 +204,12 @@ class Job:
         share = self.config.data.max_skipped
         skipping.check(skipped, len(source), share, source.name, "--config.data.max_skipped")
 
-    def text_features(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
+    def texts(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
         """Raw features float32 [N, E]; a text that comes twice is encoded once, and their order changes nothing."""
         distinct = sorted(set(texts))
         index = {text: i for i, text in enumerate(distinct)}
         tokens = tokenize(distinct, self.model.config.text.context_length, truncate=truncate)
-        key = text_key(self.weights_sha256, distinct, self.config.precision, self.arithmetic, truncate)
+        key = text_key(self.engine.weights_sha256, distinct, self.config.precision, self.engine.arithmetic, truncate)
         folder = self._texts_folder
         features = self._agreed(cached_array(folder, key, lambda: self._encode_texts(tokens)))
         return features[[index[text] for text in texts]]
@@ -248,7 +225,7 @@ class Job:
         lengths = -(-self.model.config.text.lengths(tokens) // TEXT_LENGTHS) * TEXT_LENGTHS
         step = self.encoder.rows_per_step * jax.process_count()
         self.canary.check_text(lengths)
-        with Progress("texts", len(tokens), "texts", quiet=None if self.out.writes else True) as bar:
+        with Progress("texts", len(tokens), "texts", quiet=self._quiet) as bar:
             for length in np.unique(lengths):
                 same = np.flatnonzero(lengths == length)
                 for start in range(0, len(same), step):
@@ -268,4 +245,4 @@ class Job:
 
     def class_weights(self, design: Design) -> np.ndarray:
         """Class weights [C, E] of unit length: the mean over all prompts of a class."""
-        return zeroshot.class_weights(self.text_features, [design])[0]
+        return zeroshot.class_weights(self.texts, [design])[0]
