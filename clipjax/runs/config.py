@@ -246,4 +246,4 @@ def _probe(name: str) -> ModuleType | None:
     if not name.isidentifier() or importlib.util.find_spec(f"clipjax.runs.{name}") is None:
         return None
     module = importlib.import_module(f"clipjax.runs.{name}")
-    return module if all(hasattr(module, part) for part in ("KEYS", "load", "run")) else None
+    return module if all(hasattr(module, part) for part in ("KEYS", "prepare", "run")) else None
