@@ -89,8 +89,8 @@ class Run:
         return f"{model}, {design}" if design else model
 
 
-def read_run(path: str | Path) -> Run:
-    """The run in a folder; InputError where it is none, or not finished."""
+def read_run(path: str | Path, as_written: bool = True) -> Run:
+    """The run in a folder; InputError where it is none, or not finished, or not (`as_written`) what the run wrote."""
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: no such run; a run is the folder that `clipjax probe ... --out=RUN` made")
@@ -98,7 +98,8 @@ def read_run(path: str | Path) -> Run:
         inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
         hint = f"it holds the runs {', '.join(inside[:4])}" if inside else "the same probe command again finishes it"
         raise InputError(f"{path}: holds no finished run (no manifest.json); {hint}")
-    verify(path)
+    if as_written:
+        verify(path)
     manifest = read_manifest(path)
     settings = stored.check(manifest.config, Settings, f"{path / 'manifest.json'}: config", REMEDY)
     if not re.fullmatch(r"[a-z]\w*", settings.probe, re.ASCII):  # a part of a module's name

@@ -21,7 +21,7 @@ from clipjax.progress import say
 
 def serve(run: Path, host: str = "", port: int = 0, browse: bool = False) -> None:
     """Serves until Ctrl-C or SIGTERM. Everything that can be wrong with the run is said before the port is opened."""
-    opened = open_run(read_run(run))
+    opened = open_run(read_run(run, as_written=False))
     listening = _listen(host or "127.0.0.1", port)
     token = secrets.token_urlsafe(24)
     explorer = Explorer(opened)

@@ -51,7 +51,7 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
     Raises:
         InputError: `path` is not a finished run, or what it was made from is not to be found.
     """
-    before = read_run(path)
+    before = read_run(path, as_written=False)  # a number that was changed since is what may be found
     config = configs.resume(before.manifest.config, overrides, path / "manifest.json")
     if not cached:
         config.cache_dir = "none"

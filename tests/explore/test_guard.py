@@ -129,7 +129,6 @@ def test_a_run_that_cannot_be_explored_is_one_line(run, study, tmp_path, capsys,
     assert "no finished run" in refused(capsys, tmp_path)
     there = tmp_path / "run"
     shutil.copytree(run, there)
-    (there / "SHA256SUMS").unlink()
     manifest = json.loads((there / "manifest.json").read_text())
 
     def write(**changes):
