@@ -1,8 +1,8 @@
-"""Paired comparison of two runs over the same images: clipjax compare RUN_A RUN_B [--vary=design] [--out=DIR]
+"""Paired comparison of two runs on the same images: clipjax compare RUN_A RUN_B [--vary=design] [--out=DIR]
 
-Two class designs, by default; --vary=weights compares two models, --vary=design,weights both at once. Images are paired
-by their contents: copies, other names, another table or container are the same images. Runs over other images, with
-other preprocessing or precision, or whose labels or groups of the same images differ, are refused with what differs.
+By default the runs differ in the class design; --vary=weights compares two models, --vary=design,weights both. Images
+are paired by their contents: copies, other names, another table or container are the same images. Runs on different
+images, or with other preprocessing, precision, labels or groups, are refused, and the error lists the differences.
 """
 
 from __future__ import annotations

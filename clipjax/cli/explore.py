@@ -1,8 +1,8 @@
-"""Change a run's class design in the browser and see who moves: clipjax explore RUN [--open]
+"""Change the class design of a run in the browser and see which images move: clipjax explore RUN [--open]
 
-RUN is a folder that `clipjax probe` made with a class design (fairface, congress, rates), or a zero-shot run. No
-picture is encoded again; new prompts go through the text tower once. The page is served to this machine only, and
-sends nothing anywhere; --host=ADDRESS lets others in.
+RUN is a folder that `clipjax probe` wrote with a class design (fairface, congress, rates), or a zero-shot run. No image
+is encoded again; the text encoder encodes new prompts once. The server listens on this machine only, and the page sends
+nothing elsewhere; --host=ADDRESS opens it to other machines.
 
     clipjax explore runs/default
     clipjax explore runs/default --open

@@ -1,12 +1,12 @@
 """Contrastive fine-tuning: clipjax finetune CONFIG[:arg] [--config.key=value]... --out=RUN
 
 CONFIG is a config file or a shipped name (openai_vit_b32_csv, lit, rn50_frozen_bn, siglip_ring, emoji_from_scratch).
-The same command again goes on after the last checkpoint, also on another number of devices; SIGTERM and Ctrl-C save
-one first (exit status 143). RUN/model.safetensors is the result: whatever takes a model takes it.
+The same command continues after the last checkpoint, also with another number of devices. SIGTERM and Ctrl-C save a
+checkpoint first (exit status 143). RUN/model.safetensors is the result, which every command accepts as a model.
 
     clipjax finetune openai_vit_b32_csv --config.data.csv=captions.csv --config.data.caption_columns=caption --out=RUN
 
-On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md) the same command runs on every host; elsewhere add
+On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md), run the same command on every host; elsewhere add
 --coordinator=HOST:PORT --processes=N --process=I. `clipjax finetune NAME --keys` lists
 every key of a config.
 """

@@ -1,8 +1,8 @@
-"""Between two models (WiSE-FT): clipjax interpolate BEFORE AFTER OUT --alpha=0.5
+"""Interpolate two models (WiSE-FT): clipjax interpolate BEFORE AFTER OUT --alpha=0.5
 
-Writes (1 - alpha) x BEFORE + alpha x AFTER, parameter by parameter: fine-tuned models often keep more of what they
-could do before when they are moved back part of the way (Wortsman et al. 2022). With several alphas OUT is a folder,
-and a probe on each model shows what is won and lost on the way:
+Writes (1 - alpha) x BEFORE + alpha x AFTER for every parameter. The result often keeps more of the abilities from
+before fine-tuning (Wortsman et al. 2022). With several alphas OUT is a folder, and --probe runs a probe on each
+model:
 
     clipjax interpolate ViT-B/32 run/model.safetensors sweep/ --alpha=0,0.25,0.5,0.75,1 \\
         --probe=zeroshot --config.data.path=photos/

@@ -1,16 +1,16 @@
 """Run a probe: clipjax probe CONFIG[:arg] [--config.key=value]... --out=RUN
 
 CONFIG is a config file or a shipped name (zeroshot, linear, fewshot, retrieval; fairface, fairface_attributes,
-congress, celeba, rates). The same command again goes on where it stopped; features are cached, so a second probe over
-the same pictures never runs the image tower.
+congress, celeba, rates). The same command continues an interrupted run. Features are cached, so a second probe on the
+same images does not run the image encoder.
 
     clipjax probe zeroshot --config.data.path=photos/ --config.classes="a cat,a dog" --out=runs/photos
 
-Conditions on the numbers make the exit status 3, with a line for each breach:
+If a condition on the numbers holds, the exit status is 3, and one line reports each number that met it:
 
     clipjax probe fairface ... --fail-if="rate[set=crime, race=*] > 0.05 @ lower"
 
-On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md) the same command runs on every host; elsewhere add
+On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md), run the same command on every host; elsewhere add
 --coordinator=HOST:PORT --processes=N --process=I. `clipjax probe NAME --keys` lists every key.
 """
 

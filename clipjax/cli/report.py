@@ -1,6 +1,6 @@
 """Tables, figures, report.html and a model-card section from finished runs: clipjax report RUN... [--out=DIR]
 
-One run's report goes into its own folder, several runs' side by side into --out (default: clipjax-report). The page
+The report of one run goes into its folder, that of several runs into --out (default: clipjax-report). The page
 needs no network, and the same runs give the same bytes.
 """
 

@@ -1,8 +1,8 @@
-"""Make a run again from its manifest and compare: clipjax rerun RUN [--out=DIR] [--cached] [--config.key=value]...
+"""Repeat a run from its manifest and compare: clipjax rerun RUN [--out=DIR] [--cached] [--config.key=value]...
 
-Every number is computed again, towers included (--cached takes features from the cache). Exit status 0: every record
-and prediction is equal to the last bit; 3: something differs, and a line says what, beside the versions, device,
-weights and data that differ. For data or weights that have moved since:
+Every number is computed again, including features (--cached takes features from the cache). Exit status 0: every record
+and prediction is bit-identical; 3: something differs, and the output lists it, with the versions, device,
+weights and data that differ. If data or weights have moved:
 
     clipjax rerun runs/people --config.data.path=/elsewhere/people --config.model=vit-b-32.safetensors
 """
