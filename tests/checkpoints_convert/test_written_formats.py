@@ -137,7 +137,10 @@ def test_what_is_printed_names_the_activation(tmp_path):
     assert opening.open_clip_name(large) == ("ViT-g-14", False)
     image = dataclasses.replace(large.image, activation="quick_gelu")
     text = dataclasses.replace(large.text, activation="quick_gelu")
-    assert opening.open_clip_name(dataclasses.replace(large, image=image, text=text)) == ("ViT-g-14", True)
+    quick_large = dataclasses.replace(large, image=image, text=text)
+    assert opening.open_clip_name(quick_large) == ("ViT-g-14", True)
+    line, *_ = opening.lines(tmp_path / "m.safetensors", weights.Weights({}, quick_large, "x", {}), "open_clip")
+    assert line.endswith(", force_quick_gelu=True)")
     assert opening.open_clip_name(VIT) is None
     other = dataclasses.replace(gelu, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     line = opening.lines(tmp_path / "m.safetensors", weights.Weights({}, other, "x", {}), "open_clip")[0]
