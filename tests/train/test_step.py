@@ -203,7 +203,7 @@ def test_every_parameter_of_the_released_models_has_a_rule(name):
     [
         (optimiser.Options(10, 1.0, freeze=("vsual",)), "matches no parameter"),
         (optimiser.Options(10, 1.0, freeze=(".",)), "leaves nothing to train"),
-        (optimiser.Options(10, 1.0, multipliers=(("(", 2.0),)), "no regular expression"),
+        (optimiser.Options(10, 1.0, multipliers=(("(", 2.0),)), "not a regular expression"),
         (optimiser.Options(10, 1.0, warmup=10), "it has to end before"),
     ],
 )
@@ -215,7 +215,7 @@ def test_recipes_that_cannot_be_meant(recipe, message):
 def test_options_that_cannot_be_meant():
     with pytest.raises(InputError, match="unknown loss"):
         step.Options("hinge")
-    with pytest.raises(InputError, match="no decay"):
+    with pytest.raises(InputError, match="not a decay"):
         step.Options(ema=1.0)
     with pytest.raises(InputError, match="unknown rematerialisation"):
         run(step.Options(remat="some"))
