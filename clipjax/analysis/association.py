@@ -18,6 +18,8 @@ from clipjax.errors import InputError
 
 METHODS = ("benjamini-hochberg", "bonferroni")
 TIED = 1e-7
+ALPHA = 0.05  # from which adjusted p-value on nothing is stated
+TRUSTED = 5  # expected counts from which chi-squared is read (Cochran 1954), Fisher's exact test below
 
 
 def chi_squared(table: ArrayLike, correction: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -83,8 +85,36 @@ def _fisher_p(tables: np.ndarray) -> np.ndarray:
     return np.minimum(np.array(out, np.float64), 1.0)
 
 
+def fisher_smallest(table: ArrayLike) -> np.ndarray:
+    """The smallest p that Fisher's exact test can give with the margins of tables [..., 2, 2]: one of the two extremes,
+    or both where they are equally likely."""
+    table = _tables(table)
+    (a, b), (c, d) = (np.moveaxis(half, -1, 0) for half in np.moveaxis(table, -2, 0))
+    row, column, total = a + b, a + c, a + b + c + d
+    ends = []
+    for x in (np.maximum(0, row + column - total), np.minimum(row, column)):
+        cells = (x, row - x, column - x, total - row - column + x)
+        margins = gammaln(np.stack([row, total - row, column, total - column]) + 1).sum(0) - gammaln(total + 1)
+        ends.append(np.exp(margins - gammaln(np.stack(cells) + 1).sum(0)))
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    return np.minimum(np.where(high <= low * (1 + TIED), low + high, low), 1.0)[()]
+
+
+def two_groups(table: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(p, the smallest p that these margins allow, whether p is Fisher's) of tables [..., 2, 2].
+
+    Chi-squared without correction where every expected count is at least TRUSTED, Fisher's exact test elsewhere.
+    """
+    table = _tables(table)
+    exact = np.asarray(min_expected(table) < TRUSTED)
+    p, smallest = np.array(chi_squared(table)[1]), np.zeros(exact.shape)
+    if exact.any():
+        p[exact], smallest[exact] = fisher(table[exact])[1], fisher_smallest(table[exact])
+    return p[()], smallest[()], exact[()]
+
+
 def min_expected(table: ArrayLike) -> np.ndarray:
-    """The smallest expected count of tables [..., 2, 2]; chi-squared is trusted from 5 on (Cochran 1954)."""
+    """The smallest expected count of tables [..., 2, 2]; chi-squared is trusted from TRUSTED on (Cochran 1954)."""
     table = _tables(table)
     total = table.sum((-2, -1))
     least = table.sum(-1).min(-1) * table.sum(-2).min(-1)
@@ -101,6 +131,30 @@ def adjust(p: ArrayLike, method: str = "benjamini-hochberg") -> np.ndarray:
     if method == "bonferroni":
         return np.minimum(p * p.size, 1.0)
     return stats.false_discovery_control(p.ravel(), method="bh").reshape(p.shape)
+
+
+def can_reject(smallest: ArrayLike, alpha: float = ALPHA) -> np.ndarray:
+    """bool [L]: the tests that count, by the smallest p [L] that each could give (Tarone 1990).
+
+    With K the smallest number such that at most K tests can reach alpha / K: those tests. The others cannot be
+    rejected whatever the images say, so there is nothing to adjust for. It depends on margins (or numbers of discordant
+    images) only, not on which way a test went.
+    """
+    smallest = np.asarray(smallest, np.float64)
+    k = np.arange(1, smallest.size + 1)
+    reach = np.searchsorted(np.sort(smallest.ravel()), alpha / k, side="right")
+    enough = np.flatnonzero(reach <= k)
+    return smallest <= alpha / k[enough[0]] if len(enough) else np.zeros(smallest.shape, bool)
+
+
+def adjust_testable(
+    p: ArrayLike, smallest: ArrayLike, method: str = "benjamini-hochberg", alpha: float = ALPHA
+) -> np.ndarray:
+    """p-values of one family [L] -> adjusted over its testable tests only (Gilbert 2005); 1 for all others."""
+    p, counted = np.asarray(p, np.float64), can_reject(smallest, alpha)
+    out = np.ones(p.shape)
+    out[counted] = adjust(p[counted], method)
+    return out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +176,11 @@ class Gendered:
     fisher_p: np.ndarray
     min_expected: np.ndarray
     more: np.ndarray
+
+    @property
+    def tables(self) -> np.ndarray:
+        """Images with the label against images without, of both groups: [L, 2, 2]."""
+        return np.stack([self.k, np.array(self.n) - self.k], axis=1)
 
 
 def gendered_labels(k1: ArrayLike, k2: ArrayLike, n1: int, n2: int, tokens: tuple[int, int] | None = None) -> Gendered:

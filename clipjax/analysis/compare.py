@@ -10,19 +10,21 @@ images whose answer changed carry information, and McNemar's test asks whether t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
 from clipjax.analysis import rates
-from clipjax.analysis.association import adjust
+from clipjax.analysis.association import METHODS, adjust_testable, can_reject
+from clipjax.analysis.findings import Finding, Move, of_comparison
 from clipjax.analysis.manifest import Manifest
-from clipjax.analysis.paired import paired_records
+from clipjax.analysis.paired import paired_records, smallest_p
 from clipjax.analysis.pairing import Paired, pair
-from clipjax.analysis.records import PairedRecord, Question
+from clipjax.analysis.records import PairedRecord, Question, Record
 from clipjax.analysis.run import CLASSIFIERS, Run, prediction_column
 from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
@@ -40,6 +42,8 @@ SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  #
 LEVEL = 0.95
 MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
 MOST_VALUES = 50  # of a column that is grouped by
+# Paired records of classes, how many answers of each group changed, and (group, class) -> the moves out and in
+ClassMoves = tuple[list[PairedRecord], list[Record], Callable[[dict[str, str], str], list[Move]]]
 Answers = Mapping[Question, np.ndarray]  # ("set", "crime") -> bool [N]
 
 
@@ -71,10 +75,53 @@ class Compared:
         """Whether both asked the same model the same thing."""
         return not any(differing(self.a.manifest, self.b.manifest, FIELDS[part]) for part in VARIABLE)
 
+    @functools.cached_property
+    def class_moves(self) -> ClassMoves | None:
+        """What moved class by class; None where a run has no one class per image."""
+        a, b = self.a.predictions, self.b.predictions
+        if "prediction" not in a or "prediction" not in b:
+            return None
+        columns = {name: values for name, values in self.a.columns.items() if name in self.b.columns}
+        designs = [run.design for run in (self.a, self.b) if run.design is not None and run.design.sets]
+        both = [name for name in designs[0].names if name in designs[1].names] if len(designs) == 2 else []
+        return class_moves(a["prediction"], b["prediction"], both, columns)
+
+    @functools.cached_property
+    def findings(self) -> list[Finding]:
+        """What moved, for which group, and what was tested without a finding."""
+        return of_comparison(self.records, *self.class_moves) if self.class_moves else of_comparison(self.records)
+
     @property
     def moves(self) -> list[tuple[str, str, int]]:
         """(class under A, class under B, images), the commonest first."""
         return moves(*(run.predictions["prediction"][self.flipped] for run in (self.a, self.b)))
+
+
+def class_moves(
+    a: np.ndarray, b: np.ndarray, classes: Sequence[str], columns: Mapping[str, np.ndarray], level: float = LEVEL
+) -> ClassMoves:
+    """Predictions [N] of two runs -> paired records of these classes, over everybody and single columns; how many
+    answers of each group changed; and (group, class) -> the moves out of that class and into it."""
+    a, b = a.astype(str), b.astype(str)
+    changed, given = a != b, set(a) | set(b)
+    cells = family(columns, len(a), MOST_CROSSED + 1)
+    asked = {Question("class", name): (a == name, b == name) for name in classes if name in given}
+    under_a, under_b = ({key: pair[side] for key, pair in asked.items()} for side in (0, 1))
+    records = paired(under_a, under_b, cells, level, 0) if asked else []
+    shares = []
+    for found in cells[1:]:
+        for g, group in enumerate(found.groups):
+            inside = found.of == g
+            k, n = int(changed[inside].sum()), int(inside.sum())
+            shares.append(Record(metric="changed", group=group, k=k, n=n, value=k / n, level=level))
+
+    def flow(group: dict[str, str], name: str) -> list[Move]:
+        inside = changed & ((a == name) | (b == name))
+        for column, value in group.items():
+            inside &= columns[column].astype(str) == value
+        return moves(a[inside], b[inside])
+
+    return records, shares, flow
 
 
 def moves(a: np.ndarray, b: np.ndarray) -> list[tuple[str, str, int]]:
@@ -169,20 +216,23 @@ def paired(
 ) -> list[PairedRecord]:
     """A record per question of `asked_a` and group: both rates, their paired difference, McNemar's test.
 
-    One family of tests: every record has its p-value adjusted for all of them.
+    One family of tests: p-values are adjusted over the `tests` of them whose discordant images are enough to reject at
+    all (`testable`); where they are not, the adjusted p is 1.
     """
     tallies = [_tally(asked_a[key], asked_b[key], found) for found in cells for key in asked_a]
     compared = paired_records(*np.concatenate(tallies, axis=1), level=level)
     heads = [(asked, group) for found in cells for asked in asked_a for group in found.groups]
-    p = np.array([record.p for record in compared])
+    p, counted = (
+        np.array([r.p for r in compared]),
+        can_reject(smallest := smallest_p([r.only_a + r.only_b for r in compared])),
+    )
+    bh, bonferroni = (adjust_testable(p, smallest, method) for method in METHODS)
     return [
         replace(
-            record, question=asked, group=group, small=record.n < min_n or None, p_benjamini_hochberg=float(bh),
-            p_bonferroni=float(bonferroni), tests=len(compared),
+            record, question=asked, group=group, small=record.n < min_n or None, p_benjamini_hochberg=float(bh[i]),
+            p_bonferroni=float(bonferroni[i]), testable=bool(counted[i]), tests=int(counted.sum()), asked=len(compared),
         )
-        for (asked, group), record, bh, bonferroni in zip(
-            heads, compared, adjust(p), adjust(p, "bonferroni"), strict=True
-        )
+        for i, ((asked, group), record) in enumerate(zip(heads, compared, strict=True))
     ]  # fmt: skip
 
 

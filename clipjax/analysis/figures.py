@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.analysis.records import Record
+from clipjax.analysis.records import PairedRecord, Record
 from clipjax.files import write_atomically, write_text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -73,8 +73,13 @@ class Series:
         return Series(label, values, low, high, counts, [bool(r and r.small) for r in records])
 
 
-def rates_by_group(groups: Sequence[str], series: Sequence[Series], quantity: str) -> Drawing:
-    """A row per group, a dot with its interval per series, k/n at the right; small cells are hollow."""
+def rates_by_group(
+    groups: Sequence[str], series: Sequence[Series], quantity: str, overall: float | None = None
+) -> Drawing:
+    """A row per group, a dot with its interval per series, k/n at the right; small cells are hollow.
+
+    overall: the rate of all images, a line across the groups.
+    """
     offsets = (np.arange(len(series)) - (len(series) - 1) / 2) * min(0.26, 0.75 / max(len(series), 1))
     height = 1.0 + len(groups) * max(0.32, 0.2 * len(series)) + 0.25 * len(series)
     figure, axes = _axes(7.4, height)
@@ -93,20 +98,53 @@ def rates_by_group(groups: Sequence[str], series: Sequence[Series], quantity: st
             color=face,
             edgecolors=colour,
             zorder=3,
+            clip_on=False,  # a dot at 0 or at 100 is whole
             label=_short(s.label, 60),
         )
         for g, at in zip(shown, y, strict=True):
             _text(axes, 1.01, at, s.counts[g], transform=axes.get_yaxis_transform(), fontsize=7.5, color=colour)
     _rows(axes, groups)
     axes.set_xlim(0, min(100.0, most * 1.05 + 0.5))
-    _x_label(axes, f"{quantity}, percent of the group's images")
+    few = " (hollow: few images)" if any(any(s.small) for s in series) else ""
+    _x_label(axes, f"{quantity}, percent of the group's images{few}")
     _grid(axes, "x")
+    if overall is not None:
+        axes.axvline(100 * overall, color="black", lw=0.9, ls="--", zorder=1)
+        _text(
+            axes, 100 * overall, 1.01, f"all images {100 * overall:.1f}%", transform=axes.get_xaxis_transform(),
+            fontsize=7.5, ha="center", va="bottom",
+        )  # fmt: skip
     if len(series) > 1:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, ncols=1, fontsize=8)
     words = [
         f"{g}: " + "; ".join(_words(s, i) for s in series if s.values[i] is not None) for i, g in enumerate(groups)
     ]
-    return Drawing(figure, f"{quantity} by group. " + ". ".join(words) + ".")
+    every = "" if overall is None else f" All images: {100 * overall:.1f}%."
+    return Drawing(figure, f"{quantity} by group. " + ". ".join(words) + f".{every}")
+
+
+def differences_by_group(groups: Sequence[str], records: Sequence[PairedRecord], quantity: str) -> Drawing:
+    """A row per paired record: its difference with its interval around the line at zero, and k/n under A and B."""
+    figure, axes = _axes(7.4, 1.0 + 0.32 * max(len(groups), 1))
+    value, low, high = (100 * np.array([getattr(r, x) for r in records], float) for x in ("difference", "low", "high"))
+    y = range(len(groups))
+    axes.axvline(0, color="black", lw=0.9)
+    axes.hlines(y, low, high, color=COLOURS[0], lw=1.6)
+    face = ["white" if r.small else COLOURS[0] for r in records]
+    axes.scatter(value, y, s=26, color=face, edgecolors=COLOURS[0], zorder=3, clip_on=False)
+    counts = [f"{r.k_a} → {r.k_b} of {r.n}" for r in records]
+    for at, said in zip(y, counts, strict=True):
+        _text(axes, 1.01, at, f"{said} ", transform=axes.get_yaxis_transform(), fontsize=7.5, color=GREY)
+    _rows(axes, groups)
+    reach = 1.06 * max([*np.abs(low), *np.abs(high), 1.0])
+    axes.set_xlim(-reach, reach)
+    _x_label(axes, f"{quantity}, points of percent (hollow: few images)")
+    _grid(axes, "x")
+    words = [
+        f"{g}: {v:+.1f} ({a:+.1f} to {b:+.1f}; {said})"
+        for g, v, a, b, said in zip(groups, value, low, high, counts, strict=True)
+    ]
+    return Drawing(figure, f"{quantity} by group, in points. " + ". ".join(words) + ".")
 
 
 def mirrored_bars(
@@ -201,24 +239,46 @@ def heat_map(
     return Drawing(figure, f"{quantity}. Largest per row: " + "; ".join(words) + ".")
 
 
-def flips(moves: Sequence[tuple[str, str, int]], n: int, most: int = 20) -> Drawing:
-    """(class under A, class under B, images) -> bars, the commonest first; the rest in one bar."""
+def flows(moves: Sequence[tuple[str, str, int]], n: int, most: int = 14) -> Drawing:
+    """(class under A, class under B, images) -> bands from the classes of A at the left to those of B at the right, as
+    wide as their images are many; the commonest moves, the rest in one band."""
     ordered = sorted(moves, key=lambda m: (-m[2], m[0], m[1]))
     shown, rest = ordered[:most], ordered[most:]
-    names = [f"{_short(a, 26)} → {_short(b, 26)}" for a, b, _ in shown]
-    values = [count for *_, count in shown]
     if rest:
-        names.append(f"{len(rest)} other moves")
-        values.append(sum(count for *_, count in rest))
-    figure, axes = _axes(7.2, 1.1 + 0.26 * max(len(names), 1))
-    axes.barh(range(len(names)), values, color=[COLOURS[0]] * len(shown) + [GREY] * bool(rest), height=0.74)
-    for y, value in enumerate(values):
-        _text(axes, value, y, f" {value}", fontsize=8)
-    _rows(axes, names, 60)
-    axes.set_xlim(0, max(values or [1]) * 1.12)
-    _x_label(axes, f"images whose answer changed, of {n}")
-    _grid(axes, "x")
-    words = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
+        others = f"{len(rest)} other moves"
+        shown = [*shown, (others, others, sum(count for *_, count in rest))]
+    total = sum(count for *_, count in shown) or 1
+    figure, axes = _axes(7.2, max(1.6, 0.8 + 0.3 * max(len({m[i] for m in shown}) for i in (0, 1))) if shown else 1.6)
+    gap = 0.06 * total
+    place: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for side, starts in enumerate(place):
+        sizes: dict[str, int] = {}
+        for a, b, count in shown:
+            sizes[(a, b)[side]] = sizes.get((a, b)[side], 0) + count
+        at = 0.0
+        for name, size in sizes.items():
+            starts[name] = at
+            _text(
+                axes, (-0.02, 1.02)[side], at + size / 2, f"{_short(name, 28)}  {size}", fontsize=8.5,
+                ha=("right", "left")[side],
+            )  # fmt: skip
+            axes.fill_betweenx([at, at + size], *((-0.012, 0.0), (1.0, 1.012))[side], color="black", lw=0)
+            at += size + gap
+    x = np.linspace(0, 1, 60)
+    bend = x**2 * (3 - 2 * x)
+    for i, (a, b, count) in enumerate(shown):
+        start, end = place[0][a], place[1][b]
+        low = start + (end - start) * bend
+        axes.fill_between(x, low, low + count, color=COLOURS[i % 6], alpha=0.55, lw=0.6, edgecolor="black")
+        place[0][a] += count
+        place[1][b] += count
+    axes.set_xlim(-0.45, 1.45)
+    axes.invert_yaxis()
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_axis_off()
+    _plain(axes.set_title(f"A → B: {sum(count for *_, count in moves)} of {n} images", fontsize=9))
+    words = [f"{a} → {b}: {count}" for a, b, count in shown]
     return Drawing(figure, f"Images that moved from a class of A to a class of B, of {n}. " + "; ".join(words) + ".")
 
 

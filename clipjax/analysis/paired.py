@@ -30,6 +30,11 @@ def mcnemar(b: ArrayLike, c: ArrayLike, exact: bool = True) -> tuple[np.ndarray,
     return statistic[()], np.where(n > 0, stats.chi2.sf(statistic, 1), 1.0)[()]
 
 
+def smallest_p(discordant: ArrayLike) -> np.ndarray:
+    """The smallest p that the exact test can give for so many discordant images: all of them on one side."""
+    return np.minimum(2 * 0.5 ** np.asarray(discordant, np.float64), 1.0)[()]
+
+
 def paired_rates(a: ArrayLike, b: ArrayLike, level: float = 0.95, method: str = "clopper-pearson") -> PairedRecord:
     """a, b: bool [N], the same images in the same order -> `paired_records` of them as one cell."""
     a, b = np.asarray(a, bool), np.asarray(b, bool)

@@ -22,6 +22,7 @@ from clipjax.analysis.run import Run, prediction_column
 PAPER_MODEL = "ViT-L/14"  # section 2.1 and Figure 1
 CLIP_MODEL = "ViT-L/14@336px"  # what the CLIP paper calls "CLIP" where it says nothing else
 DATA = {"first10k": "FairFace's first 10,000 validation rows", "val": "all of FairFace's validation rows"}
+IMAGES = {"rates": "fairface", "attributes": "fairface", "labels": "congress", "identities": "celeba"}  # the paper's
 CAVEATS = {
     "rates": (
         "No public attempt has reproduced Table 2 with the released weights.",
@@ -96,8 +97,8 @@ def compare(run: Run) -> list[PaperRow]:
 
 
 def caveats(run: Run) -> Sequence[str]:
-    """What a reader of the comparison has to know."""
-    return CAVEATS.get(run.probe, ())
+    """What a reader of the comparison has to know; nothing of the paper where the images are not its own."""
+    return CAVEATS.get(run.probe, ()) if run.manifest.data.name == IMAGES.get(run.probe) else ()
 
 
 def label_set(run: Run) -> str | None:

@@ -88,10 +88,37 @@ class Record(Struct, frozen=True, kw_only=True):
         return {name: value for field, name in names if (value := getattr(self, field)) is not None or name in null}
 
 
+class Finding(Struct, frozen=True, kw_only=True):
+    """One statement. `kind`: disparity (between groups), moved (between two runs), no_difference, not_enough_data,
+    undecided (the test passed and the interval holds zero).
+
+    value, low, high: the difference of two rates and its interval; for no_difference the one whose interval reaches
+    furthest; for not_enough_data the true difference that would be found four times in five, without bounds.
+    `tests`: the size of the family that p_adjusted allows for. `records`: places in the list of records.
+    """
+
+    statement: str
+    kind: Literal["disparity", "moved", "undecided", "no_difference", "not_enough_data"]
+    what: dict[str, Any] = {}
+    group: dict[str, str] = {}
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_adjusted: float | None = None
+    test: str = ""
+    tests: int
+    records: list[int] = []
+
+    def to_dict(self) -> dict[str, Any]:
+        """What metrics.json and compare.json hold."""
+        return msgspec.to_builtins(self)
+
+
 class Metrics(Struct):
     """All of metrics.json."""
 
     records: list[Record]
+    findings: list[Finding] = []
 
 
 _GROUPED = list(zip(Record.__struct_fields__, Record.__struct_encode_fields__, strict=True))
@@ -161,7 +188,9 @@ class PairedRecord(Struct, frozen=True, kw_only=True):
     small: bool | None = None
     p_benjamini_hochberg: float | None = None
     p_bonferroni: float | None = None
-    tests: int | None = None
+    testable: bool | None = None  # whether enough answers changed for any result to be rejected
+    tests: int | None = None  # the testable ones of the family, which the p-values are adjusted over
+    asked: int | None = None  # all of the family
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -184,7 +213,7 @@ class PairedRecord(Struct, frozen=True, kw_only=True):
     def to_dict(self) -> dict[str, Any]:
         """What compare.json holds."""
         found = {name: getattr(self, name) for name in self.__struct_fields__ if name != "question"}
-        family = ("small", "p_benjamini_hochberg", "p_bonferroni", "tests")
+        family = ("small", "p_benjamini_hochberg", "p_bonferroni", "testable", "tests", "asked")
         asked = dict([self.question]) if self.question else {}
         kept = {name: value for name, value in found.items() if value is not None or name not in family}
         return {"metric": "paired_difference", **asked, **kept}

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipjax import stored
+from clipjax.analysis import findings
 from clipjax.analysis.manifest import Manifest, Settings
-from clipjax.analysis.records import Metrics, Record, missing
+from clipjax.analysis.records import Finding, Metrics, Record, missing
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, one_line
 from clipjax.files import lines
@@ -48,6 +49,11 @@ class Run:
             return self.manifest.design.design()
         except InputError as error:
             raise InputError(f"{self.path}: {error}; {REMEDY}") from error
+
+    @functools.cached_property
+    def findings(self) -> list[Finding]:
+        """What the records show between groups."""
+        return findings.of_records(self.records)
 
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:

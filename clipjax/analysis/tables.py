@@ -7,8 +7,9 @@ import dataclasses
 import html
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from clipjax.analysis.records import Record
 from clipjax.files import write_text
@@ -18,8 +19,13 @@ _MARKDOWN = re.compile(r"[\\|]")  # what ends a cell, and what would undo its es
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"\dag{}", "–": "--", "≥": r"$\geq$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "∞": r"$\infty$", "χ": r"$\chi$", "²": r"$^2$",
+    "→": r"$\rightarrow$", "…": r"\ldots{}", "[": "{[}", '"': r"\textquotedbl{}", "\n": " ",
 }  # fmt: skip
+_NEGATIVE = re.compile(r"(?<![\w.-])-(?=\d)")  # a minus sign, not a hyphen
+_FORMULA = re.compile(r"[=+@\t\r-]")  # what a spreadsheet takes for the start of a formula
+WIDE = 60  # characters of a row that a column of a two-column page holds, at most
+TALL = 40  # rows of a table that a page holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +37,11 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
+    data: Sequence[Sequence[Cell]] = ()  # for programs: a header, then one value per cell
 
     def csv(self) -> str:
-        """RFC 4180 with \\n."""
-        return csv_text([self.columns, *self.rows])
+        """RFC 4180 with \\n: one value per cell where the table has `data`."""
+        return csv_text(self.data or [self.columns, *self.rows])
 
     def markdown(self) -> str:
         """Title, table, note."""
@@ -42,30 +49,49 @@ class Table:
         return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else []), ""])
 
     def latex(self) -> str:
-        """A table float; needs \\usepackage{booktabs}."""
-        rows = [" & ".join(latex(text(c)) for c in row) + r" \\" for row in [self.columns, *self.rows]]
+        """Table floats of at most TALL rows, over both columns of a page where they are wide, never wider than that.
+
+        Needs \\usepackage{booktabs, graphicx} and, for accented letters, \\usepackage[T1]{fontenc}.
+        """
+        rows = [[latex(text(c)) for c in row] for row in self.rows]
+        head = " & ".join(latex(c) for c in self.columns) + r" \\"
         spec = "".join("l" if left else "r" for left in self._left())
-        note = [rf"\par\smallskip\footnotesize {latex(self.note)}"] if self.note else []
-        return "\n".join([
-            r"\begin{table}", r"\centering", rf"\caption{{{latex(self.title)}}}", rf"\begin{{tabular}}{{{spec}}}",
-            r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}", *note, r"\end{table}", "",
-        ])  # fmt: skip
+        widest = sum(max(len(text(row[i])) for row in [self.columns, *self.rows]) + 2 for i in range(len(self.columns)))
+        kind = "table*" if widest > WIDE else "table"
+        note = [rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {latex(self.note)}}}"] if self.note else []
+        parts = [rows[i : i + TALL] for i in range(0, len(rows), TALL)] or [[]]
+        out = []
+        for i, part in enumerate(parts):
+            title = latex(self.title) + (f" (part {i + 1} of {len(parts)})" if len(parts) > 1 else "")
+            label = f"tab:{self.name}" + (f"-{i + 1}" if i else "")
+            out += [
+                rf"\begin{{{kind}}}", r"\centering\footnotesize", rf"\caption{{{title}}}\label{{{label}}}",
+                r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{spec}}}",
+                r"\toprule", head, r"\midrule", *(" & ".join(row) + r" \\" for row in part), r"\bottomrule",
+                r"\end{tabular}}", *note, rf"\end{{{kind}}}", "",
+            ]  # fmt: skip
+        return "\n".join(out)
 
     def html(self) -> str:
         """A <table> with caption; every text escaped."""
         left = self._left()
 
-        def row(cells: Sequence[Cell], tag: str) -> str:
-            parts = [
-                f"<{tag}{'' if left[i] else ' class=number'}>{html.escape(text(c))}</{tag}>"
-                for i, c in enumerate(cells)
-            ]
+        def row(cells: Sequence[Cell], head: bool) -> str:
+            parts = []
+            for i, c in enumerate(cells):
+                named = ' scope="col"' if head else ' scope="row"' if i == 0 else ""
+                tag = "th" if named else "td"
+                parts.append(f"<{tag}{named}{'' if left[i] else ' class=number'}>{html.escape(text(c))}</{tag}>")
             return f"<tr>{''.join(parts)}</tr>"
 
         note = f"<p class=note>{html.escape(self.note)}</p>" if self.note else ""
-        body = "\n".join(row(r, "td") for r in self.rows)
-        head = f"<caption>{html.escape(self.title)}</caption>\n<thead>{row(self.columns, 'th')}</thead>"
-        return f"<div class=table><table>{head}\n<tbody>{body}</tbody></table></div>{note}\n"
+        body = "\n".join(row(r, False) for r in self.rows)
+        title = html.escape(self.title)
+        head = f"<caption>{title}</caption>\n<thead>{row(self.columns, True)}</thead>"
+        return (
+            f'<div class=table role="region" aria-label="{title}" tabindex=0><table>{head}\n<tbody>{body}</tbody>'
+            f"</table></div>{note}\n"
+        )
 
     def write(self, folder: Path) -> None:
         """folder/name.csv, .md and .tex."""
@@ -79,10 +105,42 @@ class Table:
 
 
 def csv_text(rows: Iterable[Iterable[Cell]]) -> str:
-    """Rows, the header first, as RFC 4180 with \\n: whatever a cell holds, it is read back as one."""
+    """Rows, the header first, as RFC 4180 with \\n: whatever a cell holds, it is read back as one.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([text(cell) for cell in row] for row in rows)
+    csv.writer(out, lineterminator="\n").writerows([_plain(cell) for cell in row] for row in rows)
     return out.getvalue()
+
+
+def _plain(cell: Cell) -> str:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float):
+        return repr(cell)
+    said = text(cell)
+    return f"'{said}" if _FORMULA.match(said) and not _is_decimal(said) else said
+
+
+def _is_decimal(said: str) -> bool:
+    try:
+        float(said)
+    except ValueError:
+        return False
+    return True
+
+
+def tidy(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[list[Cell]]:
+    """Records of named runs -> a header and a row per record: `run`, what it is, a column per group column, numbers."""
+    flat: list[dict[str, Any]] = []
+    for name, records in runs:
+        for r in records:
+            group = {f"group.{column}": value for column, value in (r.get("group") or {}).items()}
+            rest = {key: value for key, value in r.items() if key != "group" and not isinstance(value, (dict, list))}
+            flat.append({"run": name, "metric": rest.pop("metric", None), **group, **rest})
+    head = list(dict.fromkeys(key for row in flat for key in row))
+    return [[*head], *([row.get(key) for key in head] for row in flat)]
 
 
 def markdown_lines(rows: Sequence[Sequence[Cell]], left: Sequence[bool] | None = None) -> list[str]:
@@ -112,11 +170,14 @@ def rate(record: Record, decimals: int = 1) -> str:
 
 
 def latex(words: str) -> str:
-    """Escaped for LaTeX."""
-    return "".join(_LATEX.get(c, c) for c in words)
+    """Escaped for LaTeX; letters that its usual fonts lack become their number."""
+    words = _NEGATIVE.sub("\0", words)
+    return "".join(
+        r"$-$" if c == "\0" else _LATEX.get(c) or (c if ord(c) < 0x250 else f"U+{ord(c):04X}") for c in words
+    )
 
 
 def _is_number(cell: Cell) -> bool:
     if cell is None or isinstance(cell, (int, float)):
         return True
-    return not cell or cell[0] in "-0123456789."
+    return not cell or cell[0] in "-–+∞0123456789."

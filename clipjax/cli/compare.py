@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Nothing is written before the runs are known to be comparable."""
     from clipjax.analysis import compare
-    from clipjax.analysis.report import comparison, main_tables
+    from clipjax.analysis.report import comparison, head, main_tables
     from clipjax.analysis.run import read_run
     from clipjax.errors import InputError
 
@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> None:
         sections = comparison.write(found, out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    if stated := head.terminal(found.findings):
+        print(f"{stated}\n")
     for table in main_tables(sections, 3):
         print(table.markdown())
     for line in comparison.notes(found):

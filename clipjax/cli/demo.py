@@ -1,35 +1,41 @@
-"""Show the main job offline: a small embedded model answers about drawings and photographs.
+"""Show the main job offline: a small embedded model answers about drawings, and one more class moves its answers.
 
     clipjax demo
     clipjax demo --explore                                            # and then its class design in the browser
 
-First it answers about pictures, then it characterises a class design: who is given which classes, and what one more
-class changes. Everything it writes lies in --out.
+First what the model says, then who has no word in a list of classes and what one more class changes for whom, with
+tests. Everything it writes lies in --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 ABOUT = """\
-The embedded model is tiny and has only seen emoji artwork: another artist's drawings of these 24 things, never
-these, and no photograph at all. It shows how the tool works, not how well CLIP does."""
+The embedded model is tiny and has only seen emoji artwork, by another artist. It shows how the tool works, not how
+well CLIP does. A zero-shot model always answers: shown {n} photographs, of which it can know nothing, it calls the
+{truth} {answer!r} at {probability:.0%}."""
 
-CLASS_DESIGN = """\
-Class design: 290 drawings of people, asked with roles and fantasy beings (people-roles), then with 'child' as well.
-How often the answer is a fantasy being, with 95% intervals; drawings that left and joined the set; McNemar's p:
+CLASS_DESIGN = """
+2. Who has no word
+290 drawings of people, asked with roles and fantasy beings (A: people-roles, 27 classes, no word for a child), then
+with 'child' as well (B: people-roles-child). {moved} of {images} drawings got another answer:
 """
 
-NEXT = """\
-The same with your own pictures and classes, and with OpenAI's weights (351 MB, downloaded once):
-  clipjax classify {photo} --model=ViT-B/32 --classes="a cat,a dog,a rocket,an astronaut"
-  clipjax probe rates --config.data.csv={listing} --config.data.group_columns=age,skin_tone \\
-      --config.design=people-roles+teenager --out={out}/mine
-  clipjax compare {out}/people-roles {out}/mine
-Change the class design in the browser and see who moves (pip install 'clipjax[explore]'):
-  clipjax explore {out}/people-roles --open"""
+NEXT = """
+3. What to do next
+Read     {out}/comparison/report.html and {out}/people-roles/report.html
+Change   the classes in the browser, and see who moves:
+           clipjax explore {out}/people-roles --open
+Measure  your own images and classes, with OpenAI's weights (--config.model=ViT-B/32: 351 MB, downloaded once):
+           clipjax probe rates --config.data.csv={listing} --config.data.group_columns=age,skin_tone \\
+             --config.design=people-roles+teenager --out={out}/mine
+           clipjax compare {out}/people-roles {out}/mine
+Ask      about one image:
+           clipjax classify {photo} --classes="a cat,a dog,a rocket,an astronaut" --model=ViT-B/32"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,14 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Answers, prints, draws, characterises."""
     from clipjax import demo, loading
-    from clipjax.cli import explore
+    from clipjax.analysis.report import head
     from clipjax.demo import people
     from clipjax.errors import InputError
     from clipjax.files import write_atomically, write_text
     from clipjax.progress import Progress
 
-    if args.explore:
-        explore.check_extra()  # before half a minute of work
     out = Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -65,22 +69,21 @@ def run(args: argparse.Namespace) -> None:
             for truth, row in zip(pictures.truth, probabilities, strict=True):
                 ranked = dict(sorted(zip(pictures.classes, map(float, row), strict=True), key=lambda x: -x[1]))
                 answers.append({"set": pictures.title, "truth": truth, "probabilities": ranked})
-    print("\n\n".join(demo.table(*section) for section in sections))
-    print(f"\n{ABOUT}\n")
+    (drawn, drawn_answers), (photographs, guesses) = sections
+    print("1. What the model says\n" + textwrap.fill(demo.summary(drawn, drawn_answers), head.WIDTH))
+    surest = int(guesses.max(1).argmax())
+    about = {"truth": photographs.truth[surest], "answer": photographs.classes[int(guesses[surest].argmax())]}
+    print(ABOUT.format(n=len(photographs.truth), probability=float(guesses[surest].max()), **about))
     text = json.dumps({"model": model.name, "answers": answers}, indent=1, ensure_ascii=False) + "\n"
     write_text(out / "answers.json", text)
     write_atomically(out / "demo.png", lambda path: demo.draw(path, sections))
     photo = out / "cat.jpg"
     cat = pictures_of[1].images[pictures_of[1].truth.index("cat")]
     write_atomically(photo, lambda path: cat.save(path, format="JPEG", quality=90))
-    print(CLASS_DESIGN)
-    records, moved, images = people.characterise(out)
-    print(people.table(records))
-    print(f"\n{moved} of {images} drawings got another answer.\n{people.ABOUT}\n")
-    print(f"Written: {out / 'demo.png'} (a picture of all answers), {out / 'answers.json'}, {photo}")
-    for name in (*people.DESIGNS, "comparison"):
-        print(f"Report:  {out / name / 'report.html'}")
-    print("\n" + NEXT.format(photo=photo, listing=out / "people" / "people.csv", out=out))
+    found = people.characterise(out)
+    print(CLASS_DESIGN.format(moved=len(found.flipped), images=len(found.a.predictions["file"])))
+    print(f"{people.table(found)}\n\n{head.terminal(found.findings, 2)}\n\n{people.ABOUT}")
+    print(NEXT.format(photo=photo, listing=out / "people" / "people.csv", out=out))
     if args.explore:
         from clipjax.explore.serve import serve
 

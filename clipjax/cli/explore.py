@@ -6,14 +6,11 @@ nothing elsewhere; --host=ADDRESS opens it to other machines.
 
     clipjax explore runs/default
     clipjax explore runs/default --open
-
-Needs the extra: pip install 'clipjax[explore]'
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 
@@ -29,15 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Serves until Ctrl-C."""
-    check_extra()
     from clipjax.explore.serve import serve
 
     serve(Path(args.run), args.host, args.port, args.open)
-
-
-def check_extra() -> None:
-    """InputError where the explorer's libraries are not installed."""
-    from clipjax.errors import InputError
-
-    if missing := [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]:
-        raise InputError(f"the explorer needs {missing[0]}: pip install 'clipjax[explore]'")

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Reads all runs before anything is written."""
     from clipjax.analysis import report
+    from clipjax.analysis.report import head
     from clipjax.analysis.run import read_run
     from clipjax.errors import InputError
 
@@ -31,6 +32,8 @@ def run(args: argparse.Namespace) -> None:
         found = report.write(runs, out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    if stated := head.lines([*(said for said, _ in found[0].points), *found[0].silent]):
+        print(f"{stated}\n")
     for table in report.main_tables(found):
         print(table.markdown())
     print(f"Written: {out / 'report.html'} (and tables/, figures/, model_card.md beside it)")

@@ -4,4 +4,4 @@ from clipjax.demo.pictures import Pictures as Pictures
 from clipjax.demo.pictures import draw as draw
 from clipjax.demo.pictures import drawings as drawings
 from clipjax.demo.pictures import photographs as photographs
-from clipjax.demo.pictures import table as table
+from clipjax.demo.pictures import summary as summary

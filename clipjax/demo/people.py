@@ -1,7 +1,7 @@
 """The bias probe on artwork: two class designs over 290 drawings of people, by the commands a user would type.
 
-Drawings are no people and skin tone is no race. The class lists hold roles and fantasy beings, no words that denigrate;
-what it shows is the mechanism: who is given which classes depends on the classes on offer.
+Drawings are not people and skin tone is not race. The class lists hold roles and fantasy beings, no words that
+denigrate; what it shows is the mechanism: who is given which classes depends on the classes on offer.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from clipjax.analysis.records import PairedRecord, Question
 from clipjax.demo.pictures import ASSETS
 from clipjax.image import open_image
 
+if TYPE_CHECKING:
+    from clipjax.analysis.compare import Compared
+
 DESIGNS = ("people-roles", "people-roles-child")
 GROUPS = "age,skin_tone,gender"
-FANTASY = Question("set", "fantasy")
 TILE, COLUMNS = 64, 20
 ABOUT = """\
-* fewer than 20 drawings: read the interval, not the rate. Drawings are no people, and skin tone is no race: artists
-tie hair to tone and draw adults by default, and the toy model has seen most of these drawings in training. What is
-shown is how one class more or less moves the answers, and for whom."""
+Drawings are not people, and skin tone is not race: artists tie hair to tone and draw adults by default, and the toy
+model has seen most of these drawings in training. What is shown is which answers move with one more class, for whom."""
 
 
 def unpack(folder: Path) -> Path:
@@ -53,8 +54,8 @@ def commands(listing: Path, runs: Path) -> list[tuple[Path, list[str]]]:
     return [(runs / name, [*shared, f"--config.design={name}"]) for name in DESIGNS]
 
 
-def characterise(out: Path) -> tuple[list[PairedRecord], int, int]:
-    """Both probes, both reports, and the comparison, below `out`; returns the paired records, flipped and all images.
+def characterise(out: Path) -> Compared:
+    """Both probes, their comparison and the reports below `out`.
 
     The real path: the same functions behind `clipjax probe`, `report` and `compare`.
     """
@@ -69,25 +70,28 @@ def characterise(out: Path) -> tuple[list[PairedRecord], int, int]:
     for folder, overrides in commands(listing, out):
         runner.run(config.load("rates", overrides), folder, engines)
     a, b = (read_run(out / name) for name in DESIGNS)
-    for run in (a, b):
-        report.write([run], run.path)
+    report.write([a], a.path)
     found = compare.compare(a, b)
     comparison.write(found, out / "comparison")
-    return found.records, len(found.flipped), len(a.predictions["file"])
+    return found
 
 
-def table(records: list[PairedRecord]) -> str:
-    """Answers out of the set `fantasy` under both designs, by age and by skin tone, with exact intervals."""
-    rows = [["", "people-roles", "people-roles-child", "moved", "p"]]
-    order = ("baby", "child", "adult", "older", "light", "medium-light", "medium", "medium-dark", "dark")
-    single = [r for r in records if r.question == FANTASY and r.columns in ((), ("age",), ("skin_tone",))]
-    single.sort(key=lambda r: order.index(next(iter(r.group.values()))) if r.group else -1)
-    for r in single:
-        name = " ".join(f"{k.replace('_', ' ')} {v}" for k, v in r.group.items()) or "all drawings"
-        rates = []
-        for side in r.sides:
-            value, low, high = (100 * (x or 0) for x in (side.value, side.low, side.high))
-            rates.append(f"{value:5.1f}% [{low:4.1f}, {high:4.1f}] {side.k}/{side.n}")
-        rows.append([name + ("*" if r.small else ""), *rates, f"-{r.only_a} +{r.only_b}", f"{r.p:.2g}"])
+def table(found: Compared) -> str:
+    """How often the class that moved furthest is the answer under both designs, by the groups of the column in which it
+    moved: images, counts and shares; "" where no class moved."""
+    moved = next((f for f in found.findings if f.kind == "moved" and "class" in f.what and f.group), None)
+    if moved is None:
+        return ""
+    column, name = next(iter(moved.group)), moved.what["class"]
+    a, b = (run.predictions["prediction"].astype(str) for run in (found.a, found.b))
+    values = found.a.columns[column].astype(str)
+    gained = found.moves[0][1]
+    rows = [[column, "drawings", f"{name!r} under A", f"{name!r} under B", f"{gained!r} under B"]]
+    groups = sorted(set(values), key=lambda g: -float((a[values == g] == name).mean()))
+    for group in groups:
+        inside = values == group
+        n = int(inside.sum())
+        counts = [int((answers[inside] == which).sum()) for answers, which in ((a, name), (b, name), (b, gained))]
+        rows.append([group, str(n), *(f"{k:3d} ({100 * k / n:3.0f}%)" for k in counts)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

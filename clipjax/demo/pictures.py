@@ -51,18 +51,18 @@ def photographs() -> Pictures:
     return Pictures("Photographs (public domain)", images, truth, classes)
 
 
-def table(pictures: Pictures, probabilities: np.ndarray) -> str:
-    """A line per picture: what it shows, the three likeliest classes; and how often the first was right."""
-    lines = [f"{pictures.title}: {len(pictures.images)} pictures, {len(pictures.classes)} classes"]
-    right = 0
-    for truth, row in zip(pictures.truth, probabilities, strict=True):
-        best = np.argsort(-row, kind="stable")[:3]
-        hit = pictures.classes[best[0]] == truth
-        right += hit
-        answers = ", ".join(f"{pictures.classes[i]} {row[i]:.0%}" for i in best)
-        lines.append(f"  {'+' if hit else '-'} {truth:<14} {answers}")
-    lines.append(f"  first answer right: {right} of {len(pictures.truth)} (chance: 1 in {len(pictures.classes)})")
-    return "\n".join(lines)
+def summary(pictures: Pictures, probabilities: np.ndarray) -> str:
+    """How often the first answer was right, and the wrong ones."""
+    best = probabilities.argmax(1)
+    answers = [pictures.classes[i] for i in best]
+    wrong = [
+        f"{truth} → {answer} {row[i]:.0%}"
+        for truth, answer, row, i in zip(pictures.truth, answers, probabilities, best, strict=True)
+        if truth != answer
+    ]
+    right, n = len(pictures.truth) - len(wrong), len(pictures.truth)
+    said = f"{pictures.title}: first answer right: {right} of {n} (chance: 1 in {len(pictures.classes)})"
+    return f"{said}. Wrong: {', '.join(wrong)}." if wrong else f"{said}."
 
 
 def draw(path: Path, sections: Sequence[tuple[Pictures, np.ndarray]], columns: int = 4) -> None:

@@ -35,7 +35,7 @@ def labels_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[s
     curves = [association.labels_per_image(asked.probabilities[side == s], grid) for s in sides]
     return {
         "column": column, "sides": list(sides), "n": list(found.n), "threshold": threshold, "classes": k,
-        "marks": list(opened.thresholds), "rows": _rows(records, asked.design.names),
+        "marks": list(opened.thresholds), "rows": _rows(records, asked.design.names, found),
         "top": [[asked.design.names[c] for c in rows] for rows in association.top_gendered(found, TOP)],
         "per_image": [r.value for r in records if r.metric == "labels_per_image"],
         "grid": grid.tolist(), "curves": [curve.tolist() for curve in curves],
@@ -65,9 +65,13 @@ def threshold_of(body: Mapping[str, Any], usual: float) -> float:
     return float(value)
 
 
-def _rows(records: list[Record], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One row per label out of its records."""
-    rows: dict[str, dict[str, Any]] = {name: {"label": name, "sides": []} for name in names}
+def _rows(records: list[Record], names: tuple[str, ...], found: association.Gendered) -> list[dict[str, Any]]:
+    """One row per label out of its records; `p_adjusted` is over images, Fisher's where an expected count is small."""
+    p, smallest, _ = association.two_groups(found.tables)
+    adjusted = association.adjust_testable(p, smallest).tolist()
+    rows: dict[str, dict[str, Any]] = {
+        name: {"label": name, "sides": [], "p_adjusted": adjusted[c]} for c, name in enumerate(names)
+    }
     for r in records:
         if r.label is None:
             continue

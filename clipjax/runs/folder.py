@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 import clipjax
 from clipjax import stored
+from clipjax.analysis import findings
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import SUMS, changed
 from clipjax.analysis.tables import csv_text, markdown_lines
@@ -124,9 +125,11 @@ class RunFolder:
         write_atomically(path, write)
 
     def write_records(self, records: Sequence[Record]) -> None:
-        """metrics.json: one tidy record per number; tables/metrics.csv and .md, with a column per group column."""
+        """metrics.json: a tidy record per number, and what they show between groups; tables/metrics.csv and .md, with a
+        column per group column."""
         told = [record.to_dict() for record in records]
-        self.write_json("metrics.json", {"records": told})
+        shown = [finding.to_dict() for finding in findings.of_records(records)]
+        self.write_json("metrics.json", {"records": told, "findings": shown})
         flat = [_flat(record) for record in told]
         names = list(dict.fromkeys(key for record in flat for key in record))
         rows = [[_cell(record.get(key)) for key in names] for record in flat]

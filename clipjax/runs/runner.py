@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 from msgspec import UNSET
 
 from clipjax import loading, parallel
+from clipjax.analysis import findings
 from clipjax.analysis import manifest as manifests
 from clipjax.analysis.manifest import AskedDesign, Counts, Data, Manifest, SkippedFile
 from clipjax.analysis.records import Record
+from clipjax.analysis.report import head
 from clipjax.analysis.run import read_manifest, read_records
 from clipjax.data import catalog as data_sets
 from clipjax.data import info as infos
@@ -63,6 +65,8 @@ class Runs:
         """What was used and what came out, as `clipjax probe` prints it."""
         parts = ["\n".join(_account(run.manifest)) for run in self.runs]
         if not self.several:
+            if stated := head.terminal(findings.of_records(self.runs[0].records)):
+                parts.append(stated)
             parts.append(summary.records_table(self.runs[0].records, self.runs[0].published))
         elif self.cells:
             parts.append(summary.cells_table(self.cells))

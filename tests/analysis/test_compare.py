@@ -236,7 +236,7 @@ def test_columns_of_one_run_are_named_and_left_out(study, tmp_path, capsys):
     assert "Only A has the column side: left out." in (tmp_path / "report.html").read_text()
     found = json.loads((tmp_path / "compare.json").read_text())
     assert (found["columns_only_a"], found["columns_only_b"]) == (["side"], [])
-    adjusted = ("tests", "p_benjamini_hochberg", "p_bonferroni")  # over fewer tests
+    adjusted = ("tests", "asked", "testable", "p_benjamini_hochberg", "p_bonferroni")  # over fewer tests
     mine, all_of_them = (
         [{k: v for k, v in r.items() if k not in adjusted} for r in x]
         for x in (found["records"], [r.to_dict() for r in study.wanted.records])

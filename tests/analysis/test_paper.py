@@ -50,7 +50,7 @@ def forms(folder, name):
     table = page[page.index(f"<caption>{html.escape(title)}</caption>") :]
     table = table[: table.index("</tbody>")]
     rows = re.findall(r"<tr>(.*?)</tr>", table[table.index("<tbody>") :], re.S)
-    out["html"] = [[html.unescape(c) for c in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
+    out["html"] = [[html.unescape(c) for c in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)] for row in rows]
     return {form: {row[0]: row[1:] for row in rows} for form, rows in out.items()}
 
 

@@ -5,6 +5,7 @@ import html.parser
 import json
 import re
 import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
@@ -91,20 +92,28 @@ def test_the_page_needs_nothing_and_runs_nothing(pair, tmp_path):
     assert page.found
     assert all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in page.found)
     assert "default-src 'none'" in text
-    assert re.search(r'alt="Rate of crime by group\. Black: fairface-default \d', text)
+    assert re.search(r'alt="Rate of crime by group\. \w+: fairface-default \d', text)
 
 
 def test_denominators_and_small_cells_are_shown(pair, tmp_path):
     root, columns, answers, _ = pair
     main(["report", str(root / "a"), f"--out={tmp_path}"])
     with open(tmp_path / "tables" / "rates_by_age.csv", newline="") as file:
-        rows = {row["age"]: row for row in csv.DictReader(file)}
+        rows = {row["group.age"]: row for row in csv.DictReader(file) if row["set"] == "crime"}
     old = columns["age"] == "more than 70"
     k = int(design.read_design("fairface-default").members("crime")[answers][old].sum())
-    assert rows["more than 70"]["crime"].endswith(f" {k}/{old.sum()}")
-    assert "†" in rows["more than 70"]["crime"]
-    assert list(rows) == ["0-2", "20-29", "more than 70"]  # ages in their order
-    assert "† fewer images" in (tmp_path / "tables" / "rates_by_age.md").read_text()
+    crime = rows["more than 70"]
+    assert (crime["k"], crime["n"], crime["small"], crime["run"]) == (
+        str(k),
+        str(old.sum()),
+        "true",
+        "fairface-default",
+    )
+    assert float(crime["value"]) == k / old.sum()  # one value per cell, in full
+    assert (rows["20-29"]["small"], list(rows)) == ("", ["0-2", "20-29", "more than 70"])
+    text = (tmp_path / "tables" / "rates_by_age.md").read_text()
+    assert f"† [{percent(float(crime['low']))}, {percent(float(crime['high']))}] {k}/{old.sum()}" in text
+    assert "† fewer images" in text
 
 
 def test_several_runs_side_by_side_and_the_same_bytes_twice(pair, tmp_path):
@@ -115,9 +124,15 @@ def test_several_runs_side_by_side_and_the_same_bytes_twice(pair, tmp_path):
     assert len(files) > 40
     for file in files:
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes(), file
-    head = (tmp_path / "1" / "tables" / "rates_by_race.csv").read_text().splitlines()[0]
+    head = (tmp_path / "1" / "tables" / "rates_by_race.md").read_text()
     assert "crime (fairface-default)" in head
     assert "crime (fairface-child)" in head
+    with open(tmp_path / "1" / "tables" / "rates_by_race.csv", newline="") as file:
+        assert {row["run"] for row in csv.DictReader(file)} == {"fairface-default", "fairface-child"}
+    with open(tmp_path / "1" / "tables" / "records.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(read_run(run).records) for run in runs)
+    assert {"run", "group.race", "group.age", "k", "n", "value"} <= rows[0].keys()
 
 
 def test_hostile_class_names_are_only_names(tmp_path):
@@ -142,7 +157,9 @@ def test_a_runs_own_tables_hold_hostile_names_too(tmp_path):
     path = planted_runs.write(tmp_path / "run", asked, {"g": np.array(["a", "b"] * 50, object)}, np.arange(100) % 9)
     with open(path / "tables" / "metrics.csv", encoding="utf-8", newline="") as file:
         found = [row["class"] for row in csv.DictReader(file)]
-    assert set(asked.names) == set(found)
+    assert {f"'{name}" if name == "=1+1" else name for name in asked.names} == set(
+        found
+    )  # no formula for a spreadsheet
     lines = (path / "tables" / "metrics.md").read_text(encoding="utf-8").splitlines()
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert len(lines) == len(found) + 2
@@ -162,7 +179,7 @@ def test_paired_comparison_against_a_recount(pair, tmp_path, capsys):
         assert (r["n"], r["k_a"], r["k_b"]) == (inside.sum(), a[inside].sum(), b[inside].sum())
         assert (r["only_a"], r["only_b"]) == ((a & ~b)[inside].sum(), (b & ~a)[inside].sum())
         assert r["p"] == pytest.approx(min(1, 2 * 0.5 ** r["only_a"]))  # all moved one way
-        assert r["p_bonferroni"] == pytest.approx(min(1, r["p"] * len(records)))
+        assert r["p_bonferroni"] == pytest.approx(min(1, r["p"] * r["tests"]))
     with open(tmp_path / "flips.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [f"val/{i + 1}.jpg" for i in np.flatnonzero(changed)]
@@ -239,10 +256,11 @@ def test_tables_in_four_forms():
     assert table.csv() == "name,value\na|b,1.5\n<x>,\n50%,12.5\n"
     assert "| a\\|b | 1.5 |" in table.markdown()
     assert "| --- | ---: |" in table.markdown()
-    assert r"\caption{A \& B}" in table.latex()
+    assert r"\caption{A \& B}\label{tab:t}" in table.latex()
     assert r"\begin{tabular}{lr}" in table.latex()
     assert r"50\% & 12.5 \\" in table.latex()
-    assert "<td>&lt;x&gt;</td><td class=number></td>" in table.html()
+    assert '<th scope="row">&lt;x&gt;</th><td class=number></td>' in table.html()
+    assert '<th scope="col">name</th>' in table.html()
     assert latex("a_b{c}~^\\") == r"a\_b\{c\}\textasciitilde{}\textasciicircum{}\textbackslash{}"
     assert (percent(0.14438), percent(None), percent(0.5, 0)) == ("14.4", "", "50")
 
@@ -264,7 +282,7 @@ def test_figures_fit_their_words(groups):
     series = figures.Series("s", [0.1] * groups, [0.05] * groups, [0.2] * groups, ["1/10"] * groups, [False] * groups)
     for drawing in (
         figures.rates_by_group(names, [series, series], "Rate of $x_1$"),
-        figures.flips([(n, n, 3) for n in names], 100),
+        figures.flows([(n, n, 3) for n in names], 100),
         figures.heat_map(np.full((groups, 5), 0.2), names, HOSTILE[:5], "Rate"),
         figures.mirrored_bars([("A", names, [0.1] * groups, [0.2] * groups)] * 2, ("F", "M")),
         figures.sweep_strip(names, [[0.1, 0.2]] * groups, [0.1] * groups, "Rate"),
@@ -284,3 +302,85 @@ def test_answers_out_of_their_own_design_are_refused(pair, tmp_path):
     (tmp_path / "a" / "SHA256SUMS").unlink()
     with pytest.raises(InputError, match="is no class of its own design"):
         compare.questions(read_run(tmp_path / "a"))
+
+
+def test_cells_of_a_csv_are_values_and_no_formulas():
+    rows = [["=1+1", "+x", "-3", -3.5, "-", "@a", True, None, 0.1]]
+    table = Table("t", "T", list("abcdefghi"), [["1 [0, 2] 1/2"] * 9], data=[list("abcdefghi"), *rows])
+    assert table.csv().splitlines()[1] == "'=1+1,'+x,-3,-3.5,'-,'@a,true,,0.1"
+
+
+def test_findings_lead_the_page_and_the_design_is_folded(pair, tmp_path):
+    assert main(["report", str(pair[0] / "a"), f"--out={tmp_path}"]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "<main>" in text
+    titles = re.findall(r"<h2>([^<]+)</h2>", text)
+    assert (titles[0], titles[-2]) == ("What was found", "What was asked")
+    assert "<details><summary>Show</summary>" in text.partition("What was asked</h2>")[2]
+    assert re.search(r"We evaluated ViT-L/14 .* on 400 images of fairface", text)
+    assert "prefers-color-scheme: dark" in text
+    assert len(re.findall("<table", text)) == len(
+        re.findall('class=table role="region" aria-label="[^"]+" tabindex=0', text)
+    )
+    links = re.findall(r'href="#(s\d+)">table<', text)
+    assert all(f'id="{link}"' in text for link in links)
+
+
+def test_the_papers_caveats_are_for_its_images_only(pair, tmp_path):
+    shutil.copytree(pair[0] / "a", tmp_path / "mine")
+    manifest = json.loads((tmp_path / "mine" / "manifest.json").read_text())
+    manifest["data"]["name"] = "people.csv"
+    (tmp_path / "mine" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "mine" / "SHA256SUMS").unlink()
+    assert main(["report", str(tmp_path / "mine")]) == 0
+    for name in ("report.html", "model_card.md"):
+        assert "10,000 images" not in (tmp_path / "mine" / name).read_text()
+
+
+def test_findings_of_a_comparison_are_recorded_and_lead(pair, tmp_path, capsys):
+    assert main(["compare", str(pair[0] / "a"), str(pair[0] / "b"), f"--out={tmp_path}"]) == 0
+    found = json.loads((tmp_path / "compare.json").read_text())
+    moved = [f for f in found["findings"] if f["kind"] == "moved"]
+    assert any(f["group"] == {"age": "0-2"} for f in moved)
+    for f in moved:
+        assert f["p_adjusted"] < 0.05
+        assert f["low"] > 0 or f["high"] < 0
+        for i in f["records"]:
+            assert found["records"][i]["difference"] == f["value"]
+    assert capsys.readouterr().out.startswith(f"- {moved[0]['statement']}"[:60])
+    alt = re.findall(r'alt="(B - A of the rate of [^"]+)"', (tmp_path / "report.html").read_text())
+    assert alt
+    assert all("points" in words and "all images" in words for words in alt)
+
+
+TEX = r"""\documentclass[twocolumn]{article}
+\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\usepackage{booktabs,graphicx}\extrafloats{200}
+\begin{document}%s\end{document}
+"""
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+def test_every_table_compiles_in_two_columns(pair, tmp_path):
+    """No error and nothing wider than its column by 5 pt, with class names of every kind."""
+    asked = design.Design("odd", tuple(design.DesignClass(name, sets=("a ∞ set",)) for name in HOSTILE))
+    columns = {"g_1": np.array(["χ²", "-1 [0]"] * 50, object)}
+    path = planted_runs.write(tmp_path / "odd", asked, columns, np.arange(100) % len(HOSTILE))
+    assert main(["report", str(path)]) == 0
+    main(["compare", str(pair[0] / "a"), str(pair[0] / "b"), f"--out={tmp_path / 'pair'}"])
+    main(["report", str(pair[0] / "a"), f"--out={tmp_path / 'a'}"])
+    files = [
+        p for folder in (path, tmp_path / "pair", tmp_path / "a") for p in sorted((folder / "tables").glob("*.tex"))
+    ]
+    assert len(files) > 15
+    (tmp_path / "all.tex").write_text(TEX % "".join(rf"\input{{{f}}}\clearpage " for f in files))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
+    assert done.returncode == 0, done.stdout[-1500:]
+    wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt", done.stdout)]
+    assert max(wide, default=0) <= 5
+    assert "Float too large" not in done.stdout
+
+
+def test_latex_says_what_fonts_lack():
+    assert latex("∞ χ² → -1.5 a-b –") == r"$\infty$ $\chi$$^2$ $\rightarrow$ $-$1.5 a-b --"
+    assert latex("日[0]") == "U+65E5{[}0]"

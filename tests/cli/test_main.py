@@ -183,6 +183,9 @@ def test_demo_writes_what_it_says(demo_run):
     assert len(answers) == 30
     right = sum(max(a["probabilities"], key=a["probabilities"].get) == a["truth"] for a in answers[:24])
     assert f"first answer right: {right} of 24" in out
+    assert "'man' under A" in out
+    assert "under B for 0.0% (0 of 15)" in out  # who has no word, with the test of it
+    assert "McNemar's exact test, adjusted p = 0.0078" in out
     assert right >= 12  # far beyond chance (1 of 24): the embedded weights are the trained ones
     with Image.open(folder / "clipjax-demo" / "demo.png") as picture:
         assert picture.width > 800

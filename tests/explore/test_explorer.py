@@ -118,7 +118,8 @@ def test_an_edited_design_has_the_numbers_of_probe_and_compare(page, mine, study
     wanted = json.loads((tmp_path / "compared" / "compare.json").read_text())["records"]
     answers = page.explorer.answers
     base = answers.ask(answers.opened.design)
-    assert answers.paired(base, answers.ask(design.read_design(str(study.root / "edited.yaml")))) == wanted
+    edited_file = answers.ask(design.read_design(str(study.root / "edited.yaml")))
+    assert [r.to_dict() for r in answers.paired(base, edited_file)] == wanted
     view = page.ask("rates", design=edited, question=["set", "fantasy"], grouping=["skin_tone"])
     told = [r["paired"] for r in view["rows"]]
     assert told == [r for r in wanted if r["set"] == "fantasy" and set(r["group"]) <= {"skin_tone"}]
@@ -226,7 +227,7 @@ def test_only_new_prompts_go_through_the_tower(fresh, mine, monkeypatch):
     monkeypatch.setattr(Texts, "_encode", lambda self, texts: asked.append(list(texts)) or encode(self, texts))
     fresh.ask("rates", design=mine)
     assert asked == []  # the run's own are in the command line's cache
-    assert fresh.explorer.answers.texts._job is None  # so that nobody has waited for the model
+    assert fresh.explorer.answers.texts._features_of_run is None  # so that nobody has waited for the model
     fresh.ask("rates", design=with_child(mine))
     fresh.ask("rates", design=with_child(mine) | {"name": "another name"})
     assert [sorted(texts) for texts in asked] == [["a drawing of a child.", "a photo of a child."]]

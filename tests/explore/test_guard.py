@@ -161,13 +161,6 @@ def test_a_port_in_use_is_one_line(run, capsys):
     assert "cannot be listened on" in refused(capsys, run, "--host=300.1.1.1")
 
 
-def test_without_the_extra_it_says_so(run, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "pip install 'clipjax[explore]'" in refused(capsys, run)
-    assert main(["demo", "--explore", f"--out={tmp_path / 'demo'}"]) == 1
-    assert not (tmp_path / "demo").exists()
-
-
 def test_a_server_starts_answers_and_ends_by_ctrl_c(run, cache):
     with serving(run, cache=cache) as (address, process):
         assert address.startswith("http://127.0.0.1:")

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from clipjax.analysis.report import card, page
-from clipjax.analysis.report.section import Section
+from clipjax.analysis.report import card, head, page
+from clipjax.analysis.report.section import Section, labels
 from clipjax.analysis.run import Run
-from clipjax.analysis.tables import Table
+from clipjax.analysis.tables import Table, csv_text, tidy
 from clipjax.files import write_text
 
 
@@ -35,6 +35,11 @@ def write(runs: Sequence[Run], out: Path) -> list[Section]:
             assert name not in taken, name
             taken.add(name)
             drawing.save(out / "figures", name)
+    if len(runs) > 1:  # one run has its own tables/metrics.csv
+        names = zip(labels(runs), runs, strict=True)
+        texts["tables/records.csv"] = csv_text(
+            tidy([(name, [r.to_dict() for r in run.records]) for name, run in names])
+        )
     for name, text in texts.items():
         write_text(out / name, text)
     return found
@@ -43,22 +48,22 @@ def write(runs: Sequence[Run], out: Path) -> list[Section]:
 def sections(runs: Sequence[Run]) -> list[Section]:
     """What each kind has to say; with several kinds the kind's name goes before each title."""
     kinds = list(dict.fromkeys(run.probe for run in runs))
-    found: list[Section] = []
+    results: list[Section] = []
     for kind in kinds:
         mine = _module_of(kind).sections([run for run in runs if run.probe == kind])
-        found += [_of_kind(section, kind) for section in mine] if len(kinds) > 1 else mine
-    return found
+        results += [_of_kind(section, kind) for section in mine] if len(kinds) > 1 else mine
+    return [head.section(runs), head.methods(runs), *results, head.repeat(runs)]
 
 
 def _of_kind(section: Section, kind: str) -> Section:
     tables = [dataclasses.replace(t, name=f"{kind}_{t.name}") for t in section.tables]
     drawings = {f"{kind}_{name}": drawing for name, drawing in section.drawings.items()}
-    return Section(f"{kind}: {section.title}", section.words, tables, drawings)
+    return dataclasses.replace(section, title=f"{kind}: {section.title}", tables=tables, drawings=drawings)
 
 
 def _module_of(kind: str) -> ModuleType:
     name = f"clipjax.analysis.report.{kind}"
-    known = kind not in ("card", "page", "section", "metrics") and importlib.util.find_spec(name)
+    known = kind not in ("card", "head", "page", "section", "metrics") and importlib.util.find_spec(name)
     return importlib.import_module(name if known else "clipjax.analysis.report.metrics")
 
 

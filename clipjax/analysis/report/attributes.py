@@ -7,7 +7,7 @@ from typing import Any
 
 from clipjax.analysis import figures
 from clipjax.analysis.records import Record
-from clipjax.analysis.report.section import Section, beside_paper, labels, slug
+from clipjax.analysis.report.section import Section, beside_paper, data, labels, slug
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table, percent, rate
 
@@ -45,7 +45,20 @@ def _overall(runs: Sequence[Run]) -> Section:
     words = [
         "Race, gender and age are what FairFace's annotators perceived, in its categories, and not what people are."
     ]
-    return Section("Accuracy", words, [Table("accuracy", "Accuracy of each attribute", head, rows, note)])
+    return Section(
+        "Accuracy",
+        words,
+        [
+            Table(
+                "accuracy",
+                "Accuracy of each attribute",
+                head,
+                rows,
+                note,
+                data(runs, ["top1", "top1_mean_of_groups"], ()),
+            )
+        ],
+    )
 
 
 def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
@@ -61,7 +74,7 @@ def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
     rows = [[*group, *(rate(cells[group][h]) if h in cells[group] else None for h in heads)] for group in groups]
     table = Table(
         f"accuracy_by_{slug('_'.join(key))}", f"Accuracy by {' and '.join(key)}", [*key, *columns], rows,
-        "Percent [interval] k/n, every image counting the same.",
+        "Percent [interval] k/n, every image counting the same.", data(runs, ["top1"], key),
     )  # fmt: skip
     drawings = {}
     if len(groups) <= 40:
@@ -87,4 +100,8 @@ def _recall(runs: Sequence[Run]) -> Section:
         if r.metric == "recall"
     ]
     head = ["attribute", "class", "classifier", "recall, % [interval] k/n", "run"]
-    return Section("Recall of each class", [], [Table("recall", "How often each class is found", head, rows)])
+    return Section(
+        "Recall of each class",
+        [],
+        [Table("recall", "How often each class is found", head, rows, "", data(runs, ["recall"]))],
+    )

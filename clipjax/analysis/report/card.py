@@ -27,6 +27,7 @@ def text(runs: Sequence[Run], sections: Sequence[Section]) -> str:
                 other.append(table)
     parts = ["# Characterisation", "", "## Model", *_models(runs), "", "## Intended use", "", USE, "", "## Factors", ""]
     parts += [*_factors(runs), "", "## Metrics", "", *_metrics(runs), "", "## Evaluation data", "", *_data(runs), ""]
+    parts += ["## Findings", "", *_findings(sections), ""]
     parts += ["## Quantitative analyses: unitary results", "", *_tables([*other, *single])]
     parts += [
         "## Quantitative analyses: intersectional results",
@@ -84,6 +85,11 @@ def _data(runs: Sequence[Run]) -> list[str]:
             f"`{data.fingerprint[:16]}`"
         )
     return out
+
+
+def _findings(sections: Sequence[Section]) -> list[str]:
+    said = [s for section in sections for s in (*(point for point, _ in section.points), *section.silent)]
+    return [f"- {s}" for s in said] or ["No question compares groups."]
 
 
 def _tables(tables) -> list[str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from clipjax.analysis import figures
+from clipjax.analysis import figures, sentences
 from clipjax.analysis.compare import Compared
 from clipjax.analysis.records import PairedRecord
-from clipjax.analysis.report import page
+from clipjax.analysis.report import head, page
 from clipjax.analysis.report.section import Section, labels, slug
-from clipjax.analysis.tables import Table, percent
+from clipjax.analysis.tables import Table, percent, tidy
 from clipjax.files import write_text
 
 MOST_FIGURES = 30
@@ -31,6 +31,7 @@ def write(compared: Compared, out: Path) -> list[Section]:
     pairing = compared.pairing
     content = {
         "records": [record.to_dict() for record in compared.records],
+        "findings": [finding.to_dict() for finding in compared.findings],
         "images": len(pairing.a.predictions["file"]),
         "same_order": pairing.same_order,
         "annotations": pairing.annotations,
@@ -48,12 +49,16 @@ def write(compared: Compared, out: Path) -> list[Section]:
 def sections(compared: Compared) -> list[Section]:
     """Everybody, then by each grouping, then the moves."""
     a, b = labels([compared.a, compared.b])
-    words = [f"A is {a}, B is {b}; the same {len(compared.a.predictions['file'])} images answered both."]
+    n = len(compared.a.predictions["file"])
+    lead = f"A is {a}, B is {b}; of the same {n} images {len(compared.flipped)} got another class."
+    words = [f"A is {a}, B is {b}; the same {n} images answered both."]
     for name, only in ((a, compared.only_a), (b, compared.only_b)):
         if only:
             words.append(f"Only {name} has {', '.join(only[:20])}: nothing to compare it with.")
     words += notes(compared)
-    found, drawn = [Section("What is compared", words)], 0
+    found = [head.of_comparison(compared.findings, compared.records[0].level, lead)]
+    found.append(Section("What is compared", words))
+    drawn = 0
     for key in dict.fromkeys(r.columns for r in compared.records):
         table = _table(compared, key, a, b)
         drawings = {}
@@ -62,7 +67,9 @@ def sections(compared: Compared) -> list[Section]:
             drawn += len(kinds)
             for name in kinds:
                 drawings[f"paired_{slug(name)}_by_{slug(key[0])}"] = (
-                    _drawing(compared, key, name, a, b), f"{name} by {key[0]} under both.",
+                    _drawing(compared, key, name),
+                    f"How far does the rate of {name} differ between A and B, by {key[0]}? B - A with its paired "
+                    "interval; one that holds zero is compatible with no difference.",
                 )  # fmt: skip
         found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", [], [table], drawings))
     if "prediction" in compared.a.predictions:
@@ -104,8 +111,8 @@ def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
         rows.append([
             *r.group.values(), _name(r), f"{percent(r.value_a)}{mark} ({r.k_a}/{r.n})",
             f"{percent(r.value_b)}{mark} ({r.k_b}/{r.n})",
-            f"{percent(r.difference)} [{percent(r.low)}, {percent(r.high)}]",
-            r.only_a, r.only_b, f"{r.p:.2g}", f"{r.p_benjamini_hochberg:.2g}", f"{r.p_bonferroni:.2g}",
+            f"{percent(r.difference)} [{percent(r.low)}, {percent(r.high)}]", r.only_a, r.only_b, f"{r.p:.2g}",
+            *(f"{p:.2g}" if r.testable else "–" for p in (r.p_benjamini_hochberg, r.p_bonferroni)),
         ])  # fmt: skip
     head = [
         *key,
@@ -119,30 +126,37 @@ def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
         "p (BH)",
         "p (Bonferroni)",
     ]
-    tests = compared.records[0].tests if compared.records else 0
+    tests, asked = compared.records[0].tests, compared.records[0].asked
     note = (
-        f"p: McNemar's exact test of the images that only A or only B counts; adjusted over all {tests} tests of this "
-        "comparison. Differences: Newcombe's interval for paired data. † fewer images than min_n."
+        f"p: McNemar's exact test of the images that only A or only B counts. Of the {asked} tests of this comparison "
+        f"{tests} have changed answers enough to reject at all (Tarone); adjusted p are over those, – elsewhere. "
+        f"Differences: Newcombe's interval for paired data, each at {100 * compared.records[0].level:g}% by itself. "
+        "† fewer images than min_n."
     )
     name = f"paired_by_{slug('_'.join(key) or 'everybody')}"
-    return Table(name, f"Paired comparison by {' and '.join(key)}" if key else "Paired comparison", head, rows, note)
+    title = f"Paired comparison by {' and '.join(key)}" if key else "Paired comparison"
+    return Table(name, title, head, rows, note, tidy([(f"{b} against {a}", [r.to_dict() for r in mine])]))
 
 
-def _drawing(compared: Compared, key: tuple[str, ...], kind: str, a: str, b: str) -> figures.Drawing:
-    mine = [r for r in compared.records if r.columns == key and _name(r) == kind]
-    series = []
-    for i, label in enumerate((f"A: {a}", f"B: {b}")):
-        series.append(figures.Series.of(label, [r.sides[i] for r in mine]))
-    return figures.rates_by_group([", ".join(r.group.values()) for r in mine], series, f"Rate of {kind}")
+def _drawing(compared: Compared, key: tuple[str, ...], kind: str) -> figures.Drawing:
+    """B - A of each group with its paired interval, the largest first, and of all images."""
+    mine = [r for r in compared.records if r.columns == key and _name(r) == kind and r.n]
+    everybody = [r for r in compared.records if not r.group and _name(r) == kind]
+    mine = sorted(mine, key=lambda r: r.difference or 0) + everybody
+    groups = [", ".join(r.group.values()) or "all images" for r in mine]
+    return figures.differences_by_group(groups, mine, f"B - A of the rate of {kind}")
 
 
 def _moves(compared: Compared) -> Section:
     n, moved = len(compared.a.predictions["file"]), len(compared.flipped)
     words = [f"{moved} of {n} images ({100 * moved / max(n, 1):.1f}%) got another class; flips.csv lists them."]
     if not moved:
-        return Section("Images that moved", words)
+        return Section(head.MOVED, words)
     moves = compared.moves
     tables = [Table("flips", "From which class to which", ["A", "B", "images"], [list(m) for m in moves[:100]])]
+    records = compared.class_moves[0] if compared.class_moves else []
+    if shown := [r for r in records if r.only_a or r.only_b]:
+        tables.append(_by_class(shown, *labels([compared.a, compared.b])))
     for column, values in compared.a.columns.items():
         groups = sorted(set(values.astype(str)))
         if 1 < len(groups) <= 50:
@@ -151,10 +165,33 @@ def _moves(compared: Compared) -> Section:
                 inside = values.astype(str) == group
                 k = int(inside[compared.flipped].sum())
                 rows.append([group, k, int(inside.sum()), percent(k / inside.sum())])
-            head = [column, "moved", "images", "%"]
-            tables.append(Table(f"flips_by_{slug(column)}", f"Images that moved, by {column}", head, rows))
-    drawing = figures.flips(moves, n)
-    return Section("Images that moved", words, tables, {"flips": (drawing, "Moves between classes, A → B.")})
+            columns = [column, "moved", "images", "%"]
+            tables.append(Table(f"flips_by_{slug(column)}", f"Images that moved, by {column}", columns, rows))
+    drawing = figures.flows(moves, n)
+    caption = f"Which images moved from which class to which? {sentences.flows(moves)}, of {n} images."
+    return Section(head.MOVED, words, tables, {"flips": (drawing, caption)})
+
+
+def _by_class(records: Sequence[PairedRecord], a: str, b: str) -> Table:
+    """The classes of both designs, all images and each group of one column, where answers changed: the surest first."""
+    rows = [
+        [
+            ", ".join(f"{k} {v}" for k, v in r.group.items()) or "all images", _name(r),
+            f"{percent(r.value_a)} ({r.k_a}/{r.n})", f"{percent(r.value_b)} ({r.k_b}/{r.n})",
+            f"{percent(r.difference)} [{percent(r.low)}, {percent(r.high)}]", r.only_a, r.only_b,
+            f"{r.p:.2g}", f"{r.p_benjamini_hochberg:.2g}" if r.testable else "–",
+        ]
+        for r in sorted(records, key=lambda r: r.p)[:100]
+    ]  # fmt: skip
+    columns = ["group", "class", f"A: {a}, %", f"B: {b}, %", "B - A, points", "A only", "B only", "p", "p (BH)"]
+    note = (
+        f"p: McNemar's exact test; of {records[0].asked} tests {records[0].tests} have changed answers enough to "
+        "reject at all (Tarone), adjusted p are over those. Classes that only one design has are not tested."
+    )
+    return Table(
+        "moved_classes", "Classes of both designs that lost or gained images", columns, rows, note,
+        tidy([(f"{b} against {a}", [r.to_dict() for r in records])]),
+    )  # fmt: skip
 
 
 def _flipped(compared: Compared) -> Table:

@@ -60,8 +60,8 @@ def _at(run: Run, threshold: float, suffix: str) -> Section:
     found = association.count_labels(run.predictions["probabilities"], side, (sides[0], sides[1]), threshold)
     n = list(found.n)
     given = np.flatnonzero(found.k.sum(1) > 0)
-    adjusted = np.ones(len(found.k))
-    adjusted[given] = association.adjust(found.image_p[given])
+    p, smallest, exact = association.two_groups(found.tables)
+    adjusted = association.adjust_testable(p, smallest)
     if not len(given):
         return Section(f"At {100 * threshold:g}%", [f"No label reaches {100 * threshold:g}% for any image."])
     top = association.top_gendered(found, TOP)
@@ -69,14 +69,16 @@ def _at(run: Run, threshold: float, suffix: str) -> Section:
     tables = [_table(run, found, adjusted, rows, s, n, name, threshold) for rows, s in zip(top, sides, strict=True)]
     counted = {
         "images, chi-squared": found.image_p, "tokens, chi-squared (Yates)": found.token_p,
-        "images, Fisher": found.fisher_p,
+        "images, Fisher": found.fisher_p, "images, Fisher where an expected count is below 5": p,
     }  # fmt: skip
     rows = [[what, len(given), *paper.significant(p[given]).values()] for what, p in counted.items()]
     tables.append(Table(
         f"tests_{name}", f"Labels that differ by {contrast} at {100 * threshold:g}% (p < 0.05)",
         ["test", "labels", "uncorrected", "Benjamini-Hochberg", "Bonferroni"], rows,
-        f"Expected counts below 5 in {int((found.min_expected[given] < 5).sum())} of {len(given)} labels: read Fisher "
-        f"there. Tokens: {sides[0]} {found.tokens[0]}, {sides[1]} {found.tokens[1]}.",
+        f"Expected counts below 5 in {int(exact[given].sum())} of {len(given)} labels: Fisher is read there. Over the "
+        f"{int(association.can_reject(smallest).sum())} labels that could differ at all (Tarone), "
+        f"{int((adjusted < association.ALPHA).sum())} do by Benjamini-Hochberg. "
+        f"Tokens: {sides[0]} {found.tokens[0]}, {sides[1]} {found.tokens[1]}.",
     ))  # fmt: skip
     panels = [
         (f"most {s}", [run.design.names[c] for c in rows], found.k[rows, 0] / n[0], found.k[rows, 1] / n[1])
@@ -104,7 +106,16 @@ def _table(run, found, adjusted, rows, side: str, n: list[int], name: str, thres
     return Table(
         f"most_{slug(side)}_{name}", f"Labels given more often to {side}, threshold {100 * threshold:g}%", head, cells,
         "χ² images: with the label against without, uncorrected. χ² tokens: the label against all other labels given "
-        "to that group, Yates-corrected (Schwemmer et al. 2020). BH over all labels that anybody got.",
+        "to that group, Yates-corrected (Schwemmer et al. 2020). p (BH): over images, Fisher's exact "
+        "test where the smallest expected count is below 5; over the labels that could differ at all.",
+        [
+            ["label", *(f"{x} {s}" for s in sides for x in "kn"), "chi-squared images", "p adjusted",
+             "chi-squared tokens", "Fisher p", "min expected"],
+            *([
+                run.design.names[c], int(found.k[c, 0]), n[0], int(found.k[c, 1]), n[1], float(found.image_chi2[c]),
+                float(adjusted[c]), float(found.token_chi2[c]), float(found.fisher_p[c]), float(found.min_expected[c]),
+            ] for c in rows),
+        ],
     )  # fmt: skip
 
 

@@ -5,29 +5,39 @@ from __future__ import annotations
 import base64
 import html as escaping
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clipjax.analysis.report.section import Section, labels
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table
 
 STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.7rem; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-top: 1px solid #ccc;
-  padding-top: 1rem; }
-nav ul { columns: 2; padding-left: 1.2rem; } .table { overflow-x: auto; margin: 1rem 0 .3rem; }
-table { border-collapse: collapse; font-size: .86rem; }
+:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --soft: #555; --line: #ddd; --rule: #444;
+  --tint: #f4f6f8; --mark: #fff8e6; --edge: #b36b00; --link: #0b57a4; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #16181b; --soft: #b0b4b9; --line: #3a3e43;
+  --rule: #9aa0a6; --tint: #202428; --mark: #2b2517; --edge: #e69f00; --link: #8cbcf0; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 76rem;
+  margin: 2rem auto; padding: 0 1rem; } a { color: var(--link); }
+h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.2rem;
+  border-top: 1px solid var(--line); padding-top: 1rem; } h3 { font-size: 1rem; }
+p, li { max-width: 60rem; overflow-wrap: anywhere; }
+nav ul { columns: 18rem; padding-left: 1.2rem; } .points li { margin: .45rem 0; }
+.table { overflow-x: auto; margin: 1rem 0 .3rem; } .table:focus-visible { outline: 2px solid var(--link); }
+table { border-collapse: collapse; font-size: .82rem; }
 caption { text-align: left; font-weight: 600; padding: .2rem 0; }
-th, td { padding: .22rem .6rem; text-align: left; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
-th { border-bottom: 2px solid #444; } .number { text-align: right; font-variant-numeric: tabular-nums;
-  white-space: nowrap; }
-tbody tr:hover { background: #f4f7fa; } figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; }
-figcaption, .note { font-size: .86rem; color: #555; margin: 0 0 1rem; } .caveats { background: #fff8e6;
-  border-left: 4px solid #e69f00; padding: .5rem 1rem; } pre { overflow-x: auto; font-size: .78rem; background: #f6f6f6;
-  padding: .8rem; }
-@media print { nav, details { display: none; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+th, td { padding: .2rem .5rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+thead th { border-bottom: 2px solid var(--rule); } tbody th { font-weight: 400; }
+.number { text-align: right; font-variant-numeric: tabular-nums; } tbody tr:hover { background: var(--tint); }
+figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; background: #fff; }
+figcaption, .note { font-size: .85rem; color: var(--soft); margin: 0 0 1rem; }
+.caveats { background: var(--mark); border-left: 4px solid var(--edge); padding: .4rem 1rem; }
+pre { overflow-x: auto; font-size: .78rem; background: var(--tint); padding: .8rem; }
+@media print { @page { margin: 12mm; } :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #333;
+  --line: #bbb; --rule: #000; --tint: #fff; --mark: #fff; --link: #000; }
+  body { max-width: none; margin: 0; padding: 0; font-size: 10pt; } nav, .manifests { display: none; }
+  figcaption, .note { font-size: 7.5pt; } figure img { max-height: 70mm; }
+  .table { overflow: visible; } table { width: 100%; font-size: 7pt; } th, td { padding: .1rem .2rem;
+  overflow-wrap: anywhere; white-space: normal; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
 """
 OUT_OF_SCOPE = (
     "OpenAI's model card puts every deployed use of CLIP out of scope, and surveillance and facial recognition always. "
@@ -37,16 +47,18 @@ OUT_OF_SCOPE = (
 
 
 def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> str:
-    """The page; without a title, the labels of the runs."""
+    """The page; without a title, the labels of the runs. The first section leads, folded ones come last."""
     title = title or "How the model behaves: " + "; ".join(labels(runs))
+    sections = sorted(sections, key=lambda s: s.folded)
+    places = {s.title: i for i, s in reversed(list(enumerate(sections)))}
+    shown = [_section(i, s, places) for i, s in enumerate(sections)]
     links = "".join(f'<li><a href="#s{i}">{_e(s.title)}</a></li>' for i, s in enumerate(sections))
     data = Table(
         "runs", "What was run", ["run", "probe", "model", "data", "images", "skipped", "precision", "folder"],
         [_row(name, run) for name, run in zip(labels(runs), runs, strict=True)],
     )  # fmt: skip
-    body = "".join(_section(i, s) for i, s in enumerate(sections))
     manifests = "".join(
-        f"<details><summary>Manifest of {_e(name)}</summary><pre>"
+        f"<details><summary>Manifest of {_e(name)}</summary><pre tabindex=0>"
         f"{_e(json.dumps(run.manifest.to_dict(), indent=1, sort_keys=True, ensure_ascii=False))}</pre></details>"
         for name, run in zip(labels(runs), runs, strict=True)
     )
@@ -55,8 +67,10 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         f"style-src 'unsafe-inline'\">\n<style>{STYLE}</style></head>\n"
-        f"<body>\n<h1>{_e(title)}</h1>\n<p class=caveats>{_e(OUT_OF_SCOPE)}</p>\n{data.html()}"
-        f"<nav><ul>{links}</ul></nav>\n{body}<h2>Manifests</h2>\n{manifests}\n</body>\n</html>\n"
+        f"<body>\n<main>\n<h1>{_e(title)}</h1>\n{shown[0]}<p class=caveats>{_e(OUT_OF_SCOPE)}</p>\n"
+        f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n{data.html()}{"".join(shown[1:])}'
+        f'<section class=manifests id="manifests"><h2>Manifests</h2>\n{manifests}</section>\n'
+        "</main>\n</body>\n</html>\n"
     )
 
 
@@ -69,13 +83,26 @@ def _row(name: str, run: Run) -> list[str | int]:
     ]  # fmt: skip
 
 
-def _section(i: int, section: Section) -> str:
+def _section(i: int, section: Section, places: Mapping[str, int]) -> str:
+    """places: title -> the section that has it, for the points that name one."""
     words = "".join(f"<p>{_e(w)}</p>" for w in section.words)
     if "paper" in section.title.lower() and section.words:
         words = f"<div class=caveats>{words}</div>"
+    points = "".join(
+        f"<li>{_e(said)}" + (f' <a href="#s{places[at]}">table</a></li>' if at in places else "</li>")
+        for said, at in section.points
+    )
+    points = f"<ul class=points>{points}</ul>" if points else ""
+    points = (f"<p>{_e(section.lead)}</p>" if section.lead else "") + points
+    if section.silent:
+        silent = "".join(f"<li>{_e(said)}</li>" for said in section.silent)
+        points += f"<h3>Tested without a finding, or not testable</h3><ul class=points>{silent}</ul>"
     tables = "".join(table.html() for table in section.tables)
     figures = "".join(_figure(*drawing) for drawing in section.drawings.values())
-    return f'<section id="s{i}"><h2>{_e(section.title)}</h2>\n{words}{tables}{figures}</section>\n'
+    body = f"{points}{words}{tables}{figures}"
+    if section.folded:
+        body = f"<details><summary>Show</summary>{body}</details>"
+    return f'<section id="s{i}"><h2>{_e(section.title)}</h2>\n{body}</section>\n'
 
 
 def _figure(drawing, caption: str) -> str:

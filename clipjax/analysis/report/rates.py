@@ -12,7 +12,7 @@ import numpy as np
 from clipjax.analysis import figures, paper
 from clipjax.analysis import rates as counting
 from clipjax.analysis.records import Question, Record
-from clipjax.analysis.report.section import Section, beside_paper, labels, slug
+from clipjax.analysis.report.section import Section, beside_paper, data, labels, slug
 from clipjax.analysis.run import REMEDY, Run
 from clipjax.analysis.tables import Table, percent, rate
 from clipjax.design import NO_SET
@@ -29,9 +29,9 @@ MOST_FIGURES = 40
 
 def sections(runs: Sequence[Run]) -> list[Section]:
     """All of it, side by side where there are several runs."""
-    found = [_asked(runs), *_by_group(runs), _disparities(runs), _answers(runs)]
+    found = [*_by_group(runs), _disparities(runs), _answers(runs)]
     found += [_sweep(run) for run in runs]
-    found += [_as_printed(runs), beside_paper(runs)]
+    found += [_as_printed(runs), beside_paper(runs), _asked(runs)]
     return [section for section in found if section is not None]
 
 
@@ -48,7 +48,7 @@ def _asked(runs: Sequence[Run]) -> Section:
         rows = [[c.name, ", ".join(c.sets) or without, "; ".join(c.prompts)] for c in run.manifest.design.classes]
         suffix = f"_{i + 1}" if len(runs) > 1 else ""
         tables.append(Table(f"design{suffix}", f"Class design {run.design.name}", ["class", "sets", "prompts"], rows))
-    return Section("What was asked", words, tables)
+    return Section("What was asked", words, tables, folded=True)
 
 
 def _by_group(runs: Sequence[Run]) -> list[Section]:
@@ -62,7 +62,10 @@ def _by_group(runs: Sequence[Run]) -> list[Section]:
         if len(key) == 1 and drawn + len(kinds) <= MOST_FIGURES:
             for kind, name in kinds:
                 drawing = _drawing(runs, key, kind, name)
-                drawings[f"rates_{slug(name)}_by_{slug(key[0])}"] = (drawing, f"Rate of {name} by {key[0]}.")
+                drawings[f"rates_{slug(name)}_by_{slug(key[0])}"] = (
+                    drawing,
+                    f"Which {key[0]} is given {name}? {_answer(runs[0], key, kind, name)}",
+                )
             drawn += len(kinds)
         elif len(key) == 2:
             for kind, name in kinds[:4]:
@@ -108,16 +111,27 @@ def _table(runs: Sequence[Run], key: tuple[str, ...]) -> Table:
     methods = sorted({f"{r.method}, {100 * (r.level or 0):g}%" for f in found for r in f.values()})
     title = f"Rates by {' and '.join(key)}" if key else "Rates over all images"
     return Table(
-        f"rates_by_{slug('_'.join(key) or 'everybody')}", title, columns, rows, f"{note} {'; '.join(methods)}."
-    )
+        f"rates_by_{slug('_'.join(key) or 'everybody')}", title, columns, rows, f"{note} {'; '.join(methods)}.",
+        data(runs, ["rate"], key),
+    )  # fmt: skip
 
 
 def _drawing(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) -> figures.Drawing:
-    groups, series = _groups(runs, key), []
+    """Groups by the first run's rate, the largest first; with one run the rate of all images as a line."""
+    first, everybody = (_lookup(runs[0], columns, kind, name) for columns in (key, ()))
+    groups = sorted(_groups(runs, key), key=lambda group: -(first[group].value or 0) if group in first else 1)
+    series = []
     for label, run in zip(labels(runs), runs, strict=True):
         found = _lookup(run, key, kind, name)
         series.append(figures.Series.of(label, [found.get(group) for group in groups]))
-    return figures.rates_by_group([", ".join(group) for group in groups], series, f"Rate of {name}")
+    overall = everybody[()].value if len(runs) == 1 and () in everybody else None
+    return figures.rates_by_group([", ".join(group) for group in groups], series, f"Rate of {name}", overall)
+
+
+def _answer(run: Run, key: tuple[str, ...], kind: str, name: str) -> str:
+    """What the figure of one set or class shows, in a sentence."""
+    mine = [f for f in run.findings if f.kind == "disparity" and f.what == {kind: name} and tuple(f.group) == key]
+    return mine[0].statement if mine else "No difference was found after adjustment for all tests of its question."
 
 
 def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) -> figures.Drawing | None:
@@ -145,22 +159,27 @@ def _disparities(runs: Sequence[Run]) -> Section | None:
             ratios = {(r.set, r.cell): r for r in mine if r.metric == "rate_ratio"}
             for r in (r for r in mine if r.metric == "rate_difference"):
                 ratio = ratios.get((r.set, r.cell))
-                factors = (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
-                value, low, high = map(_factor, factors)
+                factor = "– [–, –]"
+                if ratio is not None:
+                    bounds = f"{_factor(ratio.low)}, {_factor(ratio.high, True)}"
+                    factor = f"{_factor(ratio.value, bool(ratio.k))} [{bounds}]"
                 cells = [r.cell[0], r.set, f"{r.k}/{r.n}", f"{r.k_rest}/{r.n_rest}"]
                 cells += [
                     f"{percent(r.value)}{'†' if r.small else ''} [{percent(r.low)}, {percent(r.high)}]",
-                    f"{value} [{low}, {high}]",
+                    factor,
                 ]
                 rows.append([*cells, *([name] if len(runs) > 1 else [])])
         head = [column, "set", "k/n", "the rest", "difference, points", "ratio", *(["run"] if len(runs) > 1 else [])]
         note = "Differences: Newcombe; ratios: Miettinen-Nurminen; ∞: no upper bound, –: undefined. " + SMALL
-        tables.append(Table(f"disparities_by_{slug(column)}", f"Each {column} against the rest", head, rows, note))
+        tables.append(Table(
+            f"disparities_by_{slug(column)}", f"Each {column} against the rest", head, rows, note,
+            data(runs, ["rate_difference", "rate_ratio"], (column,)),
+        ))  # fmt: skip
     return Section("Differences between groups", [], tables) if tables else None
 
 
-def _factor(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _factor(value: float | None, unbounded: bool = False) -> str:
+    return f"{value:.2f}" if value is not None else "∞" if unbounded else "–"
 
 
 def _answers(runs: Sequence[Run]) -> Section | None:

@@ -8,17 +8,25 @@ from collections.abc import Mapping, Sequence
 from clipjax.analysis import paper
 from clipjax.analysis.figures import Drawing
 from clipjax.analysis.run import Run
-from clipjax.analysis.tables import Table, percent
+from clipjax.analysis.tables import Cell, Table, percent, tidy
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Drawings by file name; `caption` of each is its own title here."""
+    """Drawings by file name; `caption` of each is its own title here.
+
+    `points`: sentences of a list, each with the title of the section that holds its table ("" for none).
+    `folded`: shown on demand, after everything else.
+    """
 
     title: str
     words: Sequence[str] = ()
     tables: Sequence[Table] = ()
     drawings: Mapping[str, tuple[Drawing, str]] = dataclasses.field(default_factory=dict)  # name -> drawing, caption
+    points: Sequence[tuple[str, str]] = ()
+    silent: Sequence[str] = ()  # what was tested without a finding, or could not be
+    lead: str = ""  # before the points
+    folded: bool = False
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -29,6 +37,16 @@ def labels(runs: Sequence[Run]) -> list[str]:
         if len(set(names)) == len(runs) and all(names):
             return names
     return [f"{run.path.name} ({i + 1})" for i, run in enumerate(runs)]
+
+
+def data(runs: Sequence[Run], metrics: Sequence[str], key: tuple[str, ...] | None = None) -> list[list[Cell]]:
+    """The records behind a table, one value per cell: those of these metrics, grouped by exactly the columns `key`."""
+    return tidy(
+        [
+            (name, [r.to_dict() for r in run.records if r.metric in metrics and key in (None, r.columns)])
+            for name, run in zip(labels(runs), runs, strict=True)
+        ]
+    )
 
 
 def slug(words: str) -> str:

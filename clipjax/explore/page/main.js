@@ -89,9 +89,9 @@ function drawHeadline(told) {
   let detail;
   if (told.labels) {
     const { sides, per_image: mean, threshold, rows } = told.labels;
-    const differ = rows.filter((r) => r.images && r.images.p_benjamini_hochberg < 0.05).length;
+    const differ = rows.filter((r) => r.images && r.p_adjusted < 0.05).length;
     line = `At ${Number((100 * threshold).toPrecision(3))}%: ${sides.map((s, i) => `${(mean[i] ?? 0).toFixed(2)}${i ? "" : " labels per image"} (${short(s, 30)})`).join(", ")}.`;
-    detail = `${count(differ)} of ${plural(rows.length, "label")} ${differ === 1 ? "differs" : "differ"} more than chance would (χ² over images, p\u00a0<\u00a00.05 after Benjamini–Hochberg).`;
+    detail = `${count(differ)} of ${plural(rows.length, "label")} ${differ === 1 ? "differs" : "differ"} more than chance would (over images, χ², Fisher's exact test where an expected count is below 5; p\u00a0<\u00a00.05 after Benjamini–Hochberg).`;
   } else if (same()) {
     line = `${percent(now.value)}% of ${plural(told.images, "image")} are answered with ${name}.`;
     detail = `Under ${short(told.design.name, 60)}, the pinned design. Add, remove or rename a class and see who moves.`;

@@ -86,13 +86,13 @@ export function moves(view, same, chosen, choose, most) {
 export function labelsTable(labels, most) {
   const { sides, rows, n } = labels;
   const sorted = [...rows].sort((a, b) => (a.images?.p ?? 2) - (b.images?.p ?? 2) || b.sides[0].k + b.sides[1].k - a.sides[0].k - a.sides[1].k);
-  const head = [["label", "text"], ...sides.map((s, i) => [`${short(s, 20)}, % of ${count(n[i])}`, "num"]), ["χ² images", "num", "with the label against without, uncorrected"], ["p (BH)", "num", "Benjamini–Hochberg over the labels that anybody got"], ["χ² tokens", "num", "the label against all other labels of the group, Yates-corrected"], ["Fisher p", "num", "exact, over images"]];
+  const head = [["label", "text"], ...sides.map((s, i) => [`${short(s, 20)}, % of ${count(n[i])}`, "num"]), ["χ² images", "num", "with the label against without, uncorrected"], ["p (BH)", "num", "χ² over images, Fisher's exact test where an expected count is below 5; Benjamini–Hochberg over the labels that could differ at all"], ["χ² tokens", "num", "the label against all other labels of the group, Yates-corrected"], ["Fisher p", "num", "exact, over images"]];
   const beside = Object.keys(labels.beside).length > 0;
   if (beside) head.push(["pinned, k", "num", "counts of both groups under the pinned design"]);
   const cells = sorted.slice(0, most).map((r) => el("tr", {}, el("th", { scope: "row", class: "text" }, r.label),
     r.sides.map((s) => el("td", { class: "num" }, rate(s))),
     el("td", { class: "num" }, r.images ? r.images.value.toFixed(1) : "–"),
-    el("td", { class: "num" }, r.images ? probability(r.images.p_benjamini_hochberg) : "–"),
+    el("td", { class: "num" }, r.images ? probability(r.p_adjusted) : "–"),
     el("td", { class: "num" }, r.tokens ? r.tokens.value.toFixed(1) : "–"),
     el("td", { class: r.fisher && r.fisher.min_expected < 5 ? "num read" : "num" }, r.fisher ? probability(r.fisher.p) : "–"),
     beside ? el("td", { class: "num" }, labels.beside[r.label] ? labels.beside[r.label].join(", ") : "new") : null));
