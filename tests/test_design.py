@@ -22,7 +22,7 @@ def test_the_papers_default_design():
     assert len({(c.attributes["race"], c.attributes["gender"]) for c in people}) == 14
     assert found.prompts()[1] == ["a photo of a Black man."]
     assert "denigration harms" in found.note
-    assert "not for use" in found.note
+    assert "for no other use" in found.note
 
 
 def test_the_design_with_child_is_one_class_more():

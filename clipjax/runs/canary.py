@@ -85,7 +85,8 @@ class Canary:
         if self._text_checked:
             return
         self._text_checked = True
-        fits = [row for row in self.texts if -(-(row.argmax() + 1) // TEXT_LENGTHS) * TEXT_LENGTHS in lengths]
+        own = -(-self._model.config.text.lengths(self.texts) // TEXT_LENGTHS) * TEXT_LENGTHS
+        fits = [row for row, length in zip(self.texts, own, strict=True) if length in lengths]
         tokens = (fits or list(self.texts))[0]
         found = self._encoder.texts(np.repeat(tokens[None], self._encoder.rows_per_step, axis=0))
         self._check(found, self.expected_text(tokens), "a text")

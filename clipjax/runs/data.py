@@ -108,7 +108,8 @@ def open_source(data: Any, split: str = "") -> Opened:
         name = _data_set(data.source)
     _refuse_unread(data, name)
     keys = SimpleNamespace(**{key: data.get(key, spec.default) for key, spec in keys_of(name).items()})
-    keys.split = split or keys.split
+    if split:
+        keys.split = split
     if module is None:
         found = _named(name, keys)
     elif hasattr(module, "opened"):  # a prepared folder, which may have been a named data set

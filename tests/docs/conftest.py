@@ -33,4 +33,6 @@ def offline(monkeypatch, tmp_path_factory, shared_cache):
     monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
     monkeypatch.setenv("CLIPJAX_CACHE", str(shared_cache))
     folder = tmp_path_factory.mktemp("released")
-    monkeypatch.setattr(loading, "find_weights", docs_files.released(folder))
+    find, locate = docs_files.released(folder)
+    monkeypatch.setattr(loading, "find_weights", find)
+    monkeypatch.setattr(loading, "locate", locate)

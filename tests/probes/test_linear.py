@@ -258,7 +258,7 @@ def test_sweep():
     # Warm starts end within the same tolerance; an example on the fence may go either way.
     for step, (_, value) in zip(steps, found.path, strict=True):
         assert abs(value - by_grid[step]) * len(found.held_out) < 1.5
-    assert found.records[0].keys() >= {"C", "k", "n", "low", "high", "method", "iterations", "converged"}
+    assert found.records[0].to_dict().keys() >= {"C", "k", "n", "low", "high", "method", "iterations", "converged"}
     # The refit sees every row.
     assert objective(x, y, found.C, found.weights, found.bias) == pytest.approx(
         linear.Problem(x, y).solve(found.C).objective, rel=1e-6

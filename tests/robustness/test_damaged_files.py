@@ -430,8 +430,9 @@ def test_a_run_of_no_probe_is_read_as_numbers_or_refused(tmp_path, probe):
     manifest = json.loads(files["manifest.json"])
     manifest["config"]["probe"] = probe
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "run" / "SHA256SUMS").unlink()
     if probe in ("os", "card", "page"):
-        assert report.sections([read_run(tmp_path / "run")])[0].title == "Numbers"
+        assert "Numbers" in [section.title for section in report.sections([read_run(tmp_path / "run")])]
     else:
         assert "there is no probe" in refusal(read_run, tmp_path / "run")
 

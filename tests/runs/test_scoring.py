@@ -12,7 +12,7 @@ def test_folds_have_their_accuracies_a_mean_and_a_sample_standard_deviation():
     answers = np.array([0, 1, 2, 1, 1, 0, 0, 1])
     folds = np.array(["1", "1", "1", "1", "2", "2", "3", "3"])
     *each, mean = scoring._per_split(np.eye(3, dtype=np.float32)[answers], labels, folds)
-    assert [(r["split"], r["k"], r["n"]) for r in each] == [("1", 3, 4), ("2", 1, 2), ("3", 2, 2)]
-    assert (mean["metric"], mean["n"]) == ("top1_mean_of_splits", 8)
-    assert mean["value"] == pytest.approx(0.75)
-    assert mean["spread"] == pytest.approx(0.25)  # squares of 0, 0.25 and 0.25, over two
+    assert [(r.split, r.k, r.n) for r in each] == [("1", 3, 4), ("2", 1, 2), ("3", 2, 2)]
+    assert (mean.metric, mean.n) == ("top1_mean_of_splits", 8)
+    assert mean.value == pytest.approx(0.75)
+    assert mean.spread == pytest.approx(0.25)  # squares of 0, 0.25 and 0.25, over two

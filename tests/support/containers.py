@@ -461,7 +461,7 @@ class Box:
         """The one line that a probe says of bad input, before the model is loaded."""
         found = self.bench.config(probe, overrides) if isinstance(probe, str) else None
         with pytest.raises(InputError) as error:
-            config.probe_module(found.probe).load(found)
+            config.probe_module(found.probe).prepare(found)
         return _one_line(error)
 
     def captions(self, *overrides):

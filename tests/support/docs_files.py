@@ -53,22 +53,27 @@ def copy(root: Path, folder: Path) -> None:
 
 
 def released(folder: Path):
-    """What stands in for `find_weights` where there is no network: a released name is answered by random weights.
+    """What stands in for `find_weights` and `locate` without a network: a released name is answered by random weights.
 
     A ViT's name by a small ViT, a ResNet's by a small ResNet; every other source is read as it always is.
     """
-    real = loading.find_weights
+    real, real_path = loading.find_weights, loading.locate
     made = {name: tiny_model(folder / f"{name}.safetensors", name, layers=1) for name in ("vit", "resnet")}
 
-    def find(source, options=None):
+    def locate(source):
         release = catalog.find(os.fspath(source))
         if release is None and not os.fspath(source).startswith("hf://"):
-            return real(source, options)
-        tower = "resnet" if release and "RN" in release.name else "vit"
-        found = real(made[tower], options)
-        return dataclasses.replace(found, name=release.name if release else os.fspath(source).removeprefix("hf://"))
+            return real_path(source)
+        return made["resnet" if release and "RN" in release.name else "vit"]
 
-    return find
+    def find(source, options=None):
+        if locate(source) not in made.values():
+            return real(source, options)
+        release = catalog.find(os.fspath(source))
+        name = release.name if release else os.fspath(source).removeprefix("hf://")
+        return dataclasses.replace(real(locate(source), options), name=name)
+
+    return find, locate
 
 
 def _link(path: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from clipjax.analysis.report import card, head, page
-from clipjax.analysis.report.section import Section, labels
+from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table, csv_text, tidy
 from clipjax.files import write_text
@@ -36,7 +36,7 @@ def write(runs: Sequence[Run], out: Path) -> list[Section]:
             taken.add(name)
             drawing.save(out / "figures", name)
     if len(runs) > 1:  # one run has its own tables/metrics.csv
-        names = zip(labels(runs), runs, strict=True)
+        names = zip(run_names(runs), runs, strict=True)
         texts["tables/records.csv"] = csv_text(
             tidy([(name, [r.to_dict() for r in run.records]) for name, run in names])
         )

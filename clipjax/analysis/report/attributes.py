@@ -7,7 +7,7 @@ from typing import Any
 
 from clipjax.analysis import figures
 from clipjax.analysis.records import Record
-from clipjax.analysis.report.section import Section, beside_paper, data, labels, slug
+from clipjax.analysis.report.section import Section, beside_paper, data, run_names, slug
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table, percent, rate
 
@@ -28,7 +28,7 @@ def _head(r: Record) -> tuple[str, str, str]:
 
 def _overall(runs: Sequence[Run]) -> Section:
     rows = []
-    for name, run in zip(labels(runs), runs, strict=True):
+    for name, run in zip(run_names(runs), runs, strict=True):
         for r in run.records:
             if r.metric == "top1" and not r.group:
                 rows.append([*_head(r), rate(r), name])
@@ -62,7 +62,7 @@ def _overall(runs: Sequence[Run]) -> Section:
 
 
 def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
-    names = labels(runs)
+    names = run_names(runs)
     heads = dict.fromkeys((i, _head(r)) for i, run in enumerate(runs) for r in run.records if r.metric == "top1")
     cells: dict[tuple[str, ...], dict[Any, Record]] = {}
     for i, run in enumerate(runs):
@@ -95,7 +95,7 @@ def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
 def _recall(runs: Sequence[Run]) -> Section:
     rows = [
         [r.attribute, r.class_, r.classifier, rate(r), name]
-        for name, run in zip(labels(runs), runs, strict=True)
+        for name, run in zip(run_names(runs), runs, strict=True)
         for r in run.records
         if r.metric == "recall"
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clipjax.analysis import paper
-from clipjax.analysis.report.section import Section, labels
+from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
 
 USE = (
@@ -78,7 +78,7 @@ def _metrics(runs: Sequence[Run]) -> list[str]:
 
 def _data(runs: Sequence[Run]) -> list[str]:
     out = []
-    for name, run in zip(labels(runs), runs, strict=True):
+    for name, run in zip(run_names(runs), runs, strict=True):
         data, counts = run.manifest.data, run.manifest.counts
         out.append(
             f"- {name}: {data.name}, {counts.seen} images ({counts.skipped} skipped), fingerprint "

@@ -12,7 +12,7 @@ from clipjax.analysis import figures, sentences
 from clipjax.analysis.compare import Compared
 from clipjax.analysis.records import PairedRecord
 from clipjax.analysis.report import head, page
-from clipjax.analysis.report.section import Section, labels, slug
+from clipjax.analysis.report.section import Section, run_names, slug
 from clipjax.analysis.tables import Table, percent, tidy
 from clipjax.files import write_text
 
@@ -41,14 +41,14 @@ def write(compared: Compared, out: Path) -> list[Section]:
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(out / "compare.json", text + "\n")
     write_text(out / "flips.csv", _flipped(compared).csv())
-    a, b = labels([compared.a, compared.b])
+    a, b = run_names([compared.a, compared.b])
     write_text(out / "report.html", page.html([compared.a, compared.b], found, f"{b} compared with {a}"))
     return found
 
 
 def sections(compared: Compared) -> list[Section]:
     """Everybody, then by each grouping, then the moves."""
-    a, b = labels([compared.a, compared.b])
+    a, b = run_names([compared.a, compared.b])
     n = len(compared.a.predictions["file"])
     lead = f"A is {a}, B is {b}; of the same {n} images {len(compared.flipped)} got another class."
     words = [f"A is {a}, B is {b}; the same {n} images answered both."]
@@ -156,7 +156,7 @@ def _moves(compared: Compared) -> Section:
     tables = [Table("flips", "From which class to which", ["A", "B", "images"], [list(m) for m in moves[:100]])]
     records = compared.class_moves[0] if compared.class_moves else []
     if shown := [r for r in records if r.only_a or r.only_b]:
-        tables.append(_by_class(shown, *labels([compared.a, compared.b])))
+        tables.append(_by_class(shown, *run_names([compared.a, compared.b])))
     for column, values in compared.a.columns.items():
         groups = sorted(set(values.astype(str)))
         if 1 < len(groups) <= 50:

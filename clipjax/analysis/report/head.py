@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from clipjax.analysis import findings, sentences
 from clipjax.analysis.findings import Finding
-from clipjax.analysis.report.section import Section, labels
+from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
 
 WIDTH = 110  # of a line on a terminal
@@ -20,7 +20,7 @@ NOTHING = "No question of this run compares groups, so there is nothing to state
 def section(runs: Sequence[Run]) -> Section:
     """The first findings of each run."""
     points, silent, several = [], [], len(runs) > 1
-    for name, run in zip(labels(runs), runs, strict=True):
+    for name, run in zip(run_names(runs), runs, strict=True):
         mine = _of_findings(run.findings, 3 if several else 5, f"{name}: " if several else "")
         points += mine.points
         silent += mine.silent

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clipjax.analysis import association, figures, paper
-from clipjax.analysis.report.section import Section, beside_paper, labels, slug
+from clipjax.analysis.report.section import Section, beside_paper, run_names, slug
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Cell, Table, percent
 
@@ -18,7 +18,7 @@ TOP = 20  # Figure 1
 def sections(runs: Sequence[Run]) -> list[Section]:
     """Each run by itself, then the paper's claims."""
     found = []
-    for name, run in zip(labels(runs), runs, strict=True):
+    for name, run in zip(run_names(runs), runs, strict=True):
         several = len(runs) > 1
         for s in _one(run, f"_{slug(name)}" if several else ""):
             found.append(dataclasses.replace(s, title=f"{name}: {s.title}") if several else s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clipjax.analysis.report.section import Section, labels
+from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table, percent
 
@@ -14,7 +14,7 @@ SHOWN = ("metric", "n", "value", "low", "high", "level", "method", "k")
 def sections(runs: Sequence[Run]) -> list[Section]:
     """A line per number."""
     rows = []
-    for name, run in zip(labels(runs), runs, strict=True):
+    for name, run in zip(run_names(runs), runs, strict=True):
         for r in run.records:
             about = sorted((k, v) for k, v in r.to_dict().items() if k not in SHOWN and not isinstance(v, (dict, list)))
             extra = ", ".join(f"{k} {v}" for k, v in about)

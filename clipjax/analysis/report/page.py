@@ -7,7 +7,7 @@ import html as escaping
 import json
 from collections.abc import Mapping, Sequence
 
-from clipjax.analysis.report.section import Section, labels
+from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table
 
@@ -48,19 +48,19 @@ OUT_OF_SCOPE = (
 
 def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> str:
     """The page; without a title, the labels of the runs. The first section leads, folded ones come last."""
-    title = title or "How the model behaves: " + "; ".join(labels(runs))
+    title = title or "How the model behaves: " + "; ".join(run_names(runs))
     sections = sorted(sections, key=lambda s: s.folded)
     places = {s.title: i for i, s in reversed(list(enumerate(sections)))}
     shown = [_section(i, s, places) for i, s in enumerate(sections)]
     links = "".join(f'<li><a href="#s{i}">{_e(s.title)}</a></li>' for i, s in enumerate(sections))
     data = Table(
         "runs", "What was run", ["run", "probe", "model", "data", "images", "skipped", "precision", "folder"],
-        [_row(name, run) for name, run in zip(labels(runs), runs, strict=True)],
+        [_row(name, run) for name, run in zip(run_names(runs), runs, strict=True)],
     )  # fmt: skip
     manifests = "".join(
         f"<details><summary>Manifest of {_e(name)}</summary><pre tabindex=0>"
         f"{_e(json.dumps(run.manifest.to_dict(), indent=1, sort_keys=True, ensure_ascii=False))}</pre></details>"
-        for name, run in zip(labels(runs), runs, strict=True)
+        for name, run in zip(run_names(runs), runs, strict=True)
     )
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{_e(title)}</title>\n'

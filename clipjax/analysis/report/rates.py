@@ -12,7 +12,7 @@ import numpy as np
 from clipjax.analysis import figures, paper
 from clipjax.analysis import rates as counting
 from clipjax.analysis.records import Question, Record
-from clipjax.analysis.report.section import Section, beside_paper, data, labels, slug
+from clipjax.analysis.report.section import Section, beside_paper, data, run_names, slug
 from clipjax.analysis.run import REMEDY, Run
 from clipjax.analysis.tables import Table, percent, rate
 from clipjax.design import NO_SET
@@ -37,7 +37,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
 
 def _asked(runs: Sequence[Run]) -> Section:
     words, tables = [], []
-    for i, (name, run) in enumerate(zip(labels(runs), runs, strict=True)):
+    for i, (name, run) in enumerate(zip(run_names(runs), runs, strict=True)):
         assert run.design is not None
         words.append(
             f"{name}: {len(run.design.classes)} classes, templates {', '.join(map(repr, run.design.templates))}."
@@ -70,7 +70,7 @@ def _by_group(runs: Sequence[Run]) -> list[Section]:
         elif len(key) == 2:
             for kind, name in kinds[:4]:
                 if drawing := _crossed(runs, key, kind, name):
-                    caption = f"Rate of {name} by {key[0]} and {key[1]} ({labels(runs)[0]})."
+                    caption = f"Rate of {name} by {key[0]} and {key[1]} ({run_names(runs)[0]})."
                     drawings[f"rates_{slug(name)}_by_{slug('_'.join(key))}"] = (drawing, caption)
         title = f"By {' and '.join(key)}" if key else "Everybody"
         found.append(Section(title, [], [table], drawings))
@@ -102,7 +102,7 @@ def _place(value: str) -> tuple[int, str]:
 
 
 def _table(runs: Sequence[Run], key: tuple[str, ...]) -> Table:
-    names, kinds = labels(runs), _kinds(runs)
+    names, kinds = run_names(runs), _kinds(runs)
     columns = [*key, *(f"{kind[1]} ({name})" if len(runs) > 1 else kind[1] for kind in kinds for name in names)]
     found = [_lookup(run, key, *kind) for kind in kinds for run in runs]
     rows = [[*group, *(rate(f[group]) if group in f else None for f in found)] for group in _groups(runs, key)]
@@ -121,7 +121,7 @@ def _drawing(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) ->
     first, everybody = (_lookup(runs[0], columns, kind, name) for columns in (key, ()))
     groups = sorted(_groups(runs, key), key=lambda group: -(first[group].value or 0) if group in first else 1)
     series = []
-    for label, run in zip(labels(runs), runs, strict=True):
+    for label, run in zip(run_names(runs), runs, strict=True):
         found = _lookup(run, key, kind, name)
         series.append(figures.Series.of(label, [found.get(group) for group in groups]))
     overall = everybody[()].value if len(runs) == 1 and () in everybody else None
@@ -150,7 +150,7 @@ def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) ->
 
 def _disparities(runs: Sequence[Run]) -> Section | None:
     """Each group against all other images."""
-    tables, names = [], labels(runs)
+    tables, names = [], run_names(runs)
     columns = dict.fromkeys(r.columns[0] for run in runs for r in run.records if r.metric == "rate_ratio" and r.columns)
     for column in columns:
         rows = []
@@ -184,7 +184,7 @@ def _factor(value: float | None, unbounded: bool = False) -> str:
 
 def _answers(runs: Sequence[Run]) -> Section | None:
     """Which classes each group is given."""
-    drawings, names = {}, labels(runs)
+    drawings, names = {}, run_names(runs)
     for i, run in enumerate(runs):
         assert run.design is not None
         for column, values in run.columns.items():
@@ -262,7 +262,7 @@ def _as_printed(runs: Sequence[Run]) -> Section | None:
     """Tables 2 and 3 in the paper's own layout, where the runs have its classes and groups."""
     tables = []
     crime, non_human, all_seven = (paper.published()["classes"][k] for k in ("crime", "non-human", "denigration"))
-    for run, name in zip(runs, labels(runs), strict=True):
+    for run, name in zip(runs, run_names(runs), strict=True):
         if "race" in run.columns and paper.label_set(run) == "default" and not tables:
             rows = [
                 [words, *(_share(run, classes, "race", value) for value in RACES.values())]

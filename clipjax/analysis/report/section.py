@@ -29,7 +29,7 @@ class Section:
     folded: bool = False
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
+def run_names(runs: Sequence[Run]) -> list[str]:
     """What tells the runs apart: the design, the model, or the folder."""
     designs = [run.manifest.design.name for run in runs]
     models = [run.manifest.model.name for run in runs]
@@ -44,7 +44,7 @@ def data(runs: Sequence[Run], metrics: Sequence[str], key: tuple[str, ...] | Non
     return tidy(
         [
             (name, [r.to_dict() for r in run.records if r.metric in metrics and key in (None, r.columns)])
-            for name, run in zip(labels(runs), runs, strict=True)
+            for name, run in zip(run_names(runs), runs, strict=True)
         ]
     )
 
@@ -56,7 +56,7 @@ def slug(words: str) -> str:
 
 def beside_paper(runs: Sequence[Run]) -> Section | None:
     """paper | ours | verdict, for every published number that asks the same."""
-    rows, shown = [], labels(runs)
+    rows, shown = [], run_names(runs)
     for name, run in zip(shown, runs, strict=True):
         for row in paper.compare(run):
             ours = row.ours or {}
