@@ -1,4 +1,4 @@
-"""Many class designs over the same images: no tower runs, each distinct class is multiplied once."""
+"""Many class designs over the same images: no image is encoded again, each distinct class is multiplied once."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval of the mean of values [N], examples drawn with replacement.
 
-    With `clusters` [N] whole clusters are drawn (the five captions of one picture are not five independent answers),
+    With `clusters` [N] whole clusters are drawn (the five captions of one image are not five independent answers),
     and the mean is over the values of those drawn. The order of the values decides nothing.
     """
     values = np.asarray(values, np.float64)

@@ -16,7 +16,7 @@ def mcnemar(b: ArrayLike, c: ArrayLike, exact: bool = True) -> tuple[np.ndarray,
     """McNemar's test of b (yes under A only) against c (yes under B only): (statistic, p); arrays broadcast.
 
     Exact: the statistic is min(b, c), p the two-sided binomial probability at 1/2, as statsmodels'. Otherwise
-    chi-squared with continuity correction. Without discordant images nothing speaks against equality: p 1.
+    chi-squared with continuity correction. Without discordant images there is no evidence against equality: p is 1.
     """
     b, c = np.broadcast_arrays(np.asarray(b), np.asarray(c))
     if not ((b >= 0) & (c >= 0) & (b == np.floor(b)) & (c == np.floor(c))).all():

@@ -217,7 +217,7 @@ def _model(run: Run, wanted: str) -> list[str]:
 
 
 def _population(run: Run, number: Mapping[str, Any]) -> list[str]:
-    """Why the run's pictures are not the paper's."""
+    """Why the run's images are not the paper's."""
     wanted = published()["populations"][number["population"]]["n"]
     if run.manifest.data.name != "fairface" or run.settings.data.split == "train":
         return ["other images"]

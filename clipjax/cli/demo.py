@@ -59,16 +59,16 @@ def run(args: argparse.Namespace) -> None:
     except OSError as error:
         raise InputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
     sections, answers = [], []
-    pictures_of = (demo.drawings(), demo.photographs())
-    with Progress("demo", sum(len(p.images) for p in pictures_of), "images") as progress:
+    image_sets = (demo.drawings(), demo.photographs())
+    with Progress("demo", sum(len(p.images) for p in image_sets), "images") as progress:
         model = loading.load(loading.DEMO)
-        for pictures in pictures_of:
-            probabilities = model.classify(pictures.images, pictures.classes)
-            sections.append((pictures, probabilities))
-            progress.update(len(pictures.images))
-            for truth, row in zip(pictures.truth, probabilities, strict=True):
-                ranked = dict(sorted(zip(pictures.classes, map(float, row), strict=True), key=lambda x: -x[1]))
-                answers.append({"set": pictures.title, "truth": truth, "probabilities": ranked})
+        for image_set in image_sets:
+            probabilities = model.classify(image_set.images, image_set.classes)
+            sections.append((image_set, probabilities))
+            progress.update(len(image_set.images))
+            for truth, row in zip(image_set.truth, probabilities, strict=True):
+                ranked = dict(sorted(zip(image_set.classes, map(float, row), strict=True), key=lambda x: -x[1]))
+                answers.append({"set": image_set.title, "truth": truth, "probabilities": ranked})
     (drawn, drawn_answers), (photographs, guesses) = sections
     print("1. What the model says\n" + textwrap.fill(demo.summary(drawn, drawn_answers), head.WIDTH))
     surest = int(guesses.max(1).argmax())
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     write_text(out / "answers.json", text)
     write_atomically(out / "demo.png", lambda path: demo.draw(path, sections))
     photo = out / "cat.jpg"
-    cat = pictures_of[1].images[pictures_of[1].truth.index("cat")]
+    cat = image_sets[1].images[image_sets[1].truth.index("cat")]
     write_atomically(photo, lambda path: cat.save(path, format="JPEG", quality=90))
     found = people.characterise(out)
     print(CLASS_DESIGN.format(moved=len(found.flipped), images=len(found.a.predictions["file"])))

@@ -1,7 +1,7 @@
-"""What `clipjax demo` shows, on what is embedded: pictures answered, and a class design characterised."""
+"""What `clipjax demo` shows, on what is embedded: images answered, and a class design characterised."""
 
-from clipjax.demo.pictures import Pictures as Pictures
-from clipjax.demo.pictures import draw as draw
-from clipjax.demo.pictures import drawings as drawings
-from clipjax.demo.pictures import photographs as photographs
-from clipjax.demo.pictures import summary as summary
+from clipjax.demo.images import ImageSet as ImageSet
+from clipjax.demo.images import draw as draw
+from clipjax.demo.images import drawings as drawings
+from clipjax.demo.images import photographs as photographs
+from clipjax.demo.images import summary as summary

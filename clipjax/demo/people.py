@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from clipjax.demo.pictures import ASSETS
+from clipjax.demo.images import ASSETS
 from clipjax.image import open_image
 
 if TYPE_CHECKING:

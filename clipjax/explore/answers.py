@@ -1,4 +1,4 @@
-"""Designs asked of an opened run: probabilities of every class for every picture, kept while there is room."""
+"""Designs asked of an opened run: probabilities of every class for every image, kept while there is room."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from clipjax.explore.opened import Opened
 from clipjax.explore.texts import Texts
 from clipjax.probes import zeroshot
 
-MOST_BYTES = 512 << 20  # of probabilities kept; 10,000 pictures and 22 classes are 1 MB
+MOST_BYTES = 512 << 20  # of probabilities kept; 10,000 images and 22 classes are 1 MB
 MOST_FAMILIES = 16  # of paired tests
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Asked:
-    """A design and its answers: probabilities [N, C], and the likeliest class of each picture, `best` [N]."""
+    """A design and its answers: probabilities [N, C], and the likeliest class of each image, `best` [N]."""
 
     design: Design
     probabilities: np.ndarray

@@ -27,7 +27,7 @@ MOST_GROUPINGS = 64  # kept sorted out: 8 bytes an image each
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Opened:
-    """Unit image features [N, E] of the run's pictures, the rows of the source they are, columns to group by [N].
+    """Unit image features [N, E] of the run's images, the rows of the source they are, columns to group by [N].
 
     `thresholds`, `contrast` and `sides` are those of a run of labels; for other runs the paper's thresholds, and two
     values of a column.
@@ -106,7 +106,7 @@ def _features(run: Run, config: Any) -> tuple[np.ndarray, np.ndarray]:
     kept = read_features(folder, model.embed_dim)
     inside = kept.rows < manifest.data.n
     if int(inside.sum()) != seen:
-        there = f"{int(inside.sum())} of its {seen} pictures" if inside.any() else "none of its pictures"
+        there = f"{int(inside.sum())} of its {seen} images" if inside.any() else "none of its images"
         raise InputError(
             f"{run.path}: the feature cache {folder} holds {there}; it was moved or emptied, or Pillow is another "
             f"version now: {again}"
@@ -117,7 +117,7 @@ def _features(run: Run, config: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _columns(run: Run) -> dict[str, np.ndarray]:
-    """What pictures can be grouped by, as texts; the true class too where there is one."""
+    """What images can be grouped by, as texts; the true class too where there is one."""
     found = dict(run.columns)
     if "label" in run.predictions and "label" not in found:
         found["label"] = run.predictions["label"]

@@ -36,7 +36,7 @@ def serve(run: Path, host: str = "", port: int = 0, browse: bool = False) -> Non
     if host and host not in LOOPBACK:
         say(
             f"warning: --host={host} lets other machines reach this page. It shows the run and, once switched on, its "
-            "pictures, unencrypted, to whoever has the address"
+            "images, unencrypted, to whoever has the address"
         )
     print(f"Exploring {run}: {address}\nCtrl-C ends.", flush=True)
     if browse:

@@ -33,8 +33,8 @@ from clipjax.analysis.report.section import slug
 from clipjax.errors import InputError
 from clipjax.explore import exports, form, labels, view
 from clipjax.explore.answers import Answers
+from clipjax.explore.images import Images
 from clipjax.explore.opened import Opened
-from clipjax.explore.pictures import Pictures
 from clipjax.explore.texts import Superseded
 from clipjax.progress import say
 
@@ -53,7 +53,7 @@ class Explorer:
 
     def __init__(self, opened: Opened, ahead: bool = True):
         self.ahead = ahead
-        self.opened, self.answers, self.pictures = opened, Answers(opened), Pictures(opened)
+        self.opened, self.answers, self.images = opened, Answers(opened), Images(opened)
         self._thread = ThreadPoolExecutor(1, "answers")
         self._turns: OrderedDict[str, int] = OrderedDict()
         self._closed = False
@@ -65,13 +65,13 @@ class Explorer:
             "table": self.table, "figure": self.figure,
         }  # fmt: skip
         light: dict[str, Callable[[dict[str, Any]], Any]] = {
-            "shipped": _shipped, "load": _loaded, "save": _saved, "add": _added, "pictures": self.switch_pictures,
+            "shipped": _shipped, "load": _loaded, "save": _saved, "add": _added, "images": self.switch_images,
         }  # fmt: skip
         routes = [
             Route("/", _file("index.html", "text/html")),
             *(Route(f"/api/{n}", functools.partial(self._asked, f), methods=["POST"]) for n, f in asked.items()),
             *(Route(f"/api/{n}", functools.partial(_light, f), methods=["POST"]) for n, f in light.items()),
-            Route("/pictures/{index:int}", self._picture),
+            Route("/images/{index:int}", self._image),
             Mount("/page", StaticFiles(directory=PAGE)),
         ]
         return Starlette(routes=routes)
@@ -120,15 +120,15 @@ class Explorer:
         return view.rates_view(self.answers, pair, body) | {"labels": labels.labels_view(self.answers, pair, body)}
 
     def sample(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
-        """Pictures that got another class; refused while pictures are off."""
-        if not self.pictures.on:
-            raise InputError("pictures are switched off")
+        """Images that got another class; refused while images are off."""
+        if not self.images.on:
+            raise InputError("images are switched off")
         return view.sample(self.opened, view.ask(self.answers, body, unwanted), body)
 
-    def switch_pictures(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def switch_images(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """On or off."""
-        self.pictures.switch(bool(body.get("on")))
-        return {"on": self.pictures.on}
+        self.images.switch(bool(body.get("on")))
+        return {"on": self.images.on}
 
     def table(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
         """The table of the view as CSV."""
@@ -170,14 +170,14 @@ class Explorer:
         if self._closed:
             return _dropped()
         begin = time.perf_counter()
-        towers = self.answers.texts.seconds
+        encoded = self.answers.texts.seconds
         found = await _told(asyncio.wrap_future(self._thread.submit(compute)))
-        told = {"texts": self.answers.texts.seconds - towers, "answer": time.perf_counter() - begin}
+        told = {"texts": self.answers.texts.seconds - encoded, "answer": time.perf_counter() - begin}
         found.headers["server-timing"] = ", ".join(f"{what};dur={1000 * s:.2f}" for what, s in told.items())
         return found
 
-    async def _picture(self, request: Request) -> Response:
-        make = functools.partial(self.pictures.jpeg, request.path_params["index"])
+    async def _image(self, request: Request) -> Response:
+        make = functools.partial(self.images.jpeg, request.path_params["index"])
         return await _told(asyncio.to_thread(lambda: Response(make(), media_type="image/jpeg")))
 
 

@@ -1,4 +1,4 @@
-"""Text features of the classes: each prompt goes through the text tower once, and the model is loaded when one does."""
+"""Text features of the classes: each prompt is encoded once, and the model is loaded when the first one is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clipjax.runs import engine
 from clipjax.runs.features import Features, cache_root, text_key, texts_folder
 from clipjax.text.tokenizer import tokenize_with_lengths
 
-MOST_NEW = 4000  # prompts of one question: a minute or more of a large text tower on a small machine
+MOST_NEW = 4000  # prompts of one question: a minute or more of a large text encoder on a small machine
 MOST_KEPT = 100_000  # prompts: 300 MB at 768 numbers each
 LONGEST_SHOWN = 80  # characters of a prompt in a message
 STEP = 64  # prompts between two looks whether the answer is still wanted
@@ -41,9 +41,9 @@ class Texts:
         self._run, self._config = run, config
         self._root = cache_root(config)
         self._known: dict[str, np.ndarray] = {}
-        self.seconds = 0.0  # spent in the text tower, loading included
+        self.seconds = 0.0  # spent in the text encoder, loading included
         self._features_of_run: Features | None = None
-        self._loading, self._tower = threading.Lock(), threading.Lock()
+        self._loading, self._encoding = threading.Lock(), threading.Lock()
 
     def features(self, texts: Sequence[str], unwanted: Callable[[], bool] = lambda: False) -> np.ndarray:
         """Texts -> float32 [T, E]. `unwanted` is asked between batches; where it says yes, Superseded is raised."""
@@ -77,11 +77,11 @@ class Texts:
             raise InputError(f"the prompt {shown!r} has {n} tokens, and this model reads {context}: shorten it")
 
     def warm(self, text: str) -> None:
-        """Loads the model and compiles the tower for prompts like this one, so that nobody waits for it later."""
+        """Loads the model and compiles the text encoder for prompts like this one, before anybody waits for it."""
         self._encode([text])
 
     def _encode(self, texts: list[str]) -> np.ndarray:
-        with self._tower:  # virtual devices of one CPU can lock up under two programs at once
+        with self._encoding:  # virtual devices of one CPU can lock up under two programs at once
             begin = time.perf_counter()
             try:
                 return self.encoded.texts(texts)

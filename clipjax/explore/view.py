@@ -19,7 +19,7 @@ from clipjax.explore.opened import Opened
 
 MOST_MOVES = 200
 SIGNIFICANT = 0.05
-SAMPLE = 24  # pictures shown at once
+SAMPLE = 24  # images shown at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def groups_moved(records: Sequence[PairedRecord]) -> list[dict[str, Any]]:
 
 
 def sample(opened: Opened, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Some of the pictures that got another class, drawn with a fixed seed: {"index", "file", "from", "to"}.
+    """Some of the images that got another class, drawn with a fixed seed: {"index", "file", "from", "to"}.
 
     body["move"]: [class before, class now], only those; body["group"]: {column: value}, only those.
     """
@@ -102,7 +102,7 @@ def sample(opened: Opened, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any
         }
         for i in drawn
     ]  # fmt: skip
-    return {"of": len(rows), "pictures": shown}
+    return {"of": len(rows), "images": shown}
 
 
 def question_of(asked: Asked, wanted: Any) -> Question:

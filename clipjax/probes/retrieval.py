@@ -1,4 +1,4 @@
-"""Retrieval: is the right caption among the K best for a picture, and the right picture for a caption (R@1, 5, 10)."""
+"""Retrieval: is the right caption among the K best for an image, and the right image for a caption (R@1, 5, 10)."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def recalls(
     *,
     seed: int = 0,
 ) -> list[metrics.Record]:
-    """Raw features [N, E] of pictures and [M, E] of captions, and whose caption each is int [M] -> records.
+    """Raw features [N, E] of images and [M, E] of captions, and whose caption each is int [M] -> records.
 
-    "recall@K" with "direction": for a picture it counts when any of its captions is among the K best of all M (the
-    papers' any-of-five, not the share of the five); for a caption when its picture is among the K best of N. The
-    interval is exact for pictures; captions of one picture do not err independently, so whole pictures are drawn.
-    Last the sum of all recalls ("recall_sum", 0 .. 2 * len(ks)). Pictures without captions are only distractors.
+    "recall@K" with "direction": for an image it counts when any of its captions is among the K best of all M (the
+    papers' any-of-five, not the share of the five); for a caption when its image is among the K best of N. The
+    interval is exact for images; captions of one image do not err independently, so whole images are drawn.
+    Last the sum of all recalls ("recall_sum", 0 .. 2 * len(ks)). Images without captions are only distractors.
     Equal similarities rank by index.
     """
     images, texts = normalise(metrics.check_features(image_features)), normalise(metrics.check_features(text_features))
     owner = metrics.check_labels(image_of_text, len(texts), len(images))
     if bad := [k for k in ks if not 1 <= k <= min(len(images), len(texts))]:
-        raise InputError(f"recall@{bad[0]} among {len(images)} pictures and {len(texts)} captions; choose a smaller K")
+        raise InputError(f"recall@{bad[0]} among {len(images)} images and {len(texts)} captions; choose a smaller K")
     to_text, to_image = ranks_of_texts(images, texts, owner), ranks_of_images(images, texts, owner)
     asked = np.unique(owner)
     records = [replace(metrics.proportion(f"recall@{k}", to_text[asked] < k), direction=TO_TEXT) for k in ks]
@@ -49,7 +49,7 @@ def recalls(
 
 
 def ranks_of_texts(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """The rank from 0 of each picture's best own caption among all: int [N]; M for a picture without."""
+    """The rank from 0 of each image's best own caption among all: int [N]; M for an image without."""
     ranks = np.full(len(images), len(texts))
     own = np.split(np.argsort(owner, kind="stable"), np.searchsorted(np.sort(owner), np.arange(1, len(images))))
     compare, step = similarity(texts), max(1, BLOCK // len(texts))
@@ -64,7 +64,7 @@ def ranks_of_texts(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> 
 
 
 def ranks_of_images(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """The rank from 0 of each caption's picture among all: int [M]."""
+    """The rank from 0 of each caption's image among all: int [M]."""
     ranks = np.empty(len(texts), np.int64)
     index = np.arange(len(images))
     compare, step = similarity(images), max(1, BLOCK // len(images))
@@ -77,14 +77,14 @@ def ranks_of_images(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) ->
 
 
 def best_texts(image_features: np.ndarray, text_features: np.ndarray) -> np.ndarray:
-    """The caption most similar to each picture: int [N], the first of equals."""
+    """The caption most similar to each image: int [N], the first of equals."""
     images, texts = normalise(image_features), normalise(text_features)
     compare, step = similarity(texts), max(1, BLOCK // len(texts))
     return np.concatenate([compare(images[i : i + step]).argmax(1) for i in range(0, len(images), step)])
 
 
 def _recall_sum(to_text: np.ndarray, to_image: np.ndarray, owner: np.ndarray, ks: Sequence[int], seed: int):
-    """Sum of the recalls of both directions, pictures drawn together with their captions."""
+    """Sum of the recalls of both directions, images drawn together with their captions."""
     n, levels = len(to_text), np.asarray(ks)
     of_text = (to_text[:, None] < levels).sum(1).astype(np.float64)
     of_image = np.bincount(owner, (to_image[:, None] < levels).sum(1), minlength=n)

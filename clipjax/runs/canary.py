@@ -1,4 +1,4 @@
-"""A known picture and known texts in every run: a chip, compiler or memory that computes something else stops it.
+"""A known image and known texts in every run: a chip, compiler or memory that computes something else stops it.
 
 What they should give is computed once per weights, operation by operation on the CPU, past every program that the run
 uses (no fusion, no sharding, no other layout, no other device), and kept by the weights' fingerprint; for the embedded
@@ -27,7 +27,7 @@ from clipjax.model import Model
 from clipjax.models import clip
 from clipjax.text import tokenize
 
-PICTURE = "chelsea.jpg"  # of the embedded photographs
+KNOWN_IMAGE = "chelsea.jpg"  # of the embedded photographs
 TEXTS = ("a photo of a dog.", "a photograph of a small yellow bird that sings.")  # 8 and 16 positions
 # Largest distance to what is expected, as a share of its length. Measured: float32 on a CPU 6e-7 to 3e-6 (ViT-B/32,
 # RN50, RN101); bfloat16, and the default products of TPUs and GPUs, 0.1 (RN50x64, experiments/bfloat16). A wrong
@@ -46,8 +46,8 @@ class Canary:
 
     @functools.cached_property
     def pixels(self) -> np.ndarray:
-        """The picture as this model crops it, uint8 [S, S, 3]."""
-        with resources.as_file(resources.files("clipjax") / "assets" / "photographs" / PICTURE) as path:
+        """The image as this model crops it, uint8 [S, S, 3]."""
+        with resources.as_file(resources.files("clipjax") / "assets" / "photographs" / KNOWN_IMAGE) as path:
             return image.preprocess_uint8(image.open_image(path), self._model.preprocessing)[0]
 
     def start(self, pixels: np.ndarray, feature: str) -> Callable[[], np.ndarray]:
@@ -67,14 +67,14 @@ class Canary:
 
         def checked() -> np.ndarray:
             out = finish()
-            if np.isfinite(out[places]).all():  # else the caller says which picture it is
+            if np.isfinite(out[places]).all():  # else the caller says which image it is
                 self._check_images(out[heads], feature)
             return out[places]
 
         return checked
 
     def _check_images(self, found: np.ndarray, feature: str) -> None:
-        self._check(found, self.expected_picture(feature), f"the picture {PICTURE}")
+        self._check(found, self.expected_image(feature), f"the image {KNOWN_IMAGE}")
 
     def check_text(self, lengths: np.ndarray) -> None:
         """The first time, a text of one of these lengths (a program that is needed anyway) if there is one.
@@ -96,8 +96,8 @@ class Canary:
         """The token ids of `TEXTS`, int32 [2, T]."""
         return tokenize(list(TEXTS), self._model.config.text.context_length, truncate=True)
 
-    def expected_picture(self, feature: str) -> np.ndarray:
-        """[E], or [D] for "pre_proj": what the picture should give."""
+    def expected_image(self, feature: str) -> np.ndarray:
+        """[E], or [D] for "pre_proj": what the image should give."""
 
         def make() -> np.ndarray:
             pixels = image.normalise(self.pixels[None], self._model.preprocessing)
@@ -106,7 +106,7 @@ class Canary:
             out = clip.apply_image(self._model.config, params, jnp.asarray(pixels), intermediates)
             return np.asarray(out if feature == "proj" else intermediates["pre_proj"])[0]
 
-        return self._expected(["image", PICTURE, feature], make)
+        return self._expected(["image", KNOWN_IMAGE, feature], make)
 
     def expected_text(self, tokens: np.ndarray) -> np.ndarray:
         """[E]: what these token ids, int32 [T], should give."""

@@ -55,7 +55,7 @@ def image_key(
     weights_sha256: str, config: CLIP, precision: str, arithmetic: str, spec: Preprocess, fingerprint: str,
     feature: str = "proj",
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that a picture's features depend on; `arithmetic` as in `encoder.arithmetic`."""
+    """Everything that an image's features depend on; `arithmetic` as in `encoder.arithmetic`."""
     return {
         "weights": weights_sha256,
         "config": hashlib.sha256(repr(config).encode()).hexdigest(),
@@ -64,7 +64,7 @@ def image_key(
         "arithmetic": arithmetic,
         "preprocess": [spec.image_size, list(spec.mean), list(spec.std)],
         "reading": READING,
-        "pillow": PIL.__version__,  # its releases resample some pictures differently
+        "pillow": PIL.__version__,  # its releases resample some images differently
         "data": fingerprint,
     }
 
@@ -109,7 +109,7 @@ class Features:
         return cache_root(self.config)
 
     def images(self, source: Source, feature: str = "proj") -> Encoded:
-        """Features of every readable picture of `source`; only rows that no one has are encoded.
+        """Features of every readable image of `source`; only rows that no one has are encoded.
 
         A row's work is shared by hosts as rows[process::count]; each appends to its own log after every batch, so a
         kill loses the batch that is worked on and the one on its way. All hosts make the same number of steps,
@@ -164,7 +164,7 @@ class Features:
                 rows.append(batch.rows)
                 values.append(out)
                 skipped.extend(lost)
-                # Logged first: after a kill between the two, the log still counts every picture the tower saw.
+                # Logged first: after a kill between the two, the log still counts every image that the encoder saw.
                 bar.update(len(batch.rows) + len(lost), encoded=len(batch.rows), skipped=len(lost))
                 cache.append(batch.rows, out, lost)
                 self.check_skipped(source, skipped)
@@ -216,7 +216,7 @@ class Features:
 
     @property
     def _texts_folder(self) -> Path | None:
-        # Several hosts would have to agree on who has a cached array before they enter the towers together.
+        # Several hosts would have to agree on who has a cached array before they enter the encoders together.
         return texts_folder(self.cache) if self.cache and jax.process_count() == 1 else None
 
     def _encode_texts(self, tokens: np.ndarray) -> np.ndarray:

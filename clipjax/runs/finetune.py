@@ -170,7 +170,7 @@ def _feed(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, augment
         raise InputError(f"data.context={context}: {begin.name} reads {architecture.text.context_length} tokens")
     if config.batch_size > len(pairs):
         raise InputError(
-            f"batch_size={config.batch_size} is more than the {len(pairs)} pairs of {pairs.source.name}: a picture "
+            f"batch_size={config.batch_size} is more than the {len(pairs)} pairs of {pairs.source.name}: an image "
             "would meet itself as its own negative; lower it"
         )
     if pairs.without and jax.process_index() == 0:

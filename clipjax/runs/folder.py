@@ -105,7 +105,7 @@ class RunFolder:
             self._put(name, lambda path: path.write_text(text, encoding="utf-8"))
 
     def write_table(self, name: str, columns: Mapping[str, Any]) -> None:
-        """A parquet table, one row per picture; equal columns give equal bytes."""
+        """A parquet table, one row per image; equal columns give equal bytes."""
         if self.writes:
             table = pa.table({k: _arrow(v) for k, v in columns.items()})
 

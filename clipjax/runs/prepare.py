@@ -1,4 +1,4 @@
-"""From a probe's config to a folder of prepared pictures (`clipjax.data.prepared`)."""
+"""From a probe's config to a folder of prepared images (`clipjax.data.prepared`)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(config: ConfigDict, out: Path) -> str:
 def image_size(models: tuple[str, ...], options: Any = None) -> int:
     """What the models take; a released one is not fetched for it. InputError where they take different sizes."""
     if not models:
-        raise InputError("config.model names at least one model: the pictures are prepared for its image size")
+        raise InputError("config.model names at least one model: the images are prepared for its image size")
     sizes = {}
     for name in models:
         release = catalog.find(name)

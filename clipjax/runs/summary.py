@@ -1,4 +1,4 @@
-"""Numbers as people read them: one run's records, and models beside data sets as a table and a picture."""
+"""Numbers as people read them: one run's records, and models beside data sets as a table and a figure."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def computed() -> dict[str, np.ndarray]:
         with tempfile.TemporaryDirectory() as folder:
             known = canary.Canary(model, encoder, weights_sha256(model.params), "float32", Path(folder))
             for feature in ("proj", "pre_proj"):
-                known.expected_picture(feature)
+                known.expected_image(feature)
             for tokens in known.texts:
                 known.expected_text(tokens)
             return {path.stem: np.load(path)["value"] for path in sorted(Path(folder).glob("*.npz"))}

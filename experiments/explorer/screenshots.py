@@ -45,11 +45,11 @@ def labels(driver) -> None:
     answered(driver, lambda: field.send_keys("10", "\n"))
 
 
-def pictures(driver) -> None:
+def images(driver) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    driver.find_element(By.ID, "pictures").click()
+    driver.find_element(By.ID, "images").click()
     driver.execute_script("document.getElementById('moves-title').scrollIntoView()")
     loaded = (
         "const all = [...document.querySelectorAll('#sample img')]; return all.length && all.every((i) => i.complete)"
@@ -88,7 +88,7 @@ SHOTS = [
     ("threshold", 1366, 900, False, (labels,)),
     ("narrow", 430, 1500, False, (child,)),
     ("dark", 1366, 900, True, (child,)),
-    ("pictures", 1366, 900, False, (child, pictures)),
+    ("images", 1366, 900, False, (child, images)),
 ]
 
 if __name__ == "__main__":

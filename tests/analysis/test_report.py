@@ -16,6 +16,7 @@ from support import planted_runs
 
 from clipjax import design
 from clipjax.analysis import compare, figures
+from clipjax.analysis.report.section import slug
 from clipjax.analysis.run import read_run
 from clipjax.analysis.tables import Table, latex, percent
 from clipjax.cli.main import main
@@ -133,6 +134,13 @@ def test_several_runs_side_by_side_and_the_same_bytes_twice(pair, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(read_run(run).records) for run in runs)
     assert {"run", "group.race", "group.age", "k", "n", "value"} <= rows[0].keys()
+
+
+def test_words_of_other_scripts_have_files_of_their_own():
+    """Two sets in Japanese had one figure, under a name of underscores."""
+    words = ["動物", "犯罪", "a", "a b", "a/b", "a:b", "", "x" * 80, "x" * 81]
+    assert len({slug(word) for word in words}) == len(words)
+    assert [slug(word) for word in ("skin tone", "0.5", "non-human")] == ["skin_tone", "0_5", "non-human"]
 
 
 def test_hostile_class_names_are_only_names(tmp_path):

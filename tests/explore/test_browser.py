@@ -252,13 +252,13 @@ def test_a_class_called_script_is_a_class(driver, tmp_path):
     file.write_text(f"name: {json.dumps(name)}\nnote: {json.dumps(name)}\nclasses: [{json.dumps(name)}, man]\n")
     answered(driver, lambda: by_id(driver, "file").send_keys(str(file)))
     answered(driver, driver.find_element(By.CSS_SELECTOR, "input[value=labels] + span").click)
-    by_id(driver, "pictures").click()
+    by_id(driver, "images").click()
     WebDriverWait(driver, 30, 0.1).until(lambda d: d.find_elements(By.CSS_SELECTOR, "#sample img"))
     time.sleep(0.3)
     assert driver.title == "people-roles – clipjax explore"
     assert name in driver.find_element(By.TAG_NAME, "body").text
     assert not driver.find_elements(By.CSS_SELECTOR, "main script, img[src='x'], main [onerror]")
-    by_id(driver, "pictures").click()
+    by_id(driver, "images").click()
 
 
 def test_wrong_words_are_one_line_and_the_page_goes_on(driver, tmp_path):
@@ -286,24 +286,24 @@ def test_wrong_words_are_one_line_and_the_page_goes_on(driver, tmp_path):
     assert driver.execute_script(overflow) == 0
 
 
-def test_pictures_stay_where_they_are_until_the_switch(driver):
+def test_images_stay_where_they_are_until_the_switch(driver):
     add(driver, "child")
     driver.execute_script("document.getElementById('moves').scrollIntoView()")
     time.sleep(0.3)
-    assert not any("/pictures/" in url for url in requested(driver))
-    by_id(driver, "pictures").click()
+    assert not any("/images/" in url for url in requested(driver))
+    by_id(driver, "images").click()
     loaded = "return [...document.querySelectorAll('#sample img')].filter(i => i.naturalWidth).length"
     driver.execute_script("document.getElementById('sample').scrollIntoView()")
     WebDriverWait(driver, 30, 0.1).until(lambda d: d.execute_script(loaded) > 6)
     paths = {urlsplit(url).path for url in requested(driver)}
-    assert len([p for p in paths if re.fullmatch(r"/pictures/\d+", p)]) > 6
+    assert len([p for p in paths if re.fullmatch(r"/images/\d+", p)]) > 6
     driver.execute_script("document.getElementById('moves-title').scrollIntoView()")  # from below the page's head
     move = driver.find_element(By.CSS_SELECTOR, "#moves button.move")
     kind = [move.find_element(By.CLASS_NAME, c).text for c in ("from", "to")]
     move.click()
     wanted = f"from {kind[0]} to {kind[1]}"
     WebDriverWait(driver, 30, 0.1).until(lambda d: wanted in by_id(d, "sample").text)
-    by_id(driver, "pictures").click()
+    by_id(driver, "images").click()
     WebDriverWait(driver, 30, 0.1).until(lambda d: not d.find_elements(By.CSS_SELECTOR, "#sample img"))
 
 

@@ -1,4 +1,4 @@
-"""The explorer over HTTP: the numbers of the command line, the texts that are asked, pictures, hostile designs."""
+"""The explorer over HTTP: the numbers of the command line, the texts that are asked, images, hostile designs."""
 
 import csv
 import dataclasses
@@ -55,7 +55,7 @@ def shared(in_cache, opened):
 
 @pytest.fixture
 def page(shared):
-    shared.ask("pictures", on=False)
+    shared.ask("images", on=False)
     return shared
 
 
@@ -221,7 +221,7 @@ def test_a_zero_shot_run_can_be_explored(study):
     assert (women["k"], women["n"]) == (sum(called), len(called))
 
 
-def test_only_new_prompts_go_through_the_tower(fresh, mine, monkeypatch):
+def test_only_new_prompts_are_encoded(fresh, mine, monkeypatch):
     asked = []
     encode = Texts._encode
     monkeypatch.setattr(Texts, "_encode", lambda self, texts: asked.append(list(texts)) or encode(self, texts))
@@ -258,38 +258,38 @@ def test_an_older_question_is_dropped(fresh, mine, monkeypatch):
     fresh.ask("rates", 409, design=mine)
 
 
-def test_pictures_are_off_until_they_are_switched_on(page, mine, run, study):
+def test_images_are_off_until_they_are_switched_on(page, mine, run, study):
     design_now = with_child(mine) | {"classes": with_child(mine)["classes"][3:]}
-    assert "switched off" in page.client.get("/pictures/0").json()["error"]
+    assert "switched off" in page.client.get("/images/0").json()["error"]
     assert "switched off" in page.refused("sample", design=design_now)
-    assert page.ask("pictures", on=True) == {"on": True}
+    assert page.ask("images", on=True) == {"on": True}
     found = page.ask("sample", design=design_now)
     assert found["of"] > 0
-    one = found["pictures"][0]
+    one = found["images"][0]
     table = pq.read_table(run / "predictions.parquet").to_pydict()
     assert (table["file"][one["index"]], table["prediction"][one["index"]]) == (one["file"], one["from"])
-    picture = page.client.get(f"/pictures/{one['index']}")
-    assert picture.headers["content-type"] == "image/jpeg"
-    assert picture.content[:2] == b"\xff\xd8"
+    image = page.client.get(f"/images/{one['index']}")
+    assert image.headers["content-type"] == "image/jpeg"
+    assert image.content[:2] == b"\xff\xd8"
     for path in (
-        "/pictures/60",
-        "/pictures/-1",
-        "/pictures/people.csv",
-        "/pictures/%2e%2e%2fpeople.csv",
+        "/images/60",
+        "/images/-1",
+        "/images/people.csv",
+        "/images/%2e%2e%2fpeople.csv",
         "/page/../form.py",
     ):
         assert page.client.get(path).status_code in (400, 404), path
     move = [one["from"], one["to"]]
-    assert all([p["from"], p["to"]] == move for p in page.ask("sample", design=design_now, move=move)["pictures"])
+    assert all([p["from"], p["to"]] == move for p in page.ask("sample", design=design_now, move=move)["images"])
     group = page.ask("sample", design=design_now, group={"gender": "female"})
-    assert {table["gender"][p["index"]] for p in group["pictures"]} == {"female"}
+    assert {table["gender"][p["index"]] for p in group["images"]} == {"female"}
     assert "no column" in page.refused("sample", design=design_now, group={"no": "F"})
-    page.ask("pictures", on=False)
-    assert page.client.get(f"/pictures/{one['index']}").status_code == 400
+    page.ask("images", on=False)
+    assert page.client.get(f"/images/{one['index']}").status_code == 400
 
 
-def test_a_run_with_an_unreadable_picture(study, tmp_path):
-    """Rows of the cache are rows of the source; predictions and pictures skip what could not be read."""
+def test_a_run_with_an_unreadable_image(study, tmp_path):
+    """Rows of the cache are rows of the source; predictions and images skip what could not be read."""
     shutil.copytree(study.root / "people", tmp_path / "people")
     with open(study.root / "people.csv", newline="", encoding="utf-8") as file:
         names = [row["file"] for row in csv.DictReader(file)]
@@ -300,8 +300,8 @@ def test_a_run_with_an_unreadable_picture(study, tmp_path):
     assert (told["images"], told["skipped"], told["differ"]) == (57, 1, 0)
     view = page.ask("rates", design=told["design"], question=["set", "fantasy"], grouping=["age"])
     same_rates(view, records_of(run), "set", "fantasy", {"age"})
-    page.ask("pictures", on=True)
-    shown = np.array(Image.open(io.BytesIO(page.client.get("/pictures/2").content)), float)
+    page.ask("images", on=True)
+    shown = np.array(Image.open(io.BytesIO(page.client.get("/images/2").content)), float)
     there = {name: tmp_path / "people" / name for i, name in enumerate(names) if i != 2}
     apart = {
         name: np.abs(shown - np.array(Image.open(path).convert("RGB"), float)).mean() for name, path in there.items()
@@ -309,15 +309,15 @@ def test_a_run_with_an_unreadable_picture(study, tmp_path):
     assert min(apart, key=lambda name: apart[name]) == names[3]  # the one that moved up
 
 
-def test_pictures_that_have_changed_are_not_shown(study, cache, tmp_path):
+def test_images_that_have_changed_are_not_shown(study, cache, tmp_path):
     shutil.copytree(study.root / "people", tmp_path / "people")
     run = study.probe("rates", f"--config.data.path={tmp_path / 'people'}")
     page = Page(open_run(read_run(run)))
     first = tmp_path / "people" / read_run(run).predictions["file"][0]
     first.write_bytes(first.read_bytes() + b"more")
-    assert "have changed since the run" in page.refused("pictures", on=True)
+    assert "have changed since the run" in page.refused("images", on=True)
     shutil.rmtree(tmp_path / "people")
-    assert "cannot be opened" in page.refused("pictures", on=True)
+    assert "cannot be opened" in page.refused("images", on=True)
 
 
 def test_what_is_taken_along(page, mine, tmp_path):

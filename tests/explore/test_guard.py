@@ -35,7 +35,7 @@ def guarded(opened):
 
 def test_nothing_is_shown_without_the_token(guarded):
     client = guarded()
-    for path in ("/", "/page/main.js", "/pictures/0", "/?token=wrong", "/?token=", "/?token=%ff"):
+    for path in ("/", "/page/main.js", "/images/0", "/?token=wrong", "/?token=", "/?token=%ff"):
         assert client.get(path).status_code == 403, path
     assert client.post("/api/start", json={}).status_code == 403
     entered = client.get("/?token=secret", follow_redirects=False)
@@ -143,12 +143,12 @@ def test_a_run_that_cannot_be_explored_is_one_line(run, study, tmp_path, capsys,
     write(config=manifest["config"] | {"probe": "linear"})
     assert "a run of linear has no class design" in refused(capsys, there)
     write(data=manifest["data"] | {"fingerprint": "0" * 64})
-    assert "holds none of its pictures" in refused(capsys, there)
+    assert "holds none of its images" in refused(capsys, there)
     write(counts=manifest["counts"] | {"seen": 59})
-    assert "holds 58 of its 59 pictures" in refused(capsys, there)
+    assert "holds 58 of its 59 images" in refused(capsys, there)
     write()
     monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "empty"))
-    assert "holds none of its pictures" in refused(capsys, there)
+    assert "holds none of its images" in refused(capsys, there)
     assert not (tmp_path / "empty" / "features").exists()  # looking leaves nothing behind
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from clipjax import loading
 from clipjax.data.sets import fairface
 from clipjax.demo import people
-from clipjax.demo.pictures import ASSETS, drawings
+from clipjax.demo.images import ASSETS, drawings
 from clipjax.design import SCHWEMMER
 from clipjax.models import catalog
 from clipjax.testing import pictures, tiny_model

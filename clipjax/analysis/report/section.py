@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from clipjax.analysis import paper
@@ -50,8 +51,10 @@ def data(runs: Sequence[Run], metrics: Sequence[str], key: tuple[str, ...] | Non
 
 
 def slug(words: str) -> str:
-    """A file name of somebody's words."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in words)[:60] or "_"
+    """A file name of somebody's words; words that differ in other characters than spaces and dots have other names."""
+    plain = words.replace(" ", "_").replace(".", "_")
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in plain)[:60]
+    return name if name == plain and name else f"{name[:50]}_{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
 def beside_paper(runs: Sequence[Run]) -> Section | None:

@@ -1,4 +1,4 @@
-// Which images got another class: from which to which, and, once switched on, some of the pictures.
+// Which images got another class: from which to which, and, once switched on, some of the images.
 
 import { json } from "./api.js";
 import { byId, el } from "./dom.js";
@@ -14,7 +14,7 @@ let all = false;
 export function drawMoves() {
   const { told } = page;
   if (state.move && !told.moves.some(([a, b]) => a === state.move[0] && b === state.move[1])) state.move = null;
-  const choose = byId("pictures").checked ? (move) => {
+  const choose = byId("images").checked ? (move) => {
     state.move = move;
     drawMoves();
     drawSample();
@@ -29,26 +29,26 @@ export function drawMoves() {
 
 export function drawSample() {
   const box = byId("sample");
-  if (!byId("pictures").checked) return box.replaceChildren();
+  if (!byId("images").checked) return box.replaceChildren();
   return attempt(async () => {
     const found = await json("sample", { ...request(), move: state.move }, "sample");
     const what = state.move ? ` from ${short(state.move[0], 40)} to ${short(state.move[1], 40)}` : "";
-    const line = found.of ? `${count(found.pictures.length)} of ${plural(found.of, "image")} that moved${what}, drawn at random; the percentage is the new class’s probability.` : "No image moved.";
-    box.replaceChildren(el("p", { class: "note" }, line), el("div", { class: "tiles" }, found.pictures.map(tile)));
+    const line = found.of ? `${count(found.images.length)} of ${plural(found.of, "image")} that moved${what}, drawn at random; the percentage is the new class’s probability.` : "No image moved.";
+    box.replaceChildren(el("p", { class: "note" }, line), el("div", { class: "tiles" }, found.images.map(tile)));
   });
 }
 
 function tile(p) {
   return el("figure", {},
-    el("img", { src: `/pictures/${p.index}`, alt: p.file, loading: "lazy" }),
+    el("img", { src: `/images/${p.index}`, alt: p.file, loading: "lazy" }),
     el("figcaption", {}, el("span", { class: "hint" }, short(p.from, 40)), " → ", short(p.to, 40), el("span", { class: "hint" }, ` ${percent(p.probability, 0)}%`)));
 }
 
 export function listen() {
-  byId("pictures").addEventListener("change", async () => {
-    const on = byId("pictures").checked;
-    const well = await attempt(() => json("pictures", { on }));
-    byId("pictures").checked = on && well;
+  byId("images").addEventListener("change", async () => {
+    const on = byId("images").checked;
+    const well = await attempt(() => json("images", { on }));
+    byId("images").checked = on && well;
     drawMoves();
     drawSample();
   });

@@ -20,7 +20,7 @@ export function waiting() {
   timers = [
     setTimeout(() => document.body.classList.add("busy"), SOON),
     setTimeout(() => {
-      byId("waiting").textContent = "Asking. New prompts go through the text tower, once; the first of them load the model.";
+      byId("waiting").textContent = "Asking. New prompts go through the text encoder, once; the first of them load the model.";
       show(byId("waiting"), true);
     }, LONG),
   ];

@@ -1,4 +1,4 @@
-"""The main job on what is embedded: a small model answers about pictures it has not been trained on."""
+"""The main job on what is embedded: a small model answers about images it has not been trained on."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ASSETS = resources.files("clipjax") / "assets"
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-    """Pictures with the class each shows, and the classes to choose from."""
+class ImageSet:
+    """Images with the class each shows, and the classes to choose from."""
 
     title: str
     images: list[Image.Image]
@@ -26,7 +26,7 @@ class Pictures:
     classes: list[str]
 
 
-def drawings() -> Pictures:
+def drawings() -> ImageSet:
     """24 Noto drawings on white; the model was trained on another artist's drawings of these things."""
     listing = _listing()["noto"]
     tile, columns, names = listing["tile"], listing["columns"], listing["classes"]
@@ -36,10 +36,10 @@ def drawings() -> Pictures:
     tiles = [sprite.crop((x, y, x + tile, y + tile)) for x, y in corners]
     # Composited here: OpenAI's preprocessing drops the alpha channel, and what lies under it is arbitrary.
     white = [Image.alpha_composite(Image.new("RGBA", t.size, "white"), t).convert("RGB") for t in tiles]
-    return Pictures("Drawings (Noto emoji)", white, list(names), list(names))
+    return ImageSet("Drawings (Noto emoji)", white, list(names), list(names))
 
 
-def photographs() -> Pictures:
+def photographs() -> ImageSet:
     """Six public-domain photographs; a model that knows emoji only is not expected to do well."""
     listing = _listing()
     images = []
@@ -48,25 +48,25 @@ def photographs() -> Pictures:
             images.append(open_image(path))
     truth = [photograph["class"] for photograph in listing["photographs"]]
     classes = list(dict.fromkeys([*truth, *listing["noto"]["classes"]]))
-    return Pictures("Photographs (public domain)", images, truth, classes)
+    return ImageSet("Photographs (public domain)", images, truth, classes)
 
 
-def summary(pictures: Pictures, probabilities: np.ndarray) -> str:
+def summary(image_set: ImageSet, probabilities: np.ndarray) -> str:
     """How often the first answer was right, and the wrong ones."""
     best = probabilities.argmax(1)
-    answers = [pictures.classes[i] for i in best]
+    answers = [image_set.classes[i] for i in best]
     wrong = [
         f"{truth} → {answer} {row[i]:.0%}"
-        for truth, answer, row, i in zip(pictures.truth, answers, probabilities, best, strict=True)
+        for truth, answer, row, i in zip(image_set.truth, answers, probabilities, best, strict=True)
         if truth != answer
     ]
-    right, n = len(pictures.truth) - len(wrong), len(pictures.truth)
-    said = f"{pictures.title}: first answer right: {right} of {n} (chance: 1 in {len(pictures.classes)})"
+    right, n = len(image_set.truth) - len(wrong), len(image_set.truth)
+    said = f"{image_set.title}: first answer right: {right} of {n} (chance: 1 in {len(image_set.classes)})"
     return f"{said}. Wrong: {', '.join(wrong)}." if wrong else f"{said}."
 
 
-def draw(path: Path, sections: Sequence[tuple[Pictures, np.ndarray]], columns: int = 4) -> None:
-    """A PNG grid: each picture beside a bar for each of its three likeliest classes, the right one in green."""
+def draw(path: Path, sections: Sequence[tuple[ImageSet, np.ndarray]], columns: int = 4) -> None:
+    """A PNG grid: each image beside a bar for each of its three likeliest classes, the right one in green."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -74,17 +74,17 @@ def draw(path: Path, sections: Sequence[tuple[Pictures, np.ndarray]], columns: i
     figure = Figure(figsize=(3.6 * columns, 1.25 * rows + 0.5 * len(sections)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     heights = [-(-len(p.images) // columns) + 0.35 for p, _ in sections]
-    for part, (pictures, probabilities) in zip(
+    for part, (image_set, probabilities) in zip(
         figure.subfigures(len(sections), 1, height_ratios=heights, squeeze=False)[:, 0], sections, strict=True
     ):
-        part.suptitle(pictures.title, fontsize=12)
-        grid = part.subplots(-(-len(pictures.images) // columns), 2 * columns, squeeze=False)
+        part.suptitle(image_set.title, fontsize=12)
+        grid = part.subplots(-(-len(image_set.images) // columns), 2 * columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         cells = grid.reshape(-1, 2)
-        for cell, picture, truth, row in zip(cells, pictures.images, pictures.truth, probabilities, strict=False):
-            cell[0].imshow(picture)
-            _bars(cell[1], pictures.classes, truth, row)
+        for cell, image, truth, row in zip(cells, image_set.images, image_set.truth, probabilities, strict=False):
+            cell[0].imshow(image)
+            _bars(cell[1], image_set.classes, truth, row)
     figure.savefig(path, format="png", metadata={"Software": "clipjax"})
 
 

@@ -1,4 +1,4 @@
-"""The run's own pictures, small, by index: behind a switch that is off until somebody turns it on."""
+"""The run's own images, small, by index: behind a switch that is off until somebody turns it on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from clipjax.runs import data as opening
 SIZE = 192  # pixels of the longer side
 
 
-class Pictures:
-    """Opens the run's source when it is switched on; knows pictures by their place in the run, never by path."""
+class Images:
+    """Opens the run's source when it is switched on; knows images by their place in the run, never by path."""
 
     def __init__(self, opened: Opened):
         self._opened = opened
@@ -23,22 +23,22 @@ class Pictures:
         self.on = False
 
     def switch(self, on: bool) -> None:
-        """InputError where the pictures are not there any more, or are not the run's."""
+        """InputError where the images are not there any more, or are not the run's."""
         with self._lock:
             if on and self._source is None:
                 self._source = self._find()
             self.on = on
 
     def jpeg(self, index: int) -> bytes:
-        """Picture `index` of the run as a small JPEG."""
+        """Image `index` of the run as a small JPEG."""
         if not self.on or self._source is None:
-            raise InputError("pictures are switched off")
+            raise InputError("images are switched off")
         if not 0 <= index < len(self._opened.rows):
-            raise InputError(f"the run has pictures 0 to {len(self._opened.rows) - 1}; asked for {index}")
-        picture = self._source.image(int(self._opened.rows[index])).convert("RGB")
-        picture.thumbnail((SIZE, SIZE))
+            raise InputError(f"the run has images 0 to {len(self._opened.rows) - 1}; asked for {index}")
+        image = self._source.image(int(self._opened.rows[index])).convert("RGB")
+        image.thumbnail((SIZE, SIZE))
         out = io.BytesIO()
-        picture.save(out, "JPEG", quality=85)
+        image.save(out, "JPEG", quality=85)
         return out.getvalue()
 
     def _find(self) -> Source:
@@ -46,7 +46,7 @@ class Pictures:
         try:
             source = opening.open_source(config.data).source
         except InputError as error:
-            raise InputError(f"the pictures cannot be opened (start where the run was made): {error}") from error
+            raise InputError(f"the images cannot be opened (start where the run was made): {error}") from error
         if source.fingerprint != known.fingerprint:
             raise InputError(f"the images of {known.name} have changed since the run; they are not shown")
         return source
