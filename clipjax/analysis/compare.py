@@ -38,6 +38,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "design": ("design.sha256",),
     "weights": ("model.weights_sha256", "model.logit_scale"),
 }  # fmt: skip
+# The same where the answers of a run were computed elsewhere: nothing is known of parameters and preprocessing there.
+INGESTED: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe",), "weights": ("model.name",)}
 SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
 LEVEL = 0.95
 MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
@@ -73,7 +75,8 @@ class Compared:
     @property
     def same(self) -> bool:
         """Whether both asked the same model the same thing."""
-        return not any(differing(self.a.manifest, self.b.manifest, FIELDS[part]) for part in VARIABLE)
+        fields = _fields(self.a, self.b)
+        return not any(differing(self.a.manifest, self.b.manifest, fields[part]) for part in VARIABLE)
 
     @functools.cached_property
     def class_moves(self) -> ClassMoves | None:
@@ -151,10 +154,11 @@ def check(a: Run, b: Run, vary: Sequence[str] = ("design",)) -> None:
         raise InputError(f"--vary={unknown[0]}: choose {', '.join(VARIABLE)}, or both with a comma")
     if a.path.resolve() == b.path.resolve():
         raise InputError(f"{a.path} is named twice; there is nothing to compare")
-    found = differing(a.manifest, b.manifest, FIELDS[""])
+    fields = _fields(a, b)
+    found = differing(a.manifest, b.manifest, fields[""])
     hints = ["compare runs of one probe, prepared the same way"] if found else []
     for part in VARIABLE:
-        if part not in vary and (more := differing(a.manifest, b.manifest, FIELDS[part])):
+        if part not in vary and (more := differing(a.manifest, b.manifest, fields[part])):
             found += more
             hints.append(f"--vary={','.join([*vary, part])} lets the {part} differ")
     if found:
@@ -288,6 +292,10 @@ def _right(run: Run) -> dict[Question, np.ndarray]:
     return {
         Question("accuracy", "top1"): run.predictions["prediction"].astype(str) == run.predictions["label"].astype(str)
     }
+
+
+def _fields(a: Run, b: Run) -> dict[str, tuple[str, ...]]:
+    return INGESTED if a.manifest.computed_by or b.manifest.computed_by else FIELDS
 
 
 def _field(manifest: Manifest, field: str) -> Any:

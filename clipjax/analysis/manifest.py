@@ -14,22 +14,25 @@ from clipjax.stored import Count
 MIN_N = 20  # a cell with fewer images is shown and marked
 
 
-class WeightsFile(Struct):
-    """The file that the parameters came from."""
+class SourceFile(Struct):
+    """A file that something came from: the parameters of a model, or answers that were computed elsewhere."""
 
     name: str
     sha256: str
 
 
 class Model(Struct):
-    """Which model answered. `source`: the file's own word of where it comes from; `config`: the architecture."""
+    """Which model answered. `source`: the file's own word of where it comes from; `config`: the architecture.
+
+    Of answers that were ingested only the name is known: no sha256, no architecture, and a scale of 1.
+    """
 
     name: str
     weights_sha256: str
     config: dict[str, Any]
     logit_scale: float
     source: dict[str, Any] = {}
-    file: WeightsFile | UnsetType = UNSET
+    file: SourceFile | UnsetType = UNSET
 
 
 class Data(Struct):
@@ -136,7 +139,10 @@ class Settings(Struct):
 
 
 class Manifest(Struct, omit_defaults=True, kw_only=True):
-    """All of manifest.json. `config` is the user's, resolved; `result` is what the probe says of itself."""
+    """All of manifest.json. `config` is the user's, resolved; `result` is what the probe says of itself.
+
+    `computed_by`: "ingest", where the answers were computed elsewhere and are from the files `ingested`.
+    """
 
     config: dict[str, Any]
     precision: str
@@ -145,6 +151,8 @@ class Manifest(Struct, omit_defaults=True, kw_only=True):
     counts: Counts
     design: AskedDesign
     result: Outcome = msgspec.field(default_factory=Outcome)
+    computed_by: str = ""
+    ingested: list[SourceFile] = []
     arithmetic: str = ""  # what the devices make of the compute dtype
     command: str = ""
     versions: dict[str, str] = {}

@@ -1,13 +1,15 @@
 """Which rows of two runs are the same image, and whether both runs say the same of it.
 
 Images are paired by their contents (the column `image_sha256` of predictions.parquet): names, folders, tables,
-containers, file times and the order do not matter. What annotators said of an image has to be equal: runs whose groups
-or labels differ would be compared by those of one of them.
+containers, file times and the order do not matter. Answers that were ingested come without contents: those images are
+paired by their names, where names tell them apart in both runs. What annotators said of an image has to be equal: runs
+whose groups or labels differ would be compared by those of one of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,12 +25,14 @@ NAMED = 3  # images that a refusal names
 class Paired:
     """Two runs whose rows are the same images, in A's order and with A's file names.
 
+    `by_name`: images were paired by their file names, since one run does not know what they hold.
     `annotations`: "equal", or the run whose were taken for both. `only_a`, `only_b`: columns that the other run lacks.
     """
 
     a: Run
     b: Run
     same_order: bool
+    by_name: bool
     annotations: str
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
@@ -48,7 +52,8 @@ def pair(a: Run, b: Run, annotations: str = "") -> Paired:
     if "label" in columns_a and "label" in columns_b:
         columns_b["label"] = _renamed(columns_b["label"], b, a)
     shared = [name for name in columns_a if name in columns_b]
-    ids_a, ids_b = images(a), images(b)
+    by_name = any(run.manifest.computed_by and IMAGE not in run.predictions for run in (a, b))
+    ids_a, ids_b = _names(a, b) if by_name else (images(a), images(b))
     same_order = np.array_equal(ids_a, ids_b)
     if not same_order:
         _check_same_images(a, b, ids_a, ids_b)
@@ -66,7 +71,7 @@ def pair(a: Run, b: Run, annotations: str = "") -> Paired:
         named = {"label": _renamed(taken["label"], a, b)} if "label" in taken else {}
         a, b = a.with_columns(taken), b.with_columns(taken | named)
     only_a, only_b = (tuple(name for name in mine if name not in shared) for mine in (columns_a, columns_b))
-    return Paired(a, b, same_order, annotations if found else "equal", only_a, only_b)
+    return Paired(a, b, same_order, by_name, annotations if found else "equal", only_a, only_b)
 
 
 def images(run: Run) -> np.ndarray:
@@ -74,6 +79,23 @@ def images(run: Run) -> np.ndarray:
     if IMAGE not in run.predictions:
         raise InputError(f"{run.path}: its predictions do not say what the images hold (no column {IMAGE}); {REMEDY}")
     return run.predictions[IMAGE]
+
+
+def _names(a: Run, b: Run) -> tuple[np.ndarray, np.ndarray]:
+    """File names of two runs [N], as they are where they share any, else without folders. InputError where a name is
+    several images in either run."""
+    names = [run.predictions["file"] for run in (a, b)]
+    if not set(names[0]) & set(names[1]):
+        names = [np.array([re.split(r"[/\\]", name)[-1] for name in found], object) for found in names]
+    for run, found in zip((a, b), names, strict=True):
+        distinct, n = np.unique(found, return_counts=True)
+        if (n > 1).any():
+            raise InputError(
+                f"{a.path} and {b.path} can only be paired by file name, and {len(distinct[n > 1])} names are several "
+                f"images of {run.path} ({brief(str(distinct[n > 1][0]))}); give the ingested table a column {IMAGE}, "
+                "or ids that are the file names of the other run"
+            )
+    return names[0], names[1]
 
 
 def _annotations(run: Run) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 """Paired comparison of two runs on the same images: clipjax compare RUN_A RUN_B [--vary=design] [--out=DIR]
 
 By default the runs differ in the class design; --vary=weights compares two models, --vary=design,weights both. Images
-are paired by their contents: copies, other names, another table or container are the same images. Runs on different
+are paired by their contents: copies, other names, another table or container are the same images. Ingested answers
+without contents are paired by file name, where names are unique in both runs. Runs on different
 images, or with other preprocessing, precision, labels or groups, are refused, and the error lists the differences.
 """
 
@@ -44,5 +45,6 @@ def run(args: argparse.Namespace) -> None:
         print(table.markdown())
     for line in comparison.notes(found):
         print(line)
-    print(f"{len(found.flipped)} of {len(found.a.predictions['file'])} images got another class.")
+    if found.class_moves is not None:
+        print(f"{len(found.flipped)} of {len(found.a.predictions['file'])} images got another class.")
     print(f"Written: {out / 'report.html'} (and compare.json, flips.csv, tables/, figures/ beside it)")

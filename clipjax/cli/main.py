@@ -22,7 +22,7 @@ from clipjax.files import check_option
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
 # These verbs do not run a model.
-WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "models", "plan", "report")
+WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "ingest", "models", "plan", "report")
 GRACE = 5.0  # seconds
 # A full disk, a missing permission, a failing disk, an impossible file name: not errors of the program.
 MACHINE = (

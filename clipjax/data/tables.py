@@ -90,6 +90,25 @@ def parts(path: Path) -> list[Path]:
     return files
 
 
+def nested(path: Path, name: str) -> list[Any]:
+    """One column as values of JSON, lists and objects inside lists too; a cell of csv or tsv is a text.
+
+    Numbers of jsonl are texts as spelled. Raises InputError as `read`.
+    """
+    out: list[Any] = []
+    for part in parts(path):
+        if _reader(part)[0] is _read_delimited:
+            out += _read_delimited(part, [name], {})[name].values.tolist()
+        elif _reader(part)[0] is _read_json:
+            check_names(part, [name], _json_names(part))
+            out += [row.get(name) for row in _objects(part)]
+        else:
+            with opened_parquet(part) as file:
+                check_names(part, [name], file.schema_arrow.names)
+                out += file.read(columns=[name]).column(name).to_pylist()
+    return out
+
+
 def check_names(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
     """Raises InputError for the first of `names` that is not among the columns `there`, or is there twice."""
     for name in names:

@@ -74,6 +74,11 @@ def open_run(run: Run) -> Opened:
             f"{run.path}: a run of {run.probe} has no class design to change; explore one of {', '.join(PROBES)} (as "
             "`clipjax probe fairface`, `congress` or `rates` make them)"
         )
+    if run.manifest.computed_by:
+        raise InputError(
+            f"{run.path}: its answers were ingested, without the features that another class design needs; explore a "
+            "run of `clipjax probe`"
+        )
     config = ConfigDict(run.manifest.config)
     unit, rows = _features(run, config)
     if not loading.locate(config.model).exists():

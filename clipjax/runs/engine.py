@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from clipjax import loading
-from clipjax.analysis.manifest import WeightsFile
+from clipjax.analysis.manifest import SourceFile
 from clipjax.encoder import Encoder, arithmetic
 from clipjax.model import Model
 from clipjax.models import clip
@@ -35,9 +35,9 @@ class Engine:
         return weights_sha256(self.model.params)
 
     @functools.cached_property
-    def weights_file(self) -> WeightsFile:
+    def weights_file(self) -> SourceFile:
         """The file that the parameters came from."""
-        return WeightsFile(*account.weights_of(self.named, self.model.source))
+        return SourceFile(*account.weights_of(self.named, self.model.source))
 
     @property
     def arithmetic(self) -> str:

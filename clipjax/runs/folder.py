@@ -186,15 +186,21 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
     return out
 
 
+def program() -> dict[str, Any]:
+    """Versions and source revision."""
+    return {
+        "versions": {"clipjax": clipjax.__version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in LIBRARIES},
+        "git_revision": _revision(),
+    }
+
+
 def environment(mesh: Any) -> dict[str, Any]:
     """Versions, source revision and devices of this process."""
     import jax
 
     device = mesh.devices.flat[0]
-    return {
-        "versions": {"clipjax": clipjax.__version__, "python": platform.python_version()}
-        | {name: metadata.version(name) for name in LIBRARIES},
-        "git_revision": _revision(),
+    return program() | {
         "device": {"platform": device.platform, "kind": device.device_kind},
         "mesh": {"axes": dict(mesh.shape), "processes": jax.process_count()},
     }

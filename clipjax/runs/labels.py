@@ -8,6 +8,7 @@ at most 1/threshold labels can be returned for one image.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -34,17 +35,35 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelsTask(design_task.DesignTask):
-    """With the contrasted column, its two values, and the thresholds."""
+class Contrast:
+    """The column that is compared, its two values, and the probabilities from which a label counts as returned."""
 
-    contrast: str = ""
-    sides: tuple[str, str] = ("", "")
-    thresholds: tuple[float, ...] = ()
+    column: str
+    sides: tuple[str, str]
+    thresholds: tuple[float, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the manifest says of it."""
+        return Outcome(contrast=self.column, sides=self.sides, thresholds=list(self.thresholds))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelsTask(design_task.DesignTask):
+    """With what is compared."""
+
+    contrast: Contrast
 
 
 def prepare(config: ConfigDict) -> LabelsTask:
     """The portraits, the labels, and the two groups that are compared."""
     base = design_task.prepare(config)
+    contrast = contrast_of(config, base.columns)
+    return LabelsTask(base.source, base.design, base.columns, base.grouped, contrast=contrast)
+
+
+def contrast_of(config: ConfigDict, columns: Mapping[str, np.ndarray]) -> Contrast:
+    """`contrast` and `thresholds` of a config. InputError for a column [N] that is not there or has not two values."""
     try:
         thresholds = tuple(float(t) for t in words(config.thresholds))
     except ValueError as error:
@@ -52,17 +71,15 @@ def prepare(config: ConfigDict) -> LabelsTask:
     if not thresholds or not all(0 < t < 1 for t in thresholds):
         raise InputError(f"thresholds={config.thresholds!r}: probabilities between 0 and 1, for example 0.005,0.04")
     column, _, order = config.contrast.partition("=")
-    if column not in base.columns:
-        raise InputError(
-            f"contrast={config.contrast!r}: no column {column!r} among {', '.join(base.columns) or 'none'}"
-        )
-    there = sorted({v for v in base.columns[column].tolist() if v})
+    if column not in columns:
+        raise InputError(f"contrast={config.contrast!r}: no column {column!r} among {', '.join(columns) or 'none'}")
+    there = sorted({v for v in columns[column].tolist() if v})
     sides = tuple(words(order, "|")) or tuple(there)
     if len(sides) != 2 or not set(sides) <= set(there):
         raise InputError(
             f"contrast={config.contrast!r} needs two values, as {column}=F|M; there are {', '.join(there)}"
         )
-    return LabelsTask(base.source, base.design, base.columns, base.grouped, column, (sides[0], sides[1]), thresholds)
+    return Contrast(column, (sides[0], sides[1]), thresholds)
 
 
 def run(features: Features, task: LabelsTask) -> Result:
@@ -72,16 +89,27 @@ def run(features: Features, task: LabelsTask) -> Result:
     probabilities = zeroshot.probabilities(encoded.values, weights, features.model.scale)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
     table = task.table(encoded.rows) | answers(task.design, probabilities)
-    side = columns[task.contrast]
-    if left := int((~np.isin(side, task.sides)).sum()):
-        say(f"{left} images are in neither of {' and '.join(task.sides)}; they count in no comparison")
+    records = contrast_records(
+        probabilities,
+        columns[task.contrast.column],
+        task.contrast,
+        task.design.names,
+        groups.method_of(features.config),
+    )
+    return Result(records, table, encoded.skipped, task.design, task.contrast.outcome)
+
+
+def contrast_records(
+    probabilities: np.ndarray, side: np.ndarray, contrast: Contrast, names: tuple[str, ...], method: rates.Method
+) -> list[Record]:
+    """Probabilities [N, C] of labels, the contrasted column [N] -> rates and tests at each threshold."""
+    if left := int((~np.isin(side, contrast.sides)).sum()):
+        say(f"{left} images are in neither of {' and '.join(contrast.sides)}; they count in no comparison")
     records = []
-    for threshold in task.thresholds:
-        found = association.count_labels(probabilities, side, task.sides, threshold)
-        method = groups.method_of(features.config)
-        records += label_records(found, task.sides, task.contrast, task.design.names, threshold, method)
-    outcome = Outcome(contrast=task.contrast, sides=task.sides, thresholds=list(task.thresholds))
-    return Result(records, table, encoded.skipped, task.design, outcome)
+    for threshold in contrast.thresholds:
+        found = association.count_labels(probabilities, side, contrast.sides, threshold)
+        records += label_records(found, contrast.sides, contrast.column, names, threshold, method)
+    return records
 
 
 def label_records(

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import IMAGE, Run, read_run
+from clipjax.errors import InputError
 from clipjax.runs import config as configs
 from clipjax.runs import runner
 from clipjax.runs.folder import differences
@@ -52,6 +53,12 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
         InputError: `path` is not a finished run, or what it was made from is not to be found.
     """
     before = read_run(path, as_written=False)  # a number that was changed since is what may be found
+    if before.manifest.computed_by:
+        made = ", ".join(file.name for file in before.manifest.ingested) or "arrays"
+        raise InputError(
+            f"{path}: its answers were computed elsewhere and ingested from {made}, so no model can be run again; "
+            "`clipjax ingest` of the same table gives the same records"
+        )
     config = configs.resume(before.manifest.config, overrides, path / "manifest.json")
     if not cached:
         config.cache_dir = "none"

@@ -20,6 +20,7 @@ NEEDED = {
     "embed": ["--model=emoji-clip", "--out=x.npz"],
     "explore": ["a"],
     "finetune": ["lit", "--out=x"],
+    "ingest": ["--predictions=x.csv", "--design=people-roles", "--out=x"],
     "interpolate": ["a", "b", "c"],
     "plan": ["--model=ViT-B/32", "--topology=h100:8"],
     "prepare": ["zeroshot", "--out=x"],

@@ -49,7 +49,7 @@ def text(runs: Sequence[Run], sections: Sequence[Section]) -> str:
 
 def _models(runs: Sequence[Run]) -> list[str]:
     found = dict.fromkeys((r.manifest.model.name, r.manifest.model.weights_sha256) for r in runs)
-    return ["", *(f"- {name}, parameters sha256 `{sha}`" for name, sha in found)]
+    return ["", *(f"- {name}, {f'parameters sha256 `{sha}`' if sha else 'computed elsewhere'}" for name, sha in found)]
 
 
 def _factors(runs: Sequence[Run]) -> list[str]:

@@ -50,7 +50,8 @@ def sections(compared: Compared) -> list[Section]:
     """Everybody, then by each grouping, then the moves."""
     a, b = run_names([compared.a, compared.b])
     n = len(compared.a.predictions["file"])
-    lead = f"A is {a}, B is {b}; of the same {n} images {len(compared.flipped)} got another class."
+    moved = f"of the same {n} images {len(compared.flipped)} got another class"
+    lead = f"A is {a}, B is {b}; {moved if compared.class_moves else f'the same {n} images'}."
     words = [f"A is {a}, B is {b}; the same {n} images answered both."]
     for name, only in ((a, compared.only_a), (b, compared.only_b)):
         if only:
@@ -72,7 +73,7 @@ def sections(compared: Compared) -> list[Section]:
                     "interval; one that holds zero is compatible with no difference.",
                 )  # fmt: skip
         found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", [], [table], drawings))
-    if "prediction" in compared.a.predictions:
+    if compared.class_moves is not None:
         found.append(_moves(compared))
     return found
 
@@ -80,7 +81,9 @@ def sections(compared: Compared) -> list[Section]:
 def notes(compared: Compared) -> list[str]:
     """How images were paired, whose annotations count, which classes are in no set; nothing where all is as usual."""
     found, pairing = [], compared.pairing
-    if not pairing.same_order:
+    if pairing.by_name:
+        found.append("The images are paired by their file names: ingested answers do not say what the images hold.")
+    elif not pairing.same_order:
         found.append("The images come in another order in B; they are paired by their contents.")
     if pairing.annotations != "equal":
         found.append(

@@ -68,7 +68,13 @@ def _method(run: Run) -> str:
     weights = f" (parameters sha256 {model.weights_sha256[:16]})" if model.weights_sha256 else ""
     skipped = f"; {counts.skipped} could not be read and were left out" if counts.skipped else ""
     said = [f"We evaluated {model.name}{weights} on {counts.seen} images of {manifest.data.name}{skipped}."]
-    if design is not None:
+    if manifest.computed_by:
+        files = sentences.some([f"{file.name} (sha256 {file.sha256[:16]})" for file in manifest.ingested], 3)
+        said.append(f"The answers were computed elsewhere and read from {files or 'arrays'}.")
+    if design is not None and manifest.computed_by:
+        asked = f"{len(design.classes)} classes of the design {design.name!r} (sha256 {design.sha256[:16]})"
+        said.append(f"They are counted by the {asked}; how the classes were asked is not known here.")
+    elif design is not None:
         templates = sentences.some(list(map(repr, design.templates)), 3)
         said.append(
             f"Each image was given the likeliest of the {len(design.classes)} classes of the design {design.name!r} "
@@ -91,6 +97,12 @@ def _method(run: Run) -> str:
 
 def repeat(runs: Sequence[Run]) -> Section:
     """How to run it again."""
-    commands = [f"clipjax rerun {run.path.name}" for run in runs]
+    computed = [run for run in runs if not run.manifest.computed_by]
+    commands = [f"clipjax rerun {run.path.name}" for run in computed]
+    if elsewhere := [run for run in runs if run.manifest.computed_by]:
+        names = sentences.some([run.path.name for run in elsewhere], 3)
+        commands.append(f"Answers of {names} were computed elsewhere: what made them is not known here.")
+    if not computed:
+        return Section("How to repeat it", commands)
     words = ["Each run's folder holds its configuration, class design and checksums; this repeats it and compares:"]
     return Section("How to repeat it", [*words, *commands])

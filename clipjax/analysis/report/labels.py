@@ -33,10 +33,17 @@ def _one(run: Run, suffix: str) -> list[Section]:
     n = {s: int((run.columns[contrast] == s).sum()) for s in sides}
     most = ", ".join(f"{int(1 / t)} labels at {100 * t:g}%" for t in thresholds)
     counted = ", ".join(f"{v} images {s}" for s, v in n.items())
+    reaches = "Every label whose probability reaches the threshold counts."
+    if run.manifest.computed_by:
+        asked = [f"{k} labels, from answers that were ingested; {counted}.", reaches]
+    else:
+        asked = [
+            f"{k} labels asked as {', '.join(map(repr, run.design.templates))}; {counted}.",
+            f"{reaches} A uniform answer gives each label 1/{k} = {100 / k:.2g}%; at most {most} can reach it for one "
+            "image.",
+        ]
     words = [
-        f"{k} labels asked as {', '.join(map(repr, run.design.templates))}; {counted}.",
-        f"Every label whose probability reaches the threshold counts. A uniform answer gives each label 1/{k} = "
-        f"{100 / k:.2g}%; at most {most} can reach it for one image.",
+        *asked,
         *([run.design.note] if run.design.note else []),
     ]
     found = [Section("What was asked", words)]

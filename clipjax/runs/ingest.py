@@ -1,0 +1,190 @@
+"""A finished run from answers that were computed elsewhere: the same records, by the same functions, as a probe's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from clipjax.analysis import findings, rates
+from clipjax.analysis import manifest as manifests
+from clipjax.analysis.manifest import AskedDesign, Counts, Data, Manifest, Outcome, SourceFile
+from clipjax.analysis.records import Record
+from clipjax.analysis.report import head
+from clipjax.analysis.run import IMAGE, read_manifest, read_records
+from clipjax.errors import InputError, require
+from clipjax.files import sha256
+from clipjax.progress import say
+from clipjax.runs import groups, labels, scoring, summary
+from clipjax.runs import task as tasks
+from clipjax.runs.answers import Answers
+from clipjax.runs.config import SHARED, plain
+from clipjax.runs.folder import RunFolder, finished, program
+from clipjax.runs.task import Task
+
+PROBES = ("rates", "labels", "zeroshot")
+NAMES_ONLY = "0.5"  # thresholds, where labels came without scores: each score is 0 or 1
+COMPUTED_BY = "ingest"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How answers are counted: the keys of the probes of the same names. `probe` and `thresholds` may be empty.
+
+    model: what reports call whatever answered.
+    """
+
+    probe: str = ""
+    model: str = ""
+    groups: str = SHARED["groups"].default
+    bands: str = SHARED["bands"].default
+    contrast: str = labels.KEYS["contrast"].default
+    thresholds: str = ""
+    method: str = SHARED["method"].default
+    level: float = SHARED["level"].default
+    min_n: int = SHARED["min_n"].default
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingested:
+    """The run that was made: its folder and what it holds."""
+
+    path: Path
+    manifest: Manifest
+    records: list[Record]
+
+    def text(self) -> str:
+        """What was read and what came out, as `clipjax ingest` prints it."""
+        found = self.manifest
+        files = ", ".join(f"{file.name} (sha256 {file.sha256[:12]})" for file in found.ingested) or "arrays"
+        parts = [
+            f"answers: {files}, computed elsewhere by {found.model.name}\ndata: {found.counts.seen} images, "
+            f"{len(found.design.classes)} classes of design {found.design.name}, counted as the probe "
+            f"{found.config['probe']} does"
+        ]
+        if stated := head.terminal(findings.of_records(self.records)):
+            parts.append(stated)
+        return "\n\n".join([*parts, summary.records_table(self.records, {}), f"Written: {self.path}"])
+
+
+def ingest(answers: Answers, out: str | Path, settings: Settings | None = None, files: Sequence[Path] = ()) -> Ingested:
+    """Counts answers as a probe counts its own, and writes the run folder.
+
+    Without `settings.probe`: lists of labels are counted as the probe `labels` does, answers with true labels as
+    `zeroshot`, all others as `rates`. files: where the answers came from, for the manifest.
+
+    Raises:
+        InputError: the answers cannot be counted so, or `out` holds something else.
+    """
+    settings, out = settings or Settings(), Path(out)
+    config = _config(answers, settings)
+    resolved = plain(config)
+    if finished(out, resolved):
+        say(f"{out}: already complete, nothing to do")
+        return Ingested(out, read_manifest(out), read_records(out, config.probe))
+    tasks.check_columns(answers.source)
+    columns = groups.columns(config, answers.source)
+    records, outcome = {"rates": _rates, "labels": _labels, "zeroshot": _zeroshot}[config.probe](
+        answers, config, columns
+    )
+    table = _table(answers, columns)
+    manifest = Manifest(
+        command="clipjax ingest", config=resolved, **program(), precision="", computed_by=COMPUTED_BY,
+        ingested=[SourceFile(file.name, sha256(file)) for file in files],
+        model=manifests.Model(config.model, "", {}, 1.0), design=AskedDesign.of(answers.design),
+        data=Data(Path(answers.source.name).name, answers.source.fingerprint, len(answers.source), list(columns)),
+        counts=Counts(len(answers.source), 0, []), result=outcome,
+    )  # fmt: skip
+    folder = RunFolder(out, resolved)
+    try:
+        folder.write_table("predictions.parquet", table)
+        folder.write_records(records)
+        folder.write_json("manifest.json", manifest.to_dict())  # last: the run is complete
+    finally:
+        folder.close()
+    return Ingested(out, manifest, records)
+
+
+def _config(answers: Answers, settings: Settings) -> ConfigDict:
+    """What the folder is for, with the keys that the functions of the probes read."""
+    lists = answers.predicted is None
+    probe = settings.probe or ("labels" if lists else "zeroshot" if answers.source.labels is not None else "rates")
+    require(probe, PROBES, "--probe", "kind of run")
+    name = answers.source.name
+    if lists and probe != "labels":
+        raise InputError(
+            f"{name}: lists of labels are no one class per image, as the probe {probe} counts; leave --probe out"
+        )
+    if probe == "labels" and answers.scores is None:
+        raise InputError(f"{name}: a prediction is one class; the probe labels counts `labels` or `probabilities`")
+    if probe == "zeroshot" and answers.source.labels is None:
+        raise InputError(f"{name}: accuracy needs the true classes; name their column: --label-column=NAME")
+    thresholds = settings.thresholds or (NAMES_ONLY if answers.names_only else labels.KEYS["thresholds"].default)
+    return ConfigDict(
+        dataclasses.asdict(settings)
+        | {
+            "probe": probe, "model": settings.model or Path(name).stem, "thresholds": thresholds,
+            "design": answers.design.source or answers.design.name, "answers": answers.sha256,
+            "data": {"source": "table", "split": "", "group_columns": ",".join(answers.source.columns)},
+        }
+    )  # fmt: skip
+
+
+def _rates(answers: Answers, config: ConfigDict, columns: dict[str, np.ndarray]) -> tuple[list[Record], Outcome]:
+    assert answers.predicted is not None
+    answers.check_sums()
+    method, grouped = groups.method_of(config), rates.groupings(config.groups, list(columns))
+    if not columns:
+        say(f"note: {answers.source.name}: no columns to group by; name some with --group-columns=a,b")
+    if answers.design.unset:
+        say(f"note: {answers.design.unset_note()}")
+    records = rates.rate_records(answers.predicted, answers.design, columns, grouped, method)
+    return records, Outcome(groups=["*".join(names) for names in grouped])
+
+
+def _labels(answers: Answers, config: ConfigDict, columns: dict[str, np.ndarray]) -> tuple[list[Record], Outcome]:
+    assert answers.scores is not None
+    contrast, method = labels.contrast_of(config, columns), groups.method_of(config)
+    side, names = columns[contrast.column], answers.design.names
+    return labels.contrast_records(answers.scores, side, contrast, names, method), contrast.outcome
+
+
+def _zeroshot(answers: Answers, config: ConfigDict, columns: dict[str, np.ndarray]) -> tuple[list[Record], Outcome]:
+    assert answers.predicted is not None
+    assert answers.source.labels is not None
+    answers.check_sums()
+    groups.method_of(config)
+    task = Task(answers.source, answers.design, answers.source.labels, groups=columns)
+    rows, scores = np.arange(len(answers.source)), answers.scores
+    if scores is None and answers.source.labels.several:
+        raise InputError(
+            f"{answers.source.name}: images with several labels are scored by how probabilities rank them; give "
+            "`probabilities`, or one label per image"
+        )
+    if scores is not None:
+        return scoring.records(config, scores, answers.source.labels, task, rows), Outcome()
+    only = np.eye(len(answers.design.names), dtype=np.float32)[answers.predicted]
+    found = scoring.records(config, only, answers.source.labels, task, rows)
+    return [record for record in found if record.metric != "top5"], Outcome()  # one class has no second place
+
+
+def _table(answers: Answers, columns: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Of predictions.parquet: what a probe writes, as far as it is known."""
+    found: dict[str, Any] = {"file": answers.source.files}
+    if answers.contents is not None:
+        found[IMAGE] = answers.contents
+    if answers.source.labels is not None:
+        found["label"] = answers.source.labels.texts()
+    found |= columns
+    if answers.predicted is not None:
+        found["prediction"] = np.array(answers.design.names, object)[answers.predicted]
+    if answers.scores is not None:
+        if answers.predicted is not None:
+            found["probability"] = answers.scores[np.arange(len(answers.scores)), answers.predicted]
+        found["probabilities"] = answers.scores
+    return found

@@ -1,0 +1,357 @@
+"""Answers from elsewhere: a run that is exported and ingested again gives the same records, and bad tables one line."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from support.planted_runs import table2
+
+from clipjax import design
+from clipjax.analysis import compare
+from clipjax.analysis.run import IMAGE, read_run
+from clipjax.cli.main import main
+from clipjax.data import labels as labels_of
+from clipjax.errors import InputError
+from clipjax.runs import answers, ingest
+from clipjax.testing import pictures, tiny_model
+
+DESIGN = """
+name: mine
+templates: ["a photo of a {}."]
+classes:
+  - {name: man, sets: [person]}
+  - {name: woman, sets: [person]}
+  - {name: fox, sets: [animal]}
+  - {name: thief, prompt: "a thief", sets: [crime]}
+  - cat
+  - dog
+"""
+CLASSES = ("man", "woman", "fox", "thief", "cat", "dog")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    """A model, 60 images in a table with groups, a design, and a run of each probe over them."""
+    root = tmp_path_factory.mktemp("ingest")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPJAX_CACHE", str(root / "cache"))
+        patch.setenv("CLIPJAX_OFFLINE", "1")
+        tiny_model(root / "tiny.safetensors", layers=1)
+        pictures(root / "photos", {"cat": 30, "dog": 30}, size=33)
+        files = sorted(str(p.relative_to(root / "photos")) for p in (root / "photos").rglob("*.jpg"))
+        rng = np.random.default_rng(0)
+        rows = [(f, rng.choice(["White", "Black", ""]), "MF"[i % 2], f.split("/")[0]) for i, f in enumerate(files)]
+        with open(root / "people.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("file", "race", "gender", "who"), *rows])
+        (root / "mine.yaml").write_text(DESIGN)
+        for probe in ("rates", "labels", "zeroshot"):
+            own = ["--config.contrast=gender", "--config.thresholds=0.1,0.2"] if probe == "labels" else []
+            assert not main([
+                "probe", {"labels": "congress"}.get(probe, probe) + ":csv", f"--config.data.csv={root / 'people.csv'}",
+                f"--config.data.path={root / 'photos'}", "--config.data.group_columns=race,gender",
+                "--config.data.label_column=who", f"--config.model={root / 'tiny.safetensors'}",
+                f"--config.design={root / 'mine.yaml'}", f"--out={root / probe}", *own,
+            ])  # fmt: skip
+    return root
+
+
+def write(columns: dict, path: Path) -> Path:
+    """A table in the format of its suffix, by another program."""
+    frame = pd.DataFrame(columns)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    elif path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True, double_precision=15)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+def run(table: Path, out: Path, *more: str, asked: Path | str) -> int:
+    return main(["ingest", f"--predictions={table}", f"--design={asked}", f"--out={out}", *more])
+
+
+def records(path: Path) -> list:
+    return json.loads((path / "metrics.json").read_text())["records"]
+
+
+def exported(stage: Path, probe: str) -> dict:
+    return pq.read_table(stage / probe / "predictions.parquet").to_pydict()
+
+
+OPTIONS = {
+    "rates": ["--label-column=label", "--probe=rates"],
+    "labels": ["--probe=labels", "--contrast=gender", "--thresholds=0.1,0.2"],
+    "zeroshot": ["--label-column=label"],
+}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".tsv", ".jsonl"])
+@pytest.mark.parametrize("probe", OPTIONS)
+def test_a_run_that_is_exported_and_ingested_gives_identical_records(stage, tmp_path, probe, suffix):
+    table = write(exported(stage, probe), tmp_path / f"theirs{suffix}")
+    out = tmp_path / "again"
+    assert not run(table, out, "--group-columns=race,gender", *OPTIONS[probe], asked=stage / "mine.yaml")
+    assert records(out) == records(stage / probe)
+    assert json.loads((out / "metrics.json").read_text()) == json.loads((stage / probe / "metrics.json").read_text())
+    before, after = (pq.read_table(path / "predictions.parquet") for path in (stage / probe, out))
+    assert set(after.column_names) <= set(before.column_names)
+    assert all(after[name].equals(before[name]) for name in after.column_names)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["computed_by"] == "ingest"
+    assert [file["name"] for file in manifest["ingested"]] == [table.name]
+
+
+def test_parquet_files_of_a_run_are_tables_of_answers_themselves(stage, tmp_path):
+    table = stage / "rates" / "predictions.parquet"
+    assert not run(table, tmp_path / "again", "--group-columns=race,gender", asked=stage / "mine.yaml")
+    assert records(tmp_path / "again") == records(stage / "rates")
+
+
+@pytest.mark.parametrize("probe", ["rates", "zeroshot"])
+def test_rows_and_class_columns_in_any_order(stage, tmp_path, probe):
+    found = exported(stage, probe)
+    rng = np.random.default_rng(1)
+    rows, classes = rng.permutation(60), rng.permutation(len(CLASSES))
+    odds = np.array(found.pop("probabilities"), np.float32)
+    columns = {CLASSES[c]: odds[rows, c] for c in classes}
+    columns |= {name: np.array(values, object)[rows] for name, values in found.items() if name != "prediction"}
+    table = write(columns, tmp_path / "moved.csv")
+    assert not run(table, tmp_path / "a", "--group-columns=race,gender", *OPTIONS[probe], asked=stage / "mine.yaml")
+    mine, theirs = records(tmp_path / "a"), records(stage / probe)
+    assert [r["metric"] for r in mine] == [r["metric"] for r in theirs]
+    for one, other in zip(mine, theirs, strict=True):
+        if one["metric"] == "mean_per_class":  # its interval is resampled, in the order of the rows
+            one, other = ({k: v for k, v in r.items() if k not in ("low", "high")} for r in (one, other))
+        assert one == other
+
+
+def test_predictions_alone(stage, tmp_path):
+    """The same rates; accuracy without top-5, which one class cannot tell."""
+    found = exported(stage, "zeroshot")
+    table = write({k: found[k] for k in ("file", "race", "gender", "label", "prediction")}, tmp_path / "p.csv")
+    groups, asked = "--group-columns=race,gender", stage / "mine.yaml"
+    assert not run(table, tmp_path / "rates", groups, "--probe=rates", asked=asked)
+    assert records(tmp_path / "rates") == records(stage / "rates")
+    assert not run(table, tmp_path / "top", groups, "--label-column=label", asked=asked)
+    mine = [r for r in records(tmp_path / "top") if r["metric"] != "mean_per_class"]
+    theirs = [r for r in records(stage / "zeroshot") if r["metric"] not in ("mean_per_class", "top5")]
+    assert mine == theirs
+
+
+LISTS = [
+    [{"file": "a", "sex": "F", "labels": ["cat", "dog"]}, {"file": "b", "sex": "M", "labels": []}],
+    [{"file": "a", "sex": "F", "labels": [["cat", 0.9], ["dog", 0.7]]}, {"file": "b", "sex": "M", "labels": None}],
+    [
+        {"file": "a", "sex": "F", "labels": [{"name": "dog", "score": 0.7}, {"name": "cat", "score": 0.9}]},
+        {"file": "b", "sex": "M", "labels": []},
+    ],
+    [{"file": "a", "sex": "F", "labels": "cat|dog"}, {"file": "b", "sex": "M", "labels": ""}],
+    [{"file": "a", "sex": "F", "labels": '[["dog", 0.7], ["cat", 0.9]]'}, {"file": "b", "sex": "M", "labels": "[]"}],
+]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+@pytest.mark.parametrize("rows", LISTS, ids=["names", "pairs", "objects", "text", "json"])
+def test_lists_of_labels(tmp_path, rows, suffix):
+    if suffix == ".jsonl":
+        table = tmp_path / "t.jsonl"
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif suffix == ".csv":
+        cells = [
+            row | {"labels": row["labels"] if isinstance(row["labels"], str) else json.dumps(row["labels"] or [])}
+            for row in rows
+        ]
+        table = write({k: [row[k] for row in cells] for k in cells[0]}, tmp_path / "t.csv")
+    else:
+        if any(isinstance(one, list) for one in rows[0]["labels"]):
+            return  # parquet's lists are of one type: a pair of a text and a number is an object there
+        table = write({k: [row[k] for row in rows] for k in rows[0]}, tmp_path / "t.parquet")
+    (tmp_path / "mine.yaml").write_text(DESIGN)
+    out = tmp_path / "run"
+    assert not run(
+        table, out, "--group-columns=sex", "--contrast=sex=F|M", "--thresholds=0.5,0.8", asked=tmp_path / "mine.yaml"
+    )
+    assert read_run(out).probe == "labels"
+    given = {
+        (r["label"], r["threshold"], r["group"]["sex"]): r["k"] for r in records(out) if r["metric"] == "label_rate"
+    }
+    scored = "0.9" in str(rows[0]["labels"])
+    assert given["cat", 0.8, "F"] == given["cat", 0.5, "F"] == given["dog", 0.5, "F"] == 1
+    assert given["dog", 0.8, "F"] == (0 if scored else 1)
+    assert sum(given.values()) == (3 if scored else 4)
+    assert "prediction" not in read_run(out).predictions
+
+
+BAD = {
+    "unknown class": ({"prediction": ["cat", "doog"]}, ["row 1 (b)", "'doog'", 'nearest: "dog"']),
+    "empty prediction": ({"prediction": ["cat", ""]}, ["row 1 (b)", "no prediction"]),
+    "class column": ({c: [0.5, 0.5] for c in (*CLASSES[:-1], "Dog")}, ['none for "dog"', 'nearest: "Dog"']),
+    "sum": ({"probabilities": ["1 0 0 0 0 0", "0.5 0 0 0 0 0.4"]}, ["row 1 (b)", "sum to 0.9", "--probe=labels"]),
+    "negative": ({"probabilities": ["1 0 0 0 0 0", "1.1 -0.1 0 0 0 0"]}, ["row 1 (b)", "between 0 and 1"]),
+    "logit": ({"probabilities": ["1 0 0 0 0 0", "-3 1 0 0 0 0"]}, ["row 1 (b)", "'man' is -3", "softmax"]),
+    "nan": ({"probabilities": ["1 0 0 0 0 0", "1 nan 0 0 0 0"]}, ["row 1 (b)", "'woman' is nan"]),
+    "percent": ({"probabilities": ["90 10 0 0 0 0", "90 10 0 0 0 0"]}, ["row 0 (a)", "divide percentages by 100"]),
+    "no number": ({"probabilities": ["1 0 0 0 0 0", "x 0 0 0 0 1"]}, ["row 1", "x, no number"]),
+    "length": ({"probabilities": ["1 0 0 0 0 0", "1 0 0"]}, ["row 1", "3 numbers for 6 classes"]),
+    "contradiction": (
+        {"prediction": ["man", "dog"], "probabilities": ["1 0 0 0 0 0"] * 2},
+        ["row 1 (b)", "'dog' has probability 0", "'man' has 1"],
+    ),
+    "ids": ({"file": ["a", "a"], "prediction": ["cat", "dog"]}, ["a is named twice (rows 0 and 1)"]),
+    "no id": ({"file": ["a", None], "prediction": ["cat", "dog"]}, ["row 1", "file name or id"]),
+    "no rows": ({"file": [], "sex": [], "prediction": []}, ["has no rows"]),
+    "no answers": ({"answer": ["cat", "dog"]}, ["has no answers", "answer"]),
+    "both": ({"labels": ["cat", "dog"], "prediction": ["cat", "dog"]}, ["--probe=labels"]),
+    "label": ({"labels": ["cat", "cat|fix"]}, ["row 1 (b)", "'fix'", 'nearest: "fox"']),
+    "label twice": ({"labels": ["cat", "cat|cat"]}, ["row 1 (b)", "given twice"]),
+    "score": ({"labels": ["cat", '[["cat", 98.1]]']}, ["row 1 (b)", "98.1", "divide percentages"]),
+    "no label": ({"labels": ["cat", '[["cat"]]']}, ["row 1 (b)", "is no label"]),
+    "contents": ({"prediction": ["cat", "dog"], IMAGE: ["0" * 16, "F" * 16]}, ["row 1 (b)", "16 hexadecimal digits"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_tables_are_one_line(tmp_path, capsys, bad):
+    columns, says = BAD[bad]
+    columns = {"file": ["a", "b"], "sex": ["F", "M"]} | columns
+    table = write(columns, tmp_path / "bad.csv")
+    (tmp_path / "mine.yaml").write_text(DESIGN)
+    status = run(table, tmp_path / "run", "--group-columns=sex", "--contrast=sex", asked=tmp_path / "mine.yaml")
+    said = capsys.readouterr()
+    assert (status, said.out) == (1, "")
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith(f"clipjax ingest: {table}"), last
+    assert all(part in last for part in says), last
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--group-columns=gendre"], 'no column "gendre"; nearest: "gender"'),
+        (["--id-column=name"], 'no column "name"'),
+        (["--label-column=race"], "row 0 (cat/0000.jpg): the label"),
+        (["--probe=zeroshot"], "--label-column=NAME"),
+        (["--probe=labels", "--group-columns=gender", "--thresholds=5"], "thresholds='5'"),
+        (["--probe=labels"], "no column 'gender'"),
+        (["--method=guess"], "guess"),
+    ],
+)
+def test_wrong_options_are_one_line(stage, tmp_path, capsys, more, says):
+    found = exported(stage, "rates") | {"race": ["Blue"] * 60}
+    table = write(found, tmp_path / "t.parquet")
+    assert run(table, tmp_path / "run", *more, asked=stage / "mine.yaml") == 1
+    assert says in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_table_2_of_the_paper_from_a_table_of_predictions(tmp_path):
+    """Planted counts by race; a single image that moves is seen."""
+    for move in (0, 1):
+        planted = table2(tmp_path / f"planted{move}", move)
+        found = pq.read_table(planted / "predictions.parquet").to_pandas()[["file", "race", "gender", "prediction"]]
+        found.to_csv(tmp_path / f"t{move}.csv", index=False)
+        assert not run(
+            tmp_path / f"t{move}.csv", tmp_path / f"run{move}", "--group-columns=race,gender", asked="fairface-default"
+        )
+        assert records(tmp_path / f"run{move}") == records(planted)
+    assert records(tmp_path / "run0") != records(tmp_path / "run1")
+
+
+def test_functions_of_arrays(stage, tmp_path):
+    found, asked = exported(stage, "zeroshot"), design.read_design(str(stage / "mine.yaml"))
+    read = answers.of_arrays(
+        found["file"], asked, probabilities=np.array(found["probabilities"], np.float32),
+        groups={name: found[name] for name in ("race", "gender")}, truth=labels_of.read(found["label"], "labels"),
+    )  # fmt: skip
+    made = ingest.ingest(read, tmp_path / "arrays", ingest.Settings(model="theirs"))
+    assert records(made.path) == records(stage / "zeroshot")
+    assert read_run(made.path).label == "theirs, mine"
+    with pytest.raises(InputError, match=r"float64 \[60, 5\]; give numbers \[60, 6\]"):
+        answers.of_arrays(found["file"], asked, probabilities=np.ones((60, 5)) / 5)
+    with pytest.raises(InputError, match="59 predictions for 60 images"):
+        answers.of_arrays(found["file"], asked, prediction=["cat"] * 59)
+    with pytest.raises(InputError, match="gives no answers"):
+        answers.of_arrays(found["file"], asked)
+
+
+@pytest.fixture
+def ingested(stage, tmp_path):
+    """The run of rates, ingested without contents."""
+
+    def make(name: str, change=lambda columns: None, *more: str) -> Path:
+        found = exported(stage, "rates")
+        del found[IMAGE]
+        change(found)
+        table = write(found, tmp_path / f"{name}.parquet")
+        assert not run(table, tmp_path / name, "--group-columns=race,gender", *more, asked=stage / "mine.yaml")
+        return tmp_path / name
+
+    return make
+
+
+def test_what_works_on_ingested_runs(stage, ingested, tmp_path, capsys):
+    path = ingested("theirs", lambda c: None, "--model=a service")
+    assert not main(["report", str(path), str(stage / "rates"), f"--out={tmp_path / 'report'}"])
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "We evaluated a service on 60 images of theirs.parquet." in page
+    assert "The answers were computed elsewhere and read from theirs.parquet (sha256" in page
+    assert "a service, computed elsewhere" in (tmp_path / "report" / "model_card.md").read_text()
+    capsys.readouterr()
+    assert main(["rerun", str(path)]) == 1
+    assert "computed elsewhere and ingested from theirs.parquet" in capsys.readouterr().err
+    assert main(["explore", str(path)]) == 1
+    assert "its answers were ingested" in capsys.readouterr().err
+    more = ["--group-columns=race,gender", "--fail-if=rate[class=man] >= 0", f"--model={path}"]
+    assert run(tmp_path / "theirs.parquet", tmp_path / "gated", *more, asked=stage / "mine.yaml") == 3
+    assert "1 breached" in capsys.readouterr().err
+
+
+def test_the_same_command_again_does_nothing_and_other_answers_are_refused(stage, ingested, capsys):
+    path = ingested("theirs")
+    before = (path / "manifest.json").stat().st_mtime_ns
+    ingested("theirs")
+    assert (path / "manifest.json").stat().st_mtime_ns == before
+    capsys.readouterr()
+    with pytest.raises(AssertionError):
+        ingested("theirs", lambda c: c["prediction"].reverse() or c.pop("probabilities"))
+    assert "holds a finished run with another config" in capsys.readouterr().err
+
+
+def compared(a: Path, b: Path, *vary: str):
+    return compare.compare(read_run(a), read_run(b), vary)
+
+
+def test_comparison_with_a_probe_pairs_by_name_only_where_names_are_unambiguous(stage, ingested):
+    def moved(columns):
+        columns["file"] = [f"elsewhere/{name.replace('/', '-')}" for name in columns["file"]]
+
+    def shuffled(columns):
+        rows = np.random.default_rng(2).permutation(60)
+        for name, values in columns.items():
+            columns[name] = [values[row] for row in rows]
+
+    found = compared(ingested("same", shuffled), stage / "rates", "weights")
+    assert found.pairing.by_name
+    assert not len(found.flipped)
+    assert all(r.only_a == r.only_b == 0 for r in found.records)
+    with pytest.raises(InputError, match=r"model.name: .*--vary=weights|--vary=design,weights lets the weights differ"):
+        compared(ingested("named"), stage / "rates", "design")
+    with pytest.raises(InputError, match=r"only be paired by file name, and 30 names are several images of .*rates"):
+        compared(ingested("moved", moved), stage / "rates", "weights")
+    with pytest.raises(InputError, match=r"other images: 1 of the 60 images"):
+        compared(ingested("fewer", lambda c: c["file"].__setitem__(0, "another.jpg")), stage / "rates", "weights")
+
+
+def test_comparison_by_contents_where_a_table_says_them(stage, tmp_path):
+    found = exported(stage, "rates")
+    found["file"] = [f"image {i}" for i in range(60)]
+    table = write(found, tmp_path / "t.parquet")
+    assert not run(table, tmp_path / "known", "--group-columns=race,gender", asked=stage / "mine.yaml")
+    pairing = compared(tmp_path / "known", stage / "rates", "weights").pairing
+    assert not pairing.by_name
+    assert pairing.same_order
