@@ -6,6 +6,10 @@ of names, or of [name, score]). `report`, `compare` and --fail-if work on the ru
 
     clipjax ingest --predictions=answers.csv --design=people-roles --group-columns=age --out=runs/theirs
 
+Features of any model, as `clipjax embed` writes them, are answers too: every prompt of the design is among their texts.
+
+    clipjax ingest --features=F.npz --table=people.csv --design=people-roles --group-columns=age --out=runs/theirs
+
 Lists of `labels` are counted as the probe `labels` does (--contrast, --thresholds), answers beside a --label-column as
 `zeroshot`, all others as `rates`; --probe=NAME chooses. A column `image_sha256` (the first 16 hexadecimal digits of the
 sha256 of an image's bytes) lets `compare` pair images by contents; without it they are paired by file name.
@@ -19,7 +23,9 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax ingest`."""
-    parser.add_argument("--predictions", required=True, metavar="TABLE", help="one row per image")
+    parser.add_argument("--predictions", metavar="TABLE", help="one row per image, with its answer")
+    parser.add_argument("--features", metavar="F.npz", help="features as `clipjax embed` writes them, of any model")
+    parser.add_argument("--table", metavar="TABLE", help="with --features: one row per image, with its groups")
     parser.add_argument("--design", required=True, help="a shipped name, a .yaml file, or schwemmer:mc_data.tsv")
     parser.add_argument("--group-columns", default="", metavar="A,B", help="what images are grouped by")
     parser.add_argument("--id-column", default="file", metavar="NAME", help="what the image is called (default: file)")
@@ -46,8 +52,8 @@ def run(args: argparse.Namespace) -> None:
     """Reads and checks all of the table, counts, writes, and holds the numbers against the conditions."""
     from clipjax import design
     from clipjax.analysis import gate
-    from clipjax.errors import Breach
-    from clipjax.runs import answers, ingest
+    from clipjax.errors import Breach, InputError
+    from clipjax.runs import answers, given_features, ingest
     from clipjax.runs.config import words
 
     conditions = [gate.parse(text) for text in args.fail_if]
@@ -55,9 +61,16 @@ def run(args: argparse.Namespace) -> None:
         args.probe, args.model, args.groups, args.bands, args.contrast, args.thresholds, args.method, args.level,
         args.min_n, args.seed,
     )  # fmt: skip
-    table, asked = Path(args.predictions), design.read_design(args.design)
-    read = answers.read(table, asked, words(args.group_columns), args.id_column, args.label_column, args.probe)
-    found = ingest.ingest(read, args.out, settings, [table])
+    asked, columns = design.read_design(args.design), (words(args.group_columns), args.id_column, args.label_column)
+    if args.predictions and not (args.features or args.table):
+        files = [Path(args.predictions)]
+        read = answers.read(files[0], asked, *columns, args.probe)
+    elif args.features and args.table and not args.predictions:
+        files = [Path(args.features), Path(args.table)]
+        read = given_features.read(files[0], files[1], asked, *columns)
+    else:
+        raise InputError("give --predictions=TABLE, or --features=F.npz and --table=TABLE")
+    found = ingest.ingest(read, args.out, settings, files)
     print(found.text())
     if lines := [f"{found.path}: {line}" for c in conditions for line in gate.breaches(c, found.records)]:
         raise Breach("\n".join([f"{len(lines)} breached", *lines]))

@@ -76,8 +76,8 @@ def open_run(run: Run) -> Opened:
         )
     if run.manifest.computed_by:
         raise InputError(
-            f"{run.path}: its answers were ingested, without the features that another class design needs; explore a "
-            "run of `clipjax probe`"
+            f"{run.path}: its answers were ingested, and another class design needs the model that encodes its "
+            "prompts; explore a run of `clipjax probe`"
         )
     config = ConfigDict(run.manifest.config)
     unit, rows = _features(run, config)

@@ -15,11 +15,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from clipjax.analysis.manifest import SkippedFile
 from clipjax.analysis.run import IMAGE
 from clipjax.data import labels as labels_of
 from clipjax.data import tables
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source, as_text, digest
+from clipjax.data.tables import Column
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, nearest, some
 
@@ -40,6 +42,7 @@ class Answers:
     scores: float32 [N, C], 0 to 1; None where only a class is known.
     names_only: the lists of labels came without scores, so each score is 0 or 1.
     contents: the first 16 hexadecimal digits of the sha256 of each image's bytes, object [N]; None where not known.
+    scale, skipped: of features, exp(logit_scale) and the images that could not be encoded.
     """
 
     source: Source
@@ -48,6 +51,8 @@ class Answers:
     scores: np.ndarray | None
     names_only: bool = False
     contents: np.ndarray | None = None
+    scale: float = 1.0
+    skipped: Sequence[SkippedFile] = ()
 
     @property
     def sha256(self) -> str:
@@ -132,12 +137,7 @@ def read(
     named = list(dict.fromkeys([*own, *wanted, *([IMAGE] if IMAGE in free else [])]))
     table = tables.read(path, named)
     where = str(path)
-    given: dict[str, Any] = {"groups": {column: _group(table[column].values) for column in groups}, "name": where}
-    if label_column:
-        column = table[label_column]
-        given["truth"] = labels_of.read(column.values, f'{where}: column "{label_column}"', column.declared)
-    if IMAGE in free:
-        given["contents"] = as_text(table[IMAGE].values)
+    given = described(table, where, groups, label_column)
     if read_labels:
         given["labels"] = [_listed(cell, f"{where} row {row}") for row, cell in enumerate(tables.nested(path, LABELS))]
     if PREDICTION in wanted:
@@ -146,7 +146,18 @@ def read(
         given["probabilities"] = _lists(table[PROBABILITIES].values, len(design.names), where)
     elif not read_labels and set(design.names) <= set(wanted):
         given["probabilities"] = np.stack([_numbers(table[c].values, c, where) for c in design.names], axis=1)
-    return of_arrays(_ids(table[id_column].values), design, **given)
+    return of_arrays(ids(table[id_column].values), design, **given)
+
+
+def described(table: Mapping[str, Column], where: str, groups: Sequence[str], label_column: str) -> dict[str, Any]:
+    """What a table says of its images, as arguments of `of_arrays`: groups, true labels, contents."""
+    found: dict[str, Any] = {"groups": {column: _group(table[column].values) for column in groups}, "name": where}
+    if label_column:
+        column = table[label_column]
+        found["truth"] = labels_of.read(column.values, f'{where}: column "{label_column}"', column.declared)
+    if IMAGE in table:
+        found["contents"] = as_text(table[IMAGE].values)
+    return found
 
 
 def _answer_columns(path: Path, free: Sequence[str], design: Design, probe: str) -> tuple[bool, list[str]]:
@@ -194,13 +205,14 @@ def _digests(names: np.ndarray):
     return of
 
 
-def _ids(values: np.ndarray) -> list[str]:
+def ids(values: np.ndarray) -> list[str]:
+    """A column of file names or ids as text, "" where it is empty."""
     return ["|".join(value) if isinstance(value, tuple) else value or "" for value in values]
 
 
 def _group(values: np.ndarray) -> list[str]:
     """As every source reads a group column: normalised, "" where nothing is known."""
-    return [unicodedata.normalize("NFC", text).strip() for text in _ids(values)]
+    return [unicodedata.normalize("NFC", text).strip() for text in ids(values)]
 
 
 def _clean(text: object) -> str:

@@ -93,12 +93,13 @@ def ingest(answers: Answers, out: str | Path, settings: Settings | None = None, 
         answers, config, columns
     )
     table = _table(answers, columns)
+    n, skipped = len(answers.source), list(answers.skipped)
     manifest = Manifest(
         command="clipjax ingest", config=resolved, **program(), precision="", computed_by=COMPUTED_BY,
         ingested=[SourceFile(file.name, sha256(file)) for file in files],
-        model=manifests.Model(config.model, "", {}, 1.0), design=AskedDesign.of(answers.design),
-        data=Data(Path(answers.source.name).name, answers.source.fingerprint, len(answers.source), list(columns)),
-        counts=Counts(len(answers.source), 0, []), result=outcome,
+        model=manifests.Model(config.model, "", {}, answers.scale), design=AskedDesign.of(answers.design),
+        data=Data(Path(answers.source.name).name, answers.source.fingerprint, n + len(skipped), list(columns)),
+        counts=Counts(n, len(skipped), skipped), result=outcome,
     )  # fmt: skip
     folder = RunFolder(out, resolved)
     try:

@@ -355,3 +355,116 @@ def test_comparison_by_contents_where_a_table_says_them(stage, tmp_path):
     pairing = compared(tmp_path / "known", stage / "rates", "weights").pairing
     assert not pairing.by_name
     assert pairing.same_order
+
+
+@pytest.fixture(scope="module")
+def embedded(stage, tmp_path_factory):
+    """Features of the images and of the design's prompts as `clipjax embed` writes them, and the arrays."""
+    folder = tmp_path_factory.mktemp("embedded")
+    asked = design.read_design(str(stage / "mine.yaml"))
+    (folder / "prompts.txt").write_text("".join(f"{text}\n" for prompts in asked.prompts() for text in prompts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(stage / "photos")
+        files = list(csv.DictReader((stage / "people.csv").read_text().splitlines()))
+        (folder / "files.txt").write_text("".join(f"{stage / 'photos' / row['file']}\n" for row in files))
+        assert not main([
+            "embed", f"--model={stage / 'tiny.safetensors'}", f"--images={folder / 'files.txt'}",
+            f"--texts={folder / 'prompts.txt'}", f"--out={folder / 'F.npz'}",
+        ])  # fmt: skip
+    with np.load(folder / "F.npz") as found:
+        arrays = {name: found[name] for name in found.files}
+    arrays["files"] = np.array([str(Path(name).relative_to(stage / "photos")) for name in arrays["files"]])
+    return arrays
+
+
+def of_features(stage, tmp_path, arrays, *more: str, table: Path | None = None, out: str = "run") -> int:
+    np.savez(tmp_path / "F.npz", **arrays)
+    return main([
+        "ingest", f"--features={tmp_path / 'F.npz'}", f"--table={table or stage / 'people.csv'}",
+        f"--design={stage / 'mine.yaml'}", "--group-columns=race,gender", f"--out={tmp_path / out}", *more,
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("probe", ["rates", "labels"])
+def test_features_give_the_records_of_the_probe(stage, embedded, tmp_path, probe):
+    more = ["--label-column=who", "--probe=rates"] if probe == "rates" else OPTIONS["labels"]
+    assert not of_features(stage, tmp_path, embedded, *more)
+    assert records(tmp_path / "run") == records(stage / probe)
+    mine, theirs = (
+        np.array(pq.read_table(p / "predictions.parquet")["probabilities"].to_pylist())
+        for p in (tmp_path / "run", stage / probe)
+    )
+    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-6)  # a batch of another size rounds otherwise
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert [file["name"] for file in manifest["ingested"]] == ["F.npz", "people.csv"]
+    assert (
+        manifest["model"]["logit_scale"]
+        == json.loads((stage / probe / "manifest.json").read_text())["model"]["logit_scale"]
+    )
+
+
+def test_features_in_any_order_and_without_images_that_could_not_be_read(stage, embedded, tmp_path):
+    rng = np.random.default_rng(3)
+    rows, texts = rng.permutation(60), rng.permutation(len(embedded["texts"]))
+    moved = embedded | {name: embedded[name][rows] for name in ("files", "image_features")}
+    moved |= {name: embedded[name][texts] for name in ("texts", "text_features")}
+    assert not of_features(stage, tmp_path, moved, "--label-column=who", "--probe=rates")
+    assert records(tmp_path / "run") == records(stage / "rates")
+    lost = moved | {name: moved[name][1:] for name in ("files", "image_features")}
+    lost |= {"skipped": moved["files"][:1], "skipped_reasons": np.array(["cut off"])}
+    assert not of_features(stage, tmp_path, lost, out="lost")
+    manifest = json.loads((tmp_path / "lost" / "manifest.json").read_text())
+    assert manifest["counts"] == {
+        "seen": 59,
+        "skipped": 1,
+        "skipped_files": [{"file": str(moved["files"][0]), "reason": "cut off"}],
+    }
+    assert manifest["data"]["n"] == 60
+
+
+def _without(name):
+    return lambda a: a.pop(name)
+
+
+BAD_FEATURES = {
+    "no texts": (_without("texts"), 'has no array "texts"'),
+    "prompt": (lambda a: a["texts"].__setitem__(0, "a photo of a men."), "1 of the design's 6 prompts are not among"),
+    "file not in F": (lambda a: a["files"].__setitem__(0, "x"), "row 0: 'cat/0000.jpg' is not among the 60 files"),
+    "file not in table": (
+        lambda a: a.update(
+            files=np.append(a["files"], "x"), image_features=np.vstack([a["image_features"], a["image_features"][:1]])
+        ),
+        "1 of its 61 files have no row in",
+    ),
+    "twice": (lambda a: a["files"].__setitem__(0, a["files"][1]), "files has cat/0001.jpg twice"),
+    "rows": (lambda a: a.update(files=a["files"][1:]), "one text per row"),
+    "width": (lambda a: a.update(text_features=a["text_features"][:, 1:]), "of different widths"),
+    "scale": (lambda a: a.update(logit_scale=np.float32(100)), "logit_scale is 100.0, not the logarithm"),
+    "nan": (lambda a: a["image_features"].__setitem__((0, 0), np.nan), "F.npz: "),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_FEATURES)
+def test_bad_features_are_one_line(stage, embedded, tmp_path, capsys, bad):
+    arrays = {name: values.copy() for name, values in embedded.items()}
+    change, says = BAD_FEATURES[bad]
+    change(arrays)
+    assert of_features(stage, tmp_path, arrays) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("clipjax ingest: ")
+    assert says in last, last
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no features"])
+def test_what_is_no_features_file(stage, tmp_path, capsys, content):
+    (tmp_path / "F.npz").write_bytes(content)
+    given = [f"--features={tmp_path / 'F.npz'}", f"--design={stage / 'mine.yaml'}", f"--out={tmp_path / 'run'}"]
+    assert main(["ingest", f"--table={stage / 'people.csv'}", *given]) == 1
+    assert "cannot be read as features" in capsys.readouterr().err
+    np.save(tmp_path / "one.npy", np.ones(3))
+    given[0] = f"--features={tmp_path / 'one.npy'}"
+    assert main(["ingest", f"--table={stage / 'people.csv'}", *given]) == 1
+    assert "is one array" in capsys.readouterr().err
+    assert main(["ingest", *given]) == 1
+    assert "give --predictions=TABLE, or --features=F.npz and --table=TABLE" in capsys.readouterr().err
