@@ -98,5 +98,5 @@ def test_bad_input():
     images, texts, owner = pairs()
     with pytest.raises(InputError, match="labels: row"):
         retrieval.recalls(images[:20], texts, owner)
-    with pytest.raises(InputError, match="recall@50 among 40 pictures"):
+    with pytest.raises(InputError, match="recall@50 among 40 images"):
         retrieval.recalls(images, texts, owner, ks=(1, 50))

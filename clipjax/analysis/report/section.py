@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 
 from clipjax.analysis import paper
@@ -51,8 +52,8 @@ def data(runs: Sequence[Run], metrics: Sequence[str], key: tuple[str, ...] | Non
 
 
 def slug(words: str) -> str:
-    """A file name of somebody's words; words that differ in other characters than spaces and dots have other names."""
-    plain = words.replace(" ", "_").replace(".", "_")
+    """A file name of somebody's words; words that differ in more than spaces, dots, "+" and ":" have others."""
+    plain = re.sub("[ .+:]", "_", words)
     name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in plain)[:60]
     return name if name == plain and name else f"{name[:50]}_{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
