@@ -82,7 +82,7 @@ class TorchMachine(Machine):
         match reference:
             case ("storage", Global() as kind, str() as key, str(), int() as length) if 0 <= length < 2**63:
                 return Storage(kind.name, key, length)
-        raise InputError("its pickle refers to something beside it that is no storage; nothing was read")
+        raise InputError("its pickle refers to something beside it that is not a storage; nothing was read")
 
 
 def _is_int64(value: Any) -> bool:
@@ -92,14 +92,14 @@ def _is_int64(value: Any) -> bool:
 def _integers(value: Any) -> tuple[int, ...]:
     # numpy stops at 64 axes; counting first also keeps one long tuple from being walked for every tensor.
     if not isinstance(value, tuple) or len(value) > 32 or not all(map(_is_int64, value)):
-        raise InputError("its pickle gives a tensor a shape that is no short tuple of integers")
+        raise InputError("its pickle gives a tensor a shape that is not a short tuple of integers")
     return value
 
 
 def _tensor(args: tuple) -> Tensor | Unsupported:
     """`_rebuild_tensor(storage, offset, size, stride)`; `_v2` appends requires_grad, hooks and metadata."""
     if not 4 <= len(args) <= 7 or not isinstance(args[0], Storage) or not _is_int64(args[1]):
-        raise InputError("its pickle rebuilds a tensor from something that is no storage")
+        raise InputError("its pickle rebuilds a tensor from something that is not a storage")
     if len(args) == 7 and args[6]:  # conjugate and negative views: a flag beside the bytes, for complex numbers
         return Unsupported("a lazily conjugated or negated tensor")
     return Tensor(args[0], args[1], _integers(args[2]), _integers(args[3]))
@@ -108,9 +108,9 @@ def _tensor(args: tuple) -> Tensor | Unsupported:
 def _tensor_with_dtype(args: tuple) -> Tensor | Unsupported:
     """`_rebuild_tensor_v3`: an untyped storage (lengths in bytes), the dtype beside it."""
     if not 7 <= len(args) <= 8 or not isinstance(args[0], Storage) or not _is_int64(args[1]):
-        raise InputError("its pickle rebuilds a tensor from something that is no storage")
+        raise InputError("its pickle rebuilds a tensor from something that is not a storage")
     if not isinstance(args[6], Global):
-        raise InputError("its pickle rebuilds a tensor whose dtype is no dtype")
+        raise InputError("its pickle rebuilds a tensor whose dtype is not a dtype")
     if len(args) == 8 and args[7]:
         return Unsupported("a lazily conjugated or negated tensor")
     return Tensor(args[0], args[1], _integers(args[2]), _integers(args[3]), dtype=args[6].name)
@@ -118,14 +118,14 @@ def _tensor_with_dtype(args: tuple) -> Tensor | Unsupported:
 
 def _parameter(args: tuple) -> Tensor | Unsupported:
     if not args or not isinstance(args[0], Tensor | Unsupported):
-        raise InputError("its pickle rebuilds a parameter from something that is no tensor")
+        raise InputError("its pickle rebuilds a parameter from something that is not a tensor")
     return args[0]
 
 
 def _tensor_with_attributes(args: tuple) -> Tensor | Unsupported:
     """`_rebuild_from_type_v2(builder, class, args, attributes)`: tensors that carry Python attributes."""
     if len(args) != 4 or not isinstance(args[0], Global) or not isinstance(args[2], tuple):
-        raise InputError("its pickle rebuilds a tensor from something that is no tensor")
+        raise InputError("its pickle rebuilds a tensor from something that is not a tensor")
     builder = _TENSOR_BUILDERS.get((args[0].module, args[0].name))
     if builder is None:
         return Unsupported(f"an object of {args[0]}")

@@ -152,7 +152,7 @@ def _duration(seconds: float) -> str:
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    """Opens a JSON-lines file at its end. A last line cut off by a kill is no event, and is dropped."""
+    """Opens a JSON-lines file at its end. A last line cut off by a kill is not an event, and is dropped."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Unbuffered: each event is one write, so that a killed run has every event up to its last batch.
     with contextlib.suppress(FileNotFoundError), path.open("rb+") as file:

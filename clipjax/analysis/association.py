@@ -68,7 +68,7 @@ def fisher(table: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fisher_p(tables: np.ndarray) -> np.ndarray:
-    """int [T, 2, 2] -> of all tables with the same margins, the chance of those that are no likelier [T].
+    """int [T, 2, 2] -> of all tables with the same margins, the chance of those that are not likelier [T].
 
     Chances that differ by less than TIED are equal, as in R. scipy's function does one table in milliseconds, and a
     list of labels has hundreds, at every threshold.

@@ -58,7 +58,7 @@ def parse(text: str) -> Condition:
     try:
         bound = float(found["bound"])
     except ValueError:
-        raise InputError(f"--fail-if {text!r}: {found['bound']!r} is no number") from None
+        raise InputError(f"--fail-if {text!r}: {found['bound']!r} is not a number") from None
     return Condition(text.strip(), found["metric"], selector, found["op"], bound, side)
 
 

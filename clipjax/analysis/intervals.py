@@ -155,7 +155,7 @@ def percentile(found: np.ndarray, level: float) -> tuple[float, float]:
 
 
 def check_level(level: float) -> float:
-    """The level, or InputError where it is no probability."""
+    """The level, or InputError where it is not a probability."""
     if not 0 < level < 1:
         raise InputError(f"level {level} is not between 0 and 1; 0.95 is usual")
     return level

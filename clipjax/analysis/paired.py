@@ -71,8 +71,8 @@ def paired_records(
     rest = {"level": check_level(level), "method": method}
     rows = zip(*(x.tolist() for x in columns.values()), strict=True)
     # No images have no rate: null, as JSON has no nan.
-    told = ({k: None if v != v else v for k, v in zip(columns, row, strict=True)} for row in rows)
-    return msgspec.convert([one | rest for one in told], list[PairedRecord])
+    numbers = ({k: None if v != v else v for k, v in zip(columns, row, strict=True)} for row in rows)
+    return msgspec.convert([one | rest for one in numbers], list[PairedRecord])
 
 
 def paired_difference(

@@ -38,7 +38,7 @@ CAVEATS = {
     "attributes": (
         "The model card's figures are linear probes, and its race is White against Non-White (CLIP paper, section 7.1, "
         "footnote 7): accuracy over seven races, the binary reading and recall per class are three statistics.",
-        "Tables 3 to 5 fit all 10,954 validation images best, and not perfectly: 5 of 63 values are no share of whole "
+        "Tables 3 to 5 fit all 10,954 validation images best, and not exactly: 5 of 63 values are not shares of whole "
         "counts.",
         "Race, gender and age are what annotators saw in a photograph, in FairFace's own categories.",
     ),

@@ -85,7 +85,7 @@ class Run:
             return np.array([place[name] for name in self.predictions["prediction"]], np.int64)
         except KeyError as error:
             raise InputError(
-                f"{self.path}: prediction {one_line(error, 80)} is no class of its own design; {REMEDY}"
+                f"{self.path}: prediction {one_line(error, 80)} is not a class of its own design; {REMEDY}"
             ) from error
 
     @property
@@ -142,7 +142,7 @@ def _check_manifest(file: Path, probe: str, found: Manifest) -> None:
     if probe in NEEDED and not found.design.classes:
         raise InputError(f"{file}: design has no classes; {REMEDY}")
     if probe == "labels" and found.result.contrast not in found.data.group_columns:
-        raise InputError(f"{file}: result.contrast is no column of data.group_columns; {REMEDY}")
+        raise InputError(f"{file}: result.contrast is not a column of data.group_columns; {REMEDY}")
 
 
 def verify(path: Path) -> None:

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     try:
         alphas = [float(a) for a in args.alpha.split(",")]
     except ValueError:
-        raise InputError(f"--alpha={args.alpha} is no list of numbers; for example 0,0.5,1") from None
+        raise InputError(f"--alpha={args.alpha} is not a list of numbers; for example 0,0.5,1") from None
     if overrides and not args.probe:
         raise InputError(f"{overrides[0]} is for a probe; name it with --probe=CONFIG")
     options = loading.options_of(args)

@@ -43,8 +43,8 @@ def labels_table(view: Mapping[str, Any]) -> Table:
     for side in view["sides"]:
         columns += [f"{side} k", f"{side} n", f"{side} rate", f"{side} low", f"{side} high"]
     tests = (("images", "chi-squared images"), ("tokens", "chi-squared tokens"), ("fisher", "Fisher"))
-    for _, told in tests:
-        columns += [told, f"{told} p", f"{told} p (BH)"]
+    for _, name in tests:
+        columns += [name, f"{name} p", f"{name} p (BH)"]
     rows: list[list[Cell]] = []
     for row in view["rows"]:
         cells: list[Cell] = [row["label"]]
@@ -95,9 +95,9 @@ def image(drawing: figures.Drawing, kind: str) -> tuple[bytes, str]:
     raise InputError(f"a figure is {' or '.join(FORMATS)}")
 
 
-def _record(told: Mapping[str, Any] | None) -> Record | None:
+def _record(fields: Mapping[str, Any] | None) -> Record | None:
     """A record of the view, which is JSON, as the figures take it."""
-    return None if told is None else msgspec.convert(told, Record)
+    return None if fields is None else msgspec.convert(fields, Record)
 
 
 def _full(value: Any) -> Cell:

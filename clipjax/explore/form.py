@@ -64,14 +64,14 @@ def _entry(c: DesignClass) -> dict[str, Any]:
 
 def _class(entry: Any, number: int) -> dict[str, Any]:
     if not isinstance(entry, dict):
-        raise InputError(f"class {number} is no class; load the page again")
+        raise InputError(f"class {number} is not a class; load the page again")
     name = _text(entry.get("name"), f"the name of class {number}")
     if not name.strip():
         raise InputError(f"class {number} has no name; name it or remove it")
     where = f"class {number} ({name[:40]})"
     attributes = entry.get("attributes") or {}
     if not isinstance(attributes, Mapping):
-        raise InputError(f"{where}: its attributes are no mapping")
+        raise InputError(f"{where}: its attributes are not a mapping")
     out: dict[str, Any] = {"name": name}
     if prompts := _texts(entry.get("prompts"), f"{where}: a prompt"):
         out["prompts"] = prompts
@@ -86,7 +86,7 @@ def _texts(value: Any, what: str) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise InputError(f"{what} is no text; load the page again")
+        raise InputError(f"{what} is not a text; load the page again")
     return [_text(v, what) for v in value]
 
 
@@ -94,7 +94,7 @@ def _text(value: Any, what: str, longest: int = LONGEST) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InputError(f"{what} is no text; load the page again")
+        raise InputError(f"{what} is not a text; load the page again")
     if len(value) > longest:
         raise InputError(f"{what} has {len(value):,} characters; at most {longest:,}, and CLIP reads 77 tokens")
     try:

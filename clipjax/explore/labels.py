@@ -61,7 +61,7 @@ def threshold_of(body: Mapping[str, Any], usual: float) -> float:
     """A probability between 0 and 1."""
     value = body.get("threshold") or usual
     if not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise InputError(f"threshold {str(value)[:20]} is no probability between 0 and 1")
+        raise InputError(f"threshold {str(value)[:20]} is not a probability between 0 and 1")
     return float(value)
 
 

@@ -19,6 +19,7 @@ from clipjax.analysis.manifest import SkippedFile
 from clipjax.analysis.run import IMAGE
 from clipjax.data import labels as labels_of
 from clipjax.data import tables
+from clipjax.data.kinds.shared import group_texts
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source, as_text, digest
 from clipjax.data.tables import Column
@@ -151,7 +152,7 @@ def read(
 
 def described(table: Mapping[str, Column], where: str, groups: Sequence[str], label_column: str) -> dict[str, Any]:
     """What a table says of its images, as arguments of `of_arrays`: groups, true labels, contents."""
-    found: dict[str, Any] = {"groups": {column: _group(table[column].values) for column in groups}, "name": where}
+    found: dict[str, Any] = {"groups": {column: group_texts(table[column].values) for column in groups}, "name": where}
     if label_column:
         column = table[label_column]
         found["truth"] = labels_of.read(column.values, f'{where}: column "{label_column}"', column.declared)
@@ -208,11 +209,6 @@ def _digests(names: np.ndarray):
 def ids(values: np.ndarray) -> list[str]:
     """A column of file names or ids as text, "" where it is empty."""
     return ["|".join(value) if isinstance(value, tuple) else value or "" for value in values]
-
-
-def _group(values: np.ndarray) -> list[str]:
-    """As every source reads a group column: normalised, "" where nothing is known."""
-    return [unicodedata.normalize("NFC", text).strip() for text in ids(values)]
 
 
 def _clean(text: object) -> str:
@@ -310,7 +306,9 @@ def _pair(found: Answers, row: int, label: Any) -> tuple[str, float]:
         name, score = pair
         number = float(score)
     except (TypeError, ValueError):
-        found.refuse(row, f'{brief(label)} is no label; write "name", ["name", 0.9] or {{"name": ..., "score": 0.9}}')
+        found.refuse(
+            row, f'{brief(label)} is not a label; write "name", ["name", 0.9] or {{"name": ..., "score": 0.9}}'
+        )
     if not isinstance(name, str) or not 0 <= number <= 1:
         found.refuse(
             row, f"the label {brief(name)} has the score {score}; scores are from 0 to 1: divide percentages by 100"
@@ -361,7 +359,7 @@ def _number(text: object, where: str) -> float:
     try:
         return float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        shown = "is empty" if text is None else f"holds {brief(text)}, no number"
+        shown = "is empty" if text is None else f"holds {brief(text)}, not a number"
         raise InputError(f"{where} {shown}; give a probability from 0 to 1, with a decimal point") from None
 
 
@@ -386,5 +384,5 @@ def _listed(cell: Any, where: str) -> Sequence[Label]:
     if isinstance(cell, str):
         return [part for part in map(str.strip, cell.split("|")) if part]
     if cell is not None and not isinstance(cell, list):
-        raise InputError(f'{where}: column "{LABELS}" holds {brief(cell)}, no list; write ["a", "b"] or a|b')
+        raise InputError(f'{where}: column "{LABELS}" holds {brief(cell)}, not a list; write ["a", "b"] or a|b')
     return cell or []

@@ -127,10 +127,10 @@ class RunFolder:
     def write_records(self, records: Sequence[Record]) -> None:
         """metrics.json: a tidy record per number, and what they show between groups; tables/metrics.csv and .md, with a
         column per group column."""
-        told = [record.to_dict() for record in records]
+        written = [record.to_dict() for record in records]
         shown = [finding.to_dict() for finding in findings.of_records(records)]
-        self.write_json("metrics.json", {"records": told, "findings": shown})
-        flat = [_flat(record) for record in told]
+        self.write_json("metrics.json", {"records": written, "findings": shown})
+        flat = [_flat(record) for record in written]
         names = list(dict.fromkeys(key for record in flat for key in record))
         rows = [[_cell(record.get(key)) for key in names] for record in flat]
         self.write_text("tables/metrics.csv", csv_text([names, *rows]))

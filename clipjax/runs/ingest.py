@@ -119,7 +119,7 @@ def _config(answers: Answers, settings: Settings) -> ConfigDict:
     name = answers.source.name
     if lists and probe != "labels":
         raise InputError(
-            f"{name}: lists of labels are no one class per image, as the probe {probe} counts; leave --probe out"
+            f"{name}: lists of labels are not one class per image, as the probe {probe} counts; leave --probe out"
         )
     if probe == "labels" and answers.scores is None:
         raise InputError(f"{name}: a prediction is one class; the probe labels counts `labels` or `probabilities`")

@@ -128,7 +128,7 @@ def label_records(
         rates_of = rates.numbers("label_rate", found.k[:, s], n[s], method)
         for name, number in zip(names, rates_of, strict=True):
             out.append(replace(number, label=name, threshold=threshold, group={column: group}))
-    given = np.flatnonzero(found.k.sum(1) > 0)  # a label nobody got is no test
+    given = np.flatnonzero(found.k.sum(1) > 0)  # a label nobody got is not tested
     families = (
         ("images", "chi_squared", False, found.image_chi2, found.image_p),
         ("tokens", "chi_squared", True, found.token_chi2, found.token_p),

@@ -81,9 +81,11 @@ def compare(before: Run, after: Run, text: str = "") -> Comparison:
 
     Images are what they hold: other file names are a circumstance.
     """
-    told = [run.manifest.to_dict() for run in (before, after)]
+    manifests = [run.manifest.to_dict() for run in (before, after)]
     circumstances = [
-        line for name in CIRCUMSTANCES for line in differences({name: told[0].get(name)}, {name: told[1].get(name)})
+        line
+        for name in CIRCUMSTANCES
+        for line in differences({name: manifests[0].get(name)}, {name: manifests[1].get(name)})
     ]
     a, b = (run.predictions["file"] for run in (before, after))
     if len(a) == len(b) and (renamed := np.flatnonzero(a != b)).size:

@@ -71,7 +71,7 @@ def test_a_condition_that_nothing_answers_is_no_pass():
         ("rate[crime] > 0.05", "'crime' is not key=value"),
         ("rate[set=a, set=b] > 0.05", "set is named twice"),
         ("rate > 0.05 @ middle", "@ middle is none of lower, upper, value"),
-        ("rate > 0.0.5", "is no number"),
+        ("rate > 0.0.5", "is not a number"),
         ("", "is not METRIC"),
     ],
 )

@@ -308,7 +308,7 @@ def test_answers_out_of_their_own_design_are_refused(pair, tmp_path):
     manifest["design"]["classes"] = manifest["design"]["classes"][:5]
     (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "a" / "SHA256SUMS").unlink()
-    with pytest.raises(InputError, match="is no class of its own design"):
+    with pytest.raises(InputError, match="is not a class of its own design"):
         compare.questions(read_run(tmp_path / "a"))
 
 

@@ -204,7 +204,7 @@ def test_labels_are_those_of_the_probe(study):
         assert view["per_image"] == [r["value"] for r in mine if r["metric"] == "labels_per_image"]
     csv = page.ask("table", design=told["design"], view="labels")
     assert csv["text"].splitlines()[0].startswith("label,female k,female n,female rate")
-    assert "no probability" in page.refused("labels", design=told["design"], threshold=7)
+    assert "not a probability" in page.refused("labels", design=told["design"], threshold=7)
 
 
 def test_a_zero_shot_run_can_be_explored(study):
@@ -379,11 +379,11 @@ def test_a_bad_file_is_one_line(page, text, line):
         ({"name": "x " * 300}, "307 tokens"),
         ({"name": "a", "prompts": ["{} it"]}, "as it stands"),
         ({"name": "a", "prompts": [" "]}, "empty"),
-        ({"name": "a", "sets": "person"}, "is no text"),
-        ({"name": "a", "attributes": ["b"]}, "no mapping"),
-        ({"name": 7}, "is no text"),
+        ({"name": "a", "sets": "person"}, "is not a text"),
+        ({"name": "a", "attributes": ["b"]}, "not a mapping"),
+        ({"name": 7}, "is not a text"),
         ({"name": "\ud800"}, "half a character"),
-        ("a", "is no class"),
+        ("a", "is not a class"),
     ],
 )  # fmt: skip
 def test_a_class_that_cannot_be_asked_is_one_line(page, mine, edit, line):

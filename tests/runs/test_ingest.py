@@ -192,7 +192,7 @@ BAD = {
     "logit": ({"probabilities": ["1 0 0 0 0 0", "-3 1 0 0 0 0"]}, ["row 1 (b)", "'man' is -3", "softmax"]),
     "nan": ({"probabilities": ["1 0 0 0 0 0", "1 nan 0 0 0 0"]}, ["row 1 (b)", "'woman' is nan"]),
     "percent": ({"probabilities": ["90 10 0 0 0 0", "90 10 0 0 0 0"]}, ["row 0 (a)", "divide percentages by 100"]),
-    "no number": ({"probabilities": ["1 0 0 0 0 0", "x 0 0 0 0 1"]}, ["row 1", "x, no number"]),
+    "no number": ({"probabilities": ["1 0 0 0 0 0", "x 0 0 0 0 1"]}, ["row 1", "x, not a number"]),
     "length": ({"probabilities": ["1 0 0 0 0 0", "1 0 0"]}, ["row 1", "3 numbers for 6 classes"]),
     "contradiction": (
         {"prediction": ["man", "dog"], "probabilities": ["1 0 0 0 0 0"] * 2},
@@ -206,7 +206,7 @@ BAD = {
     "label": ({"labels": ["cat", "cat|fix"]}, ["row 1 (b)", "'fix'", 'nearest: "fox"']),
     "label twice": ({"labels": ["cat", "cat|cat"]}, ["row 1 (b)", "given twice"]),
     "score": ({"labels": ["cat", '[["cat", 98.1]]']}, ["row 1 (b)", "98.1", "divide percentages"]),
-    "no label": ({"labels": ["cat", '[["cat"]]']}, ["row 1 (b)", "is no label"]),
+    "no label": ({"labels": ["cat", '[["cat"]]']}, ["row 1 (b)", "is not a label"]),
     "contents": ({"prediction": ["cat", "dog"], IMAGE: ["0" * 16, "F" * 16]}, ["row 1 (b)", "16 hexadecimal digits"]),
 }  # fmt: skip
 

@@ -81,7 +81,7 @@ def test_a_sweep_probes_every_model_on_the_way(two, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--alpha=a"], "no list of numbers"),
+        (["--alpha=a"], "not a list of numbers"),
         (["--alpha=0,0"], "one comes twice"),
         (["--config.x=1"], "is for a probe"),
         (["--probe=zeroshoot", "--alpha=0,1"], 'nearest: "zeroshot"'),

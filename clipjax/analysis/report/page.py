@@ -41,7 +41,7 @@ pre { overflow-x: auto; font-size: .78rem; background: var(--tint); padding: .8r
 """
 OUT_OF_SCOPE = (
     "OpenAI's model card puts every deployed use of CLIP out of scope, and surveillance and facial recognition always. "
-    "These numbers describe how a model answers one class design on one set of images; they are no licence to use it. "
+    "These numbers describe how a model answers one class design on one set of images; they do not permit its use. "
     "Groups are what annotators or file names say, not what people are."
 )
 

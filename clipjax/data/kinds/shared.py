@@ -97,7 +97,7 @@ def source_of(
     if columns.label:
         column = table[columns.label]
         labels = naming.labels(column.values, where, columns.class_names, places, column.declared, columns.separator)
-    groups = {name: _texts(table[name].values) for name in columns.groups}
+    groups = {name: group_texts(table[name].values) for name in columns.groups}
     return Source(name, files, read, labels, captions, groups, packed=packed)
 
 
@@ -113,7 +113,7 @@ def _several(value: Value) -> Sequence[str | None]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _texts(values: Iterable[Value]) -> list[str]:
+def group_texts(values: Iterable[Value]) -> list[str]:
     """A group column, cleaned as labels are: lists joined by "|", "" where nothing is known."""
     return [unicodedata.normalize("NFC", "|".join(filter(None, _several(value)))).strip() for value in values]
 

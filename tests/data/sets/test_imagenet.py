@@ -316,6 +316,6 @@ def test_youtube_bb_says_what_is_wrong(tmp_path):
     ytbb(tmp_path / "4", [("a_1/frame-5.jpg", ["bad"])], [], [("a", 1, 3)])
     with pytest.raises(InputError, match="no anchor reviewed as good"):
         youtube_bb.open_source(tmp_path / "4")
-    ytbb(tmp_path / "5", good, [], [("a", 1, 23)])  # 23 is "none", which is no class
+    ytbb(tmp_path / "5", good, [], [("a", 1, 23)])  # 23 is "none", which is not a class
     with pytest.raises(InputError, match=r"has labels \[\]"):
         youtube_bb.open_source(tmp_path / "5")
