@@ -84,7 +84,7 @@ def make(work: Path) -> Path:
     overrides = [f"--config.data.csv={work / 'faces.csv'}", f"--config.data.path={work / 'faces'}",
                  "--config.data.group_columns=race,gender,age", f"--config.model={work / 'model.safetensors'}",
                  f"--config.design={DESIGN}"]  # fmt: skip
-    resolved = config.load("fairface:csv", overrides)
+    resolved = config.typed(config.plain(config.load("fairface:csv", overrides)))
     source = open_source(resolved.data).source
     features = Features(engine.load(resolved), resolved, quiet=True)
     (classes,) = zeroshot.class_weights(features.texts, [design.read_design(DESIGN)])

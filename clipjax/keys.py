@@ -1,4 +1,4 @@
-"""Keys of configs: what each is by default and what it means, declared where it is read and printed by `--keys`."""
+"""Configs as types: frozen dataclasses whose fields are the keys, declared where they are read, printed by `--keys`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,40 @@ class Key:
     meaning: str
 
 
+def key(default: Any, meaning: str) -> Any:
+    """A field of a config's dataclass; `declared` reads it back."""
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata={"meaning": meaning})
+    return dataclasses.field(default=default, metadata={"meaning": meaning})
+
+
+def inside(config: type) -> Any:
+    """A field with keys of its own: `sweep: Sweep = inside(Sweep)` declares sweep.add and the others."""
+    return dataclasses.field(default_factory=config)
+
+
+def declared(config: type) -> dict[str, Key]:
+    """Every key of a config's dataclass, names with dots where they are nested."""
+    found = {}
+    for field in dataclasses.fields(config):
+        nested = field.default_factory
+        if "meaning" in field.metadata:
+            default = field.default if nested is dataclasses.MISSING else nested()
+            found[field.name] = Key(default, field.metadata["meaning"])
+        elif isinstance(nested, type) and dataclasses.is_dataclass(nested):
+            found |= {f"{field.name}.{name}": one for name, one in declared(nested).items()}
+    return found
+
+
 def defaults(keys: Mapping[str, Key]) -> dict[str, Any]:
     """Names, with dots where they are nested, -> a nested dict of defaults."""
     out: dict[str, Any] = {}
-    for name, key in keys.items():
+    for name, one in keys.items():
         *parents, last = name.split(".")
-        inside = out
+        place = out
         for parent in parents:
-            inside = inside.setdefault(parent, {})
-        inside[last] = key.default
+            place = place.setdefault(parent, {})
+        place[last] = one.default
     return out
 
 
@@ -33,8 +58,8 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested config as {name with dots: value}; an empty mapping is a value of its own."""
     out: dict[str, Any] = {}
     for name, value in config.items():
-        inside = isinstance(value, Mapping) and value
-        out |= flat(value, f"{prefix}{name}.") if inside else {prefix + name: value}
+        nested = isinstance(value, Mapping) and value
+        out |= flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
     return out
 
 

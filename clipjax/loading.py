@@ -14,7 +14,7 @@ import checkpoints_convert
 from checkpoints_convert import Options, parse
 from clipjax.errors import InputError, nearest
 from clipjax.files import sha256
-from clipjax.keys import Key
+from clipjax.keys import declared, key
 from clipjax.models import catalog, weights
 from clipjax.models.kinds.base import ACTIVATIONS
 from clipjax.progress import say
@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from clipjax.model import Model
 
 DEMO = "emoji-clip"
-# What can be said of weights that carry no configuration: flags of verbs, and keys `weights.*` of configs.
-OPTIONS = {
-    "activation": Key("", "quick_gelu (OpenAI, DFN, MetaCLIP) or gelu (LAION, DataComp)"),
-    "heads": Key(0, "attention heads of the image encoder"),
-    "text_heads": Key(0, "attention heads of the text encoder"),
-    "eps": Key(0.0, "of its norms; 1e-5 where not given"),
-    "mean": Key("", "of pixels in 0..1, R,G,B; OpenAI's where not given"),
-    "std": Key("", "of pixels in 0..1, R,G,B; OpenAI's where not given"),
-    "state_dict": Key("", "which of several sets of weights in one file, e.g. state_dict_ema"),
-}
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsKeys:
+    """What can be said of weights that carry no configuration: flags of verbs, and keys `weights.*` of configs."""
+
+    activation: str = key("", "quick_gelu (OpenAI, DFN, MetaCLIP) or gelu (LAION, DataComp)")
+    heads: int = key(0, "attention heads of the image encoder")
+    text_heads: int = key(0, "attention heads of the text encoder")
+    eps: float = key(0.0, "of its norms; 1e-5 where not given")
+    mean: str = key("", "of pixels in 0..1, R,G,B; OpenAI's where not given")
+    std: str = key("", "of pixels in 0..1, R,G,B; OpenAI's where not given")
+    state_dict: str = key("", "which of several sets of weights in one file, e.g. state_dict_ema")
+
+
+OPTIONS = declared(WeightsKeys)
 
 
 def load(
@@ -63,8 +69,8 @@ def load(
     given = Options(activation, heads, text_heads)
     if options is not None and given != Options():
         raise InputError("give activation, heads and text_heads inside options, not beside it")
-    found = find_weights(source, options or given)
-    return Model(found.name, found.config, clip.unflatten(found.flat), found.source, dtype)
+    loaded = find_weights(source, options or given)
+    return Model(loaded.name, loaded.config, clip.unflatten(loaded.flat), loaded.source, dtype)
 
 
 def find_weights(source: str | os.PathLike, options: Options | None = None) -> weights.Weights:
@@ -74,10 +80,10 @@ def find_weights(source: str | os.PathLike, options: Options | None = None) -> w
     if release := catalog.find(text):
         from clipjax import download
 
-        found = _read(path, options, download.digest)
-        if found.config != release.config:
+        loaded = _read(path, options, download.digest)
+        if loaded.config != release.config:
             raise InputError(f"{path}: is not {release.name} as the catalog describes it; delete it and try again")
-        return dataclasses.replace(found, name=release.name)
+        return dataclasses.replace(loaded, name=release.name)
     if text.startswith("hf://"):
         from clipjax import download
 
@@ -101,12 +107,12 @@ def describe(source: str | os.PathLike, options: Options | None = None) -> dict[
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The flags of every verb that takes a weights file; `options_of` reads them."""
     group = parser.add_argument_group("for weights that carry no configuration")
-    for name, key in OPTIONS.items():
+    for name, one in OPTIONS.items():
         choices = ACTIVATIONS if name == "activation" else None
-        group.add_argument(f"--{name.replace('_', '-')}", type=type(key.default), choices=choices, help=key.meaning)
+        group.add_argument(f"--{name.replace('_', '-')}", type=type(one.default), choices=choices, help=one.meaning)
 
 
-def options_of(given: Any) -> Options:
+def options_of(given: argparse.Namespace | WeightsKeys) -> Options:
     """From a verb's arguments, or from the keys `weights.*` of a run's config (empty and 0: not given)."""
     return parse({name: getattr(given, name, None) for name in OPTIONS}, not isinstance(given, argparse.Namespace))
 
@@ -153,8 +159,8 @@ def _read(path: Path, options: Options, digest: Callable[[Path], str] = sha256) 
     return _say_notes(checkpoints_convert.read(path, options, digest))
 
 
-def _say_notes(found: checkpoints_convert.Read) -> weights.Weights:
+def _say_notes(result: checkpoints_convert.Read) -> weights.Weights:
     """The weights, once what their reader should know about them has gone to stderr."""
-    for note in found.notes:
+    for note in result.notes:
         say(f"note: {note}")
-    return found.weights
+    return result.weights

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 import clipjax
 from checkpoints_convert import Options, openai, torchfile
@@ -34,9 +33,9 @@ def test_flags_and_keys_have_one_source_and_one_meaning():
         for word in words
     ]
     for name, kind in (("zeroshot", "probes"), ("openai_vit_b32_csv", "finetune")):
-        assert loading.options_of(configs.load(name, keys, kind).weights) == given
-        assert loading.options_of(configs.load(name, [], kind).weights) == Options()
-    assert loading.options_of(None) == Options()
+        said, unsaid = (configs.typed(configs.plain(configs.load(name, words, kind))) for words in (keys, []))
+        assert loading.options_of(said.weights) == given
+        assert loading.options_of(unsaid.weights) == Options()
 
 
 def test_load_takes_them():
@@ -100,7 +99,7 @@ def test_a_verb_uses_them(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_every_key_is_refused_where_the_file_says_otherwise(name, value):
     """And read where it does not: the features, or the configuration, follow it."""
-    given = loading.options_of(ConfigDict({name: value}))
+    given = loading.options_of(loading.WeightsKeys(**{name: value}))
     with pytest.raises(InputError, match=r"contradicts it|leave --config.weights.state_dict=ema out"):
         loading.find_weights("emoji-clip", given)
     if name == "state_dict":
@@ -118,13 +117,15 @@ def test_what_reads_no_file_refuses_what_contradicts_it(capsys):
     assert "says heads 12; --heads=16 contradicts it" in capsys.readouterr().err
     with pytest.raises(InputError, match="contradicts"):
         prepare.image_size(("ViT-B/32",), Options(activation="gelu"))
-    config = configs.load("emoji_from_scratch", ["--config.weights.heads=2"], "finetune")
+    config = configs.typed(configs.plain(configs.load("emoji_from_scratch", ["--config.weights.heads=2"], "finetune")))
     with pytest.raises(InputError, match=r"config\.weights\.\* is for weights of a file"):
         finetune._begin(config)
 
 
 def test_an_older_runs_config_has_no_such_keys():
-    assert loading.options_of(ConfigDict({"model": "x"}).get("weights")) == Options()
+    config = configs.plain(configs.load("zeroshot", []))
+    del config["weights"]
+    assert loading.options_of(configs.typed(config).weights) == Options()
 
 
 def test_a_probe_reads_its_model_as_its_keys_say(capsys, tmp_path, monkeypatch):

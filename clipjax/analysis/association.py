@@ -211,7 +211,7 @@ def count_labels(probabilities: np.ndarray, side: np.ndarray, sides: tuple[str, 
     return gendered_labels(inside[0].sum(0), inside[1].sum(0), len(inside[0]), len(inside[1]))
 
 
-def top_gendered(found: Gendered, n: int = 20, by: str = "image", min_count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def top_gendered(counts: Gendered, n: int = 20, by: str = "image", min_count: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """For each group the rows of the n labels that most set it apart, sorted by how often the group gets them.
 
     By chi-squared at image or token level, among labels given at least `min_count` times that the group gets more
@@ -219,13 +219,13 @@ def top_gendered(found: Gendered, n: int = 20, by: str = "image", min_count: int
     """
     if by not in ("image", "token"):
         raise InputError(f"labels are ranked by image or token, not {by!r}")
-    statistic = found.image_chi2 if by == "image" else found.token_chi2
-    shares = found.k / np.maximum(found.n if by == "image" else found.tokens, 1)
+    statistic = counts.image_chi2 if by == "image" else counts.token_chi2
+    shares = counts.k / np.maximum(counts.n if by == "image" else counts.tokens, 1)
     out = []
     for group in (0, 1):
-        rows = np.flatnonzero((shares[:, group] > shares[:, 1 - group]) & (found.k.sum(1) >= min_count))
+        rows = np.flatnonzero((shares[:, group] > shares[:, 1 - group]) & (counts.k.sum(1) >= min_count))
         best = rows[np.argsort(-statistic[rows], kind="stable")][:n]
-        out.append(best[np.argsort(-found.k[best, group], kind="stable")])
+        out.append(best[np.argsort(-counts.k[best, group], kind="stable")])
     return out[0], out[1]
 
 

@@ -240,12 +240,12 @@ def paired(
     ]  # fmt: skip
 
 
-def _tally(a: np.ndarray, b: np.ndarray, found: rates.Cells) -> np.ndarray:
+def _tally(a: np.ndarray, b: np.ndarray, partition: rates.Cells) -> np.ndarray:
     """bool [N] twice -> counts [4, G]: both, only a, only b, neither."""
-    inside = found.of >= 0
+    inside = partition.of >= 0
     kind = np.where(a, np.where(b, 0, 1), np.where(b, 2, 3))
-    flat = kind[inside] * len(found.groups) + found.of[inside]
-    return np.bincount(flat, minlength=4 * len(found.groups)).reshape(4, -1)
+    flat = kind[inside] * len(partition.groups) + partition.of[inside]
+    return np.bincount(flat, minlength=4 * len(partition.groups)).reshape(4, -1)
 
 
 def questions(run: Run) -> dict[Question, np.ndarray]:

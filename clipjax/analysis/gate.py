@@ -41,30 +41,30 @@ class Condition:
 
 def parse(text: str) -> Condition:
     """The condition, or InputError with the part that cannot be read."""
-    found = GRAMMAR.fullmatch(text)
-    if not found:
+    parsed = GRAMMAR.fullmatch(text)
+    if not parsed:
         raise InputError(f"--fail-if {text!r} is not METRIC[key=value, ...] > NUMBER @ lower|upper|value, as {EXAMPLE}")
     selector = {}
-    for part in filter(None, (p.strip() for p in (found["selector"] or "").split(","))):
+    for part in filter(None, (p.strip() for p in (parsed["selector"] or "").split(","))):
         key, equals, value = (p.strip() for p in part.partition("="))
         if not equals or not key or not value:
             raise InputError(f"--fail-if {text!r}: {part!r} is not key=value")
         if key in selector:
             raise InputError(f"--fail-if {text!r}: {key} is named twice")
         selector[key] = value
-    side = found["side"] or "value"
+    side = parsed["side"] or "value"
     if side not in SIDES:
         raise InputError(f"--fail-if {text!r}: @ {side} is none of {', '.join(SIDES)}")
     try:
-        bound = float(found["bound"])
+        bound = float(parsed["bound"])
     except ValueError:
-        raise InputError(f"--fail-if {text!r}: {found['bound']!r} is not a number") from None
-    return Condition(text.strip(), found["metric"], selector, found["op"], bound, side)
+        raise InputError(f"--fail-if {text!r}: {parsed['bound']!r} is not a number") from None
+    return Condition(text.strip(), parsed["metric"], selector, parsed["op"], bound, side)
 
 
-def breaches(condition: Condition, found: Sequence[Record]) -> list[str]:
+def breaches(condition: Condition, results: Sequence[Record]) -> list[str]:
     """A line per record that fulfils the condition. A condition that no record can answer is an error, not a pass."""
-    records = [record.to_dict() for record in found]  # a condition names fields
+    records = [record.to_dict() for record in results]  # a condition names fields
     named = [record for record in records if _matches(condition, record)]
     if not named:
         raise InputError(f"--fail-if {condition.text!r} matches nothing; {_offer(condition, records)}")

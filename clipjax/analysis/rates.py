@@ -113,11 +113,11 @@ def cells(grouping: Sequence[str], columns: Columns, n: int) -> Cells:
     return Cells([dict(zip(grouping, map(str, row), strict=True)) for row in distinct], of)
 
 
-def counts(prediction: np.ndarray, found: Cells, classes: int) -> np.ndarray:
+def counts(prediction: np.ndarray, partition: Cells, classes: int) -> np.ndarray:
     """int64 [G, C]: images of each group whose answer is each class."""
-    inside = found.of >= 0
-    flat = found.of[inside] * classes + prediction[inside]
-    return np.bincount(flat, minlength=len(found.groups) * classes).reshape(len(found.groups), classes)
+    inside = partition.of >= 0
+    flat = partition.of[inside] * classes + prediction[inside]
+    return np.bincount(flat, minlength=len(partition.groups) * classes).reshape(len(partition.groups), classes)
 
 
 def rate_records(

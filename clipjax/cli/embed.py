@@ -58,15 +58,15 @@ def run(args: argparse.Namespace) -> None:
     if args.texts:
         tokens = text.tokenize(lines, model.config.text.context_length, truncate=args.truncate)
         arrays |= {"texts": np.array(lines), "text_features": model.encoder.texts(tokens)}
-    found = None
+    embedded = None
     if args.images:
         files = [str(file) for file in listing.files]
-        found = embedding.embed_images(model, files, args.images, args.max_skipped, "--max-skipped")
+        embedded = embedding.embed_images(model, files, args.images, args.max_skipped, "--max-skipped")
         arrays |= {
-            "files": np.array(found.files),
-            "image_features": found.features,
-            "skipped": np.array([one.file for one in found.skipped], np.str_),
-            "skipped_reasons": np.array([one.reason for one in found.skipped], np.str_),
+            "files": np.array(embedded.files),
+            "image_features": embedded.features,
+            "skipped": np.array([one.file for one in embedded.skipped], np.str_),
+            "skipped_reasons": np.array([one.reason for one in embedded.skipped], np.str_),
         }
 
     def save(path: Path) -> None:
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
 
     write_atomically(args.out, save)
     weights = account.weights_of(args.model, model.source)
-    n, skipped = (len(found.files), found.skipped) if found else (0, [])
+    n, skipped = (len(embedded.files), embedded.skipped) if embedded else (0, [])
     for line in account.describe(model.name, *weights, args.images or "", n, skipped):
         say(line)
     if lines:
@@ -90,9 +90,9 @@ def _read_lines(path: str) -> list[str]:
     from clipjax.files import lines
 
     try:
-        found = lines(Path(path).read_bytes().decode("utf-8-sig"), path)
+        texts = lines(Path(path).read_bytes().decode("utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as a text file ({error})") from error
-    if not found:
+    if not texts:
         raise InputError(f"{path}: holds no text; write one per line")
-    return found
+    return texts

@@ -88,11 +88,11 @@ def load(path: Path) -> dict[bytes, Any]:
     return {key: value.value if isinstance(value, _Array) else value for key, value in found.items()}
 
 
-def entry(found: dict[bytes, Any], path: Path, key: str, of: type) -> Any:
+def entry(batch: dict[bytes, Any], path: Path, key: str, of: type) -> Any:
     """A value of the dict: an array, or a list of `of`. InputError names the file and the key that is not there."""
-    if key.encode() not in found:
+    if key.encode() not in batch:
         raise InputError(f'{path} is not a CIFAR batch ("{key}" is missing); fetch or unpack it again')
-    value = found[key.encode()]
+    value = batch[key.encode()]
     whole = isinstance(value, np.ndarray) if of is np.ndarray else isinstance(value, list)
     if not whole or (of is not np.ndarray and not all(isinstance(one, of) for one in value)):
         raise InputError(f'{path}: "{key}" holds {brief(value)}, as no CIFAR batch does; fetch or unpack it again')

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax import loading
 from clipjax.analysis import rates
@@ -18,6 +16,7 @@ from clipjax.errors import InputError
 from clipjax.image import Preprocess
 from clipjax.models.config import CLIP, from_dict
 from clipjax.probes import zeroshot
+from clipjax.runs.config import ProbeConfig, typed
 from clipjax.runs.features import cache_root, image_key, images_folder
 
 PROBES = ("rates", "labels", "zeroshot")
@@ -34,7 +33,7 @@ class Opened:
     """
 
     run: Run
-    config: Any
+    config: ProbeConfig
     design: Design
     unit: np.ndarray
     rows: np.ndarray
@@ -79,7 +78,7 @@ def open_run(run: Run) -> Opened:
             f"{run.path}: its answers were ingested, and another class design needs the model that encodes its "
             "prompts; explore a run of `clipjax probe`"
         )
-    config = ConfigDict(run.manifest.config)
+    config: ProbeConfig = typed(run.manifest.config)
     unit, rows = _features(run, config)
     if not loading.locate(config.model).exists():
         raise InputError(
@@ -97,7 +96,7 @@ def model_config(run: Run) -> CLIP:
     return from_dict(run.manifest.model.config)
 
 
-def _features(run: Run, config: Any) -> tuple[np.ndarray, np.ndarray]:
+def _features(run: Run, config: ProbeConfig) -> tuple[np.ndarray, np.ndarray]:
     manifest, seen = run.manifest, run.manifest.counts.seen
     root, model = cache_root(config), model_config(run)
     again = "make the run again into another --out, and explore that"

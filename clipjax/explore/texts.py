@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from clipjax.encoder import arithmetic
 from clipjax.errors import InputError
 from clipjax.explore.opened import model_config
 from clipjax.runs import engine
+from clipjax.runs.config import ProbeConfig
 from clipjax.runs.features import Features, cache_root, text_key, texts_folder
 from clipjax.text.tokenizer import tokenize_with_lengths
 
@@ -37,7 +38,7 @@ class Texts:
     device, all are encoded here: designs are compared on one.
     """
 
-    def __init__(self, run: Run, config: Any):
+    def __init__(self, run: Run, config: ProbeConfig):
         self._run, self._config = run, config
         self._root = cache_root(config)
         self._known: dict[str, np.ndarray] = {}
@@ -97,8 +98,7 @@ class Texts:
             return self._features_of_run
 
     def _load(self) -> Features:
-        config = self._config.copy_and_resolve_references()
-        config.cache_dir = "none"  # every edit would leave a file
+        config = dataclasses.replace(self._config, cache_dir="none")  # every edit would leave a file
         found = engine.load(config)
         wanted = self._run.manifest.model.weights_sha256
         if found.weights_sha256 != wanted:

@@ -83,32 +83,32 @@ def minimise(
     return jax.lax.while_loop(go_on, step, state)
 
 
-def _advance(s: State, direction: jax.Array, found: _Search, near: jax.Array, inverse: Inverse) -> State:
+def _advance(s: State, direction: jax.Array, search: _Search, near: jax.Array, inverse: Inverse) -> State:
     """The state after a line search. One that failed drops the history: the bare gradient may still lead down."""
-    x = jnp.where(found.good, s.x + found.alpha * direction, s.x)
-    g = jnp.where(found.good, found.g, s.g)
+    x = jnp.where(search.good, s.x + search.alpha * direction, s.x)
+    g = jnp.where(search.good, search.g, s.g)
     step, change = x - s.x, g - s.g
     product = _dot(step, change)
     kept = product > 0
     first = s.evaluations == 0
     # Half of the old: one long step into a corner where all is flat must not make the next one longer still.
-    curvature = jnp.where(first, CARE * found.curvature, (s.curvature + found.curvature) / 2)
-    curvature = jnp.where(found.good, curvature, s.curvature)
+    curvature = jnp.where(first, CARE * search.curvature, (s.curvature + search.curvature) / 2)
+    curvature = jnp.where(search.good, curvature, s.curvature)
     slot = s.iteration % HISTORY
     rho = jnp.where(kept, s.rho.at[slot].set(1 / jnp.where(kept, product, 1)), s.rho)
     return State(
         x=x,
-        f=jnp.where(found.good, found.f, s.f),
+        f=jnp.where(search.good, search.f, s.f),
         g=g,
         steps=jnp.where(kept, s.steps.at[slot].set(step), s.steps),
         changes=jnp.where(kept, s.changes.at[slot].set(change), s.changes),
-        rho=jnp.where(found.good, rho, 0.0),
+        rho=jnp.where(search.good, rho, 0.0),
         gamma=jnp.where(kept, product / jnp.where(kept, _dot(change, inverse(curvature, change)), 1), s.gamma),
         curvature=curvature,
         iteration=s.iteration + jnp.where(near | first, 0, 1),
-        evaluations=s.evaluations + found.evaluations,
+        evaluations=s.evaluations + search.evaluations,
         converged=near,
-        stuck=~found.good & (s.rho == 0).all(),
+        stuck=~search.good & (s.rho == 0).all(),
     )
 
 

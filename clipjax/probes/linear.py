@@ -71,12 +71,12 @@ def fit(
     without examples gets weight 0 and bias -inf, the limit of the objective. `initial` (weights, bias) is a warm
     start: it changes the time, not the answer. Warns if max_iter comes before the optimum, as scikit-learn does.
     """
-    found = Problem(features, labels, classes=classes, mesh=mesh).solve(C, max_iter, initial=initial)
-    if not found.converged:
-        remedy = "raise max_iter" if found.iterations >= max_iter else "float32 leads no further; lower C"
-        message = f"linear probe: not at the optimum after {found.iterations} iterations at C={C:g}; {remedy}"
+    solution = Problem(features, labels, classes=classes, mesh=mesh).solve(C, max_iter, initial=initial)
+    if not solution.converged:
+        remedy = "raise max_iter" if solution.iterations >= max_iter else "float32 leads no further; lower C"
+        message = f"linear probe: not at the optimum after {solution.iterations} iterations at C={C:g}; {remedy}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
-    return found.weights, found.bias
+    return solution.weights, solution.bias
 
 
 class Sweep(NamedTuple):
@@ -127,9 +127,9 @@ def sweep(
 
     def visit(i: int) -> None:
         C, start = 10.0 ** (i / PER_DECADE), _warm_start(fits, i)
-        fits[i] = found = problem.solve(C, max_iter, rows=train, initial=start, tolerance=SWEEP_TOLERANCE)
-        record = metric(scores(held_features, found.weights, found.bias), held_labels)
-        records.append(replace(record, C=found.C, iterations=found.iterations, converged=found.converged))
+        fits[i] = solution = problem.solve(C, max_iter, rows=train, initial=start, tolerance=SWEEP_TOLERANCE)
+        record = metric(scores(held_features, solution.weights, solution.bias), held_labels)
+        records.append(replace(record, C=solution.C, iterations=solution.iterations, converged=solution.converged))
 
     def best() -> int:
         return max(zip(fits, records, strict=True), key=lambda item: (item[1].value, -item[0]))[0]

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 from msgspec.structs import replace
 
 from clipjax import design
@@ -24,29 +23,29 @@ from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 from clipjax.design import Design
 from clipjax.errors import InputError
-from clipjax.keys import Key
+from clipjax.keys import key
 from clipjax.probes import linear as fitting
 from clipjax.probes import zeroshot
 from clipjax.runs import data as opening
 from clipjax.runs import groups, linear, parts
 from clipjax.runs import task as tasks
-from clipjax.runs.config import GROUPED, shared, words
+from clipjax.runs.config import Fitted, Grouped, words
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
 
-KEYS = (
-    {name: key for name, key in parts.KEYS.items() if "validation" not in name and "test" not in name}
-    | shared(*GROUPED)
-    | {
-        "attributes": Key(
-            "race=fairface-race,gender=fairface-gender,age=fairface-age", "COLUMN=DESIGN, several by commas"
-        ),
-        "binary": Key("race=White", "COLUMN=VALUE read against all others; the paper's reading of race, footnote 7"),
-        "classifier": Key("zero-shot,linear", "either or both"),
-    }
-)
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Fitted, Grouped):
+    """What is read."""
+
+    attributes: str = key(
+        "race=fairface-race,gender=fairface-gender,age=fairface-age", "COLUMN=DESIGN, several by commas"
+    )
+    binary: str = key("race=White", "COLUMN=VALUE read against all others; the paper's reading of race, footnote 7")
+    classifier: str = key("zero-shot,linear", "either or both")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,20 +65,20 @@ class AttributesTask:
         return design.joined(self.designs)
 
 
-def prepare(config: ConfigDict) -> AttributesTask:
+def prepare(config: Config) -> AttributesTask:
     """The images with their attributes, and for a linear probe a training part."""
     chosen = words(config.classifier)
     if not chosen or not set(chosen) <= set(CLASSIFIERS):
         raise InputError(f"classifier={config.classifier!r} is none of {', '.join(CLASSIFIERS)}")
-    found = _pairs(config.attributes)
-    if not found or not all(found.values()):
+    named = _pairs(config.attributes)
+    if not named or not all(named.values()):
         raise InputError(f"attributes={config.attributes!r} is not COLUMN=DESIGN,... as race=fairface-race")
-    asked = {column: design.read_design(name) for column, name in found.items()}
+    asked = {column: design.read_design(name) for column, name in named.items()}
     _binary(config, asked)
     groups.method_of(config)
     source = opening.open_source(config.data).source
     tasks.check_columns(source)
-    columns = groups.columns(config, source)
+    columns = groups.columns(source, config.data.group_columns, config.bands)
     labels = {column: labels_of(source, column, d) for column, d in asked.items()}
     train = opening.open_part(config.data, "train", config.train_split).source if "linear" in chosen else None
     if train is not None:
@@ -100,9 +99,9 @@ def labels_of(source: Source, column: str, asked: Design) -> Labels:
     return labelling.read(source.columns[column], f"{source.name}, {column}").align(known, source.name)
 
 
-def run(features: Features, task: AttributesTask) -> Result:
+def run(config: Config, features: Features, task: AttributesTask) -> Result:
     """Predictions of every attribute by every classifier, and how often they are right by group."""
-    config, chosen = features.config, words(features.config.classifier)
+    chosen = words(config.classifier)
     predicted: dict[tuple[str, str], np.ndarray] = {}
     outcome = Outcome()
     encoded = features.images(task.source, "proj" if "zero-shot" in chosen else config.feature)
@@ -111,8 +110,8 @@ def run(features: Features, task: AttributesTask) -> Result:
         for column, w in zip(task.designs, weights, strict=True):
             predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, features.model.scale).argmax(1)
     if "linear" in chosen:
-        found, outcome = _linear(features, task)
-        predicted |= found
+        from_linear, outcome = _linear(config, features, task)
+        predicted |= from_linear
     rows = encoded.rows
     columns = {name: values[rows] for name, values in task.columns.items()}
     method, binary = groups.method_of(config), _binary(config, task.designs)
@@ -150,11 +149,11 @@ def attribute_records(
     out = []
     for reading, hits in readings.items():
         for grouping in grouped:
-            found = rates.cells(grouping, columns, len(hits))
-            inside = found.of >= 0
-            n = np.bincount(found.of[inside], minlength=len(found.groups))
-            k = np.bincount(found.of[inside], hits[inside], minlength=len(found.groups)).astype(np.int64)
-            for g, group in enumerate(found.groups):
+            cells = rates.cells(grouping, columns, len(hits))
+            inside = cells.of >= 0
+            n = np.bincount(cells.of[inside], minlength=len(cells.groups))
+            k = np.bincount(cells.of[inside], hits[inside], minlength=len(cells.groups)).astype(np.int64)
+            for g, group in enumerate(cells.groups):
                 (number,) = rates.numbers("top1", k[g], n[g], method)
                 out.append(replace(number, reading=reading, group=group))
             if len(grouping) == 1 and len(n) > 1:
@@ -181,17 +180,19 @@ def _mean(reading: str, over: str, k: np.ndarray, n: np.ndarray, method: rates.M
     )  # fmt: skip
 
 
-def _linear(features: Features, task: AttributesTask) -> tuple[dict[tuple[str, str], np.ndarray], Outcome]:
+def _linear(
+    config: Config, features: Features, task: AttributesTask
+) -> tuple[dict[tuple[str, str], np.ndarray], Outcome]:
     """One logistic regression per attribute (CLIP paper, A.3): classes [N] of every attribute, and how it went."""
     assert task.train is not None
-    test, n = features.images(task.source, features.config.feature), 0
-    found, chosen = {}, {}
+    test, n = features.images(task.source, config.feature), 0
+    predicted, chosen = {}, {}
     for column, asked in task.designs.items():
         part = Task(task.train, asked, labels_of(task.train, column, asked))
-        train, _, n = linear.fitted(features, part)
-        w, b, chosen[column], _ = linear.fit(features.config, train, None)
-        found[column, "linear"] = fitting.scores(test.values, w, b).argmax(1)
-    return found, Outcome(feature=features.config.feature, C=chosen, n_train=n, train=task.train.fingerprint)
+        train, _, n = linear.fitted(features, part, config.feature)
+        w, b, chosen[column], _ = linear.fit(config, train, None)
+        predicted[column, "linear"] = fitting.scores(test.values, w, b).argmax(1)
+    return predicted, Outcome(feature=config.feature, C=chosen, n_train=n, train=task.train.fingerprint)
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -199,10 +200,10 @@ def _pairs(text: str) -> dict[str, str]:
     return {key: value for key, _, value in (part.partition("=") for part in words(text))}
 
 
-def _binary(config: ConfigDict, asked: dict[str, Design]) -> dict[str, str]:
+def _binary(config: Config, asked: dict[str, Design]) -> dict[str, str]:
     """The value of each attribute that is read against all others, {"race": "White"}, checked against its design."""
-    found = _pairs(config.binary)
-    for column, value in found.items():
+    positive = _pairs(config.binary)
+    for column, value in positive.items():
         if column not in asked or value not in asked[column].attribute(column):
             raise InputError(f"binary={config.binary!r}: {value!r} is not a class of the attribute {column!r}")
-    return found
+    return positive

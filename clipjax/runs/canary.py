@@ -73,8 +73,8 @@ class Canary:
 
         return checked
 
-    def _check_images(self, found: np.ndarray, feature: str) -> None:
-        self._check(found, self.expected_image(feature), f"the image {KNOWN_IMAGE}")
+    def _check_images(self, features: np.ndarray, feature: str) -> None:
+        self._check(features, self.expected_image(feature), f"the image {KNOWN_IMAGE}")
 
     def check_text(self, lengths: np.ndarray) -> None:
         """The first time, a text of one of these lengths (a program that is needed anyway) if there is one.
@@ -88,8 +88,8 @@ class Canary:
         own = -(-self._model.config.text.lengths(self.texts) // TEXT_LENGTHS) * TEXT_LENGTHS
         fits = [row for row, length in zip(self.texts, own, strict=True) if length in lengths]
         tokens = (fits or list(self.texts))[0]
-        found = self._encoder.texts(np.repeat(tokens[None], self._encoder.rows_per_step, axis=0))
-        self._check(found, self.expected_text(tokens), "a text")
+        features = self._encoder.texts(np.repeat(tokens[None], self._encoder.rows_per_step, axis=0))
+        self._check(features, self.expected_text(tokens), "a text")
 
     @functools.cached_property
     def texts(self) -> np.ndarray:
@@ -125,12 +125,12 @@ class Canary:
         with jax.default_device(_cpu()), jax.default_matmul_precision("highest"):
             return cached_array(self._folder, key, make)
 
-    def _check(self, found: np.ndarray, expected: np.ndarray, what: str) -> None:
+    def _check(self, features: np.ndarray, expected: np.ndarray, what: str) -> None:
         where = f"model {self._model.name}, {what} that every run computes"
         remedy = "no number was written; update or pin jax and the driver, or take the machine out of use"
-        if odd := [i for i, row in enumerate(found) if not np.array_equal(row, found[0])]:
+        if odd := [i for i, row in enumerate(features) if not np.array_equal(row, features[0])]:
             raise InputError(f"{where}: local device {odd[0]} gives other features than device 0; {remedy}")
-        distance = float(np.linalg.norm(found[0] - expected) / np.linalg.norm(expected))
+        distance = float(np.linalg.norm(features[0] - expected) / np.linalg.norm(expected))
         if not distance <= self._limit:  # NaN too
             raise InputError(
                 f"{where}: the compiled model gives other features than its weights operation by operation (distance "
@@ -142,8 +142,8 @@ class Canary:
 def embedded() -> dict[str, np.ndarray]:
     """What the embedded model should give, by key: its first run need not find out."""
     asset = resources.files("clipjax") / "assets" / "canary.npz"
-    with resources.as_file(asset) as path, np.load(path, allow_pickle=False) as found:
-        return dict(found)
+    with resources.as_file(asset) as path, np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def _cpu() -> jax.Device:

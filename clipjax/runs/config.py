@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib
@@ -20,53 +21,115 @@ from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 import clipjax
+from clipjax import loading, stored
 from clipjax.errors import InputError, nearest, one_line
 from clipjax.files import check_option
-from clipjax.keys import Key, defaults, flat
-from clipjax.loading import OPTIONS
+from clipjax.keys import Key, declared, defaults, flat, inside, key
 from clipjax.runs import data as opening
 
-MODEL = {
-    "model": Key("emoji-clip", "whatever clipjax.load takes; several by commas"),
-    **{f"weights.{name}": key for name, key in OPTIONS.items()},
-    "batch_size": Key(32, "images per device; what is lost when a run is killed"),
-    "precision": Key("float32", "compute dtype: float32 or bfloat16"),
-    "mapping": Key("shard_map", "or pmap: the same per-device program under jax.pmap"),
-    "placement": Key("replicated", "or fsdp: parameters cut over the devices"),
-    "cache_dir": Key("", "where features are kept; empty: below CLIPJAX_CACHE, none: nowhere"),
-    "seed": Key(0, "of every random choice: resampled intervals, held-out parts, draws"),
-}
-# Keys that several probes read; a probe names those it reads in its own KEYS (`clipjax.runs.PROBE`).
-SHARED = {
-    "design": Key("", "a class design: a shipped name, a .yaml file, either with +class, or schwemmer:mc_data.tsv"),
-    "classes": Key("", "a,b,c or a file with one a line; empty: the data set's own"),
-    "templates": Key("", "one, several separated by |, or a file; empty: the design's or the data set's own"),
-    "bands": Key("", "columns made of others: NEW=COLUMN: BAND=value|value; ..."),
-    "groups": Key("", "race,gender,race*gender; empty: everybody, each column, each pair"),
-    "method": Key("clopper-pearson", "of intervals: clopper-pearson, wilson, jeffreys, bootstrap"),
-    "level": Key(0.95, "of intervals"),
-    "min_n": Key(20, "cells with fewer images are marked"),
-    "train_split": Key("train", "the part to fit on, a split of data.path; or data.train_path"),
-    "validation_split": Key("", "the part to choose C on; empty: a seeded fifth of the training part"),
-    "test_split": Key("test", "the part to score, where data.split does not name one"),
-    "feature": Key("pre_proj", "before the projection, as in the CLIP paper; proj is encode_image's"),
-    "C": Key(0.0, "inverse regularisation, scikit-learn's; 0: the CLIP paper's sweep"),
-    "max_iter": Key(1000, "of L-BFGS"),
-}
-GROUPED = ("bands", "groups", "method", "level", "min_n")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """What every probe reads: the images, the model, and how it computes."""
+
+    probe: str = ""
+    data: opening.Data = inside(opening.Data)
+    model: str = key("emoji-clip", "whatever clipjax.load takes; several by commas")
+    weights: loading.WeightsKeys = inside(loading.WeightsKeys)
+    batch_size: int = key(32, "images per device; what is lost when a run is killed")
+    precision: str = key("float32", "compute dtype: float32 or bfloat16")
+    mapping: str = key("shard_map", "or pmap: the same per-device program under jax.pmap")
+    placement: str = key("replicated", "or fsdp: parameters cut over the devices")
+    cache_dir: str = key("", "where features are kept; empty: below CLIPJAX_CACHE, none: nowhere")
+    seed: int = key(0, "of every random choice: resampled intervals, held-out parts, draws")
 
 
-def shared(*names: str) -> dict[str, Key]:
-    """These keys of `SHARED`."""
-    return {name: SHARED[name] for name in names}
+# Keys that several probes read.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classes(ProbeConfig):
+    """Of a probe with a list of classes."""
+
+    classes: str = key("", "a,b,c or a file with one a line; empty: the data set's own")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Templates(ProbeConfig):
+    """Of a probe that asks texts."""
+
+    templates: str = key("", "one, several separated by |, or a file; empty: the design's or the data set's own")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked(Classes, Templates):
+    """Of a probe that asks a class design."""
+
+    design: str = key("", "a class design: a shipped name, a .yaml file, either with +class, or schwemmer:mc_data.tsv")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Intervals(ProbeConfig):
+    """Of a probe with intervals."""
+
+    method: str = key("clopper-pearson", "of intervals: clopper-pearson, wilson, jeffreys, bootstrap")
+    level: float = key(0.95, "of intervals")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counted(Intervals):
+    """Of a probe that counts in cells."""
+
+    bands: str = key("", "columns made of others: NEW=COLUMN: BAND=value|value; ...")
+    min_n: int = key(20, "cells with fewer images are marked")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grouped(Counted):
+    """Of a probe that counts by group."""
+
+    groups: str = key("", "race,gender,race*gender; empty: everybody, each column, each pair")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted(ProbeConfig):
+    """Of a probe that is fitted to a training part."""
+
+    data: opening.TrainPart = inside(opening.TrainPart)
+    train_split: str = key("train", "the part to fit on, a split of data.path; or data.train_path")
+    feature: str = key("pre_proj", "before the projection, as in the CLIP paper; proj is encode_image's")
+    C: float = key(0.0, "inverse regularisation, scikit-learn's; 0: the CLIP paper's sweep")
+    max_iter: int = key(1000, "of L-BFGS")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FittedAndTested(Fitted, Classes):
+    """Of a probe that is fitted to labelled images, and scored on a test part of its own."""
+
+    data: opening.TwoParts = inside(opening.TwoParts)
+    test_split: str = key("test", "the part to score, where data.split does not name one")
 
 
 def keys_of(config: Mapping[str, Any]) -> dict[str, Key]:
     """Every key of a config's verb or probe, names with dots: {"data.path": Key, ...}."""
+    return {f"data.{name}": one for name, one in opening.every_key().items()} | declared(type_of(config))
+
+
+def type_of(config: Mapping[str, Any]) -> type:
+    """The dataclass of a config's verb or probe."""
     if config.get("verb") == "finetune":
-        return importlib.import_module("clipjax.runs.finetune_config").KEYS
-    data = {f"data.{name}": key for name, key in opening.every_key().items()}
-    return MODEL | data | probe_module(str(config.get("probe"))).KEYS
+        return importlib.import_module("clipjax.runs.finetune_config").FinetuneConfig
+    return probe_module(str(config.get("probe"))).Config
+
+
+def typed(config: Mapping[str, Any]) -> Any:
+    """The config as JSON types (`plain`) -> as the type that its verb or probe declares (`type_of`).
+
+    Raises:
+        InputError: a value is of another type than the key's default.
+    """
+    values = dict(config) | {"data": config["data"] | {"given": config["data"]}}
+    return stored.check(values, type_of(config), "config", "correct it")
 
 
 def probe_config(probe: str) -> ConfigDict:
@@ -80,11 +143,10 @@ def listing(config: ConfigDict) -> list[dict[str, Any]]:
     for name, value in flat(plain(config)).items():
         if name in ("probe", "verb"):
             continue
-        key = known.get(name) or known.get(name.partition(".")[0])  # what lies in `architecture` is its own
-        row = {"name": name, "default": value, "type": type(value).__name__, "meaning": key.meaning if key else ""}
+        one = known.get(name) or known.get(name.partition(".")[0])  # what lies in `architecture` is its own
+        row = {"name": name, "default": value, "type": type(value).__name__, "meaning": one.meaning if one else ""}
         if name.startswith("data.") and name[5:] not in opening.GENERAL:
-            readers = [kind for kind in opening.kind_names() if name[5:] in opening.keys_of(kind)]
-            row["sources"] = readers + ["named data sets"] * (name[5:] in opening.NAMED)
+            row["sources"] = opening.readers_of(name[5:])
         rows.append(row)
     return rows
 
@@ -177,7 +239,7 @@ def _check_names(config: ConfigDict, overrides: Sequence[str], where: str) -> No
 
 def _readers(name: str) -> str:
     """The end of a message: which probes read a key that this one does not."""
-    readers = [probe for probe in probe_names() if name in probe_module(probe).KEYS]
+    readers = [probe for probe in probe_names() if name in declared(probe_module(probe).Config)]
     return f", which is read by {', '.join(readers)}" if readers else ""
 
 
@@ -230,7 +292,7 @@ def digest(value: Any) -> str:
 
 
 def probe_names() -> tuple[str, ...]:
-    """Every probe: the modules of `clipjax.runs` that have KEYS, `prepare` and `run`."""
+    """Every probe: the modules of `clipjax.runs` that have `Config`, `prepare` and `run`."""
     package = importlib.import_module("clipjax.runs")
     return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if _probe(m.name) is not None))
 
@@ -246,4 +308,4 @@ def _probe(name: str) -> ModuleType | None:
     if not name.isidentifier() or importlib.util.find_spec(f"clipjax.runs.{name}") is None:
         return None
     module = importlib.import_module(f"clipjax.runs.{name}")
-    return module if all(hasattr(module, part) for part in ("KEYS", "prepare", "run")) else None
+    return module if all(hasattr(module, part) for part in ("Config", "prepare", "run")) else None

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax import design as designs
 from clipjax.analysis import rates
@@ -16,9 +15,12 @@ from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.runs import data, groups
 from clipjax.runs import task as tasks
-from clipjax.runs.config import GROUPED, shared
+from clipjax.runs.config import Asked, Counted
 
-KEYS = shared("design", "classes", "templates", *GROUPED)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DesignConfig(Asked, Counted):
+    """Of a probe that counts a design's answers in cells."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +43,9 @@ class DesignTask:
         return found | {name: values[rows] for name, values in self.columns.items()}
 
 
-def prepare(config: ConfigDict, **options: Any) -> DesignTask:
-    """Everything that can be refused is refused here, before the model is loaded."""
-    asked = tasks.chosen(config)
+def prepare(config: DesignConfig, groupings: str = "") -> DesignTask:
+    """Everything that can be refused is refused here, before the model is loaded. groupings: `rates.groupings`."""
+    asked = tasks.chosen(config.design, config.classes)
     if asked is None:
         raise InputError(f"name a class design: --config.design=FILE.yaml or one of {', '.join(designs.shipped())}")
     if templates := tasks.templates_of(config.templates):
@@ -51,5 +53,5 @@ def prepare(config: ConfigDict, **options: Any) -> DesignTask:
     groups.method_of(config)
     source = data.open_source(config.data).source
     tasks.check_columns(source)
-    columns = groups.columns(config, source)
-    return DesignTask(source, asked, columns, rates.groupings(str(config.get("groups", "")), list(columns)), **options)
+    columns = groups.columns(source, config.data.group_columns, config.bands)
+    return DesignTask(source, asked, columns, rates.groupings(groupings, list(columns)))

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax import loading
 from clipjax.analysis.manifest import SourceFile
@@ -19,6 +18,7 @@ from clipjax.encoder import Encoder, arithmetic
 from clipjax.model import Model
 from clipjax.models import clip
 from clipjax.runs import account
+from clipjax.runs.config import ProbeConfig
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Engines:
         self._key: Hashable = None
         self._engine: Engine | None = None
 
-    def get(self, config: ConfigDict) -> Engine:
+    def get(self, config: ProbeConfig) -> Engine:
         """The engine of a run's config."""
         key = _key(config)
         if self._engine is None or key != self._key:
@@ -66,9 +66,9 @@ class Engines:
         self._engine = None
 
 
-def load(config: ConfigDict) -> Engine:
+def load(config: ProbeConfig) -> Engine:
     """Reads the model that a run's config names. InputError as `loading.load` and `Encoder` raise it."""
-    model = loading.load(config.model, dtype=config.precision, options=loading.options_of(config.get("weights")))
+    model = loading.load(config.model, dtype=config.precision, options=loading.options_of(config.weights))
     encoder = Encoder(
         model.config, model.params, dtype=config.precision, batch_size=config.batch_size, full_batches=True,
         mapping=config.mapping, placement=config.placement,
@@ -86,17 +86,17 @@ class _File(NamedTuple):
 
     @staticmethod
     def of(path: Path) -> _File:
-        found = path.stat()
-        return _File(str(path.resolve()), found.st_ino, found.st_size, found.st_mtime_ns)
+        status = path.stat()
+        return _File(str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _key(config: ConfigDict) -> Hashable:
+def _key(config: ProbeConfig) -> Hashable:
     """Everything that the numbers of an engine depend on."""
     path = loading.locate(config.model)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.exists() else []
     products = jax.config.jax_default_matmul_precision  # pyrefly: ignore[missing-attribute]
     return (
-        config.model, tuple(_File.of(file) for file in files), loading.options_of(config.get("weights")),
+        config.model, tuple(_File.of(file) for file in files), loading.options_of(config.weights),
         config.precision, config.batch_size, config.mapping, config.placement, products, tuple(jax.devices()),
     )  # fmt: skip
 

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 import PIL
-from ml_collections import ConfigDict
 
 from clipjax import download, parallel, skipping
 from clipjax.cache import FeatureCache, Skipped, cached_array, key_of
@@ -28,6 +27,7 @@ from clipjax.models.config import CLIP
 from clipjax.probes import zeroshot
 from clipjax.progress import Progress
 from clipjax.runs.canary import Canary
+from clipjax.runs.config import ProbeConfig
 from clipjax.runs.engine import Engine
 from clipjax.text import tokenize
 
@@ -41,7 +41,7 @@ class Encoded:
     skipped: Skipped
 
 
-def cache_root(config: ConfigDict) -> Path | None:
+def cache_root(config: ProbeConfig) -> Path | None:
     """Where a config keeps its features; None where it keeps nothing."""
     chosen = config.cache_dir
     if chosen == "none":
@@ -92,7 +92,7 @@ class Features:
     log: where progress is logged; None on hosts that do not write. quiet: progress is not shown.
     """
 
-    def __init__(self, engine: Engine, config: ConfigDict, log: Path | None = None, quiet: bool = False):
+    def __init__(self, engine: Engine, config: ProbeConfig, log: Path | None = None, quiet: bool = False):
         self.engine, self.config = engine, config
         self.model, self.encoder = engine.model, engine.encoder
         self._log, self._quiet = log, True if quiet else None
@@ -232,8 +232,8 @@ class Features:
                     rows = same[start : start + step]
                     mine = rows[jax.process_index() :: jax.process_count()]
                     part = tokens[mine] if len(mine) else tokens[rows[:1]]  # every host makes every step
-                    found = self.encoder.texts(part)[: len(mine)]
-                    out[parallel.gather(mine)] = parallel.gather(found)
+                    encoded = self.encoder.texts(part)[: len(mine)]
+                    out[parallel.gather(mine)] = parallel.gather(encoded)
                     bar.update(len(rows))
         return out
 

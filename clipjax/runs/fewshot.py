@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
-from ml_collections import ConfigDict
 
 from clipjax import parallel
 from clipjax.analysis.manifest import Outcome
 from clipjax.errors import InputError
-from clipjax.keys import Key
+from clipjax.keys import key
 from clipjax.probes import fewshot
 from clipjax.runs import linear, parts
-from clipjax.runs.config import shared
+from clipjax.runs.config import FittedAndTested
 from clipjax.runs.features import Features
 from clipjax.runs.parts import Parts
 from clipjax.runs.result import Result
 from clipjax.runs.task import columns
 
-KEYS = (
-    {name: key for name, key in parts.KEYS.items() if "validation" not in name}
-    | shared("classes")
-    | {
-        "shots": Key((1, 2, 4, 8, 16), "images per class"),
-        "draws": Key(3, "how often the images are drawn anew"),
-        "C": Key(0.316, "inverse regularisation; OpenAI's README"),
-    }
-)
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
-def prepare(config: ConfigDict) -> Parts:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(FittedAndTested):
+    """What is read."""
+
+    shots: tuple[int, ...] = key((1, 2, 4, 8, 16), "images per class")
+    draws: int = key(3, "how often the images are drawn anew")
+    C: float = key(0.316, "inverse regularisation; OpenAI's README")
+
+
+def prepare(config: Config) -> Parts:
     """The training and the test part; nothing is swept, C is config.C."""
-    found = parts.prepare(config)
-    for task in (found.train, found.test):
+    split = parts.prepare(config)
+    for task in (split.train, split.test):
         if task.labels is not None and task.labels.several:
             raise InputError(f"{task.source.name}: few-shot needs one label per image, and some have several")
-    return found
+    return split
 
 
-def run(features: Features, found: Parts) -> Result:
+def run(config: Config, features: Features, split: Parts) -> Result:
     """Top-1 on the test part for every number of shots, mean and spread over draws."""
-    config = features.config
-    (train, labels, digests), skipped, seen = linear.fitted(features, found.train)
-    (test, truth, _), more, n = linear.fitted(features, found.test)
+    (train, labels, digests), skipped, seen = linear.fitted(features, split.train, config.feature)
+    (test, truth, _), more, n = linear.fitted(features, split.test, config.feature)
     order = parts.ordered(digests, labels)
     records = fewshot.evaluate(
-        train[order.rows], order.labels, test, order.known(truth.column), tuple(config.shots),
+        train[order.rows], order.labels, test, order.known(truth.column), config.shots,
         seeds=tuple(range(config.seed, config.seed + config.draws)), C=config.C, classes=len(labels.names),
         max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
     )  # fmt: skip
     outcome = Outcome(
         feature=config.feature, shots=list(config.shots), draws=config.draws, C=config.C,
-        train=found.train.source.fingerprint,
+        train=split.train.source.fingerprint,
     )  # fmt: skip
-    encoded = features.images(found.test.source, config.feature)
-    table = columns(found.test.source, found.test.labels, encoded.rows)
-    return Result(records, table, skipped + more, found.test.design, outcome, seen + n)
+    encoded = features.images(split.test.source, config.feature)
+    table = columns(split.test.source, split.test.labels, encoded.rows)
+    return Result(records, table, skipped + more, split.test.design, outcome, seen + n)

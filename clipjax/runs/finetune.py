@@ -26,7 +26,8 @@ from clipjax.progress import say
 from clipjax.runs import data as opening
 from clipjax.runs import finetune_config, runner
 from clipjax.runs import task as tasks
-from clipjax.runs.config import digest, plain
+from clipjax.runs.config import digest, plain, typed
+from clipjax.runs.finetune_config import FinetuneConfig
 from clipjax.runs.folder import RunFolder, differences, environment, read_config
 from clipjax.train import augment, feed, loop, optimiser, step, writers
 from clipjax.train.checkpoints import Checkpoints
@@ -44,10 +45,11 @@ class Finetuned(NamedTuple):
     text: str = ""
 
 
-def run(config: ConfigDict, out: Path) -> Finetuned:
+def run(given: ConfigDict, out: Path) -> Finetuned:
     """Trains, or goes on. Only process 0 writes."""
     main_process = parallel.is_main_process()
-    resolved = plain(config)
+    resolved = plain(given)
+    config: FinetuneConfig = typed(resolved)
     result = out / RESULT
     _check_same_run(out, resolved)
     if (out / "manifest.json").exists() and result.exists():
@@ -83,20 +85,20 @@ def run(config: ConfigDict, out: Path) -> Finetuned:
     return Finetuned(result, _summary(out, config, writers.events(out / "log.jsonl")) if main_process else "")
 
 
-def _source(config: ConfigDict) -> Source:
+def _source(config: FinetuneConfig) -> Source:
     """The training data; labels, which are captions where there are no others, in the words of `classes`."""
     source = opening.open_source(config.data).source
     if not config.classes:
         return source
     if source.captions is not None or source.labels is None:
         raise InputError(f"{source.name}: config.classes names labels, and the images have captions; leave it out")
-    asked = tasks.chosen(config)
+    asked = tasks.chosen("", config.classes)
     assert asked is not None
     return dataclasses.replace(source, labels=source.labels.align(asked.names, source.name))
 
 
 def _train(
-    config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, mesh: Mesh, data: feed.Feed, folder: RunFolder,
+    config: FinetuneConfig, begin: weights.Weights, pairs: feed.Pairs, mesh: Mesh, data: feed.Feed, folder: RunFolder,
     checkpoints: Checkpoints, writer: writers.Writer, state: loop.State, probes: dict[str, tuple[int, ConfigDict]],
     options: step.Options, recipe: optimiser.Options,
 ) -> None:  # fmt: skip
@@ -106,7 +108,7 @@ def _train(
     pace = loop.Options(config.steps, config.log_every, config.checkpoints.every, profile, config.data.max_skipped)
 
     def weights_of(state: loop.State) -> weights.Weights:
-        return final_weights(state, begin, pairs, config, _trained(config, begin, pairs))
+        return final_weights(state, begin, pairs, config, _trained(folder.config, begin, pairs))
 
     hooks = [(every, _hook(name, probe, folder, weights_of)) for name, (every, probe) in probes.items()]
     try:
@@ -133,7 +135,7 @@ def _check_same_run(out: Path, resolved: dict[str, Any]) -> None:
         )
 
 
-def _mesh(config: ConfigDict) -> Mesh:
+def _mesh(config: FinetuneConfig) -> Mesh:
     devices = jax.devices()
     if config.devices:
         if jax.process_count() > 1 or not 0 < config.devices <= len(devices):
@@ -146,24 +148,26 @@ def _mesh(config: ConfigDict) -> Mesh:
     return parallel.training_mesh(config.fsdp, devices)
 
 
-def _begin(config: ConfigDict) -> weights.Weights:
+def _begin(config: FinetuneConfig) -> weights.Weights:
     """The weights before the first step, float32: loaded, or drawn from the seed."""
     if bool(config.model) == bool(config.architecture):
         raise InputError("name either config.model (weights to begin from) or config.architecture (from scratch)")
-    options = loading.options_of(config.get("weights"))
+    options = loading.options_of(config.weights)
     if config.architecture and options != loading.Options():
         raise InputError("config.weights.* is for weights of a file; with config.architecture nothing is read")
     if config.architecture:
-        architecture = architectures.from_dict(config.architecture.to_dict())
+        architecture = architectures.from_dict(config.architecture)
         flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
         name = config.name or "from-scratch"
         return weights.Weights({k: np.asarray(v) for k, v in flat.items()}, architecture, name, {"format": "random"})
-    found = loading.find_weights(config.model, options)
-    flat = {name: np.asarray(array, np.float32) for name, array in found.flat.items()}
-    return weights.Weights(flat, found.config, found.name, found.source)
+    loaded = loading.find_weights(config.model, options)
+    flat = {name: np.asarray(array, np.float32) for name, array in loaded.flat.items()}
+    return weights.Weights(flat, loaded.config, loaded.name, loaded.source)
 
 
-def _feed(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, augmentation: augment.Augment) -> feed.Feed:
+def _feed(
+    config: FinetuneConfig, begin: weights.Weights, pairs: feed.Pairs, augmentation: augment.Augment
+) -> feed.Feed:
     architecture = begin.config
     context = config.data.context or architecture.text.context_length
     if context > architecture.text.context_length:
@@ -180,7 +184,7 @@ def _feed(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, augment
     return feed.Feed(pairs, config.batch_size, spec, context, augmentation, config.seed, share, config.threads)
 
 
-def _writer(config: ConfigDict, folder: RunFolder, first: int) -> writers.Writer:
+def _writer(config: FinetuneConfig, folder: RunFolder, first: int) -> writers.Writer:
     path = folder.path.absolute()
     wandb = None
     if config.wandb.project:
@@ -204,10 +208,10 @@ def _hook(
         parallel.check_same(number, "step")  # nobody reads before it is written
         one = probe.copy_and_resolve_references()
         one.model = str(file)
-        found = runner.run(one, out)
+        made = runner.run(one, out)
         if folder.writes:
-            say(found.text())
-        records = [record for run in found.runs for record in run.records]
+            say(made.text())
+        records = [record for run in made.runs for record in run.records]
         file.unlink(missing_ok=True)
         return {f"{name}/{label(r)}": r.value for r in records if r.value is not None}
 
@@ -221,24 +225,24 @@ def label(record: Record) -> str:
     return record.metric + (f"[{' '.join(f'{name}={value}' for name, value in named.items())}]" if named else "")
 
 
-def _trained(config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs) -> dict[str, Any]:
+def _trained(resolved: dict[str, Any], begin: weights.Weights, pairs: feed.Pairs) -> dict[str, Any]:
     """What the weights file says of its training: no config, whose paths are nobody else's business."""
     return {
-        "config_sha256": digest(plain(config)),
+        "config_sha256": digest(resolved),
         "data": {"name": pairs.source.name, "fingerprint": pairs.source.fingerprint, "pairs": len(pairs)},
         "from": {"name": begin.name, **dict(begin.source)},
     }
 
 
 def _manifest(
-    config: ConfigDict, begin: weights.Weights, pairs: feed.Pairs, mesh: Mesh, folder: RunFolder
+    config: FinetuneConfig, begin: weights.Weights, pairs: feed.Pairs, mesh: Mesh, folder: RunFolder
 ) -> dict[str, Any]:
     events = [e for e in writers.events(folder.path / "log.jsonl") if e["stage"] == "train"]
     return {
         "command": "clipjax finetune",
         **environment(mesh),
-        "config": plain(config),
-        **_trained(config, begin, pairs),
+        "config": folder.config,
+        **_trained(folder.config, begin, pairs),
         "architecture": architectures.to_dict(begin.config),
         "counts": {
             "steps": config.steps,
@@ -253,7 +257,7 @@ def _manifest(
     }
 
 
-def _summary(out: Path, config: ConfigDict, events: Any) -> str:
+def _summary(out: Path, config: FinetuneConfig, events: Any) -> str:
     """What a person reads at the end: the losses that were logged, and how to ask who is affected."""
     events = [e for e in events if e["stage"] == "train"]
     before = config.model or "BEFORE"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from clipjax import loading
 from clipjax.errors import InputError
-from clipjax.keys import Key, defaults
-from clipjax.loading import OPTIONS
+from clipjax.keys import defaults, inside, key
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
 from clipjax.train import augment, optimiser, step
@@ -21,75 +22,124 @@ FREE = (
 )  # fmt: skip
 
 
-KEYS = {
-    "verb": Key("finetune", ""),
-    "model": Key("", "where to begin: whatever clipjax.load takes"),
-    **{f"weights.{name}": key for name, key in OPTIONS.items()},
-    "architecture": Key({}, "or from scratch: embed_dim, image{}, text{}, mean, std, tokenizer"),
-    "name": Key("", "what the result is called in its own file; empty: the model's name and -finetuned"),
-    **{f"data.{name}": key for name, key in opening.every_key().items()},
-    "data.id_column": Key("", "images that share its value are each other's positives where soft_targets is on"),
-    "data.context": Key(0, "tokens a caption is cut to; 0: the model's own length"),
-    "classes": Key("", "the classes of labels that are captions, a,b,c or a file; empty: the data set's own"),
-    "templates": Key("{}", "applied to captions, or to class names where there are only labels; several by |"),
-    "augment.scale": Key((0.9, 1.0), "share of the image's area that is kept, smallest and largest"),
-    "augment.ratio": Key((0.75, 4 / 3), "width by height of what is kept, smallest and largest"),
-    "augment.flip": Key(0.0, "how often left and right are exchanged"),
-    "augment.turn": Key(0.0, "largest rotation, degrees"),
-    "augment.jitter": Key((0.0, 0.0, 0.0, 0.0), "largest change of brightness, contrast, saturation and hue"),
-    "augment.jitter_share": Key(0.8, "how often colours are changed"),
-    "augment.grey": Key(0.0, "how often colours are removed"),
-    "augment.background": Key("", "behind transparent images; random: a new colour each time"),
-    "threads": Key(16, "that decode"),
-    "seed": Key(0, "of the order, the augmentation, and parameters from scratch"),
-    "steps": Key(1000, "updates"),
-    "batch_size": Key(256, "pairs, over all devices and hosts"),
-    "parts": Key(1, "exact accumulation steps: the encoders hold batch_size / parts pairs at a time"),
-    "loss": Key("softmax", "softmax, ring_softmax, sigmoid, ring_sigmoid"),
-    "soft_targets": Key(False, "pairs with equal captions, or equal data.id_column, are not negatives"),
-    "precision": Key("float32", "of the encoders: float32 or bfloat16; parameters and moments are float32"),
-    "remat": Key("none", "what the backward pass computes again: none, dots, full"),
-    "scan": Key(False, "one compiled block per encoder instead of one per layer"),
-    "ema": Key(0.0, "decay of the average of parameters; 0: none"),
-    "devices": Key(0, "only the first so many of this host's; 0: all of all hosts"),
-    "fsdp": Key(1, "devices that share one copy of parameters and moments"),
-    "optimizer.learning_rate": Key(1e-5, "the largest, after the warm-up"),
-    "optimizer.warmup": Key(100, "steps"),
-    "optimizer.final": Key(0.0, "learning rate at the end"),
-    "optimizer.b1": Key(0.9, "AdamW"),
-    "optimizer.b2": Key(0.98, "AdamW"),
-    "optimizer.eps": Key(1e-6, "AdamW"),
-    "optimizer.weight_decay": Key(0.2, "AdamW; of matrices only"),
-    "optimizer.clip_norm": Key(1.0, "largest norm of the gradient; 0: no limit"),
-    "optimizer.freeze": Key("", "regular expressions of parameters that stay, separated by spaces"),
-    "optimizer.multipliers": Key("", "REGEX=NUMBER, separated by spaces: of the learning rate"),
-    "optimizer.layer_decay": Key(1.0, "factor of the learning rate per layer from the top"),
-    "log_every": Key(10, "steps"),
-    "checkpoints.every": Key(500, "steps"),
-    "checkpoints.keep": Key(3, "how many"),
-    "checkpoints.best": Key("", "a number's name that decides which checkpoint is the best; -loss is the lowest"),
-    "probes": Key({}, 'NAME = {"config": "zeroshot", "every": 500, "set": "data.path=...|classes=a,b"}'),
-    "profile.first": Key(0, "the first step that is profiled"),
-    "profile.steps": Key(0, "how many are profiled"),
-    "tensorboard": Key(False, "writes events for TensorBoard"),
-    "wandb.project": Key("", "writes to this project of Weights & Biases"),
-    "wandb.name": Key("", "the run's name there"),
-    "export.dtype": Key("float32", "of the result: float32, float16, bfloat16"),
-    "export.average": Key(True, "the average of parameters (ema) rather than the last, where there is one"),
-    "export.zero_unseen_tokens": Key(False, "an unknown word then says nothing"),
-}
+@dataclasses.dataclass(frozen=True)
+class PairsData(opening.Data):
+    """With what makes captions of the images' descriptions."""
+
+    id_column: str = key("", "images that share its value are each other's positives where soft_targets is on")
+    context: int = key(0, "tokens a caption is cut to; 0: the model's own length")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentKeys:
+    """`augment.Augment`, as a config says it."""
+
+    scale: tuple[float, ...] = key((0.9, 1.0), "share of the image's area that is kept, smallest and largest")
+    ratio: tuple[float, ...] = key((0.75, 4 / 3), "width by height of what is kept, smallest and largest")
+    flip: float = key(0.0, "how often left and right are exchanged")
+    turn: float = key(0.0, "largest rotation, degrees")
+    jitter: tuple[float, ...] = key((0.0,) * 4, "largest change of brightness, contrast, saturation and hue")
+    jitter_share: float = key(0.8, "how often colours are changed")
+    grey: float = key(0.0, "how often colours are removed")
+    background: str = key("", "behind transparent images; random: a new colour each time")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerKeys:
+    """`optimiser.Options`, as a config says it."""
+
+    learning_rate: float = key(1e-5, "the largest, after the warm-up")
+    warmup: int = key(100, "steps")
+    final: float = key(0.0, "learning rate at the end")
+    b1: float = key(0.9, "AdamW")
+    b2: float = key(0.98, "AdamW")
+    eps: float = key(1e-6, "AdamW")
+    weight_decay: float = key(0.2, "AdamW; of matrices only")
+    clip_norm: float = key(1.0, "largest norm of the gradient; 0: no limit")
+    freeze: str = key("", "regular expressions of parameters that stay, separated by spaces")
+    multipliers: str = key("", "REGEX=NUMBER, separated by spaces: of the learning rate")
+    layer_decay: float = key(1.0, "factor of the learning rate per layer from the top")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointKeys:
+    """Checkpoints on the way."""
+
+    every: int = key(500, "steps")
+    keep: int = key(3, "how many")
+    best: str = key("", "a number's name that decides which checkpoint is the best; -loss is the lowest")
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileKeys:
+    """Which steps are profiled."""
+
+    first: int = key(0, "the first step that is profiled")
+    steps: int = key(0, "how many are profiled")
+
+
+@dataclasses.dataclass(frozen=True)
+class WandbKeys:
+    """Weights & Biases."""
+
+    project: str = key("", "writes to this project of Weights & Biases")
+    name: str = key("", "the run's name there")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportKeys:
+    """The weights file at the end."""
+
+    dtype: str = key("float32", "of the result: float32, float16, bfloat16")
+    average: bool = key(True, "the average of parameters (ema) rather than the last, where there is one")
+    zero_unseen_tokens: bool = key(False, "an unknown word then says nothing")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """What fine-tuning reads."""
+
+    verb: str = "finetune"
+    model: str = key("", "where to begin: whatever clipjax.load takes")
+    weights: loading.WeightsKeys = inside(loading.WeightsKeys)
+    architecture: dict[str, Any] = key({}, "or from scratch: embed_dim, image{}, text{}, mean, std, tokenizer")
+    name: str = key("", "what the result is called in its own file; empty: the model's name and -finetuned")
+    data: PairsData = inside(PairsData)
+    classes: str = key("", "the classes of labels that are captions, a,b,c or a file; empty: the data set's own")
+    templates: str = key("{}", "applied to captions, or to class names where there are only labels; several by |")
+    augment: AugmentKeys = inside(AugmentKeys)
+    threads: int = key(16, "that decode")
+    seed: int = key(0, "of the order, the augmentation, and parameters from scratch")
+    steps: int = key(1000, "updates")
+    batch_size: int = key(256, "pairs, over all devices and hosts")
+    parts: int = key(1, "exact accumulation steps: the encoders hold batch_size / parts pairs at a time")
+    loss: str = key("softmax", "softmax, ring_softmax, sigmoid, ring_sigmoid")
+    soft_targets: bool = key(False, "pairs with equal captions, or equal data.id_column, are not negatives")
+    precision: str = key("float32", "of the encoders: float32 or bfloat16; parameters and moments are float32")
+    remat: str = key("none", "what the backward pass computes again: none, dots, full")
+    scan: bool = key(False, "one compiled block per encoder instead of one per layer")
+    ema: float = key(0.0, "decay of the average of parameters; 0: none")
+    devices: int = key(0, "only the first so many of this host's; 0: all of all hosts")
+    fsdp: int = key(1, "devices that share one copy of parameters and moments")
+    optimizer: OptimizerKeys = inside(OptimizerKeys)
+    log_every: int = key(10, "steps")
+    checkpoints: CheckpointKeys = inside(CheckpointKeys)
+    probes: dict[str, Any] = key({}, 'NAME = {"config": "zeroshot", "every": 500, "set": "data.path=...|classes=a,b"}')
+    profile: ProfileKeys = inside(ProfileKeys)
+    tensorboard: bool = key(False, "writes events for TensorBoard")
+    wandb: WandbKeys = inside(WandbKeys)
+    export: ExportKeys = inside(ExportKeys)
 
 
 def finetune_config() -> ConfigDict:
     """Every key with its default: CLIP's own recipe (paper, table 18 to 20) at a fine-tuning learning rate."""
-    return ConfigDict(defaults(KEYS))
+    return ConfigDict({"verb": "finetune"} | defaults(configs.keys_of({"verb": "finetune"})))
 
 
-def optimiser_options(config: ConfigDict) -> optimiser.Options:
+def optimiser_options(config: FinetuneConfig) -> optimiser.Options:
     """config.optimizer as the optimiser's options."""
-    given = dict(config.optimizer)
     multipliers = []
-    for rule in configs.words(given.pop("multipliers"), " "):
+    for rule in configs.words(config.optimizer.multipliers, " "):
         pattern, equals, number = rule.rpartition("=")
         try:
             multipliers.append((pattern, float(number)))
@@ -97,31 +147,35 @@ def optimiser_options(config: ConfigDict) -> optimiser.Options:
             equals = ""
         if not equals:
             raise InputError(f"optimizer.multipliers: {rule!r} is not REGEX=NUMBER")
-    freeze = configs.words(given.pop("freeze"), " ")
-    return optimiser.Options(steps=config.steps, freeze=freeze, multipliers=tuple(multipliers), **given)
+    lists: dict[str, Any] = {"freeze": configs.words(config.optimizer.freeze, " "), "multipliers": tuple(multipliers)}
+    return optimiser.Options(steps=config.steps, **_values(config.optimizer) | lists)
 
 
-def step_options(config: ConfigDict) -> step.Options:
+def step_options(config: FinetuneConfig) -> step.Options:
     """What one update does: loss, accumulation, precision."""
     if config.export.dtype not in DTYPES:
         raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
     if config.precision not in ("float32", "bfloat16"):
         raise InputError(f"precision={config.precision!r}; choose float32 or bfloat16")
-    names = ("loss", "remat", "scan", "ema", "soft_targets")
     return step.Options(
-        dtype=config.precision, accumulation_steps=config.parts, **{name: config[name] for name in names}
-    )
+        dtype=config.precision, accumulation_steps=config.parts, loss=config.loss, remat=config.remat,
+        scan=config.scan, ema=config.ema, soft_targets=config.soft_targets,
+    )  # fmt: skip
 
 
-def augmentation(config: ConfigDict) -> augment.Augment:
+def augmentation(config: FinetuneConfig) -> augment.Augment:
     """config.augment, checked."""
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in config.augment.items()}
-    return augment.Augment(**given)
+    return augment.Augment(**_values(config.augment))
 
 
-def probe_configs(config: ConfigDict) -> dict[str, tuple[int, ConfigDict]]:
+def _values(group: Any) -> dict[str, Any]:
+    """The keys of a group by name; what reads them has the checks."""
+    return dataclasses.asdict(group)
+
+
+def probe_configs(config: FinetuneConfig) -> dict[str, tuple[int, ConfigDict]]:
     """Name -> (every, the probe's own config): resolved before training, so that a misspelt one costs nothing."""
-    found = {}
+    configs_by_name = {}
     for name, given in config.probes.items():
         if unknown := sorted(set(given) - {"config", "every", "set"}):
             raise InputError(f"probes.{name}: unknown key {unknown[0]!r}; it takes config, every, set")
@@ -130,5 +184,5 @@ def probe_configs(config: ConfigDict) -> dict[str, tuple[int, ConfigDict]]:
         overrides = [f"--config.{one}" for one in configs.words(given.get("set", ""), "|")]
         probe = configs.load(given["config"], overrides)
         probe.cache_dir = "none"  # weights change: nothing would ever be found again
-        found[name] = (int(given["every"]), probe)
-    return found
+        configs_by_name[name] = (int(given["every"]), probe)
+    return configs_by_name

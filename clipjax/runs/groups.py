@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax.analysis import rates
 from clipjax.analysis.intervals import interval
@@ -11,14 +10,14 @@ from clipjax.data.naming import differ_in_case
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.progress import say
-from clipjax.runs.config import words
+from clipjax.runs.config import Counted, words
 
 MOST_GROUPS = 50  # a column with more values is a name or a number, not a group
 
 
-def columns(config: ConfigDict, source: Source) -> dict[str, np.ndarray]:
+def columns(source: Source, group_columns: str, bands: str) -> dict[str, np.ndarray]:
     """Columns by name: those of data.group_columns, or every one with few values; and the bands made of them."""
-    named = words(config.data.group_columns)
+    named = words(group_columns)
     if missing := [name for name in named if name not in source.columns]:
         there = ", ".join(source.columns) or "none"
         raise InputError(f"{source.name} has no column {missing[0]!r} to group by; it has {there}")
@@ -34,13 +33,18 @@ def columns(config: ConfigDict, source: Source) -> dict[str, np.ndarray]:
         for one, other in differ_in_case(values.tolist())[:1]:
             say(f"note: {source.name}: {one!r} and {other!r} of {name} differ in case only and are two groups")
         kept[name] = values
-    banded, notes = rates.bands(str(config.get("bands", "")), kept)
+    banded, notes = rates.bands(bands, kept)
     for note in notes:
         say(note)
     return kept | banded
 
 
-def method_of(config: ConfigDict) -> rates.Method:
+def method_of(config: Counted) -> rates.Method:
     """The config's interval method, level and smallest n; InputError for an unknown method or level."""
-    interval(0, 1, config.method, config.level)
-    return rates.Method(config.method, config.level, config.min_n, config.seed)
+    return checked_method(config.method, config.level, config.min_n, config.seed)
+
+
+def checked_method(name: str, level: float, min_n: int, seed: int) -> rates.Method:
+    """See `method_of`."""
+    interval(0, 1, name, level)
+    return rates.Method(name, level, min_n, seed)

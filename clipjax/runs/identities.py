@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax.analysis.intervals import interval
 from clipjax.analysis.manifest import Outcome
@@ -17,12 +16,12 @@ from clipjax.analysis.records import Record
 from clipjax.data.source import Source
 from clipjax.design import TEMPLATE, Design, of_classes
 from clipjax.errors import InputError
-from clipjax.keys import Key
+from clipjax.keys import key
 from clipjax.probes import zeroshot
 from clipjax.progress import say
 from clipjax.runs import data
 from clipjax.runs import task as tasks
-from clipjax.runs.config import shared, words
+from clipjax.runs.config import Intervals, Templates, words
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 
@@ -32,10 +31,14 @@ NOTICE = (
 )
 
 
-KEYS = shared("templates", "method", "level") | {
-    "sizes": Key("100,1000,2000", "numbers of candidate names; nested lists"),
-}
 UNREAD = ("caption_columns", "group_columns")  # `data.` keys that change nothing here
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Templates, Intervals):
+    """What is read."""
+
+    sizes: str = key("100,1000,2000", "numbers of candidate names; nested lists")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,7 @@ class IdentitiesTask:
     templates: tuple[str, ...]
 
 
-def prepare(config: ConfigDict) -> IdentitiesTask:
+def prepare(config: Config) -> IdentitiesTask:
     """Labelled images and nested candidate lists."""
     say(NOTICE)
     interval(0, 1, config.method, config.level)
@@ -75,7 +78,7 @@ def prepare(config: ConfigDict) -> IdentitiesTask:
     return IdentitiesTask(source, tuple(s for s in sizes if s <= people), order, templates)
 
 
-def run(features: Features, task: IdentitiesTask) -> Result:
+def run(config: Config, features: Features, task: IdentitiesTask) -> Result:
     """Accuracy over the same images with ever more candidates, and over every candidate list's own images."""
     people, labels = task.order[: task.sizes[-1]], task.source.labels
     assert labels is not None
@@ -98,13 +101,13 @@ def run(features: Features, task: IdentitiesTask) -> Result:
             for top in (1, 5):
                 if chosen.any() and top < size:
                     hits = int((rank[chosen] <= top).sum())
-                    records.append(_record(top, size, images, hits, int(chosen.sum()), features.config))
+                    records.append(_record(top, size, images, hits, int(chosen.sum()), config))
     asked = Design("identities", (), task.templates, note="the names that are asked are written nowhere")
     outcome = Outcome(notice=NOTICE, people=len(people), candidates=list(task.sizes))
     return Result(records, columns, encoded.skipped, asked, outcome)
 
 
-def _record(top: int, size: int, images: str, k: int, n: int, config: ConfigDict) -> Record:
+def _record(top: int, size: int, images: str, k: int, n: int, config: Config) -> Record:
     low, high = interval(k, n, config.method, config.level, config.seed)
     return Record(
         metric=f"top{top}", candidates=size, images=images, group={}, k=k, n=n, value=k / n, low=float(low),

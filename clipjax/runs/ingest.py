@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax.analysis import findings, rates
 from clipjax.analysis import manifest as manifests
@@ -22,13 +21,14 @@ from clipjax.progress import say
 from clipjax.runs import groups, labels, scoring, summary
 from clipjax.runs import task as tasks
 from clipjax.runs.answers import Answers
-from clipjax.runs.config import SHARED, plain
+from clipjax.runs.config import Grouped
 from clipjax.runs.folder import RunFolder, finished, program
 from clipjax.runs.task import Task
 
 PROBES = ("rates", "labels", "zeroshot")
 NAMES_ONLY = "0.5"  # thresholds, where labels came without scores: each score is 0 or 1
 COMPUTED_BY = "ingest"
+Columns = dict[str, np.ndarray]  # what the images are grouped by, [N] each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Settings:
 
     probe: str = ""
     model: str = ""
-    groups: str = SHARED["groups"].default
-    bands: str = SHARED["bands"].default
-    contrast: str = labels.KEYS["contrast"].default
+    groups: str = Grouped.groups
+    bands: str = Grouped.bands
+    contrast: str = labels.Config.contrast
     thresholds: str = ""
-    method: str = SHARED["method"].default
-    level: float = SHARED["level"].default
-    min_n: int = SHARED["min_n"].default
+    method: str = Grouped.method
+    level: float = Grouped.level
+    min_n: int = Grouped.min_n
     seed: int = 0
 
 
@@ -82,26 +82,26 @@ def ingest(answers: Answers, out: str | Path, settings: Settings | None = None, 
         InputError: the answers cannot be counted so, or `out` holds something else.
     """
     settings, out = settings or Settings(), Path(out)
-    config = _config(answers, settings)
-    resolved = plain(config)
-    if finished(out, resolved):
+    settings = _completed(settings, answers)
+    config = _config(settings, answers)
+    if finished(out, config):
         say(f"{out}: already complete, nothing to do")
-        return Ingested(out, read_manifest(out), read_records(out, config.probe))
+        return Ingested(out, read_manifest(out), read_records(out, settings.probe))
     tasks.check_columns(answers.source)
-    columns = groups.columns(config, answers.source)
-    records, outcome = {"rates": _rates, "labels": _labels, "zeroshot": _zeroshot}[config.probe](
-        answers, config, columns
-    )
+    columns = groups.columns(answers.source, ",".join(answers.source.columns), settings.bands)
+    method = groups.checked_method(settings.method, settings.level, settings.min_n, settings.seed)
+    count = {"rates": _rates, "labels": _labels, "zeroshot": _zeroshot}[settings.probe]
+    records, outcome = count(answers, settings, columns, method)
     table = _table(answers, columns)
     n, skipped = len(answers.source), list(answers.skipped)
     manifest = Manifest(
-        command="clipjax ingest", config=resolved, **program(), precision="", computed_by=COMPUTED_BY,
+        command="clipjax ingest", config=config, **program(), precision="", computed_by=COMPUTED_BY,
         ingested=[SourceFile(file.name, sha256(file)) for file in files],
-        model=manifests.Model(config.model, "", {}, answers.scale), design=AskedDesign.of(answers.design),
+        model=manifests.Model(settings.model, "", {}, answers.scale), design=AskedDesign.of(answers.design),
         data=Data(Path(answers.source.name).name, answers.source.fingerprint, n + len(skipped), list(columns)),
         counts=Counts(n, len(skipped), skipped), result=outcome,
     )  # fmt: skip
-    folder = RunFolder(out, resolved)
+    folder = RunFolder(out, config)
     try:
         folder.write_table("predictions.parquet", table)
         folder.write_records(records)
@@ -111,8 +111,8 @@ def ingest(answers: Answers, out: str | Path, settings: Settings | None = None, 
     return Ingested(out, manifest, records)
 
 
-def _config(answers: Answers, settings: Settings) -> ConfigDict:
-    """What the folder is for, with the keys that the functions of the probes read."""
+def _completed(settings: Settings, answers: Answers) -> Settings:
+    """With the kind of run, the model's name and the thresholds that the answers themselves suggest."""
     lists = answers.predicted is None
     probe = settings.probe or ("labels" if lists else "zeroshot" if answers.source.labels is not None else "rates")
     require(probe, PROBES, "--probe", "kind of run")
@@ -125,21 +125,24 @@ def _config(answers: Answers, settings: Settings) -> ConfigDict:
         raise InputError(f"{name}: a prediction is one class; the probe labels counts `labels` or `probabilities`")
     if probe == "zeroshot" and answers.source.labels is None:
         raise InputError(f"{name}: accuracy needs the true classes; name their column: --label-column=NAME")
-    thresholds = settings.thresholds or (NAMES_ONLY if answers.names_only else labels.KEYS["thresholds"].default)
-    return ConfigDict(
-        dataclasses.asdict(settings)
-        | {
-            "probe": probe, "model": settings.model or Path(name).stem, "thresholds": thresholds,
-            "design": answers.design.source or answers.design.name, "answers": answers.sha256,
-            "data": {"source": "table", "split": "", "group_columns": ",".join(answers.source.columns)},
-        }
-    )  # fmt: skip
+    thresholds = settings.thresholds or (NAMES_ONLY if answers.names_only else labels.Config.thresholds)
+    return dataclasses.replace(settings, probe=probe, model=settings.model or Path(name).stem, thresholds=thresholds)
 
 
-def _rates(answers: Answers, config: ConfigDict, columns: dict[str, np.ndarray]) -> tuple[list[Record], Outcome]:
+def _config(settings: Settings, answers: Answers) -> dict[str, Any]:
+    """What the folder is for: config.json."""
+    return dataclasses.asdict(settings) | {
+        "design": answers.design.source or answers.design.name, "answers": answers.sha256,
+        "data": {"source": "table", "split": "", "group_columns": ",".join(answers.source.columns)},
+    }  # fmt: skip
+
+
+def _rates(
+    answers: Answers, settings: Settings, columns: Columns, method: rates.Method
+) -> tuple[list[Record], Outcome]:
     assert answers.predicted is not None
     answers.check_sums()
-    method, grouped = groups.method_of(config), rates.groupings(config.groups, list(columns))
+    grouped = rates.groupings(settings.groups, list(columns))
     if not columns:
         say(f"note: {answers.source.name}: no columns to group by; name some with --group-columns=a,b")
     if answers.design.unset:
@@ -148,18 +151,21 @@ def _rates(answers: Answers, config: ConfigDict, columns: dict[str, np.ndarray])
     return records, Outcome(groups=["*".join(names) for names in grouped])
 
 
-def _labels(answers: Answers, config: ConfigDict, columns: dict[str, np.ndarray]) -> tuple[list[Record], Outcome]:
+def _labels(
+    answers: Answers, settings: Settings, columns: Columns, method: rates.Method
+) -> tuple[list[Record], Outcome]:
     assert answers.scores is not None
-    contrast, method = labels.contrast_of(config, columns), groups.method_of(config)
+    contrast = labels.contrast_of(settings.contrast, settings.thresholds, columns)
     side, names = columns[contrast.column], answers.design.names
     return labels.contrast_records(answers.scores, side, contrast, names, method), contrast.outcome
 
 
-def _zeroshot(answers: Answers, config: ConfigDict, columns: dict[str, np.ndarray]) -> tuple[list[Record], Outcome]:
+def _zeroshot(
+    answers: Answers, settings: Settings, columns: Columns, method: rates.Method
+) -> tuple[list[Record], Outcome]:
     assert answers.predicted is not None
     assert answers.source.labels is not None
     answers.check_sums()
-    groups.method_of(config)
     task = Task(answers.source, answers.design, answers.source.labels, groups=columns)
     rows, scores = np.arange(len(answers.source)), answers.scores
     if scores is None and answers.source.labels.several:
@@ -168,9 +174,9 @@ def _zeroshot(answers: Answers, config: ConfigDict, columns: dict[str, np.ndarra
             "`probabilities`, or one label per image"
         )
     if scores is not None:
-        return scoring.records(config, scores, answers.source.labels, task, rows), Outcome()
+        return scoring.records(scores, answers.source.labels, task, rows, settings.groups, method), Outcome()
     only = np.eye(len(answers.design.names), dtype=np.float32)[answers.predicted]
-    found = scoring.records(config, only, answers.source.labels, task, rows)
+    found = scoring.records(only, answers.source.labels, task, rows, settings.groups, method)
     return [record for record in found if record.metric != "top5"], Outcome()  # one class has no second place
 
 

@@ -57,10 +57,10 @@ def run(
 def _probed(plan: ConfigDict, file: Path, out: Path) -> dict[str, float]:
     one = plan.copy_and_resolve_references()
     one.model = str(file)
-    found = runner.run(one, out)
+    made = runner.run(one, out)
     if parallel.is_main_process():
-        say(found.text())
-    records = [record for run in found.runs for record in run.records]
+        say(made.text())
+    records = [record for run in made.runs for record in run.records]
     return {label(record): record.value for record in records if not record.group and record.value is not None}
 
 

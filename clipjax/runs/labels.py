@@ -11,14 +11,13 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
-from ml_collections import ConfigDict
 from msgspec.structs import replace
 
 from clipjax.analysis import association, rates
 from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
-from clipjax.keys import Key
+from clipjax.keys import key
 from clipjax.probes import zeroshot
 from clipjax.progress import say
 from clipjax.runs import design_task, groups
@@ -27,11 +26,15 @@ from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.zeroshot import answers
 
-KEYS = {name: key for name, key in design_task.KEYS.items() if name != "groups"} | {
-    "contrast": Key("gender", "the column whose two values are compared; COLUMN=A|B names them in order"),
-    "thresholds": Key("0.005,0.04", "probabilities from which a label counts as returned; the paper's"),
-}
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(design_task.DesignConfig):
+    """What is read."""
+
+    contrast: str = key("gender", "the column whose two values are compared; COLUMN=A|B names them in order")
+    thresholds: str = key("0.005,0.04", "probabilities from which a label counts as returned; the paper's")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,34 +58,32 @@ class LabelsTask(design_task.DesignTask):
     contrast: Contrast
 
 
-def prepare(config: ConfigDict) -> LabelsTask:
+def prepare(config: Config) -> LabelsTask:
     """The portraits, the labels, and the two groups that are compared."""
     base = design_task.prepare(config)
-    contrast = contrast_of(config, base.columns)
+    contrast = contrast_of(config.contrast, config.thresholds, base.columns)
     return LabelsTask(base.source, base.design, base.columns, base.grouped, contrast=contrast)
 
 
-def contrast_of(config: ConfigDict, columns: Mapping[str, np.ndarray]) -> Contrast:
-    """`contrast` and `thresholds` of a config. InputError for a column [N] that is not there or has not two values."""
+def contrast_of(contrast: str, thresholds: str, columns: Mapping[str, np.ndarray]) -> Contrast:
+    """The keys `contrast` and `thresholds`. InputError for a column [N] that is not there or has not two values."""
     try:
-        thresholds = tuple(float(t) for t in words(config.thresholds))
+        shares = tuple(float(t) for t in words(thresholds))
     except ValueError as error:
-        raise InputError(f"thresholds={config.thresholds!r}: {error}; for example 0.005,0.04") from error
-    if not thresholds or not all(0 < t < 1 for t in thresholds):
-        raise InputError(f"thresholds={config.thresholds!r}: probabilities between 0 and 1, for example 0.005,0.04")
-    column, _, order = config.contrast.partition("=")
+        raise InputError(f"thresholds={thresholds!r}: {error}; for example 0.005,0.04") from error
+    if not shares or not all(0 < t < 1 for t in shares):
+        raise InputError(f"thresholds={thresholds!r}: probabilities between 0 and 1, for example 0.005,0.04")
+    column, _, order = contrast.partition("=")
     if column not in columns:
-        raise InputError(f"contrast={config.contrast!r}: no column {column!r} among {', '.join(columns) or 'none'}")
+        raise InputError(f"contrast={contrast!r}: no column {column!r} among {', '.join(columns) or 'none'}")
     there = sorted({v for v in columns[column].tolist() if v})
     sides = tuple(words(order, "|")) or tuple(there)
     if len(sides) != 2 or not set(sides) <= set(there):
-        raise InputError(
-            f"contrast={config.contrast!r} needs two values, as {column}=F|M; there are {', '.join(there)}"
-        )
-    return Contrast(column, (sides[0], sides[1]), thresholds)
+        raise InputError(f"contrast={contrast!r} needs two values, as {column}=F|M; there are {', '.join(there)}")
+    return Contrast(column, (sides[0], sides[1]), shares)
 
 
-def run(features: Features, task: LabelsTask) -> Result:
+def run(config: Config, features: Features, task: LabelsTask) -> Result:
     """Probabilities of every label for every portrait; rates and tests at each threshold."""
     weights = features.class_weights(task.design)
     encoded = features.images(task.source)
@@ -94,7 +95,7 @@ def run(features: Features, task: LabelsTask) -> Result:
         columns[task.contrast.column],
         task.contrast,
         task.design.names,
-        groups.method_of(features.config),
+        groups.method_of(config),
     )
     return Result(records, table, encoded.skipped, task.design, task.contrast.outcome)
 
@@ -107,13 +108,13 @@ def contrast_records(
         say(f"{left} images are in neither of {' and '.join(contrast.sides)}; they count in no comparison")
     records = []
     for threshold in contrast.thresholds:
-        found = association.count_labels(probabilities, side, contrast.sides, threshold)
-        records += label_records(found, contrast.sides, contrast.column, names, threshold, method)
+        counts = association.count_labels(probabilities, side, contrast.sides, threshold)
+        records += label_records(counts, contrast.sides, contrast.column, names, threshold, method)
     return records
 
 
 def label_records(
-    found: association.Gendered,
+    counts: association.Gendered,
     sides: tuple[str, str],
     column: str,
     names: tuple[str, ...],
@@ -122,30 +123,30 @@ def label_records(
 ) -> list[Record]:
     """Per label: its rate in both groups, and chi-squared at image level and at token level, each adjusted for the
     number of labels; then how many labels an image gets."""
-    n = found.n
+    n = counts.n
     out: list[Record] = []
     for s, group in enumerate(sides):
-        rates_of = rates.numbers("label_rate", found.k[:, s], n[s], method)
+        rates_of = rates.numbers("label_rate", counts.k[:, s], n[s], method)
         for name, number in zip(names, rates_of, strict=True):
             out.append(replace(number, label=name, threshold=threshold, group={column: group}))
-    given = np.flatnonzero(found.k.sum(1) > 0)  # a label nobody got is not tested
+    given = np.flatnonzero(counts.k.sum(1) > 0)  # a label nobody got is not tested
     families = (
-        ("images", "chi_squared", False, found.image_chi2, found.image_p),
-        ("tokens", "chi_squared", True, found.token_chi2, found.token_p),
-        ("images", "fisher", False, None, found.fisher_p),
+        ("images", "chi_squared", False, counts.image_chi2, counts.image_p),
+        ("tokens", "chi_squared", True, counts.token_chi2, counts.token_p),
+        ("images", "fisher", False, None, counts.fisher_p),
     )
     for denominator, test, correction, statistic, p in families:
         bh, bonferroni = association.adjust(p[given]), association.adjust(p[given], "bonferroni")
         for i, c in enumerate(given):
             out.append(Record(
                 metric=test, label=names[c], threshold=threshold, denominator=denominator, correction=correction,
-                n=int(sum(n) if denominator == "images" else sum(found.tokens)),
+                n=int(sum(n) if denominator == "images" else sum(counts.tokens)),
                 value=None if statistic is None else float(statistic[c]), p=float(p[c]),
                 p_benjamini_hochberg=float(bh[i]), p_bonferroni=float(bonferroni[i]), labels=len(given),
-                min_expected=float(found.min_expected[c]), more=sides[found.more[c]] if found.more[c] >= 0 else None,
+                min_expected=float(counts.min_expected[c]), more=sides[counts.more[c]] if counts.more[c] >= 0 else None,
             ))  # fmt: skip
     for s, group in enumerate(sides):
-        tokens = int(found.k[:, s].sum())
+        tokens = int(counts.k[:, s].sum())
         value = tokens / n[s] if n[s] else None
         group = {column: group}
         out.append(Record(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax import design as designs
 from clipjax.data.contents import UNREADABLE
@@ -13,16 +12,11 @@ from clipjax.data.labels import Labels, is_numbers
 from clipjax.data.source import Source
 from clipjax.design import Design
 from clipjax.errors import InputError, some
-from clipjax.keys import Key
 from clipjax.progress import say
 from clipjax.runs import data as opening
 from clipjax.runs import task as tasks
-from clipjax.runs.config import shared
+from clipjax.runs.config import FittedAndTested
 from clipjax.runs.task import Task
-
-KEYS: dict[str, Key] = shared("train_split", "validation_split", "test_split", "feature", "C", "max_iter") | {
-    f"data.{name}": key for name, key in opening.PARTS.items()
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +33,22 @@ class Parts:
         return self.test.source
 
 
-def prepare(config: ConfigDict) -> Parts:
+def prepare(config: FittedAndTested, validation_split: str = "") -> Parts:
     """Parts of one data set by split, or by a path each; their labels index one list of classes, by name."""
-    found = {"train": opening.open_part(config.data, "train", config.train_split)}
-    validation = str(config.get("validation_split", ""))
-    if validation or config.data.get("validation_path", ""):
-        found["validation"] = opening.open_part(config.data, "validation", validation)
-    found["test"] = opening.open_part(config.data, "test", config.data.split or config.test_split)
-    for part in found.values():
+    opened = {"train": opening.open_part(config.data, "train", config.train_split)}
+    if validation_split or getattr(config.data, "validation_path", ""):
+        opened["validation"] = opening.open_part(config.data, "validation", validation_split)
+    opened["test"] = opening.open_part(config.data, "test", config.data.given.get("split") or config.test_split)
+    for part in opened.values():
         if part.source.labels is None:
             raise InputError(
                 f"{part.source.name}: a linear probe needs labels; name them: --config.data.label_column=NAME"
             )
-    tasks.check_columns(found["test"].source)
-    asked = tasks.chosen(config) or _together(found)
+    tasks.check_columns(opened["test"].source)
+    asked = tasks.chosen("", config.classes) or _together(opened)
     parts = {
         name: Task(part.source, asked, _labels(part.source).align(asked.names, f"{part.source.name}, {name} part"))
-        for name, part in found.items()
+        for name, part in opened.items()
     }
     for name in [name for name in parts if name != "test"]:
         check_different(parts[name].source, parts["test"].source, name)
@@ -95,8 +88,8 @@ def ordered(digests: np.ndarray, labels: Labels) -> Ordered:
         return np.sort(image[members]).astype(">i8").tobytes()
 
     classes = np.array(sorted(range(count), key=lambda c: (not (held := of_class(c)), held, labels.names[c])), np.int64)
-    found = Ordered(np.arange(len(image)), classes, column)
-    known = found.known(column)
+    order = Ordered(np.arange(len(image)), classes, column)
+    known = order.known(column)
     rows = np.lexsort((*known.T[::-1], image)) if known.ndim == 2 else np.lexsort((known, image))
     return Ordered(rows, classes, known[rows])
 
@@ -119,10 +112,10 @@ def _labels(source: Source) -> Labels:
     return source.labels
 
 
-def _together(found: dict[str, opening.Opened]) -> Design:
+def _together(opened: dict[str, opening.Opened]) -> Design:
     """The classes of all parts: the training part's, then those that only another part has."""
-    train = found["train"]
-    names = dict.fromkeys(name for part in found.values() for name in _labels(part.source).names)
+    train = opened["train"]
+    names = dict.fromkeys(name for part in opened.values() for name in _labels(part.source).names)
     own = tasks.of_labels(train)
     assert own is not None
     if set(names) == set(own.names):

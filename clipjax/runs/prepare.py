@@ -14,20 +14,21 @@ from clipjax.errors import InputError
 from clipjax.models import catalog
 from clipjax.progress import Progress
 from clipjax.runs import data as opening
-from clipjax.runs.config import words
+from clipjax.runs.config import ProbeConfig, plain, typed, words
 
 
 def run(config: ConfigDict, out: Path) -> str:
     """Prepares the config's data for its models; returns one line that says what lies where."""
-    names = words(config.data.source)
+    asked: ProbeConfig = typed(plain(config))
+    names = words(asked.data.source)
     if len(names) != 1:
-        raise InputError(f"data.source={config.data.source}: prepare one data set at a time, each into its own --out")
-    size = image_size(words(config.model), loading.options_of(config.get("weights")))
-    source = opening.open_source(config.data).source
+        raise InputError(f"data.source={asked.data.source}: prepare one data set at a time, each into its own --out")
+    size = image_size(words(asked.model), loading.options_of(asked.weights))
+    source = opening.open_source(asked.data).source
     data_set = "" if opening.kind(names[0]) else data_sets.find(names[0])
     with Progress("prepare", len(source), "images") as bar:
         info = prepared.write(
-            source, size, out, data_set, config.data.max_skipped,
+            source, size, out, data_set, asked.data.max_skipped,
             progress=lambda n, lost: bar.update(n, skipped=lost),
         )  # fmt: skip
     total = sum(shard["bytes"] for shard in info["shards"].values())

@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-from ml_collections import ConfigDict
-
 from clipjax import design
 from clipjax.analysis import rates
 from clipjax.analysis.design_sweep import sweep_designs
@@ -19,24 +17,35 @@ from clipjax.analysis.manifest import Outcome, SweptDesign
 from clipjax.analysis.records import Record
 from clipjax.analysis.tables import csv_text
 from clipjax.errors import InputError
-from clipjax.keys import Key
+from clipjax.keys import inside, key
 from clipjax.probes import zeroshot
 from clipjax.progress import say
 from clipjax.runs import design_task, groups
 from clipjax.runs import task as tasks
-from clipjax.runs.config import words
+from clipjax.runs.config import Grouped, words
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.zeroshot import answers
 
-KEYS = design_task.KEYS | {
-    "sweep.add": Key("", "classes added one by one (or in subsets): child, or child:person in a set"),
-    "sweep.drop": Key("", "classes left out one by one (or in subsets)"),
-    "sweep.templates": Key("", "templates, each asked alone, separated by |"),
-    "sweep.subsets": Key(1, "the largest number of classes that are added or left out together"),
-    "sweep.most": Key(5000, "the largest number of designs"),
-}
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Variants of the design that are counted too."""
+
+    add: str = key("", "classes added one by one (or in subsets): child, or child:person in a set")
+    drop: str = key("", "classes left out one by one (or in subsets)")
+    templates: str = key("", "templates, each asked alone, separated by |")
+    subsets: int = key(1, "the largest number of classes that are added or left out together")
+    most: int = key(5000, "the largest number of designs")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(design_task.DesignConfig, Grouped):
+    """What is read."""
+
+    sweep: Sweep = inside(Sweep)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +55,9 @@ class RatesTask(design_task.DesignTask):
     variants: list[design.Design] = dataclasses.field(default_factory=list)
 
 
-def prepare(config: ConfigDict) -> RatesTask:
+def prepare(config: Config) -> RatesTask:
     """The images, the design, its variants and the groups."""
-    base = design_task.prepare(config)
+    base = design_task.prepare(config, config.groups)
     sweep = config.sweep
     templates = tasks.templates_of(sweep.templates)
     add, drop = words(sweep.add), words(sweep.drop)
@@ -62,14 +71,14 @@ def prepare(config: ConfigDict) -> RatesTask:
     return RatesTask(base.source, base.design, base.columns, base.grouped, variants)
 
 
-def run(features: Features, task: RatesTask) -> Result:
+def run(config: Config, features: Features, task: RatesTask) -> Result:
     """The likeliest class of every image, counted by set and group."""
     weights = zeroshot.class_weights(features.texts, [task.design, *task.variants])
     encoded = features.images(task.source)
     probabilities = zeroshot.probabilities(encoded.values, weights[0], features.model.scale)
     best = probabilities.argmax(1)  # the first of equals
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
-    method = groups.method_of(features.config)
+    method = groups.method_of(config)
     records = rates.rate_records(best, task.design, columns, task.grouped, method)
     table = task.table(encoded.rows) | answers(task.design, probabilities)
     outcome = Outcome(groups=["*".join(g) for g in task.grouped])
@@ -100,13 +109,13 @@ def _swept(features, variants, weights, columns, method: rates.Method) -> list[S
     rows = []
     without = any(variant.unset for variant in variants)  # then every design has that rate, 0% where all are in a set
     for grouping in [(), *((name,) for name in columns)]:
-        found = rates.cells(grouping, columns, len(features))
-        for variant, tally in zip(variants, sweep_designs(features, weights, found.of), strict=True):
+        cells = rates.cells(grouping, columns, len(features))
+        for variant, tally in zip(variants, sweep_designs(features, weights, cells.of), strict=True):
             n = tally.sum(1)
             for name in (*variant.sets, *[design.NO_SET] * (without and bool(variant.sets))):
                 k = tally[:, variant.members(name)].sum(1)
                 low, high = interval(k, n, method.name, method.level, method.seed)
-                for g, group in enumerate(found.groups):
+                for g, group in enumerate(cells.groups):
                     value = k[g] / n[g] if n[g] else None
                     rows.append(Swept(
                         variant.name, name, group, int(k[g]), int(n[g]), value, float(low[g]), float(high[g])
@@ -130,10 +139,10 @@ def _ranges(rows: list[Swept]) -> list[Record]:
         if row.value is not None:
             grouped.setdefault((row.set, str(row.group)), []).append((row.value, row))
     out = []
-    for found in grouped.values():
-        (low, least), (high, most) = (which(found, key=lambda pair: pair[0]) for which in (min, max))
+    for swept in grouped.values():
+        (low, least), (high, most) = (which(swept, key=lambda pair: pair[0]) for which in (min, max))
         out.append(Record(
-            metric="rate_range", set=least.set, group=least.group, n=least.n, designs=len(found), value=high - low,
+            metric="rate_range", set=least.set, group=least.group, n=least.n, designs=len(swept), value=high - low,
             low=low, high=high, lowest=least.design, highest=most.design, method="smallest and largest over designs",
         ))  # fmt: skip
     return out

@@ -71,9 +71,9 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
 def _run(config: ConfigDict, out: Path) -> tuple[Run, str]:
     made = runner.run(config, out)
     [one] = made.runs
-    found = read_run(one.path)
-    _ = found.predictions  # read now: the folder may go
-    return found, made.text()
+    finished = read_run(one.path)
+    _ = finished.predictions  # read now: the folder may go
+    return finished, made.text()
 
 
 def compare(before: Run, after: Run, text: str = "") -> Comparison:
@@ -96,8 +96,8 @@ def compare(before: Run, after: Run, text: str = "") -> Comparison:
 
 
 def _records(before: list[Record], after: list[Record]) -> list[str]:
-    def keyed(found: list[Record]) -> dict[str, dict[str, Any]]:
-        records = [record.to_dict() for record in found]
+    def keyed(listed: list[Record]) -> dict[str, dict[str, Any]]:
+        records = [record.to_dict() for record in listed]
         keys = [json.dumps({k: v for k, v in r.items() if k not in VALUES}, sort_keys=True) for r in records]
         return {f"{key} #{keys[:i].count(key)}": r for i, (key, r) in enumerate(zip(keys, records, strict=True))}
 
@@ -135,15 +135,17 @@ def _predictions(before: Run, after: Run) -> list[str]:
     return lines
 
 
-def describe(found: Comparison, most: int = 20) -> str:
+def describe(comparison: Comparison, most: int = 20) -> str:
     """The comparison in lines: the verdict first, then what differs."""
-    if found.same:
-        head = f"Same: {found.records} records and the predictions for {found.images} images, to the last bit."
+    if comparison.same:
+        head = (
+            f"Same: {comparison.records} records and the predictions for {comparison.images} images, to the last bit."
+        )
     else:
-        head = f"Not the same: {len(found.numbers)} of {found.records} records and columns differ."
-    lines = [head, *found.numbers[:most]]
-    if len(found.numbers) > most:
-        lines.append(f"... and {len(found.numbers) - most} more")
-    if found.circumstances:
-        lines += ["Circumstances that differ:", *(f"  {line}" for line in found.circumstances)]
+        head = f"Not the same: {len(comparison.numbers)} of {comparison.records} records and columns differ."
+    lines = [head, *comparison.numbers[:most]]
+    if len(comparison.numbers) > most:
+        lines.append(f"... and {len(comparison.numbers) - most} more")
+    if comparison.circumstances:
+        lines += ["Circumstances that differ:", *(f"  {line}" for line in comparison.circumstances)]
     return "\n".join(lines)

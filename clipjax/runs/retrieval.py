@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax.analysis.manifest import Outcome
 from clipjax.design import Design
 from clipjax.errors import InputError
-from clipjax.keys import Key
+from clipjax.keys import key
 from clipjax.probes import retrieval
 from clipjax.runs import data
 from clipjax.runs import task as tasks
+from clipjax.runs.config import ProbeConfig
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
 from clipjax.text import tokenize_with_lengths
 
-KEYS = {
-    "prefix": Key("a photo of ", "before every caption; worth one to two points of R@1 (CLIP paper, appendix E.1)"),
-    "truncate": Key(True, "captions that are too long are cut; the manifest counts them"),
-}
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ProbeConfig):
+    """What is read."""
+
+    prefix: str = key("a photo of ", "before every caption; worth one to two points of R@1 (CLIP paper, appendix E.1)")
+    truncate: bool = key(True, "captions that are too long are cut; the manifest counts them")
 
 
-def prepare(config: ConfigDict) -> Task:
+def prepare(config: Config) -> Task:
     """A data set with captions; an image without one is skipped."""
     source = data.open_source(config.data).source
     tasks.check_columns(source)
@@ -32,7 +37,7 @@ def prepare(config: ConfigDict) -> Task:
     return Task(source, Design("captions", (), (config.prefix + "{}",), source="the captions of the images"))
 
 
-def run(features: Features, task: Task) -> Result:
+def run(config: Config, features: Features, task: Task) -> Result:
     """Every caption against every image."""
     whole = task.source
     empty = [(row, str(whole.files[row]), "no caption") for row, found in enumerate(whole.captions) if not any(found)]
@@ -43,14 +48,14 @@ def run(features: Features, task: Task) -> Result:
     captions = [[text for text in source.captions[row] if text] for row in encoded.rows[order]]
     texts = [task.design.templates[0].replace("{}", caption) for group in captions for caption in group]
     owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
-    text_features = features.texts(texts, truncate=features.config.truncate)
+    text_features = features.texts(texts, truncate=config.truncate)
     ks = [k for k in (1, 5, 10) if k <= min(len(captions), len(texts))]  # R@5 needs five images
-    records = retrieval.recalls(encoded.values[order], text_features, owner, ks, seed=features.config.seed)
+    records = retrieval.recalls(encoded.values[order], text_features, owner, ks, seed=config.seed)
     table = tasks.columns(source, source.labels, encoded.rows)
     table["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, text_features)]
     _, lengths = tokenize_with_lengths(texts, features.model.config.text.context_length)
     cut = int((lengths > features.model.config.text.context_length).sum())
-    outcome = Outcome(prefix=features.config.prefix, captions=len(texts), truncated=cut)
+    outcome = Outcome(prefix=config.prefix, captions=len(texts), truncated=cut)
     return Result(records, table, empty + encoded.skipped, task.design, outcome)
 
 

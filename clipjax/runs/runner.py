@@ -24,7 +24,7 @@ from clipjax.models import catalog
 from clipjax.models.config import to_dict
 from clipjax.progress import say
 from clipjax.runs import account, summary
-from clipjax.runs.config import digest, plain, probe_module, refuse_unread, words
+from clipjax.runs.config import ProbeConfig, digest, plain, probe_module, refuse_unread, typed, words
 from clipjax.runs.data import kind
 from clipjax.runs.engine import Engine, Engines
 from clipjax.runs.features import Features
@@ -94,13 +94,13 @@ def run(config: ConfigDict, out: Path, engines: Engines | None = None) -> Runs:
             if len(sources) > 1:  # data.path then holds one folder per data set
                 one.data.path = f"{config.data.path.rstrip('/')}/{source}"
             runs.append(_run_one(one, out / f"{called[model]}-{_file_name(source)}", engines))
-    found = Runs(out, runs, several=True)
+    made = Runs(out, runs, several=True)
     if parallel.is_main_process():
-        if found.cells:
-            summary.write(out, found.cells)
+        if made.cells:
+            summary.write(out, made.cells)
         else:
             say("no labels, no summary: each run has its predictions")
-    return found
+    return made
 
 
 def _run_one(config: ConfigDict, path: Path, engines: Engines) -> Run:
@@ -112,14 +112,15 @@ def _run_one(config: ConfigDict, path: Path, engines: Engines) -> Run:
         return Run(path, manifest=read_manifest(path), records=read_records(path, config.probe), **about)
     probe = probe_module(config.probe)
     refuse_unread(config)
-    task = probe.prepare(config)  # every check of the input comes before the model is loaded and the folder made
+    asked: ProbeConfig = typed(resolved)
+    task = probe.prepare(asked)  # every check of the input comes before the model is loaded and the folder made
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(task.source.files.tolist()), "list of files")
-    engine = engines.get(config)
+    engine = engines.get(asked)
     task.source.check_size(engine.model.preprocessing)
     out = RunFolder(path, resolved, writes=main_process)
     try:
-        result = probe.run(Features(engine, config, out.log, quiet=not main_process), task)
+        result = probe.run(asked, Features(engine, asked, out.log, quiet=not main_process), task)
         manifest = _manifest(engine, config, task, result)
         out.write_table("predictions.parquet", result.columns)
         out.write_records(result.records)

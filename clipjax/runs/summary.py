@@ -101,9 +101,9 @@ def _bars(path: Path, kind: str, cells: Sequence[Cell]) -> None:
 
 def _grid(cells: Sequence[Cell]) -> list[list[str]]:
     models, sources = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "source"))
-    found = {(c.model, c.source): c.main for c in cells}
-    head = ["model", *(f"{s} ({_name(found[models[0], s])})" for s in sources)]
-    return [head, *([m, *(percent(found[m, s].value, 2) for s in sources)] for m in models)]
+    main = {(c.model, c.source): c.main for c in cells}
+    head = ["model", *(f"{s} ({_name(main[models[0], s])})" for s in sources)]
+    return [head, *([m, *(percent(main[m, s].value, 2) for s in sources)] for m in models)]
 
 
 def _overview(records: Sequence[Record]) -> Sequence[Record]:
@@ -111,11 +111,11 @@ def _overview(records: Sequence[Record]) -> Sequence[Record]:
     if all(r.group is None for r in records):
         return records
     sets = any(r.set is not None for r in records)
-    found = [
+    wanted = [
         r for r in records
         if r.metric not in DETAILS and len(r.group or ()) < 2 and not (sets and r.class_ is not None)
     ]  # fmt: skip
-    return found[:OVERVIEW]
+    return wanted[:OVERVIEW]
 
 
 def _name(record: Record) -> str:
@@ -129,9 +129,9 @@ def _name(record: Record) -> str:
     return ", ".join([" ".join([r.metric, *extra]), *group])
 
 
-def _names(found: Sequence[Record]) -> list[str]:
+def _names(listed: Sequence[Record]) -> list[str]:
     """A name for each record; where two would be equal, with whatever else tells them apart."""
-    names, records = [_name(record) for record in found], [record.to_dict() for record in found]
+    names, records = [_name(record) for record in listed], [record.to_dict() for record in listed]
     alike: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         alike.setdefault(name, []).append(i)

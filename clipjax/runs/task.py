@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax import design as designs
 from clipjax.analysis.run import IMAGE
@@ -20,7 +19,7 @@ from clipjax.design import Design
 from clipjax.errors import InputError, some
 from clipjax.progress import say
 from clipjax.runs import data as opening
-from clipjax.runs.config import words
+from clipjax.runs.config import Asked, words
 
 RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabilities")  # of predictions.parquet
 
@@ -39,21 +38,17 @@ class Task:
     groups: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def prepare(config: ConfigDict) -> Task:
-    """The images of a config, asked with its classes, aligned with its labels."""
-    return of_opened(config, opening.open_source(config.data))
-
-
-def of_opened(config: ConfigDict, opened: opening.Opened) -> Task:
-    """A task over a source that is open: `config.design` or `config.classes`, else the data set's own classes."""
+def prepare(config: Asked) -> Task:
+    """The images of a config, asked with its design or classes, else with the data set's own."""
+    opened = opening.open_source(config.data)
     source = opened.source
     check_columns(source)
-    asked = chosen(config) or of_labels(opened)
+    asked = chosen(config.design, config.classes) or of_labels(opened)
     if asked is None:
         reads = "label_column" in opening.keys_of(config.data.source)
         column = ", or name the column of the labels: --config.data.label_column=NAME" if reads else ""
         raise InputError(f"{source.name} has no classes: give --config.classes=a,b,c{column}")
-    if templates := templates_of(config.get("templates", "")):
+    if templates := templates_of(config.templates):
         asked = asked.ask(templates)
     labels = None if source.labels is None else source.labels.align(asked.names, source.name)
     if labels is not None and (without := int((~labels.known).sum())):
@@ -62,17 +57,16 @@ def of_opened(config: ConfigDict, opened: opening.Opened) -> Task:
     return Task(source, asked, labels, opened.metric)
 
 
-def chosen(config: ConfigDict) -> Design | None:
-    """The design that a config names, `design` or `classes` as a plain list; None where it names none."""
-    named, listed = config.get("design", ""), config.get("classes", "")
+def chosen(named: str, listed: str) -> Design | None:
+    """The design that a config names by its key `design`, or lists by `classes`; None where it does neither."""
     if named and listed:
         raise InputError("config.design and config.classes both name classes; keep one")
     if named:
         return designs.read_design(named)
     if not listed:
         return None
-    text = isinstance(listed, str) and listed[0] not in "(["
-    return designs.of_classes(read_classes(listed) if text else words(listed), source="config.classes")
+    names = words(listed) if listed[0] in "([" else read_classes(listed)
+    return designs.of_classes(names, source="config.classes")
 
 
 def of_labels(opened: opening.Opened) -> Design | None:
@@ -103,14 +97,14 @@ def note_unnamed(asked: Design) -> None:
 def templates_of(value: Any) -> tuple[str, ...]:
     """One template, several separated by |, or the lines of a file, each with one {}."""
     listed = read_texts(value, "templates") if isinstance(value, str) and value and "{}" not in value else None
-    found = words(value, "|") if listed is None else tuple(listed)
-    for template in found:
+    templates = words(value, "|") if listed is None else tuple(listed)
+    for template in templates:
         if template.count("{}") != 1:
             place = re.sub(r"\{\w*\}", "{}", template)
             meant = f": {place!r}" if place.count("{}") == 1 else ""
             where = f"{value}: " if listed is not None else ""
             raise InputError(f"{where}template {template!r}: write {{}} once, where the class name goes{meant}")
-    return found
+    return templates
 
 
 def check_columns(source: Source) -> None:
@@ -124,7 +118,7 @@ def check_columns(source: Source) -> None:
 
 def columns(source: Source, labels: Labels | None, rows: np.ndarray) -> dict[str, Any]:
     """Of predictions.parquet, for these rows: file, what it holds, label (its class name), and every group column."""
-    found: dict[str, Any] = {"file": source.files[rows], IMAGE: source.short_digests[rows]}
+    table: dict[str, Any] = {"file": source.files[rows], IMAGE: source.short_digests[rows]}
     if labels is not None:
-        found["label"] = labels.texts()[rows]
-    return found | {name: values[rows] for name, values in source.columns.items()}
+        table["label"] = labels.texts()[rows]
+    return table | {name: values[rows] for name, values in source.columns.items()}

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
 from clipjax.design import Design
 from clipjax.probes import metrics, zeroshot
-from clipjax.runs import scoring
+from clipjax.runs import groups, scoring
 from clipjax.runs import task as tasks
-from clipjax.runs.config import GROUPED, shared
+from clipjax.runs.config import Asked, Grouped
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
 
-KEYS = shared("design", "classes", "templates", *GROUPED)
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
-def prepare(config: ConfigDict) -> Task:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Asked, Grouped):
+    """What is read."""
+
+
+def prepare(config: Config) -> Task:
     """The data set and what it is asked; refuses what cannot be classified before any compute."""
     return scoring.grouped(config, tasks.prepare(config))
 
 
-def run(features: Features, task: Task) -> Result:
+def run(config: Config, features: Features, task: Task) -> Result:
     """Probabilities of every class for every image; metrics where there are labels."""
     weights = features.class_weights(task.design)
     encoded = features.images(task.source)
@@ -35,7 +39,7 @@ def run(features: Features, task: Task) -> Result:
     if "lexicon" in task.source.protocol:
         probabilities = within_lexicon(probabilities, task.source.protocol["lexicon"][encoded.rows])
     table = tasks.columns(task.source, task.labels, encoded.rows) | answers(task.design, probabilities)
-    return Result(_records(features, task, encoded.rows, probabilities), table, encoded.skipped, task.design)
+    return Result(_records(config, task, encoded.rows, probabilities), table, encoded.skipped, task.design)
 
 
 def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:
@@ -48,7 +52,7 @@ def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _records(features: Features, task: Task, rows: np.ndarray, probabilities: np.ndarray) -> list[Record]:
+def _records(config: Config, task: Task, rows: np.ndarray, probabilities: np.ndarray) -> list[Record]:
     """The data set's own metric first, then what every labelled data set can be asked."""
     if task.labels is None:
         return []
@@ -61,16 +65,17 @@ def _records(features: Features, task: Task, rows: np.ndarray, probabilities: np
         rows, labels = rows[first], labels.select(first)
         protocol = {name: values[first] for name, values in protocol.items()}
     if task.metric == "mwap":
-        return _rare_actions(features, probabilities, labels, protocol)
-    return scoring.records(features.config, probabilities, labels, task, rows)
+        return _rare_actions(probabilities, labels, protocol, config.seed)
+    return scoring.records(probabilities, labels, task, rows, config.groups, groups.method_of(config))
 
 
-def _rare_actions(features: Features, probabilities: np.ndarray, labels: Labels, protocol: dict[str, np.ndarray]):
+def _rare_actions(
+    probabilities: np.ndarray, labels: Labels, protocol: dict[str, np.ndarray], seed: int
+) -> list[Record]:
     relevance = metrics.rare_actions(
         labels.column, protocol["annotation"], protocol["verb"], protocol["noun"], len(labels.names)
     )
-    pair, videos, seed = (metrics.mwap, metrics.mwsap), protocol["youtube_id"], features.config.seed
-    return [f(probabilities, relevance, videos, seed=seed) for f in pair]
+    return [f(probabilities, relevance, protocol["youtube_id"], seed=seed) for f in (metrics.mwap, metrics.mwsap)]
 
 
 def within_lexicon(probabilities: np.ndarray, lexicon: np.ndarray) -> np.ndarray:

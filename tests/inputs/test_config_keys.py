@@ -15,7 +15,7 @@ import clipjax
 from clipjax.analysis import intervals
 from clipjax.cli.main import main
 from clipjax.errors import InputError
-from clipjax.keys import flat
+from clipjax.keys import declared, flat
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
 from clipjax.runs import finetune, finetune_config, groups, task
@@ -62,9 +62,9 @@ def test_no_key_has_two_meanings():
 
     C of few-shot is not swept, which is its other default.
     """
-    kinds = [opening.keys_of(kind) for kind in opening.kind_names()] + [opening.NAMED, opening.GENERAL, opening.PARTS]
-    probes = [configs.probe_module(probe).KEYS for probe in configs.probe_names()]
-    for tables, free in ((kinds, {"path"}), ([configs.MODEL, *probes], {"C"})):
+    kinds = [opening.keys_of(kind) for kind in (*opening.kind_names(), "a named data set")]
+    probes = [declared(configs.probe_module(probe).Config) for probe in configs.probe_names()]
+    for tables, free in ((kinds, {"path"}), (probes, {"C"})):
         seen = {}
         for table in tables:
             for name, key in table.items():
@@ -77,7 +77,7 @@ def test_no_key_has_two_meanings():
 
 def opened(bench, overrides):
     """What a source gives: all that a key of it can change."""
-    found = opening.open_source(bench.config("zeroshot", overrides).data).source
+    found = opening.open_source(bench.typed("zeroshot", overrides).data).source
     labels = None if found.labels is None else [found.labels.names, found.labels.texts().tolist()]
     captions = None if found.captions is None else found.captions.tolist()
     columns = {name: values.tolist() for name, values in found.columns.items()}
@@ -274,11 +274,12 @@ def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypa
             warnings.simplefilter("always")  # "not at the optimum", where max_iter is one
             return said(bench.run(shipped, overrides)) + str({str(one.message) for one in heard})
 
-    keys = [*configs.probe_module(probe).KEYS, "seed", "data.limit", "data.max_skipped", "data.source"]
+    keys = [key for key in declared(configs.probe_module(probe).Config) if key not in CIRCUMSTANCES]
+    keys = [key for key in keys if not key.startswith("weights.")]
     for key in keys:
         changed = value_of(probe, key, room)
         if (probe, key) == ("rates", "seed"):  # the tiny model gives every image one class: nothing varies here
-            assert groups.method_of(bench.config(shipped, [*base, *changed])).seed == 3
+            assert groups.method_of(bench.typed(shipped, [*base, *changed])).seed == 3
             continue
         names = {one.partition("=")[0] for one in changed}
         overrides = [*(one for one in base if one.partition("=")[0] not in names), *changed]
@@ -302,7 +303,8 @@ def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypa
 
 def test_circumstances_are_keys_of_every_probe():
     """Options of weights files are what `model` is read with: tests of weights run them."""
-    assert set(CIRCUMSTANCES) | {"seed"} == {key for key in configs.MODEL if not key.startswith("weights.")}
+    shared = {key for key in declared(configs.ProbeConfig) if not key.startswith(("weights.", "data."))}
+    assert set(CIRCUMSTANCES) | {"seed"} == shared
 
 
 # what fine-tuning reads
@@ -333,7 +335,7 @@ def test_every_key_of_fine_tuning_matters(box):
     table = [*box.table(TABLE), "data.label_column=label", "data.group_columns=name"]
 
     def derived(overrides):
-        found = box.bench.config("openai_vit_b32_csv", [*table, "soft_targets=False", *overrides], "finetune")
+        found = box.bench.typed("openai_vit_b32_csv", [*table, "soft_targets=False", *overrides], "finetune")
         source = finetune._source(found)
         pairs = feed.pairs(source, task.templates_of(found.templates), found.data.id_column, found.data.max_skipped)
         options = finetune_config.optimiser_options(found), finetune_config.step_options(found)
@@ -341,11 +343,9 @@ def test_every_key_of_fine_tuning_matters(box):
         return repr([said, pairs.captions, pairs.templates, pairs.ids.tolist()])
 
     base = derived([])
-    for key, spec in finetune_config.KEYS.items():
-        if (
-            key == "verb"
-            or key.startswith("weights.")
-            or (key.startswith("data.") and key[5:] in opening.every_key() and key != "data.max_skipped")
+    for key, spec in configs.keys_of({"verb": "finetune"}).items():
+        if key.startswith("weights.") or (
+            key.startswith("data.") and key[5:] in opening.every_key() and key != "data.max_skipped"
         ):
             continue  # tested with the sources
         if key in UNDER_WAY:

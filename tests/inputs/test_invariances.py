@@ -272,7 +272,7 @@ def test_missing_labels_are_missing_in_every_container(bench, places, designs):
 
 def trained_on(bench, overrides):
     """{stem: captions} that fine-tuning draws from."""
-    found = bench.config("lit", [*overrides, "templates={}"], "finetune")
+    found = bench.typed("lit", [*overrides, "templates={}"], "finetune")
     pairs = feed.pairs(finetune._source(found), task.templates_of(found.templates))
     stems = [pairs.source.files[row].rpartition("/")[2].removesuffix(".png") for row in pairs.rows]
     return dict(zip(stems, pairs.captions, strict=True))

@@ -301,7 +301,7 @@ def test_every_shipped_config_loads_and_makes_its_recipe():
     shipped = configs.shipped("finetune")
     assert set(shipped) == {"openai_vit_b32_csv", "lit", "rn50_frozen_bn", "siglip_ring", "emoji_from_scratch"}
     for name in shipped:
-        config = configs.load(name, [], "finetune")
+        config = configs.typed(configs.plain(configs.load(name, [], "finetune")))
         assert bool(config.model) != bool(config.architecture)
         finetune_config.augmentation(config)
         options, recipe = finetune_config.step_options(config), finetune_config.optimiser_options(config)

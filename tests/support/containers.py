@@ -234,6 +234,10 @@ class Bench:
         )
         return config.load(probe, [f"--config.{one}" for one in (*own, *overrides)], kind)
 
+    def typed(self, probe, overrides, kind="probes"):
+        """The same, as its probe or fine-tuning reads it."""
+        return config.typed(config.plain(self.config(probe, overrides, kind)))
+
     def run(self, probe, overrides):
         """-> the run's folder."""
         self.number += 1
@@ -337,7 +341,7 @@ class Places:
             return tfds_folder(folder, listed)
         if kind == "prepared":
             original = self.part("csv", role, part, variant=variant, change=change, **spelling)
-            source = data.open_source(self.bench.config("zeroshot", original).data).source
+            source = data.open_source(self.bench.typed("zeroshot", original).data).source
             prepared.write(source, 32, folder)
             return [f"data.path={folder}"]
         return write(kind, folder, change(rows(part)), **spelling)
@@ -459,14 +463,14 @@ class Box:
 
     def refused(self, probe, *overrides):
         """The one line that a probe says of bad input, before the model is loaded."""
-        found = self.bench.config(probe, overrides) if isinstance(probe, str) else None
+        found = self.bench.typed(probe, overrides)
         with pytest.raises(InputError) as error:
             config.probe_module(found.probe).prepare(found)
         return _one_line(error)
 
     def captions(self, *overrides):
         """{stem: captions} that fine-tuning would train on."""
-        found = self.bench.config("lit", overrides, "finetune")
+        found = self.bench.typed("lit", overrides, "finetune")
         source = finetune._source(found)
         pairs = feed.pairs(source, task.templates_of(found.templates), "", found.data.max_skipped)
         files = [source.files[row].rpartition("/")[2].rpartition(".")[0] for row in pairs.rows]

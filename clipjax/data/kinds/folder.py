@@ -1,11 +1,11 @@
 """A folder of images: one sub-folder per class, a flat folder without labels, or images with captions beside them."""
 
 import contextlib
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -16,16 +16,17 @@ from clipjax.data.source import Source
 from clipjax.errors import InputError, converted, nearest, some
 from clipjax.progress import say
 
-KEYS = {
-    "path": shared.FOLDER,
-    "split": shared.SPLIT,
-    "class_names": shared.CLASS_NAMES,
-}
+
+@dataclasses.dataclass(frozen=True)
+class Keys(shared.Folder, shared.Named):
+    """What is read of `data.`."""
+
+
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 LARGEST_CAPTION = 1 << 20  # bytes
 
 
-def open_source(keys: SimpleNamespace) -> Source:
+def open_source(keys: Keys) -> Source:
     """The images of the folder, or of the folder of `split` below it."""
     root = source.as_path(shared.given(keys.path, "folder", "the folder: --config.data.path=FOLDER"))
     return open_folder(root / keys.split if keys.split else root, keys.class_names)

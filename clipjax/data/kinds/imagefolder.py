@@ -4,26 +4,27 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 from clipjax import image
 from clipjax.data import table, tables
 from clipjax.data.kinds import folder, shared
 from clipjax.data.source import Source, as_path
 from clipjax.errors import InputError
+from clipjax.keys import declared
 from clipjax.progress import say
 
-KEYS = {
-    "path": shared.FOLDER,
-    "split": shared.SPLIT,
-    **shared.COLUMNS,
-}
+
+@dataclasses.dataclass(frozen=True)
+class Keys(shared.Folder, shared.SeveralLabels):
+    """What is read of `data.`."""
+
+
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_COLUMNS = ("file_name", "image_file_name")
 
 
-def open_source(keys: SimpleNamespace) -> Source:
+def open_source(keys: Keys) -> Source:
     """The images that the metadata names; without metadata, class folders as `folder` reads them."""
     path = as_path(shared.given(keys.path, "imagefolder", "the folder: --config.data.path=FOLDER"))
     root = path / keys.split if keys.split else path
@@ -54,9 +55,9 @@ def _unnamed(root: Path, named: Sequence[str]) -> list[str]:
     )  # fmt: skip
 
 
-def _class_folders(root: Path, keys: SimpleNamespace) -> Source:
-    described = {name: key for name, key in shared.COLUMNS.items() if name != "class_names"}
-    wanted = [name for name, key in described.items() if getattr(keys, name) != key.default]
+def _class_folders(root: Path, keys: Keys) -> Source:
+    described = declared(shared.SeveralLabels)
+    wanted = [name for name, key in described.items() if name != "class_names" and getattr(keys, name) != key.default]
     if wanted:
         value = getattr(keys, wanted[0])
         raise InputError(f"{root} has no {', '.join(METADATA)}, where data.{wanted[0]}={value} would be; leave it out")

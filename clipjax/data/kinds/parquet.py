@@ -6,7 +6,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -16,23 +15,25 @@ from clipjax.data.contents import Packed
 from clipjax.data.kinds import shared
 from clipjax.data.source import Source
 from clipjax.errors import InputError
-from clipjax.keys import Key
+from clipjax.keys import key
 
 # Arrow reads a row group or nothing. Rows come nearly in order, so that two groups at a time are enough: the one
 # that is ending and the one that is beginning.
 _GROUPS = 2
 
 
-KEYS = {
-    "path": Key("", 'a parquet file, a folder of them, or "data/test-*.parquet"; {split} stands for the split'),
-    "split": shared.SPLIT,
-    **shared.COLUMNS,
-}
+@dataclasses.dataclass(frozen=True)
+class Keys(shared.SeveralLabels, shared.Split):
+    """What is read of `data.`."""
+
+    path: str = key("", 'a parquet file, a folder of them, or "data/test-*.parquet"; {split} stands for the split')
+
+
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 LAYOUTS = ("{path}/{split}-*.parquet", "{path}/data/{split}-*.parquet", "{path}/{split}/*.parquet")
 
 
-def open_source(keys: SimpleNamespace) -> Source:
+def open_source(keys: Keys) -> Source:
     """The rows of the files, or of those of `split`."""
     path = shared.given(keys.path, "parquet", "the files: --config.data.path=FILE_OR_FOLDER")
     return open_files(shared.of_split(path, keys.split, LAYOUTS), shared.Columns.of_keys(keys))

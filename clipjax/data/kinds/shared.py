@@ -5,7 +5,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 from clipjax.data import naming
 from clipjax.data.contents import Packed
@@ -13,27 +12,58 @@ from clipjax.data.labels import Value
 from clipjax.data.source import ImageData, Source
 from clipjax.data.tables import Column
 from clipjax.errors import InputError, require
-from clipjax.keys import Key
+from clipjax.keys import key
 
-SPLIT = Key("", "the part of the data set; empty: all of it, or the kind's own default")
-CLASS_NAMES = Key(
-    "", "what the labels are called: names by position, or OLD=NEW; a list with commas, or a file with one a line"
-)
-IMAGE_COLUMN = Key("", "where the image is; empty: file (csv), image (parquet, tfds), the image's suffix (webdataset)")
-LABEL_COLUMN = Key("", "where the label is; empty: none (csv), label (parquet, tfds), cls (webdataset)")
-LABEL_SEPARATOR = Key("|", "between several labels of one image; empty: labels are never split")
-CAPTION_COLUMNS = Key("", "where captions are, several by commas; empty: none (csv, parquet, tfds), txt (webdataset)")
-GROUP_COLUMNS = Key("", "what images are grouped by, several by commas")
-FOLDER = Key("", "the folder; with `split`, the folder that holds one folder per split")
-# What a kind declares whose images are described by columns or by members of a sample.
-COLUMNS = {
-    "image_column": IMAGE_COLUMN,
-    "label_column": LABEL_COLUMN,
-    "label_separator": LABEL_SEPARATOR,
-    "caption_columns": CAPTION_COLUMNS,
-    "group_columns": GROUP_COLUMNS,
-    "class_names": CLASS_NAMES,
-}
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Of a source with several parts."""
+
+    split: str = key("", "the part of the data set; empty: all of it, or the kind's own default")
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder(Split):
+    """Of a source that is a folder."""
+
+    path: str = key("", "the folder; with `split`, the folder that holds one folder per split")
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Of a source with labels."""
+
+    class_names: str = key(
+        "", "what the labels are called: names by position, or OLD=NEW; a list with commas, or a file with one a line"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouped:
+    """Of a source with groups."""
+
+    group_columns: str = key("", "what images are grouped by, several by commas")
+
+
+@dataclasses.dataclass(frozen=True)
+class Described(Named, Grouped):
+    """Of a source whose images are described by columns, or by members of a sample."""
+
+    image_column: str = key(
+        "", "where the image is; empty: file (csv), image (parquet, tfds), the image's suffix (webdataset)"
+    )
+    label_column: str = key("", "where the label is; empty: none (csv), label (parquet, tfds), cls (webdataset)")
+    caption_columns: str = key(
+        "", "where captions are, several by commas; empty: none (csv, parquet, tfds), txt (webdataset)"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SeveralLabels(Described):
+    """Of a described source whose images may have several labels in one text."""
+
+    label_separator: str = key("|", "between several labels of one image; empty: labels are never split")
+
 
 # What people call the parts of a data set, in folders and at the head of file names.
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
@@ -69,11 +99,11 @@ class Columns:
     separator: str = ""
 
     @staticmethod
-    def of_keys(keys: SimpleNamespace) -> "Columns":
-        """From the keys of `COLUMNS`."""
+    def of_keys(keys: Described) -> "Columns":
+        """From the keys that name them."""
         captions, groups = column_names(keys.caption_columns), column_names(keys.group_columns)
-        label, separator = keys.label_column, getattr(keys, "label_separator", "")
-        return Columns(keys.image_column, label, captions, groups, keys.class_names, separator)
+        separator = keys.label_separator if isinstance(keys, SeveralLabels) else ""
+        return Columns(keys.image_column, keys.label_column, captions, groups, keys.class_names, separator)
 
     @property
     def described(self) -> list[str]:

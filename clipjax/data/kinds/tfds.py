@@ -8,7 +8,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,25 +18,24 @@ from clipjax.data.kinds import shared
 from clipjax.data.labels import Value
 from clipjax.data.source import Source
 from clipjax.errors import InputError, brief, converted, nearest, require, some
-from clipjax.keys import Key
+from clipjax.keys import key
 
-KEYS = {
-    "name": Key("", "the prepared data set: cifar10, voc/2007, cifar10/3.0.2"),
-    "path": Key("", "TFDS's data_dir; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets"),
-    "split": shared.SPLIT,
-    "image_column": shared.IMAGE_COLUMN,
-    "label_column": shared.LABEL_COLUMN,
-    "caption_columns": shared.CAPTION_COLUMNS,
-    "group_columns": shared.GROUP_COLUMNS,
-    "class_names": shared.CLASS_NAMES,
-}
+
+@dataclasses.dataclass(frozen=True)
+class Keys(shared.Described, shared.Split):
+    """What is read of `data.`."""
+
+    name: str = key("", "the prepared data set: cifar10, voc/2007, cifar10/3.0.2")
+    path: str = key("", "TFDS's data_dir; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets")
+
+
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 
 _LABELLED = shared.Columns(label="label")
 _CHUNK = 64  # records read at a time while the table is made: their images come along
 
 
-def open_source(keys: SimpleNamespace) -> Source:
+def open_source(keys: Keys) -> Source:
     """A split ("test" where none is named)."""
     name = shared.given(keys.name, "tfds", "the prepared data set: --config.data.name=NAME, for example cifar10")
     columns = shared.Columns.of_keys(keys)
@@ -119,8 +117,8 @@ def _check_classes(folder: Path) -> None:
     level = [stored.read(folder / "features.json", dict, "prepare the data set again")]
     while level:
         for value in level:
-            for key in ("pythonClassName", "python_class_name", "type"):  # as written now, and by earlier versions
-                name = value.get(key)
+            for written in ("pythonClassName", "python_class_name", "type"):  # now, and by earlier versions
+                name = value.get(written)
                 if isinstance(name, str) and "." in name and not name.startswith("tensorflow_datasets."):
                     raise InputError(f"{folder / 'features.json'} asks for {brief(name)}, which is not TFDS's own")
         inside = (x for value in level for x in value.values())
@@ -168,13 +166,13 @@ def _name_key(features: Any) -> str | None:
     return next((key for key in ("file_name", "filename", "image/filename", "image_id") if key in features), None)
 
 
-def _columns(records: Any, keys: Sequence[str]) -> dict[str, list]:
-    columns: dict[str, list] = {key: [] for key in keys}
+def _columns(records: Any, names: Sequence[str]) -> dict[str, list]:
+    columns: dict[str, list] = {name: [] for name in names}
     for example in _examples(records):
-        for key, values in columns.items():
+        for name, values in columns.items():
             value = example
             # VOC has a feature that is itself called "image/filename"
-            for part in [key] if key in example else key.split("/"):
+            for part in [name] if name in example else name.split("/"):
                 value = value[part]
             values.append(_as_python(value))
     return columns

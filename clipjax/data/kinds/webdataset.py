@@ -6,25 +6,29 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 from clipjax.data import source, tables, tars
 from clipjax.data.contents import Packed
 from clipjax.data.kinds import shared
 from clipjax.data.source import Source
 from clipjax.errors import InputError
-from clipjax.keys import Key
+from clipjax.keys import key
 
-KEYS = {
-    "path": Key("", 'a tar, "shards-{000..012}.tar", "shards-*.tar" or several by "::"; {split} stands for the split'),
-    "split": shared.SPLIT,
-    **shared.COLUMNS,
-}
+
+@dataclasses.dataclass(frozen=True)
+class Keys(shared.SeveralLabels, shared.Split):
+    """What is read of `data.`."""
+
+    path: str = key(
+        "", 'a tar, "shards-{000..012}.tar", "shards-*.tar" or several by "::"; {split} stands for the split'
+    )
+
+
 PART = "path"  # the key that `data.train_path` and `data.test_path` stand for
 LABEL, CAPTION = "cls", "txt"
 
 
-def open_source(keys: SimpleNamespace) -> Source:
+def open_source(keys: Keys) -> Source:
     """The samples of the shards, or of those of `split`."""
     path = shared.given(keys.path, "webdataset", "the shards: --config.data.path='shards-{000..012}.tar'")
     pattern = shared.of_split(path, keys.split, ("{path}/{split}/*.tar", "{path}/{split}-*.tar"))
@@ -47,15 +51,15 @@ def open_shards(pattern: str | os.PathLike, columns: shared.Columns = shared.NO_
         label=columns.label or (LABEL if LABEL in index.extensions else ""),
         captions=columns.captions or ((CAPTION,) if CAPTION in index.extensions else ()),
     )
-    members = [key for key in columns.described if key in index.extensions and key not in columns.groups]
-    fields = [key for key in columns.described if key not in members]
+    members = [name for name in columns.described if name in index.extensions and name not in columns.groups]
+    fields = [name for name in columns.described if name not in members]
     table = index.fields(fields)[0] if fields else {}
     captions = dict(table)
-    for key in members:
-        if key == columns.label:
-            table[key] = tables.Column(index.texts(key)[0])
-        if key in columns.captions:
-            captions[key] = tables.Column(index.captions(key)[0])
+    for member in members:
+        if member == columns.label:
+            table[member] = tables.Column(index.texts(member)[0])
+        if member in columns.captions:
+            captions[member] = tables.Column(index.captions(member)[0])
     places = list(dict.fromkeys(place for shard in shards for place in (shard.parent, shard.parent.parent)))
     name = _name(shards)
     return shared.source_of(

@@ -1,7 +1,7 @@
 """Folders of class folders and flat ones, local and in a bucket."""
 
+import dataclasses
 import os
-from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -81,11 +81,10 @@ def test_texts_beside_images_are_captions(tmp_path, capsys):
 
 def test_a_split_is_a_folder_below(tmp_path):
     put(tmp_path, "test/cat/1.png", "test/dog/2.png", "train/cat/3.png")
-    keys = SimpleNamespace(path=str(tmp_path), split="test", class_names="")
+    keys = folder.Keys(path=str(tmp_path), split="test")
     assert folder.open_source(keys).files.tolist() == ["cat/1.png", "dog/2.png"]
-    keys.split = "tset"
     with pytest.raises(InputError, match='no such folder; nearest: "test"'):
-        folder.open_source(keys)
+        folder.open_source(dataclasses.replace(keys, split="tset"))
 
 
 def test_a_flat_folder_has_no_labels(tmp_path):
