@@ -23,6 +23,7 @@ DTYPES = ("float32", "bfloat16")
 FEATURES = ("proj", "pre_proj")  # after and before the projection into the joint embedding
 MAPPINGS = ("shard_map", "pmap")
 PLACEMENTS = ("replicated", "fsdp")
+PROGRAMS = 16  # kept: of about six models; parameters are not part of a program
 TEXT_LENGTHS = 8  # texts are cut to a multiple of this: at most context_length / 8 programs are compiled
 
 
@@ -38,6 +39,40 @@ def arithmetic(mesh: Mesh, dtype: str) -> str:
     if gpu.has_cudnn(mesh, dtype):
         parts.append("cuDNN")
     return ", ".join(parts)
+
+
+@functools.lru_cache(PROGRAMS)
+def program(
+    config: CLIP, feature: str, dtype: jnp.dtype, mesh: Mesh, mapping: str, specs: tuple[tuple[str, P], ...],
+    transposed: frozenset[str], lowering: Lowering, options: tuple[tuple[str, Any], ...],
+) -> Callable:  # fmt: skip
+    """The jitted `(flat parameters, rows) -> features` of one encoder; `feature` is one of FEATURES or "text".
+
+    It is kept here, not by the encoder, because tracing and loading it takes most of a short run: all models of one
+    configuration use the same one, with their own parameters.
+    """
+    cut = dict(specs)
+
+    def encode(params: clip.Params, rows: jax.Array) -> jax.Array:
+        if feature == "text":
+            return clip.apply_text(config, params, rows, dtype, lowering=lowering).astype(jnp.float32)
+        intermediates: dict[str, jax.Array] = {}
+        if rows.dtype == jnp.uint8:
+            mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
+            rows = (rows.astype(jnp.float32) / 255 - mean) / std  # torchvision's operations, in its order
+        out = clip.apply_image(config, params, rows.astype(dtype), intermediates, lowering)
+        return (out if feature == "proj" else intermediates["pre_proj"]).astype(jnp.float32)
+
+    def nested(flat: dict[str, jax.Array]) -> clip.Params:  # flat on the way, because specs are by name
+        return clip.unflatten({k: v.T if k in transposed else v for k, v in flat.items()})
+
+    if mapping == "pmap":
+        return parallel.pmapped(lambda flat, rows: encode(nested(flat), rows), mesh, dict(options))
+
+    def gathered(flat: dict[str, jax.Array], rows: jax.Array) -> jax.Array:
+        return encode(nested({k: parallel.whole(v, cut[k]) for k, v in flat.items()}), rows)
+
+    return parallel.mapped(gathered, mesh, cut, dict(options))
 
 
 class Encoder:
@@ -167,54 +202,20 @@ class Encoder:
         )
 
     def _image_program(self, feature: str) -> Callable:
-        if feature not in self._image_programs:  # stored here: functools.cache would keep the encoder and its weights
-            self._image_programs[feature] = self._make_image_program(feature)
-        return self._image_programs[feature]
-
-    @functools.cached_property
-    def _image_programs(self) -> dict[str, Callable]:
-        return {}
-
-    def _make_image_program(self, feature: str) -> Callable:
-        config, dtype = self.config, self._dtype
-        mean, std = jnp.asarray(config.mean, jnp.float32), jnp.asarray(config.std, jnp.float32)
-        lowering = Lowering(separate_blocks=self._on_cpu, cudnn=gpu.has_cudnn(self.mesh, dtype))
-
-        def program(params, pixels):
-            intermediates: dict[str, jax.Array] = {}
-            if pixels.dtype == jnp.uint8:
-                pixels = (pixels.astype(jnp.float32) / 255 - mean) / std  # torchvision's operations, in its order
-            out = clip.apply_image(config, params, pixels.astype(dtype), intermediates, lowering)
-            return (out if feature == "proj" else intermediates["pre_proj"]).astype(jnp.float32)
-
-        return self._mapped(program, self._visual_params)
+        lowering = Lowering(separate_blocks=self._on_cpu, cudnn=gpu.has_cudnn(self.mesh, self._dtype))
+        return self._program(feature, self._visual_params, lowering)
 
     @functools.cached_property
     def _text_program(self) -> Callable:
-        config, dtype = self.config, self._dtype
+        return self._program("text", self._textual_params, clip.PLAIN)
 
-        def program(params, tokens):
-            return clip.apply_text(config, params, tokens, dtype).astype(jnp.float32)
-
-        return self._mapped(program, self._textual_params)
-
-    def _mapped(self, program: Callable, flat: dict[str, Any]) -> Callable:
-        """`program` takes nested parameters; on the way they are flat, because specs are by name."""
-        transposed, options = self._transposed(flat), None
-        if self._on_cpu:
-            options = cpu.options(bool(transposed))
-
-        def nested(flat):
-            return clip.unflatten({k: v.T if k in transposed else v for k, v in flat.items()})
-
-        if self._mapping == "pmap":
-            return parallel.pmapped(lambda flat, rows: program(nested(flat), rows), self.mesh, options)
-        specs = self._specs(flat)
-
-        def gathered(flat, rows):
-            return program(nested({k: parallel.whole(v, specs[k]) for k, v in flat.items()}), rows)
-
-        return parallel.mapped(gathered, self.mesh, specs, options)
+    def _program(self, feature: str, flat: dict[str, Any], lowering: Lowering) -> Callable:
+        specs, transposed = tuple(sorted(self._specs(flat).items())), self._transposed(flat)
+        options = cpu.options(bool(transposed)) if self._on_cpu else {}
+        return program(
+            self.config, feature, self._dtype, self.mesh, self._mapping, specs, transposed, lowering,
+            tuple(options.items()),
+        )  # fmt: skip
 
     def _transposed(self, flat: dict[str, Any]) -> frozenset[str]:
         """Parameters that lie on the devices as [out, in]: on a CPU, where a product may have few rows."""

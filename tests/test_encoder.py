@@ -50,7 +50,7 @@ def text_features(params, tokens):
 
 @pytest.fixture(scope="module")
 def encoder(params):
-    """encoder(devices, **options): each is made once, since its programs live in it."""
+    """encoder(devices, **options): each is made once."""
 
     @functools.cache
     def made(devices, batch_size=4, **options):
@@ -112,9 +112,33 @@ def test_the_end_of_text_is_never_cut_off(params, encoder, end):
 
 def test_one_program_per_shape(encoder, pixels):
     full = encoder(4, full_batches=True)
-    for n in (37, 5, 1):
+    full.images(pixels)
+    compiled = full._image_program("proj")._cache_size()
+    for n in (5, 1):
         full.images(pixels[:n])
-    assert full._image_program("proj")._cache_size() == 1
+    assert full._image_program("proj")._cache_size() == compiled
+
+
+def test_models_of_one_configuration_share_their_programs_and_nothing_else(encoder, pixels, tokens):
+    """Parameters are arguments of a program: a second checkpoint of an architecture compiles nothing."""
+    one, other = encoder(1), Encoder(CONFIG, clip.init(CONFIG, jax.random.key(7)), mesh=encoder(1).mesh, batch_size=4)
+    found = [(e.images(pixels), e.texts(tokens), e._image_program("proj"), e._text_program) for e in (one, other)]
+    assert found[0][2:] == found[1][2:]
+    for mine, theirs in zip(found[0][:2], found[1][:2], strict=True):
+        assert np.abs(mine - theirs).max() > 0.1
+    want = np.asarray(clip.apply_image(CONFIG, other.params, pixels))
+    np.testing.assert_allclose(found[1][0], want, rtol=0, atol=2e-6)  # float32 sums in another order
+
+
+@pytest.mark.parametrize(
+    ("devices", "options"),
+    [(4, {}), (1, {"mapping": "pmap"}), (1, {"placement": "fsdp"}), (1, {"dtype": "bfloat16"}),
+     (1, {"batch_size": 512, "full_batches": True})],
+)  # fmt: skip
+def test_what_a_program_depends_on_makes_another(encoder, devices, options):
+    other = encoder(devices, **options)
+    assert other._image_program("proj") != encoder(1)._image_program("proj") != encoder(1)._image_program("pre_proj")
+    assert other._text_program != encoder(1)._text_program
 
 
 def test_pre_proj_is_what_the_projection_reads(params, encoder, pixels):
@@ -225,7 +249,7 @@ def test_matrices_are_transposed_for_few_rows_and_nothing_else_changes(encoder, 
 
 
 def test_an_encoder_goes_when_nobody_holds_it(params, pixels):
-    """Its programs live in it, not in a cache of the class: nine models one after the other are not nine in memory."""
+    """Programs outlive it, its parameters do not: nine models one after the other are not nine in memory."""
     one = Encoder(CONFIG, params, batch_size=4)
     one.images(pixels[:1])
     gone = weakref.ref(one)

@@ -89,7 +89,7 @@ def test_a_list_keeps_its_order_and_repetitions(here):
 
 
 def test_features_are_a_probes_to_the_last_bit(here, monkeypatch):
-    monkeypatch.setattr("clipjax.runs.embedding.BATCH", 2)  # on 8 devices 20 images are more than a full batch
+    monkeypatch.setattr("clipjax.runs.embedding.BATCH", 2)  # on 4 devices 20 images are more than a full batch
     assert embed() == 0
     assert main(argv(here, here / "run", f"--config.cache_dir={here}/features")) == 0
     (folder,) = (here / "features" / "images").iterdir()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import jax
 import pytest
+from jax.sharding import AbstractMesh, AxisType
 
-from clipjax import parallel
 from clipjax.models import catalog, clip
 from clipjax.plan import programs
 from clipjax.train import optimiser, step
@@ -41,7 +41,7 @@ def test_the_snapshot_speaks_of_every_parameter(name):
 def test_a_training_state_lies_as_its_parameters(name):
     """2 x 4 devices: parameters and both moments under the specs of a mesh with four chips to a copy."""
     config = catalog.get(name).config
-    mesh = parallel.training_mesh(4, jax.devices()[:8])
+    mesh = AbstractMesh((2, 4), ("data", "fsdp"), (AxisType.Auto,) * 2)
     recipe = optimiser.Options(steps=10, learning_rate=1e-5)
     state = programs.abstract_state(config, step.Options(), recipe, mesh)
     want = make_sharding.layouts(name)["training v5e:4x4"]

@@ -23,9 +23,10 @@ def own_cache(monkeypatch, tmp_path):
 
 
 def wrong(monkeypatch, **changed):
-    """The encoder's programs are built from another `clip` than the canary's reference."""
+    """The encoder's programs are built from another `clip` than the canary's reference, and kept for no other test."""
     same = {k: v for k, v in vars(clip).items() if not k.startswith("__")}
     monkeypatch.setattr(encoder, "clip", SimpleNamespace(**same | changed))
+    monkeypatch.setattr(encoder, "program", encoder.program.__wrapped__)
 
 
 def stops(world, tmp_path, capsys, *words):
@@ -46,13 +47,13 @@ def test_so_does_a_text_tower(world, tmp_path, capsys, monkeypatch):
     stops(world, tmp_path, capsys, "a text that every run computes")
 
 
-def test_one_device_of_eight_that_is_a_bit_off_is_named(world, tmp_path, capsys, monkeypatch):
+def test_one_device_that_is_a_bit_off_is_named(world, tmp_path, capsys, monkeypatch):
     def apply_image(*args, **kwargs):
         out = clip.apply_image(*args, **kwargs)
-        return out + (jax.lax.axis_index("data") == 5) * 1e-6 * abs(out).max()
+        return out + (jax.lax.axis_index("data") == 3) * 1e-6 * abs(out).max()
 
     wrong(monkeypatch, apply_image=apply_image)
-    stops(world, tmp_path, capsys, "local device 5 gives other features than device 0")
+    stops(world, tmp_path, capsys, "local device 3 gives other features than device 0")
 
 
 def test_weights_that_changed_on_their_way_to_the_devices_stop_the_run(world, tmp_path, capsys, monkeypatch):

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from support.probe_processes import argv
 
-from clipjax import loading, parallel
+from clipjax import encoder, loading, parallel
 from clipjax.cli.main import main
 from clipjax.runs import config, engine, runner
 from clipjax.testing import pictures, tiny_model
@@ -18,6 +18,7 @@ from clipjax.testing import pictures, tiny_model
 def counted(monkeypatch):
     """How often a model was read, its parameters hashed, and a program made."""
     found = Counter()
+    encoder.program.cache_clear()  # of other tests
 
     def count(module, name):
         real = getattr(module, name)
@@ -68,6 +69,7 @@ def test_runs_share_the_model_while_everything_about_it_is_the_same(world, count
     os.replace(world / "new.safetensors", world / "tiny.safetensors")
     runner.run(probe(world, "folder", "batch_size=1"), world / "other-file", engines)
     assert counted["load"] == 3
+    assert counted["mapped"] == 2  # neither a batch size nor other parameters are another program
 
 
 def test_a_model_is_let_go_before_the_next_is_loaded(world, monkeypatch):

@@ -276,7 +276,7 @@ def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):
         (["--config.optimizer.multipliers=visual"], "is not REGEX=NUMBER"),
         (["--config.model="], "either config.model"),
         (["--config.fsdp=3"], "fsdp=3"),
-        (["--config.devices=9"], "1 to 8 on one host"),
+        (["--config.devices=9"], "1 to 4 on one host"),
         (["--config.remat=some"], "unknown rematerialisation 'some'"),
         (["--config.export.dtype=int8"], "export.dtype='int8'"),
         (["--config.checkpoints.keep=0"], "at least the last one"),

@@ -12,7 +12,7 @@ from clipjax.errors import InputError
 from clipjax.train.checkpoints import Checkpoints
 
 
-def state(devices=8, value=0.0):
+def state(devices=4, value=0.0):
     mesh = parallel.training_mesh(1, jax.devices()[:devices])
     layout = {"a": NamedSharding(mesh, P("data")), "step": NamedSharding(mesh, P())}
     return jax.device_put({"a": jnp.arange(64.0) + value, "step": jnp.int32(3)}, layout), layout

@@ -73,7 +73,7 @@ def test_global_forms_are_the_papers(kind, shared):
         np.testing.assert_allclose(np.sum(np.asarray(found) * direction), slope, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [1, 4])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_rings_equal_the_global_form(kind, shared, devices):
@@ -90,13 +90,13 @@ def test_rings_equal_the_global_form(kind, shared, devices):
 
 def test_ring_on_a_mesh_of_two_axes():
     args = arguments("softmax")
-    mesh = jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    mesh = jax.make_mesh((2, 2), ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     found = jax.jit(lambda *a: losses.ring_softmax(*a, mesh=mesh))(*args)
     np.testing.assert_allclose(found, losses.softmax(*args), rtol=TOLERANCE)
 
 
 def test_ring_never_holds_the_whole_matrix():
-    """Temporary memory per device at B = 4,096 on 8 devices stays below that of all logits of one device's rows."""
+    """Temporary memory per device at B = 4,096 stays below that of all logits of one device's rows."""
     mesh = parallel.data_mesh()
     rows = parallel.by_rows(mesh)
     shape = jax.ShapeDtypeStruct((4096, 64), jnp.float32, sharding=rows)
@@ -106,13 +106,14 @@ def test_ring_never_holds_the_whole_matrix():
         grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)), out_shardings=None)
         return grad.lower(shape, shape, scale).compile().memory_analysis().temp_size_in_bytes
 
-    block = 4 * (4096 // 8) ** 2
+    mine = 4096 // mesh.size
+    block = 4 * mine**2
     ring = memory(lambda *a: losses.ring_softmax(*a, mesh=mesh))
-    assert ring < 4096 // 8 * 4096 * 4 < memory(losses.softmax)
+    assert ring < mine * 4096 * 4 < memory(losses.softmax)
     assert ring > block / 2  # what is measured is this program's memory
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [1, 4])
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid", "ring_softmax", "ring_sigmoid"])
 def test_accumulation_is_exact(kind, steps, devices):
@@ -154,8 +155,8 @@ def test_scale_is_clamped_at_a_hundred():
 
 
 def test_wrong_shapes_are_refused():
-    image, text = embeddings(60)
-    with pytest.raises(InputError, match="60 does not divide over 8 devices"):
+    image, text = embeddings(62)
+    with pytest.raises(InputError, match="62 does not divide over 4 devices"):
         losses.ring_softmax(image, text, 1.0, mesh=parallel.data_mesh())
     with pytest.raises(InputError, match="pair by pair"):
         losses.softmax(image, text[:5], 1.0)
