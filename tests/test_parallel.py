@@ -108,7 +108,8 @@ def test_flags_go_together_and_are_checked():
         parallel.start_hosts("localhost:1", 2, 2)
 
 
-@pytest.mark.parametrize("launcher", ["jax", pytest.param("mpi", marks=pytest.mark.exhaustive)])  # found as above
+@pytest.mark.exhaustive  # what is found is tested above, and two hosts by their flags in runs/test_runner.py
+@pytest.mark.parametrize("launcher", ["jax", "mpi"])
 def test_two_processes_that_only_the_environment_tells_apart_are_one_run(world, tmp_path, launcher):
     """Both end well, one folder is written once, and each has encoded half of the images: neither fought the other."""
     with socket.socket() as s:

@@ -5,6 +5,7 @@ from support import docs_files
 from support.docs_shell import Shell
 
 from clipjax import loading
+from clipjax.data.sets import fairface
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,4 @@ def offline(monkeypatch, tmp_path_factory, shared_cache):
     find, locate = docs_files.released(folder)
     monkeypatch.setattr(loading, "find_weights", find)
     monkeypatch.setattr(loading, "locate", locate)
+    monkeypatch.setattr(fairface, "FIRST", docs_files.FIRST_10K)

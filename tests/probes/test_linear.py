@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+from support.amount import amount
 from threadpoolctl import threadpool_limits
 
 from clipjax import parallel
@@ -273,7 +274,7 @@ def test_between_two_fits_a_sweep_starts_at_their_mean():
     rows = np.ones(2000, bool)
     rows[found.held_out] = False
     problem = linear.Problem(x, y)
-    for record in found.records[-4:]:
+    for record in found.records[-amount(4, 1) :]:
         exact = problem.solve(record.C, rows=rows)
         again = linear.scores(x[found.held_out], *exact[:2]).argmax(1) == y[found.held_out]
         assert abs(again.mean() - record.value) * len(again) < 1.5  # as in `test_sweep`
@@ -294,7 +295,7 @@ def test_sweep_of_many_labels():
     assert found.weights.shape == (3, 8)
 
 
-@pytest.mark.parametrize(("C", "most"), [(1e-6, 20), (1e-3, 20), (1.0, 50)])
+@pytest.mark.parametrize(("C", "most"), [pytest.param(1e-6, 20, marks=pytest.mark.exhaustive), (1e-3, 20), (1.0, 50)])
 def test_few_passes_over_the_examples(C, most):
     """Classes of 1 to 400 rows, each with its curvature measured on the way; without it 60, 59 and 153 here."""
     x, _ = clip_like(2000, c=30)

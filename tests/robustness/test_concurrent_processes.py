@@ -164,6 +164,7 @@ def end_one(world, tmp_path, number, where):
     return ends, time.monotonic() - began
 
 
+@pytest.mark.exhaustive
 def test_a_dead_host_is_told_and_not_waited_for(world, tmp_path):
     """The first host stops with a line, and soon: JAX itself would wait for 100 seconds, and then abort."""
     photos = pictures(tmp_path / "photos", {"a": 300, "b": 300})

@@ -42,8 +42,12 @@ def test_converting_survives(stage, number, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("report", "kill"), ("compare", "full"), ("probe", "term"), ("prepare", "full")]
-)
+    ("name", "kind"),
+    [
+        pytest.param("report", "kill", marks=pytest.mark.exhaustive), ("compare", "full"), ("probe", "term"),
+        pytest.param("prepare", "full", marks=pytest.mark.exhaustive),
+    ],
+)  # fmt: skip
 def test_the_others_survive(stage, name, kind):
     scene = SCENES[name]
     _, changes = stage.whole(scene)

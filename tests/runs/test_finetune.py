@@ -122,7 +122,7 @@ def test_the_run_and_its_file_say_what_they_are(recipes, straight, capsys):
 
 @pytest.mark.parametrize(
     "ending",
-    [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive)],  # the full disk resumes too
+    [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive)],
 )
 def test_a_run_that_was_ended_goes_on_bit_for_bit(recipes, straight, tmp_path, ending):
     out = tmp_path / "run"
@@ -198,6 +198,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_unsaved(recipes, tmp_path, capsy
     assert finetune(recipes, out) == 0  # the folder is not spoilt
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_leaves_the_checkpoint_before(recipes, straight, tmp_path):
     out = shutil.copytree(straight, tmp_path / "run")  # as if ended after step 6
     for name in ("manifest.json", "model.safetensors"):

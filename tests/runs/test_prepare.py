@@ -53,6 +53,7 @@ def test_a_probe_over_prepared_pictures_gives_the_same_bytes(originals, tmp_path
     assert encoded(tmp_path / "again") == encoded(tmp_path / "run") == 17
 
 
+@pytest.mark.exhaustive  # test_runner has two hosts over originals
 def test_two_hosts_share_prepared_pictures_by_rows(originals, tmp_path):
     ready = prepared(originals, tmp_path)
     more = ["--config.data.max_skipped=0.1"]

@@ -25,6 +25,9 @@ from clipjax.demo.images import ASSETS, drawings
 from clipjax.design import SCHWEMMER
 from clipjax.models import catalog
 from clipjax.testing import pictures, tiny_model
+from support.amount import amount
+
+FIRST_10K = amount(fairface.FIRST, 630)  # images of that split on the pages, which show no number of them
 
 
 def build(root: Path) -> Path:
@@ -105,10 +108,10 @@ def _captions(root: Path) -> None:
 
 
 def _fairface(root: Path) -> None:
-    """10,000 rows, as `first10k` wants them, over 63 little pictures; the training part has 63 of its own."""
+    """As many rows as `first10k` has here, over 63 little pictures; the training part has 63 of its own."""
     rng = np.random.default_rng(0)
     folder = root / fairface.CROPS["0.25"]
-    for split, n in (("train", 126), ("val", 10_000)):
+    for split, n in (("train", 126), ("val", FIRST_10K)):
         (folder / split).mkdir(parents=True)
         small = [Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)) for _ in range(63)]
         first = []

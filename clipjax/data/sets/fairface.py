@@ -40,6 +40,7 @@ fairface/
     'are checked against the nine strings, since spreadsheets make "9-Mar" of "3-9".',
 )
 SPLITS = ("val", "train", "first10k")
+FIRST = 10_000  # images of first10k
 
 
 def open_source(path: str | os.PathLike, split: str | None = None, crop: str | None = None) -> Source:
@@ -67,13 +68,13 @@ def open_source(path: str | os.PathLike, split: str | None = None, crop: str | N
 
 def first10k(faces: Source, where: Path) -> Source:
     """Rows val/1.jpg to val/10000.jpg, which have to be the table's first."""
-    expected = [f"val/{i}.jpg" for i in range(1, 10001)]
-    if faces.files[:10000].tolist() != expected:
+    expected = [f"val/{i + 1}.jpg" for i in range(FIRST)]
+    if faces.files[:FIRST].tolist() != expected:
         raise InputError(
-            f'{where} does not begin with val/1.jpg to val/10000.jpg ({len(faces)} rows): split="first10k" needs the '
+            f'{where} does not begin with val/1.jpg to val/{FIRST}.jpg ({len(faces)} rows): split="first10k" needs the '
             "original table in its own order"
         )
-    return faces.select(slice(10000))
+    return faces.select(slice(FIRST))
 
 
 def _images(root: Path, crop: str | None, first: str) -> Path:
