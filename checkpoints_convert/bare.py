@@ -15,7 +15,7 @@ import numpy as np
 from checkpoints_convert.encoders import openai_encoders
 from checkpoints_convert.options import Options
 from clipjax.errors import InputError, located, some
-from clipjax.models import catalog
+from clipjax.models import catalog, families
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.resnet import ResNet
 from clipjax.models.kinds.text import Text
@@ -72,13 +72,14 @@ def config(
     if isinstance(image, ViT):
         image = dataclasses.replace(image, activation=activation)
     text = dataclasses.replace(text, heads=text_heads, eps=eps, activation=activation)
-    made = dataclasses.replace(
-        openai, image=image, text=text, mean=options.mean or openai.mean, std=options.std or openai.std
+    pixels = dataclasses.replace(
+        openai.pixels, mean=options.mean or openai.pixels.mean, std=options.std or openai.pixels.std
     )
+    made = dataclasses.replace(openai, image=image, text=text, pixels=pixels)
     if exact and released and options == Options():
         return made, ()
-    pixels = "OpenAI's mean and std" if made.mean == openai.mean and made.std == openai.std else "the given mean, std"
-    note = f"carries no configuration; read with {activation}, heads {heads} and {text_heads}, eps {eps:g}, {pixels}"
+    given = "OpenAI's mean and std" if pixels == openai.pixels else "the given mean, std"
+    note = f"carries no configuration; read with {activation}, heads {heads} and {text_heads}, eps {eps:g}, {given}"
     return made, (f"{where}: {note}",)
 
 
@@ -92,11 +93,17 @@ def openai_config(flat: Mapping[str, Any], where: str) -> CLIP:
 def _of_shapes(shape: Mapping[str, tuple[int, ...]]) -> CLIP:
     try:
         text_width = shape["token_embedding.weight"][1]
-        text = Text(
-            shape["positional_embedding"][0], shape["token_embedding.weight"][0], text_width,
-            _count(shape, "transformer.resblocks."), _heads(text_width),
-            shape["transformer.resblocks.0.mlp.c_fc.weight"][1], "quick_gelu", 1e-5,
-        )  # fmt: skip
+        text = families.text(
+            "openai",
+            shape["positional_embedding"][0],
+            shape["token_embedding.weight"][0],
+            text_width,
+            _count(shape, "transformer.resblocks."),
+            _heads(text_width),
+            shape["transformer.resblocks.0.mlp.c_fc.weight"][1],
+            "quick_gelu",
+            1e-5,
+        )
         image = _vit(shape) if "visual.class_embedding" in shape else _resnet(shape)
         return catalog.openai(shape["text_projection"][1], image, text)
     except (KeyError, IndexError, ZeroDivisionError) as error:
@@ -143,7 +150,7 @@ def _vit(shape: Mapping[str, tuple[int, ...]]) -> ViT:
     grid = round((shape["visual.positional_embedding"][0] - 1) ** 0.5)
     mlp = shape["visual.transformer.resblocks.0.mlp.c_fc.weight"][1]
     layers = _count(shape, "visual.transformer.resblocks.")
-    return ViT(grid * patch, patch, width, layers, _heads(width), mlp, "quick_gelu", 1e-5)
+    return families.image("openai", grid * patch, patch, width, layers, _heads(width), mlp, "quick_gelu", 1e-5)
 
 
 def _resnet(shape: Mapping[str, tuple[int, ...]]) -> ResNet:

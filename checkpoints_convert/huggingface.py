@@ -241,8 +241,8 @@ def _preprocessor_json(config: CLIP) -> dict[str, Any]:
     return {
         "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": size},
         "resample": 3, "do_center_crop": True, "crop_size": {"height": size, "width": size}, "do_rescale": True,
-        "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": list(config.mean),
-        "image_std": list(config.std), "do_convert_rgb": True,
+        "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": list(config.pixels.mean),
+        "image_std": list(config.pixels.std), "do_convert_rgb": True,
     }  # fmt: skip
 
 

@@ -78,7 +78,8 @@ def config_json(config: CLIP) -> dict[str, Any]:
             "vision_cfg": vision,
             "text_cfg": texts | _norm_kwargs(text),
         },
-        "preprocess_cfg": {"size": image.image_size, "mode": "RGB", "mean": list(config.mean), "std": list(config.std),
+        "preprocess_cfg": {"size": image.image_size, "mode": "RGB", "mean": list(config.pixels.mean),
+                           "std": list(config.pixels.std),
                            "interpolation": "bicubic", "resize_mode": "shortest"},
     }  # fmt: skip
 

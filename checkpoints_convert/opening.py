@@ -11,11 +11,9 @@ import numpy as np
 
 from checkpoints_convert import open_clip, openai, timm
 from checkpoints_convert.encoders import openai_encoders
-from clipjax.models import catalog
+from clipjax.models import catalog, families
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.resnet import ResNet
-from clipjax.models.kinds.text import Text
-from clipjax.models.kinds.vit import ViT
 from clipjax.models.weights import Weights
 
 _QUICK = "-quickgelu"
@@ -79,8 +77,8 @@ def open_clip_architectures() -> dict[str, CLIP]:
     """open_clip's names -> configurations with GELU and OpenAI's pixel statistics."""
     named = {r.name.replace("/", "-").replace("@336px", "-336"): r.config for r in catalog.RELEASES}
     for name, (embed_dim, image, (width, layers, heads)) in _ARCHITECTURES.items():
-        text = Text(77, 49408, width, layers, heads, width * 4, "gelu", 1e-5)
-        named[name] = catalog.openai(embed_dim, ViT(*image, "gelu", 1e-5), text)
+        text = families.text("openai", 77, 49408, width, layers, heads, width * 4, "gelu", 1e-5)
+        named[name] = catalog.openai(embed_dim, families.image("openai", *image, "gelu", 1e-5), text)
     return {name: _without_activation(config) for name, config in named.items()}
 
 
@@ -104,8 +102,8 @@ def _open_clip_by_name(file: Path, config: CLIP) -> Iterator[str]:
         return
     name, needs_quick_gelu = named
     options = ", force_quick_gelu=True" if needs_quick_gelu else ""
-    if (config.mean, config.std) != (catalog.OPENAI_MEAN, catalog.OPENAI_STD):
-        options += f", image_mean={config.mean}, image_std={config.std}"
+    if config.pixels != catalog.OPENAI_PIXELS:
+        options += f", image_mean={config.pixels.mean}, image_std={config.pixels.std}"
     yield f"open_clip: create_model_and_transforms({json.dumps(name)}, pretrained={_quoted(file)}{options})"
     yield f"note: {file.name} opened by a name does not say its activation: only this call gives the model's numbers"
 
@@ -134,4 +132,4 @@ def _without_activation(config: CLIP) -> CLIP:
     image, text = openai_encoders(config)
     image = image if isinstance(image, ResNet) else dataclasses.replace(image, activation="gelu")
     text = dataclasses.replace(text, activation="gelu")
-    return dataclasses.replace(config, image=image, text=text, mean=catalog.OPENAI_MEAN, std=catalog.OPENAI_STD)
+    return dataclasses.replace(config, image=image, text=text, pixels=catalog.OPENAI_PIXELS)

@@ -64,7 +64,7 @@ class Options:
         said: dict[str, list[Any]] = {
             "activation": [e.activation for e in (text, image) if isinstance(e, ViT | Text)],
             "heads": [image.heads], "text_heads": [text.heads], "eps": [image.eps, text.eps],
-            "mean": [config.mean], "std": [config.std],
+            "mean": [config.pixels.mean], "std": [config.pixels.std],
         }  # fmt: skip
         for name, values in said.items():
             given = getattr(self, name)

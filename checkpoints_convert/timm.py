@@ -29,7 +29,7 @@ def config_json(config: CLIP) -> dict[str, Any] | None:
     size = [3, image.image_size, image.image_size]
     pretrained: dict[str, Any] = {
         "custom_load": False, "input_size": size, "fixed_input_size": True, "interpolation": "bicubic",
-        "crop_pct": 1.0, "crop_mode": "center", "mean": list(config.mean), "std": list(config.std),
+        "crop_pct": 1.0, "crop_mode": "center", "mean": list(config.pixels.mean), "std": list(config.pixels.std),
         "num_classes": embed_dim,
     }  # fmt: skip
     if isinstance(image, ResNet):

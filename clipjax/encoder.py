@@ -58,7 +58,7 @@ def program(
             return clip.apply_text(config, params, rows, dtype, lowering=lowering).astype(jnp.float32)
         intermediates: dict[str, jax.Array] = {}
         if rows.dtype == jnp.uint8:
-            mean, std = np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)
+            mean, std = np.asarray(config.pixels.mean, np.float32), np.asarray(config.pixels.std, np.float32)
             rows = (rows.astype(jnp.float32) / 255 - mean) / std  # torchvision's operations, in its order
         out = clip.apply_image(config, params, rows.astype(dtype), intermediates, lowering)
         return (out if feature == "proj" else intermediates["pre_proj"]).astype(jnp.float32)
@@ -242,7 +242,7 @@ class Encoder:
 
     @property
     def _textual_params(self) -> dict[str, Any]:
-        return clip.flatten({k: v for k, v in self.params.items() if k not in ("visual", "logit_scale")})
+        return clip.flatten(clip.text_params(self.params))
 
     @functools.cached_property
     def _visual(self) -> dict[str, jax.Array]:

@@ -86,13 +86,20 @@ _SAID: set[str] = set()
 class Preprocess:
     """What a model expects of an image: a square of `image_size` pixels, (x / 255 - mean) / std per channel.
 
-    No defaults: the model catalogue, or the weights file itself, supplies the three. Lists become tuples, so
-    that a specification read from a file compares and hashes as the one it was written from.
+    The model catalogue, or the weights file itself, supplies them; what is not given is OpenAI's transform. Lists
+    become tuples, so that a specification read from a file compares and hashes as the one it was written from.
+
+    resize: "shortest": the short side to `image_size`, the centre cropped; "squash": both sides to it; "longest": the
+        long side to it, in the middle of a square of the level `fill` (of every band of the image's own mode).
+    interpolation: "bicubic" or "bilinear", antialiased.
     """
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resize: str = "shortest"
+    interpolation: str = "bicubic"
+    fill: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(self.mean))
@@ -103,6 +110,13 @@ class Preprocess:
             raise InputError(f"mean and std need three values (R, G, B), got {self.mean} and {self.std}")
         if min(self.std) <= 0:
             raise InputError(f"std must be positive in every channel, got {self.std}")
+        if self.resize not in ("shortest", "squash", "longest") or self.interpolation not in ("bicubic", "bilinear"):
+            raise InputError(f"unknown resize {self.resize!r} or interpolation {self.interpolation!r}")
+
+    @property
+    def resampling(self) -> Image.Resampling:
+        """Pillow's filter."""
+        return Image.Resampling[self.interpolation.upper()]
 
 
 def preprocess(images: Image.Image | Iterable[Image.Image], spec: Preprocess, threads: int | None = None) -> np.ndarray:
@@ -336,12 +350,11 @@ def _batch(
         if occurrences[id(image)] > 1:
             _decode(image, _label(image, index))
 
-    size = spec.image_size
-    out = np.empty((len(images), size, size, 3), dtype)
+    out = np.empty((len(images), spec.image_size, spec.image_size, 3), dtype)
 
     def work(index: int) -> None:
         image = images[index]
-        out[index] = finish(np.asarray(_resize_crop(image, size, _label(image, index))))
+        out[index] = finish(np.asarray(_square(image, spec, _label(image, index))))
 
     workers = min(threads or usable_processors(), len(images))
     if workers <= 1:
@@ -354,28 +367,19 @@ def _batch(
     return out
 
 
-def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
+def _square(image: Image.Image, spec: Preprocess, label: str) -> Image.Image:
+    """The image in RGB, of the specification's size."""
     _decode(image, label)
     if image.mode in _DEEP:
         _say_once(f"{label} has mode {image.mode}, clipped to 0..255 as OpenAI does (open_image scales 16 bits)")
-    width, height = _resized_size(image.width, image.height, size)
-    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None
-    if limit and width * height > limit:
-        raise InputError(
-            f"{label} is {image.width} x {image.height}: with its shortest side at {size} it becomes {width} x"
-            f" {height}, over the limit of {limit} pixels (2 x PIL.Image.MAX_IMAGE_PIXELS); crop it first"
-        )
-    # torchvision's CenterCrop, Python's rounding of halves to even included. Its zero padding cannot occur:
-    # after Resize no side is shorter than the crop.
-    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
-    mode = image.mode
+    mode, size = image.mode, spec.image_size
     try:
-        if image.size != (width, height) and mode in _SEPARABLE and width != height and image.height <= 2 * image.width:
-            image = _resize_within(image, (width, height), (left, top), size)
-        else:
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BICUBIC)
-            image = image.crop((left, top, left + size, top + size))
+        if spec.resize == "shortest":
+            image = _cropped(image, size, spec.resampling, label)
+        elif spec.resize == "longest":
+            image = _padded(image, size, spec, label)
+        elif image.size != (size, size):
+            image = image.resize((size, size), spec.resampling)
         # Colour conversion would only warn about it: the pixels do not depend on it.
         image.info.pop("transparency", None)
         return image.convert("RGB")
@@ -386,7 +390,47 @@ def _resize_crop(image: Image.Image, size: int, label: str) -> Image.Image:
         ) from error
 
 
-def _resize_within(image: Image.Image, to: tuple[int, int], at: tuple[int, int], size: int) -> Image.Image:
+def _cropped(image: Image.Image, size: int, filter_: Image.Resampling, label: str) -> Image.Image:
+    """The short side at `size`, and the centre of that."""
+    width, height = _resized_size(image.width, image.height, size)
+    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else None
+    if limit and width * height > limit:
+        raise InputError(
+            f"{label} is {image.width} x {image.height}: with its shortest side at {size} it becomes {width} x"
+            f" {height}, over the limit of {limit} pixels (2 x PIL.Image.MAX_IMAGE_PIXELS); crop it first"
+        )
+    # torchvision's CenterCrop, Python's rounding of halves to even included. Its zero padding cannot occur:
+    # after Resize no side is shorter than the crop.
+    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
+    resized = image.size == (width, height)
+    if not resized and image.mode in _SEPARABLE and width != height and image.height <= 2 * image.width:
+        return _resize_within(image, (width, height), (left, top), size, filter_)
+    if not resized:
+        image = image.resize((width, height), filter_)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _padded(image: Image.Image, size: int, spec: Preprocess, label: str) -> Image.Image:
+    """The long side at `size`, in the middle of a square of `spec.fill`, with open_clip's roundings."""
+    ratio = max(image.height / size, image.width / size)
+    width, height = round(image.width / ratio), round(image.height / ratio)
+    if not width or not height:
+        raise InputError(f"{label} is {image.width} x {image.height}: nothing is left of its short side; crop it first")
+    if image.size != (width, height):
+        image = image.resize((width, height), spec.resampling)
+    if image.size == (size, size):
+        return image
+    bands = len(image.getbands())
+    square = Image.new(image.mode, (size, size), spec.fill if bands == 1 else (spec.fill,) * bands)
+    if (palette := image.getpalette()) is not None:
+        square.putpalette(palette)
+    square.paste(image, ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+def _resize_within(
+    image: Image.Image, to: tuple[int, int], at: tuple[int, int], size: int, filter_: Image.Resampling
+) -> Image.Image:
     """The crop [at, at + size) of `image` resized to `to`, without most of what the crop would throw away.
 
     Pillow resamples across first and down second, through an image of whole levels: two calls, one pass each, are
@@ -396,17 +440,17 @@ def _resize_within(image: Image.Image, to: tuple[int, int], at: tuple[int, int],
     """
     (width, height), (left, top) = to, at
     if width > height:
-        across = image.resize((width, image.height), Image.Resampling.BICUBIC)
+        across = image.resize((width, image.height), filter_)
         across = across.crop((left, 0, left + size, image.height))
-        return across.resize((size, size), Image.Resampling.BICUBIC)
+        return across.resize((size, size), filter_)
     scale = image.height / height
-    reach = 2 * max(scale, 1.0) + 1  # the kernel's, and a row for rounding
+    reach = 2 * max(scale, 1.0) + 1  # the wider kernel's, bicubic, and a row for rounding
     first = max(int((top + 0.5) * scale - reach), 0)
     last = min(int((top + size - 0.5) * scale + reach) + 1, image.height)
-    strip = image.crop((0, first, image.width, last)).resize((size, last - first), Image.Resampling.BICUBIC)
+    strip = image.crop((0, first, image.width, last)).resize((size, last - first), filter_)
     across = Image.new(image.mode, (size, image.height))
     across.paste(strip, (0, first))
-    return across.resize((size, height), Image.Resampling.BICUBIC).crop((0, top, size, top + size))
+    return across.resize((size, height), filter_).crop((0, top, size, top + size))
 
 
 def _resized_size(width: int, height: int, size: int) -> tuple[int, int]:

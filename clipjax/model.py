@@ -51,7 +51,7 @@ class Model:
         return jnp.asarray(self.encoder.texts(tokens))
 
     def __call__(self, pixels: np.ndarray | jax.Array, tokens: np.ndarray | jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Logits per image [B, C] and per text [C, B], cosine times exp(logit_scale): OpenAI's forward."""
+        """Logits per image [B, C] and per text [C, B]: exp(logit_scale) times the cosine, plus a logit_bias."""
         per_image = clip.logits(self.params, self.encode_image(pixels), self.encode_text(tokens))
         return per_image, per_image.T
 
@@ -114,7 +114,7 @@ class Model:
     @property
     def preprocessing(self) -> image.Preprocess:
         """How this model's pixels are made."""
-        return image.Preprocess(self.config.image.image_size, self.config.mean, self.config.std)
+        return image.Preprocess(self.config.image.image_size, **vars(self.config.pixels))
 
     @functools.cached_property
     def encoder(self) -> Encoder:

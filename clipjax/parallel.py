@@ -22,7 +22,7 @@ from clipjax.progress import say
 # the number is the axis to cut. What matches nothing is replicated (norms, biases: next to nothing).
 FSDP_RULES: tuple[tuple[str, int], ...] = (
     (r"token_embedding\.weight$", 0),
-    (r"(in_proj_weight|c_fc\.weight)$", 1),
+    (r"(in_proj_weight|(c_fc|c_gate)\.weight)$", 1),
     (r"(out_proj|mlp\.c_proj)\.weight$", 0),
     (r"attnpool\.[qkvc]_proj\.weight$", 0),
     (r"conv\d\.weight$|downsample\.0\.weight$", 3),

@@ -204,7 +204,7 @@ def test_parameters_of_another_configuration_are_refused(params):
 def test_uint8_crops_are_normalised_on_the_device_as_on_the_host(encoder):
     crops = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3)).astype(np.uint8)
     one = encoder(1, full_batches=True)
-    got, want = one.images(crops), one.images(image.normalise(crops, image.Preprocess(32, CONFIG.mean, CONFIG.std)))
+    got, want = one.images(crops), one.images(image.normalise(crops, image.Preprocess(32, **vars(CONFIG.pixels))))
     # the same three float32 operations, but a compiler may contract two of them: the last bit of a pixel
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 

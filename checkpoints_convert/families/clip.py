@@ -10,14 +10,13 @@ from typing import Any
 
 from checkpoints_convert.rules import CONV, LINEAR, SAME, SCALAR, Layout, Rule
 from clipjax.errors import InputError, brief, located
-from clipjax.models import catalog
+from clipjax.models import catalog, families
 from clipjax.models.config import CLIP
+from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels
 from clipjax.models.kinds.base import ACTIVATIONS
 from clipjax.models.kinds.resnet import ResNet
-from clipjax.models.kinds.text import Text
 from clipjax.models.kinds.vit import ViT
 
-Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean, std
 MODEL_TYPE = "clip"  # of Hugging Face's config.json
 EPS = 1e-5  # of every norm for which open_clip's configuration gives none
 
@@ -149,17 +148,31 @@ def refused_by_huggingface(text: Mapping[str, Any], vision: Mapping[str, Any]) -
     return reasons
 
 
-def of_huggingface(embed_dim: int, text: Mapping[str, Any], vision: Mapping[str, Any], pixels: Pixels) -> CLIP:
+def of_huggingface(embed_dim: int, text: Mapping[str, Any], vision: Mapping[str, Any], pixels: tuple[Any, Any]) -> CLIP:
     """The configuration of attributes that are not refused. InputError where a size cannot be."""
-    image = ViT(
-        vision["image_size"], vision["patch_size"], vision["hidden_size"], vision["num_hidden_layers"],
-        vision["num_attention_heads"], vision["intermediate_size"], vision["hidden_act"], vision["layer_norm_eps"],
-    )  # fmt: skip
-    texts = Text(
-        text["max_position_embeddings"], text["vocab_size"], text["hidden_size"], text["num_hidden_layers"],
-        text["num_attention_heads"], text["intermediate_size"], text["hidden_act"], text["layer_norm_eps"],
-    )  # fmt: skip
-    return CLIP(embed_dim, image, texts, *pixels, "clip-bpe")
+    image = families.image(
+        "openai",
+        vision["image_size"],
+        vision["patch_size"],
+        vision["hidden_size"],
+        vision["num_hidden_layers"],
+        vision["num_attention_heads"],
+        vision["intermediate_size"],
+        vision["hidden_act"],
+        vision["layer_norm_eps"],
+    )
+    text_encoder = families.text(
+        "openai",
+        text["max_position_embeddings"],
+        text["vocab_size"],
+        text["hidden_size"],
+        text["num_hidden_layers"],
+        text["num_attention_heads"],
+        text["intermediate_size"],
+        text["hidden_act"],
+        text["layer_norm_eps"],
+    )
+    return CLIP(embed_dim, image, text_encoder, Pixels(*pixels, **OPENAI_RESIZE), CLIP_BPE, False)
 
 
 # --- open_clip's open_clip_config.json
@@ -251,12 +264,19 @@ def of_open_clip(data: Mapping[str, Any], where: str) -> CLIP:
     if reasons:
         raise InputError(f"{where}: clipjax does not build this model: {'; '.join(reasons)}")
     with located(where):
-        texts = Text(
-            t["context_length"], t["vocab_size"], t["width"], t["layers"], t["heads"],
-            int(t["width"] * t["mlp_ratio"]), activation, text_eps,
-        )  # fmt: skip
+        text_encoder = families.text(
+            "openai",
+            t["context_length"],
+            t["vocab_size"],
+            t["width"],
+            t["layers"],
+            t["heads"],
+            int(t["width"] * t["mlp_ratio"]),
+            activation,
+            text_eps,
+        )
         image = _image_encoder(v, image_size, activation, image_eps)
-        return CLIP(embed_dim, image, texts, mean, std, "clip-bpe")
+        return CLIP(embed_dim, image, text_encoder, Pixels(mean, std, **OPENAI_RESIZE), CLIP_BPE, False)
 
 
 def _eps(encoder: dict[str, Any]) -> float:
@@ -283,7 +303,14 @@ def _image_encoder(v: Mapping[str, Any], image_size: int, activation: str, eps: 
         raise InputError(f"head_width is {v['head_width']}: a positive number")
     if isinstance(v["layers"], (list, tuple)):
         return ResNet(image_size, v["width"], tuple(v["layers"]), v["width"] * 32 // v["head_width"], 1e-5)
-    return ViT(
-        image_size, v["patch_size"], v["width"], v["layers"], v["width"] // v["head_width"],
-        int(v["width"] * v["mlp_ratio"]), activation, eps,
-    )  # fmt: skip
+    return families.image(
+        "openai",
+        image_size,
+        v["patch_size"],
+        v["width"],
+        v["layers"],
+        v["width"] // v["head_width"],
+        int(v["width"] * v["mlp_ratio"]),
+        activation,
+        eps,
+    )

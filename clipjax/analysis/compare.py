@@ -34,6 +34,7 @@ VARIABLE = ("design", "weights")
 FIELDS: dict[str, tuple[str, ...]] = {
     "": (
         "config.probe", "precision", "model.config.image.image_size", "model.config.mean", "model.config.std",
+        "model.config.pixels",
     ),
     "design": ("design.sha256",),
     "weights": ("model.weights_sha256", "model.logit_scale"),

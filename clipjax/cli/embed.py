@@ -3,8 +3,9 @@
     clipjax embed --model=ViT-B/32 --images=photos/ --texts=captions.txt --out=features.npz
 
 Arrays: image_features [B, E], files [B], text_features [C, E], texts [C], logit_scale (the parameter: similarity is
-exp(logit_scale) times the cosine). Features are float32 and not normalised. Images that cannot be read are omitted:
-skipped [M] has their names and skipped_reasons [M] the reasons. Too many of them (--max-skipped) stop the command.
+exp(logit_scale) times the cosine), and logit_bias, which is added to that, where the model has one. Features are
+float32 and not normalised. Images that cannot be read are omitted: skipped [M] has their names and skipped_reasons [M]
+the reasons. Too many of them (--max-skipped) stop the command.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
     lines = _read_lines(args.texts) if args.texts else []
     model = loading.load(args.model, options=loading.options_of(args))
     arrays: dict[str, Any] = {"logit_scale": np.asarray(model.params["logit_scale"], np.float32)}
+    if model.config.logit_bias:
+        arrays["logit_bias"] = np.asarray(model.params["logit_bias"], np.float32)
     if args.texts:
         tokens = text.tokenize(lines, model.config.text.context_length, truncate=args.truncate)
         arrays |= {"texts": np.array(lines), "text_features": model.encoder.texts(tokens)}

@@ -112,11 +112,17 @@ class Source:
             raise InputError(self.files[i] + str(error).removeprefix("image 0")) from error
 
     def check_size(self, spec: Preprocess) -> None:
-        """Raises InputError where the images were prepared for another image size than the model's."""
+        """Raises InputError where the images were prepared for another image size or resize than the model's."""
         if self.size not in (None, spec.image_size):
             raise InputError(
                 f"{self.name} holds images prepared for models of {self.size} pixels, and this model takes "
                 f"{spec.image_size}: prepare the originals for it (clipjax prepare), or name the originals"
+            )
+
+        if self.size is not None and (spec.resize, spec.interpolation) != ("shortest", "bicubic"):
+            raise InputError(
+                f"{self.name} holds images whose short side was resized (bicubic) and whose centre was cropped; this "
+                f"model takes them by {spec.resize}, {spec.interpolation}: name the originals"
             )
 
     def _of_row(self, i: int, make: Callable[[str], T]) -> T:

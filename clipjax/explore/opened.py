@@ -102,7 +102,7 @@ def _features(run: Run, config: ProbeConfig) -> tuple[np.ndarray, np.ndarray]:
     again = "make the run again into another --out, and explore that"
     if root is None:
         raise InputError(f"{run.path}: kept no image features (cache_dir=none); without that key {again}")
-    spec = Preprocess(model.image.image_size, model.mean, model.std)
+    spec = Preprocess(model.image.image_size, **vars(model.pixels))
     key = image_key(
         manifest.model.weights_sha256, model, manifest.precision, manifest.arithmetic, spec, manifest.data.fingerprint
     )

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 
 from clipjax.errors import InputError, nearest
+from clipjax.models import families
 from clipjax.models.config import CLIP
+from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels
 from clipjax.models.kinds.base import ImageEncoderConfig, TextEncoderConfig
 from clipjax.models.kinds.resnet import ResNet
 from clipjax.models.kinds.text import Text
@@ -17,6 +19,7 @@ from clipjax.models.kinds.vit import ViT
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+OPENAI_PIXELS = Pixels(OPENAI_MEAN, OPENAI_STD, **OPENAI_RESIZE)
 WORDS = 49408  # of CLIP's tokenizer
 
 
@@ -35,7 +38,7 @@ class Release:
 
 def vit(image_size: int, patch: int, width: int, layers: int) -> ViT:
     """A ViT as OpenAI builds it: heads = width / 64, mlp = 4 x width, QuickGELU, LayerNorm eps 1e-5."""
-    return ViT(image_size, patch, width, layers, width // 64, width * 4, "quick_gelu", 1e-5)
+    return families.image("openai", image_size, patch, width, layers, width // 64, width * 4, "quick_gelu", 1e-5)
 
 
 def resnet(image_size: int, width: int, layers: tuple[int, int, int, int]) -> ResNet:
@@ -45,12 +48,14 @@ def resnet(image_size: int, width: int, layers: tuple[int, int, int, int]) -> Re
 
 def text(width: int, layers: int = 12, context_length: int = 77, vocab_size: int = WORDS) -> Text:
     """A text encoder as OpenAI builds it: heads = width / 64, mlp = 4 x width, QuickGELU, LayerNorm eps 1e-5."""
-    return Text(context_length, vocab_size, width, layers, width // 64, width * 4, "quick_gelu", 1e-5)
+    return families.text(
+        "openai", context_length, vocab_size, width, layers, width // 64, width * 4, "quick_gelu", 1e-5
+    )
 
 
 def openai(embed_dim: int, image_encoder: ImageEncoderConfig, text_encoder: TextEncoderConfig) -> CLIP:
     """A whole model with OpenAI's pixel statistics and tokenizer."""
-    return CLIP(embed_dim, image_encoder, text_encoder, OPENAI_MEAN, OPENAI_STD, "clip-bpe")
+    return CLIP(embed_dim, image_encoder, text_encoder, OPENAI_PIXELS, CLIP_BPE, False)
 
 
 RELEASES = (

@@ -26,6 +26,7 @@ from clipjax.models.shapes import shapes as shapes
 
 Params = dict[str, Any]
 PLAIN = Lowering()
+SCALARS = ("logit_scale", "logit_bias")  # of neither encoder
 
 
 def flatten(params: Params) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def init(config: CLIP, key: jax.Array) -> Params:
     text = config.text.build(config.embed_dim, nnx.Rngs(text_key))
     flat = {f"visual.{k}": v for k, v in _leaves(visual).items()} | _leaves(text)
     flat["logit_scale"] = jnp.log(jnp.float32(1 / 0.07))
+    if config.logit_bias:
+        flat["logit_bias"] = jnp.float32(-10)  # SigLIP paper, section 3.3
     return unflatten(flat)
 
 
@@ -69,8 +72,12 @@ def apply_text(
     lowering: Lowering = PLAIN,
 ) -> jax.Array:  # fmt: skip
     """tokens int [B, T] -> text features [B, E] computed in `dtype`, not normalised. Pure, as `apply_image`."""
-    text = {k: v for k, v in params.items() if k not in ("visual", "logit_scale")}
-    return _module(config.text, config.embed_dim, text, "")(tokens, dtype, intermediates, lowering)
+    return _module(config.text, config.embed_dim, text_params(params), "")(tokens, dtype, intermediates, lowering)
+
+
+def text_params(params: Params) -> Params:
+    """The parameters of the text encoder."""
+    return {k: v for k, v in params.items() if k not in ("visual", *SCALARS)}
 
 
 def normalise(features: jax.Array) -> jax.Array:
@@ -80,9 +87,10 @@ def normalise(features: jax.Array) -> jax.Array:
 
 
 def logits(params: Params, image_features: jax.Array, text_features: jax.Array) -> jax.Array:
-    """Cosine similarity times exp(logit_scale), float32: [B, E], [C, E] -> [B, C]."""
+    """Cosines times exp(logit_scale), plus logit_bias where there is one, float32: [B, E], [C, E] -> [B, C]."""
     cosine = jnp.einsum("BE,CE->BC", normalise(image_features), normalise(text_features), precision="highest")
-    return jnp.exp(jnp.asarray(params["logit_scale"]).astype(jnp.float32)) * cosine
+    scaled = jnp.exp(jnp.asarray(params["logit_scale"]).astype(jnp.float32)) * cosine
+    return scaled + jnp.asarray(params["logit_bias"]).astype(jnp.float32) if "logit_bias" in params else scaled
 
 
 @functools.cache

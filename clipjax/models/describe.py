@@ -6,6 +6,9 @@ import collections
 from typing import Any
 
 from clipjax.models import kinds
+from clipjax.models.config import CLIP
+from clipjax.models.inputs import CLIP_BPE
+from clipjax.models.kinds.base import EncoderConfig
 from clipjax.models.weights import Weights
 
 
@@ -15,19 +18,31 @@ def describe(loaded: Weights) -> dict[str, Any]:
     dtypes: collections.Counter[str] = collections.Counter()
     for array in counted.values():
         dtypes[str(array.dtype)] += array.size
-    image, text = kinds.stored_form(loaded.config.image), kinds.stored_form(loaded.config.text)
     return {
         "name": loaded.name,
-        "image": {key: list(v) if isinstance(v, tuple) else v for key, v in image.items()},
-        "text": text,
+        "image": _encoder(loaded.config.image),
+        "text": _encoder(loaded.config.text),
         "embed_dim": loaded.config.embed_dim,
-        "mean": list(loaded.config.mean),
-        "std": list(loaded.config.std),
-        "tokenizer": loaded.config.tokenizer,
+        **_inputs(loaded.config),
         "parameters": sum(dtypes.values()),
         "dtypes": dict(dtypes),
         "source": dict(loaded.source),
     }
+
+
+def _encoder(encoder: EncoderConfig) -> dict[str, Any]:
+    """Its configuration; what tells families apart only where it differs from OpenAI's."""
+    own = {k: v for k, v in kinds.stored_form(encoder).items() if k not in encoder.implied or v != encoder.implied[k]}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in own.items()}
+
+
+def _inputs(config: CLIP) -> dict[str, Any]:
+    pixels, tokens = config.pixels, config.tokens
+    said: dict[str, Any] = {"mean": list(pixels.mean), "std": list(pixels.std), "resize": pixels.resize}
+    said |= {"interpolation": pixels.interpolation, "tokenizer": tokens.kind}
+    if tokens.kind != CLIP_BPE.kind:
+        said |= {"tokenizer sha256": tokens.file_sha256, "clean": tokens.clean, "pad id": tokens.pad_id}
+    return said | ({"logit_bias": True} if config.logit_bias else {})
 
 
 def one_line(loaded: Weights) -> str:
@@ -52,7 +67,9 @@ def table(what: dict[str, Any]) -> str:
         "embedding": what["embed_dim"],
         "pixel mean": ", ".join(map(str, what["mean"])),
         "pixel std": ", ".join(map(str, what["std"])),
+        "resize": f"{what['resize']}, {what['interpolation']}",
         "tokenizer": what["tokenizer"],
+        **{name: what[name] for name in ("tokenizer sha256", "clean", "pad id") if name in what},
         "parameters": f"{what['parameters']:,} ({', '.join(f'{n:,} {d}' for d, n in what['dtypes'].items())})",
         "source": ", ".join(f"{k} {v}" for k, v in what["source"].items() if not isinstance(v, dict)),
     }

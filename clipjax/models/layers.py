@@ -10,17 +10,20 @@ BatchNorm and softmax work in float32 whatever that is.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from clipjax.models.kinds.blocks import Blocks
 from clipjax.models.lowering import Lowering
 
 Intermediates = dict[str, jax.Array] | None  # filled with named intermediate results where a caller asks for them
 CUDNN_HEADS = range(8, 129, 8)  # widths of a head that cuDNN's attention takes on every GPU it runs on
 Position = int | jax.Array  # of the row that is read: the same in every image, or one each [B]
+Rotation = tuple[jax.Array, jax.Array]  # cosines and sines [X, K / 2], float32: see `rotate`
 
 
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float) -> nnx.Param:
@@ -38,7 +41,9 @@ def exact_gelu(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
-ACTIVATION: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
+ACTIVATION: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "quick_gelu": quick_gelu, "gelu": exact_gelu, "gelu_tanh": jax.nn.gelu, "silu": jax.nn.silu,
+}  # fmt: skip
 
 
 class Linear(nnx.Module):
@@ -60,7 +65,7 @@ def linear(x: jax.Array, weight: jax.Array, bias: jax.Array, lowering: Lowering)
 
 
 class LayerNorm(nnx.Module):
-    """Over the last axis, in float32."""
+    """Over the last axis, in float32 at least."""
 
     def __init__(self, width: int, *, eps: float):
         self.weight = nnx.Param(jnp.ones((width,), jnp.float32))
@@ -68,37 +73,77 @@ class LayerNorm(nnx.Module):
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x.astype(jnp.float32)
+        y = x.astype(at_least_float32(x))
         y = y - y.mean(-1, keepdims=True)
         y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.eps)
-        y = y * self.weight[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
+        y = y * self.weight[...].astype(y.dtype) + self.bias[...].astype(y.dtype)
         return y.astype(x.dtype)
+
+
+def at_least_float32(x: jax.Array) -> jnp.dtype:
+    """What norms, softmax and angles are computed in: float32, or float64 in comparisons with a peer in float64."""
+    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 class Attention(nnx.Module):
     """Multi-head self-attention with q, k and v fused in one projection, as in torch.nn.MultiheadAttention."""
 
-    def __init__(self, width: int, heads: int, *, in_std: float, out_std: float, rngs: nnx.Rngs):
+    def __init__(self, blocks: Blocks, *, in_std: float, out_std: float, rngs: nnx.Rngs):
+        width = blocks.width
         self.in_proj_weight = normal(rngs, (width, 3 * width), in_std)
         self.in_proj_bias = nnx.Param(jnp.zeros((3 * width,), jnp.float32))
+        self.ln_inner = LayerNorm(width, eps=blocks.eps) if blocks.inner_norm else None
         self.out_proj = Linear(width, width, std=out_std, rngs=rngs)
-        self.heads = heads
+        self.heads = blocks.heads
 
-    def __call__(self, x: jax.Array, mask: jax.Array | None, lowering: Lowering) -> jax.Array:
+    def __call__(self, x: jax.Array, sight: Sight, lowering: Lowering) -> jax.Array:
         b, n, d = x.shape
         qkv = linear(x, self.in_proj_weight[...], self.in_proj_bias[...], lowering)
         q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)  # each [B, X, H, K]
-        return self.out_proj(attend(q, k, v, mask, lowering).reshape(b, n, d), lowering)
+        q, k = rotate(q, sight.rotation), rotate(k, sight.rotation)
+        return self._out(attend(q, k, v, sight.mask, lowering).reshape(b, n, d), lowering)
 
-    def at(self, x: jax.Array, position: Position, mask: jax.Array | None, lowering: Lowering) -> jax.Array:
+    def at(self, x: jax.Array, position: Position, sight: Sight, lowering: Lowering) -> jax.Array:
         """One row of the above: keys and values of all positions, the query of `position` only -> [B, D]."""
         b, n, d = x.shape
         w, bias = self.in_proj_weight[...], self.in_proj_bias[...]
-        q = linear(pick(x, position), w[:, :d], bias[:d], lowering)
+        q = linear(pick(x, position), w[:, :d], bias[:d], lowering).reshape(b, 1, self.heads, -1)
         kv = linear(x, w[:, d:], bias[d:], lowering)
         k, v = jnp.moveaxis(kv.reshape(b, n, 2, self.heads, d // self.heads), 2, 0)  # each [B, X, H, K]
-        allowed = None if mask is None else mask[position][..., None, :]  # [B, 1, X]
-        return self.out_proj(attend(q.reshape(b, 1, self.heads, -1), k, v, allowed, lowering).reshape(b, d), lowering)
+        there = sight.at(position)
+        q, k = rotate(q, there.rotation), rotate(k, sight.rotation)
+        return self._out(attend(q, k, v, there.mask, lowering).reshape(b, d), lowering)
+
+    def _out(self, x: jax.Array, lowering: Lowering) -> jax.Array:
+        return self.out_proj(x if self.ln_inner is None else self.ln_inner(x), lowering)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sight:
+    """What queries see of keys: `mask` True where allowed, [Q, X] or [B, Q, X]; `rotation` of their positions."""
+
+    mask: jax.Array | None = None
+    rotation: Rotation | None = None
+
+    def at(self, position: Position) -> Sight:
+        """Of the query at `position` only."""
+        mask, rotation = self.mask, self.rotation
+        if mask is not None:
+            mask = mask[position][..., None, :] if mask.ndim == 2 else mask[:, position][:, None]  # [B, 1, X]
+        if rotation is not None:
+            rotation = rotation[0][position][None], rotation[1][position][None]
+        return Sight(mask, rotation)
+
+
+def rotate(x: jax.Array, rotation: Rotation | None) -> jax.Array:
+    """Turns each pair (2j, 2j + 1) of x [B, X, H, K] by its position's angle, in float32; x without a rotation."""
+    if rotation is None:
+        return x
+    cos, sin = (a[:, None] for a in rotation)  # [X, 1, K / 2]
+    y = x.astype(at_least_float32(x))
+    even, odd = y[..., 0::2], y[..., 1::2]
+    return jnp.stack([even * cos - odd * sin, odd * cos + even * sin], -1).reshape(x.shape).astype(x.dtype)
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, lowering: Lowering) -> jax.Array:
@@ -111,7 +156,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, low
     """
     if lowering.cudnn and mask is None and q.shape[1] > 1 and q.shape[-1] in CUDNN_HEADS:
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-    scores = jnp.einsum("BQHK,BXHK->BHQX", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("BQHK,BXHK->BHQX", q * q.shape[-1] ** -0.5, k, preferred_element_type=at_least_float32(q))
     if mask is not None:
         scores = jnp.where(mask[..., None, :, :], scores, -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
@@ -119,59 +164,78 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None, low
 
 
 class MLP(nnx.Module):
-    """D -> F -> D with the configuration's activation."""
+    """D -> F -> D with the configuration's activation; of the gate's values where there is a gate."""
 
-    def __init__(self, width: int, hidden: int, activation: str, *, in_std: float, out_std: float, rngs: nnx.Rngs):
+    def __init__(self, blocks: Blocks, *, in_std: float, out_std: float, rngs: nnx.Rngs):
+        width, hidden = blocks.width, blocks.mlp
+        self.c_gate = Linear(width, hidden, std=in_std, rngs=rngs) if blocks.gated else None
         self.c_fc = Linear(width, hidden, std=in_std, rngs=rngs)
+        self.ln = LayerNorm(hidden, eps=blocks.eps) if blocks.inner_norm else None
         self.c_proj = Linear(hidden, width, std=out_std, rngs=rngs)
-        self.activation = activation
+        self.activation = blocks.activation
 
     def __call__(self, x: jax.Array, lowering: Lowering) -> jax.Array:
-        return self.c_proj(ACTIVATION[self.activation](self.c_fc(x, lowering)), lowering)
+        act, y = ACTIVATION[self.activation], self.c_fc(x, lowering)
+        y = act(y) if self.c_gate is None else act(self.c_gate(x, lowering)) * y
+        return self.c_proj(y if self.ln is None else self.ln(y), lowering)
 
 
 class Block(nnx.Module):
-    """Pre-norm residual block. Initial scales are those of OpenAI's `initialize_parameters`."""
+    """Residual block. Initial scales are those of OpenAI's `initialize_parameters`."""
 
-    def __init__(self, width: int, heads: int, mlp: int, activation: str, eps: float, depth: int, *, rngs: nnx.Rngs):
-        in_std, out_std = width**-0.5, (width * 2 * depth) ** -0.5
-        self.attn = Attention(width, heads, in_std=in_std, out_std=out_std, rngs=rngs)
-        self.ln_1 = LayerNorm(width, eps=eps)
-        self.mlp = MLP(width, mlp, activation, in_std=(2 * width) ** -0.5, out_std=out_std, rngs=rngs)
-        self.ln_2 = LayerNorm(width, eps=eps)
+    def __init__(self, blocks: Blocks, *, rngs: nnx.Rngs):
+        width = blocks.width
+        in_std, out_std = width**-0.5, (width * 2 * blocks.layers) ** -0.5
+        self.attn = Attention(blocks, in_std=in_std, out_std=out_std, rngs=rngs)
+        self.ln_1 = LayerNorm(width, eps=blocks.eps)
+        self.mlp = MLP(blocks, in_std=(2 * width) ** -0.5, out_std=out_std, rngs=rngs)
+        self.ln_2 = LayerNorm(width, eps=blocks.eps)
+        self.post_norm = blocks.post_norm
 
-    def __call__(self, x: jax.Array, mask: jax.Array | None, lowering: Lowering) -> jax.Array:
-        x = x + self.attn(self.ln_1(x), mask, lowering)
-        return x + self.mlp(self.ln_2(x), lowering)
+    def __call__(self, x: jax.Array, sight: Sight, lowering: Lowering) -> jax.Array:
+        if self.post_norm:
+            x = x + self.ln_1(self.attn(x, sight, lowering))
+        else:
+            x = x + self.attn(self.ln_1(x), sight, lowering)
+        return self._with_mlp(x, lowering)
 
-    def at(self, x: jax.Array, position: Position, mask: jax.Array | None, lowering: Lowering) -> jax.Array:
+    def at(self, x: jax.Array, position: Position, sight: Sight, lowering: Lowering) -> jax.Array:
         """One row of the above, [B, D] at `position`: a sixth of the work where only that row is read."""
-        y = pick(x, position) + self.attn.at(self.ln_1(x), position, mask, lowering)
-        return y + self.mlp(self.ln_2(y), lowering)
+        if self.post_norm:
+            y = pick(x, position) + self.ln_1(self.attn.at(x, position, sight, lowering))
+        else:
+            y = pick(x, position) + self.attn.at(self.ln_1(x), position, sight, lowering)
+        return self._with_mlp(y, lowering)
+
+    def _with_mlp(self, x: jax.Array, lowering: Lowering) -> jax.Array:
+        return x + (self.ln_2(self.mlp(x, lowering)) if self.post_norm else self.mlp(self.ln_2(x), lowering))
 
 
 class Transformer(nnx.Module):
     """The stack of blocks, unrolled: names match the file, and the result of every layer can be recorded.
 
-    x [B, X, D] -> [B, D] at `position`, all that either encoder reads: of the last block only that row is computed.
+    x [B, X, D] -> [B, D] at `position`, where that is all that is read: of the last block only that row is computed.
+    Without a position, all rows [B, X, D].
     """
 
-    def __init__(self, width: int, heads: int, mlp: int, activation: str, eps: float, layers: int, *, rngs: nnx.Rngs):
-        self.resblocks = nnx.List([Block(width, heads, mlp, activation, eps, layers, rngs=rngs) for _ in range(layers)])
+    def __init__(self, blocks: Blocks, *, rngs: nnx.Rngs):
+        self.resblocks = nnx.List([Block(blocks, rngs=rngs) for _ in range(blocks.layers)])
 
     def __call__(
-        self, x: jax.Array, position: Position, mask: jax.Array | None, intermediates: Intermediates, lowering: Lowering
+        self, x: jax.Array, position: Position | None, sight: Sight, intermediates: Intermediates, lowering: Lowering
     ) -> jax.Array:
         *most, last = self.resblocks
         if lowering.scan:
-            x = lowering.scanned(most, x, mask)
+            x = lowering.scanned(most, x, sight)
         else:
             for i, block in enumerate(most):
-                run = lowering.rematerialised(lambda x, mask, block=block: block(x, mask, lowering))
-                x = sow(intermediates, f"transformer.resblocks.{i}", run(x, mask))
+                run = lowering.rematerialised(lambda x, sight, block=block: block(x, sight, lowering))
+                x = sow(intermediates, f"transformer.resblocks.{i}", run(x, sight))
         if intermediates is not None:
-            intermediates[f"transformer.resblocks.{len(most)}"] = last(x, mask, lowering)
-        return lowering.rematerialised(lambda x: last.at(x, position, mask, lowering))(x)
+            intermediates[f"transformer.resblocks.{len(most)}"] = last(x, sight, lowering)
+        if position is None:
+            return lowering.rematerialised(lambda x: last(x, sight, lowering))(x)
+        return lowering.rematerialised(lambda x: last.at(x, position, sight, lowering))(x)
 
 
 def pick(x: jax.Array, position: Position) -> jax.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,12 +66,12 @@ class Lowering:
 
         return call
 
-    def scanned(self, blocks: Sequence[nnx.Module], x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """`block(x, mask, self)` of equal blocks, one after the other, as one loop."""
+    def scanned(self, blocks: Sequence[nnx.Module], x: jax.Array, sight: Any) -> jax.Array:
+        """`block(x, sight, self)` of equal blocks, one after the other, as one loop."""
         if not blocks:
             return x
         graphdef = nnx.split(blocks[0])[0]
         layers = [nnx.to_pure_dict(nnx.state(block)) for block in blocks]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-        one = self.rematerialised(lambda x, params: nnx.merge(graphdef, params)(x, mask, self))
+        one = self.rematerialised(lambda x, params: nnx.merge(graphdef, params)(x, sight, self))
         return jax.lax.scan(lambda x, params: (one(x, params), None), x, stacked)[0]

@@ -45,22 +45,6 @@ def attention(name: str, queries: int, x: int, d: int, heads: int, layer: int = 
     ]
 
 
-def blocks(d: int, heads: int, f: int, layers: int, x: int, pooled: bool) -> list[Product]:
-    """Transformer blocks over X tokens. Where only one position is read (`pooled`), the last block needs keys and
-    values of all of them and everything else for that one."""
-    out: list[Product] = []
-    for i in range(layers):
-        rows = 1 if pooled and i == layers - 1 else x
-        name = f"resblocks.{i}"
-        out.append(linear(f"{name}.q", rows, d, d, PARAMETER, i))
-        out.append(linear(f"{name}.kv", x, d, 2 * d, PARAMETER, i))
-        out += attention(name, rows, x, d, heads, i)
-        out.append(linear(f"{name}.out_proj", rows, d, d, PARAMETER, i))
-        out.append(linear(f"{name}.c_fc", rows, d, f, PARAMETER, i))
-        out.append(linear(f"{name}.c_proj", rows, f, d, LAST, i))
-    return out
-
-
 def convolution(
     name: str, size: int, stride: int, kernel: int, d_in: int, d_out: int, kind: str = PARAMETER, layer: int = -1
 ) -> Product:

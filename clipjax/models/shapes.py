@@ -16,7 +16,8 @@ from clipjax.models.config import CLIP
 def shapes(config: CLIP) -> dict[str, tuple[int, ...]]:
     """Dotted name -> shape of every parameter, in JAX layouts: Linear [in, out], convolution HWIO."""
     visual = {f"visual.{name}": shape for name, shape in config.image.parameters(config.embed_dim)}
-    return visual | dict(config.text.parameters(config.embed_dim)) | {"logit_scale": ()}
+    scalars = {"logit_scale": ()} | ({"logit_bias": ()} if config.logit_bias else {})
+    return visual | dict(config.text.parameters(config.embed_dim)) | scalars
 
 
 def check(config: CLIP, flat: Mapping[str, Any], where: str, unknown: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The text transformer."""
+"""The text transformer of `kinds.text.Text`: one computation for every family that the configuration can say."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from clipjax.models.kinds.text import Text
-from clipjax.models.layers import Intermediates, LayerNorm, Transformer, normal, sow
+from clipjax.errors import InputError
+from clipjax.models.kinds.text import PAD, Text
+from clipjax.models.layers import Intermediates, LayerNorm, Position, Sight, Transformer, normal, sow
 from clipjax.models.lowering import Lowering
 
 
@@ -24,26 +25,61 @@ class TokenEmbedding(nnx.Module):
 class TextTransformer(nnx.Module):
     """tokens int [B, T] -> text features [B, E], not normalised.
 
-    T may be shorter than the context length as long as every text's end is inside: the mask is causal and only
-    the end of text is read, so what follows it cannot matter.
+    Where the configuration's `can_cut`, T may be shorter than the context length as long as every text's end is inside:
+    the mask is causal and only the end of text is read, so what follows it cannot matter. Elsewhere it always matters.
     """
 
     def __init__(self, config: Text, embed_dim: int, *, rngs: nnx.Rngs):
         self.token_embedding = TokenEmbedding(config.vocab_size, config.width, rngs=rngs)
-        self.positional_embedding = normal(rngs, (config.context_length, config.width), 0.01)
-        self.transformer = Transformer(
-            config.width, config.heads, config.mlp, config.activation, config.eps, config.layers, rngs=rngs
-        )
+        if config.pool == "class":
+            self.class_embedding = normal(rngs, (config.width,), 0.01)
+        self.positional_embedding = normal(rngs, (config.tokens, config.width), 0.01)
+        self.transformer = Transformer(config.blocks, rngs=rngs)
         self.ln_final = LayerNorm(config.width, eps=config.eps)
-        self.text_projection = normal(rngs, (config.width, embed_dim), config.width**-0.5)
+        if config.proj != "none":
+            self.text_projection = normal(rngs, (config.width, embed_dim), config.width**-0.5)
+        if config.proj == "bias":
+            self.text_projection_bias = nnx.Param(jnp.zeros((embed_dim,), jnp.float32))
+        self.config = config
 
     def __call__(
         self, tokens: jax.Array, dtype: jnp.dtype, intermediates: Intermediates, lowering: Lowering
     ) -> jax.Array:
-        t = tokens.shape[1]
-        x = self.token_embedding(tokens).astype(dtype) + self.positional_embedding[...][:t].astype(dtype)
-        mask = jnp.tril(jnp.ones((t, t), bool))
-        end = tokens.argmax(-1)  # the highest id is the end of text; the first one counts
-        x = self.transformer(sow(intermediates, "embedding", x), end, mask, intermediates, lowering)
+        config, (b, t) = self.config, tokens.shape
+        if t != config.context_length and not config.can_cut:
+            raise InputError(f"texts of {t} tokens; this text encoder reads {config.context_length}, padding too")
+        x = self.token_embedding(tokens).astype(dtype)
+        if config.pool == "class":
+            cls = jnp.broadcast_to(self.class_embedding[...].astype(dtype), (b, 1, config.width))
+            x = jnp.concatenate([x, cls], axis=1)
+        x = x + self.positional_embedding[...][: x.shape[1]].astype(dtype)
+        x = sow(intermediates, "embedding", x)
+        x = self.transformer(x, self._position(tokens), Sight(self._mask(tokens)), intermediates, lowering)
         x = sow(intermediates, "ln_final", self.ln_final(x))
-        return jnp.matmul(x, self.text_projection[...].astype(x.dtype))
+        if config.proj == "none":
+            return x
+        y = jnp.matmul(x, self.text_projection[...].astype(x.dtype))
+        return y + self.text_projection_bias[...].astype(y.dtype) if config.proj == "bias" else y
+
+    def _mask(self, tokens: jax.Array) -> jax.Array | None:
+        """True where a row [Q] may see another [X]; of pool "class" one for each text.
+
+        CoCa's models were trained with the keys of padding shifted by one: key j > 0 is seen where token j - 1 is no
+        padding, so that the class row sees the first padding and never itself (open_clip issue 1113).
+        """
+        if not self.config.causal:
+            return None
+        t = self.config.tokens if self.config.pool == "class" else tokens.shape[1]
+        causal = jnp.tril(jnp.ones((t, t), bool))
+        if self.config.pool != "class":
+            return causal
+        words = jnp.concatenate([jnp.ones((len(tokens), 1), bool), tokens != PAD], axis=1)
+        return causal & words[:, None]
+
+    def _position(self, tokens: jax.Array) -> Position:
+        pool = self.config.pool
+        if pool == "argmax":
+            return tokens.argmax(-1)  # the highest id is the end of text; the first one counts
+        if pool == "eos":
+            return jnp.equal(tokens, self.config.eos_id).argmax(-1)
+        return self.config.tokens - 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from clipjax.encoder import TEXT_LENGTHS
 from clipjax.errors import InputError
 from clipjax.files import local_path
 from clipjax.image import READING, Preprocess
-from clipjax.models.config import CLIP
+from clipjax.models.config import CLIP, identity
 from clipjax.probes import zeroshot
 from clipjax.progress import Progress
 from clipjax.runs.canary import Canary
@@ -58,7 +57,7 @@ def image_key(
     """Everything that an image's features depend on; `arithmetic` as in `encoder.arithmetic`."""
     return {
         "weights": weights_sha256,
-        "config": hashlib.sha256(repr(config).encode()).hexdigest(),
+        "config": identity(config),  # resize, interpolation and fill among it
         "feature": feature,
         "precision": precision,
         "arithmetic": arithmetic,

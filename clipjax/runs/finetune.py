@@ -179,7 +179,7 @@ def _feed(
         )
     if pairs.without and jax.process_index() == 0:
         say(f"note: {len(pairs.without)} rows have no caption and are left out: {some(pairs.without, 3)}")
-    spec = Preprocess(architecture.image.image_size, architecture.mean, architecture.std)
+    spec = Preprocess(architecture.image.image_size, **vars(architecture.pixels))
     share = (jax.process_index(), jax.process_count())
     return feed.Feed(pairs, config.batch_size, spec, context, augmentation, config.seed, share, config.threads)
 

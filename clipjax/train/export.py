@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,8 +24,8 @@ def final_weights(
 ) -> weights.Weights:
     """The model of a training state, on the host: the moving average where there is one and `export.average` asks.
 
-    SigLIP's logit bias is not part of a CLIP file (it moves every logit alike, no ranking and no softmax depends on
-    it): it goes into the file's source, with the step. Every host has to call this: shards are gathered.
+    A sigmoid loss has taught it a logit bias, which its configuration then says. Every host has to call this: shards
+    are gathered.
     """
     averaged = bool(state["ema"]) and config.export.average
     flat = dict(state["ema"] if averaged else state["params"]) | dict(state["fixed"])
@@ -32,12 +33,11 @@ def final_weights(
     source = {
         "format": "clipjax", "trained": dict(trained), "step": int(_whole(state["step"])), "averaged": averaged,
     }  # fmt: skip
-    if "logit_bias" in flat:
-        source["logit_bias"] = float(flat.pop("logit_bias"))
     if config.export.zero_unseen_tokens:
         flat[TABLE][~seen_tokens(pairs, len(flat[TABLE]))] = 0
     name = config.name or f"{begin.name}-finetuned"
-    return weights.Weights(flat, begin.config, name, source)
+    tuned = dataclasses.replace(begin.config, logit_bias="logit_bias" in flat)
+    return weights.Weights(flat, tuned, name, source)
 
 
 def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:
@@ -57,14 +57,16 @@ def interpolate(before: weights.Weights, after: weights.Weights, alpha: float) -
     In float32, stored as `after` is. alpha 0 and 1 give back the two models' values. Raises InputError where the two
     are not the same architecture, or alpha is not a number (values outside 0 to 1 extrapolate, and are allowed).
     """
-    if differs := differences(before.config, after.config):
+    # A sigmoid loss gives its model a bias, which one that was not trained so does not have.
+    same = dataclasses.replace(before.config, logit_bias=after.config.logit_bias)
+    if differs := differences(same, after.config):
         raise InputError(f"{before.name} and {after.name} differ in {'; '.join(differs[:3])}: there is nothing between")
     if not np.isfinite(alpha):
         raise InputError(f"alpha={alpha} is not a number")
     share = np.float32(alpha)
     flat = {}
     for name, array in after.flat.items():
-        a, b = np.asarray(before.flat[name], np.float32), np.asarray(array, np.float32)
+        a, b = np.asarray(before.flat.get(name, array), np.float32), np.asarray(array, np.float32)
         mixed = a if alpha == 0 else b if alpha == 1 else (1 - share) * a + share * b
         flat[name] = mixed.astype(array.dtype)
     source = {"format": "clipjax", "interpolated": {"alpha": float(alpha), "before": dict(before.source),

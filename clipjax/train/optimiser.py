@@ -24,9 +24,9 @@ STATISTICS = r"running_(mean|var)$"
 DECAY: tuple[tuple[str, bool], ...] = (
     (r"(^|\.)(logit_scale|logit_bias)$", False),
     (r"(^|[._])bias$", False),
-    (r"(^|\.)(ln_\w+|bn\d|downsample\.1)\.weight$", False),
-    (r"(class|positional)_embedding$", False),
-    (r"(^|\.)(weight|in_proj_weight|proj|text_projection)$", True),
+    (r"(^|\.)(ln(_\w+)?|bn\d|downsample\.1)\.weight$", False),
+    (r"(class|positional)_embedding$|\.(probe|query)$", False),
+    (r"(^|\.)(weight|(in|q|k|v)_proj_weight|proj|text_projection)$", True),
 )
 BLOCK = re.compile(r"(^|\.)(resblocks|layer[1-4])\.(\d+)\.")
 

@@ -51,10 +51,10 @@ class Options:
 
 
 def start(params: clip.Params, options: Options, recipe: optimiser.Options, mesh: Mesh) -> State:
-    """The state before the first update, float32, on the mesh. The sigmoid losses add `logit_bias`."""
+    """The state before the first update, float32, on the mesh. The sigmoid losses add a missing `logit_bias`."""
     flat = {name: jnp.asarray(x, jnp.float32) for name, x in clip.flatten(params).items()}
     if "sigmoid" in options.loss:
-        flat["logit_bias"] = jnp.float32(SIGLIP_BIAS)
+        flat.setdefault("logit_bias", jnp.float32(SIGLIP_BIAS))
     which = optimiser.trainable(flat, recipe.freeze)
     trained, fixed = optimiser.split(flat, which)
     state = {
@@ -121,7 +121,7 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
 
 def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering) -> Callable:
     dtype = jnp.dtype(options.dtype)
-    mean, std = jnp.asarray(config.mean, jnp.float32), jnp.asarray(config.std, jnp.float32)
+    mean, std = jnp.asarray(config.pixels.mean, jnp.float32), jnp.asarray(config.pixels.std, jnp.float32)
 
     def encode(trained: dict[str, jax.Array], batch: Any) -> tuple[jax.Array, jax.Array]:
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}

@@ -76,7 +76,7 @@ def features(name: str) -> dict[str, Any]:
     config = catalog.get(name).config
     folder = resources.files("clipjax") / "assets" / "photographs"
     pictures = [image.open_image(str(p)) for p in sorted(folder.iterdir(), key=str) if p.name.endswith(".jpg")]
-    spec = image.Preprocess(config.image.image_size, config.mean, config.std)
+    spec = image.Preprocess(config.image.image_size, **vars(config.pixels))
     found = both(config, random_weights(config), image.preprocess(pictures, spec), clipjax.tokenize(PROMPTS))
     (im, tx), (im16, tx16) = found["float32"], found["bfloat16"]
     im_cos, tx_cos = cosines(im16, im), cosines(tx16, tx)
@@ -91,7 +91,7 @@ def features(name: str) -> dict[str, Any]:
 def answers(model: str, params: Any, config: Any, pictures: list[Image.Image], name: str) -> dict[str, Any]:
     """How many images receive another first answer, of the classes of one design, with everything in bfloat16."""
     names = [c.name for c in design.read_design(name).classes]
-    spec = image.Preprocess(config.image.image_size, config.mean, config.std)
+    spec = image.Preprocess(config.image.image_size, **vars(config.pixels))
     texts = clipjax.tokenize([f"a photo of a {n}." for n in names])
     out = both(config, params, image.preprocess(pictures, spec), texts)
     scale = float(np.exp(np.asarray(params["logit_scale"])))

@@ -61,7 +61,7 @@ def features(name: str) -> dict[str, Any]:
     config, params = model_of(name)
     folder = resources.files("clipjax") / "assets" / "photographs"
     pictures = [image.open_image(str(p)) for p in sorted(folder.iterdir(), key=str) if p.name.endswith(".jpg")]
-    pixels = image.preprocess(pictures, image.Preprocess(config.image.image_size, config.mean, config.std))
+    pixels = image.preprocess(pictures, image.Preprocess(config.image.image_size, **vars(config.pixels)))
     tokens = clipjax.tokenize(_bfloat16().PROMPTS)
 
     def both(platform: str, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:

@@ -264,7 +264,7 @@ def _torch_update(config: CLIP, pixels: np.ndarray, tokens: np.ndarray, with_com
         model.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, fused=True
     )  # fmt: skip
     loss_of, forward = ClipLoss(), torch.compile(model) if with_compiler else model
-    mean, std = (torch.tensor(x, device=card()).view(1, 3, 1, 1) for x in (config.mean, config.std))
+    mean, std = (torch.tensor(x, device=card()).view(1, 3, 1, 1) for x in (config.pixels.mean, config.pixels.std))
     pictures = torch.from_numpy(pixels).to(card()).permute(0, 3, 1, 2).contiguous()
     words = torch.from_numpy(tokens).long().to(card())
 

@@ -10,10 +10,9 @@ from support.checkpoints import VIT, WIDE, random_weights
 import checkpoints_convert
 from checkpoints_convert import Options, bare
 from clipjax.errors import InputError
-from clipjax.models import catalog
+from clipjax.models import catalog, families
 from clipjax.models.config import CLIP
-from clipjax.models.kinds.text import Text
-from clipjax.models.kinds.vit import ViT
+from clipjax.models.inputs import CLIP_BPE
 
 
 def empty(config):
@@ -67,16 +66,18 @@ def test_or_the_configuration_is_put_beside_it(tmp_path, beside):
 def test_all_that_shapes_do_not_say_can_be_given(tmp_path):
     path = checkpoints.torch_file(tmp_path / "m.bin", checkpoints.openai_names(random_weights(WIDE)))
     assert "--heads=N (attention heads of the image encoder of width 320)" in asked(path, Options(activation="gelu"))
-    options = Options(activation="gelu", heads=4, mean=WIDE.mean, std=WIDE.std)
+    options = Options(activation="gelu", heads=4, mean=WIDE.pixels.mean, std=WIDE.pixels.std)
     assert checkpoints_convert.read(path, options).weights.config == WIDE
     eps = checkpoints_convert.read(path, Options("gelu", 4, 2, 1e-6)).weights.config
-    assert (eps.image.eps, eps.text.eps, eps.mean) == (1e-6, 1e-6, catalog.OPENAI_MEAN)
+    assert (eps.image.eps, eps.text.eps, eps.pixels) == (1e-6, 1e-6, catalog.OPENAI_PIXELS)
 
 
 def open_clip_model(width, layers, patch, text_width, text_layers, embed_dim):
-    image = ViT(224, patch, width, layers, 16, width * 4, "quick_gelu", 1e-5)
-    text = Text(77, 49408, text_width, text_layers, text_width // 64, text_width * 4, "quick_gelu", 1e-5)
-    return CLIP(embed_dim, image, text, catalog.OPENAI_MEAN, catalog.OPENAI_STD, "clip-bpe")
+    image = families.image("openai", 224, patch, width, layers, 16, width * 4, "quick_gelu", 1e-5)
+    text = families.text(
+        "openai", 77, 49408, text_width, text_layers, text_width // 64, text_width * 4, "quick_gelu", 1e-5
+    )
+    return CLIP(embed_dim, image, text, catalog.OPENAI_PIXELS, CLIP_BPE, False)
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,16 @@ import checkpoints_convert
 from checkpoints_convert import Options, huggingface, open_clip, openai, rules, torchfile
 from clipjax.errors import InputError
 from clipjax.files import write_atomically
-from clipjax.models import catalog, clip, weights
+from clipjax.models import catalog, clip, families, weights
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP
-from clipjax.models.kinds.text import Text
-from clipjax.models.kinds.vit import ViT
+from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels
 from clipjax.runs.engine import weights_sha256
 
 GELU = CLIP(
-    24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 96, 2, 3, 384, "gelu", 1e-5),
-    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+    24, families.image("openai", 36, 12, 64, 2, 2, 160, "gelu", 1e-5),
+    families.text("openai", 12, 96, 96, 2, 3, 384, "gelu", 1e-5),
+    Pixels((0.5, 0.4, 0.3), (0.25, 0.26, 0.27), **OPENAI_RESIZE), CLIP_BPE, False,
 )  # fmt: skip
 MIXED = dataclasses.replace(VIT, text=dataclasses.replace(checkpoints.TEXT, activation="gelu", eps=1e-6))
 EPS = dataclasses.replace(GELU, image=dataclasses.replace(GELU.image, eps=1e-6))

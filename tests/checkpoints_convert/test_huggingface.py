@@ -36,9 +36,9 @@ def test_without_either_openais_are_taken_with_a_note_or_given(tmp_path):
     checkpoints.huggingface_folder(tmp_path, WIDE, None)
     checkpoints.save_safetensors(tmp_path / "model.safetensors", checkpoints.huggingface_names(random_weights(WIDE)))
     found = checkpoints_convert.read(tmp_path)
-    assert found.weights.config.mean == VIT.mean
+    assert found.weights.config.pixels == VIT.pixels
     assert "--mean, --std" in found.notes[0]
-    found = checkpoints_convert.read(tmp_path, Options(mean=WIDE.mean, std=WIDE.std))
+    found = checkpoints_convert.read(tmp_path, Options(mean=WIDE.pixels.mean, std=WIDE.pixels.std))
     assert (found.weights.config, found.notes) == (WIDE, ())
 
 

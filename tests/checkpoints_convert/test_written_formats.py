@@ -13,14 +13,14 @@ import checkpoints_convert
 from checkpoints_convert import open_clip, opening, timm
 from clipjax.cli.main import main
 from clipjax.errors import InputError
-from clipjax.models import catalog, weights
+from clipjax.models import catalog, families, weights
 from clipjax.models.config import CLIP
-from clipjax.models.kinds.text import Text
-from clipjax.models.kinds.vit import ViT
+from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels
 
 ODD = CLIP(
-    24, ViT(36, 12, 64, 2, 2, 161, "gelu", 1e-5), Text(12, 96, 96, 2, 3, 385, "gelu", 1e-5),
-    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+    24, families.image("openai", 36, 12, 64, 2, 2, 161, "gelu", 1e-5),
+    families.text("openai", 12, 96, 96, 2, 3, 385, "gelu", 1e-5),
+    Pixels((0.5, 0.4, 0.3), (0.25, 0.26, 0.27), **OPENAI_RESIZE), CLIP_BPE, False,
 )  # fmt: skip
 
 
@@ -36,7 +36,8 @@ def test_an_open_clip_folder_says_everything_in_files(tmp_path, config):
     described = read_json(tmp_path / "oc" / "open_clip_config.json")
     assert described["model_cfg"]["quick_gelu"] is (config.text.activation == "quick_gelu")
     assert described["preprocess_cfg"] == {
-        "size": config.image.image_size, "mode": "RGB", "mean": list(config.mean), "std": list(config.std),
+        "size": config.image.image_size, "mode": "RGB", "mean": list(config.pixels.mean),
+        "std": list(config.pixels.std),
         "interpolation": "bicubic", "resize_mode": "shortest",
     }  # fmt: skip
     assert (tmp_path / "oc" / "config.json").exists() is (config is not RESNET)  # timm has no such ResNet
@@ -142,7 +143,7 @@ def test_what_is_printed_names_the_activation(tmp_path):
     line, *_ = opening.lines(tmp_path / "m.safetensors", weights.Weights({}, quick_large, "x", {}), "open_clip")
     assert line.endswith(", force_quick_gelu=True)")
     assert opening.open_clip_name(VIT) is None
-    other = dataclasses.replace(gelu, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    other = dataclasses.replace(gelu, pixels=Pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), **OPENAI_RESIZE))
     line = opening.lines(tmp_path / "m.safetensors", weights.Weights({}, other, "x", {}), "open_clip")[0]
     assert 'create_model_and_transforms("ViT-B-32", ' in line
     assert "image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5)" in line

@@ -22,10 +22,10 @@ from safetensors.torch import save_file  # noqa: E402
 from support import peer_models  # noqa: E402
 
 from checkpoints_convert import open_clip  # noqa: E402
-from clipjax.models.catalog import OPENAI_MEAN, OPENAI_STD, openai, resnet, text, vit  # noqa: E402
+from clipjax.models import families  # noqa: E402
+from clipjax.models.catalog import OPENAI_PIXELS, openai, resnet, text, vit  # noqa: E402
 from clipjax.models.config import CLIP  # noqa: E402
-from clipjax.models.kinds.text import Text  # noqa: E402
-from clipjax.models.kinds.vit import ViT  # noqa: E402
+from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels  # noqa: E402
 
 OUT = Path(__file__).parent / "parity"
 SMALL_TEXT = text(64, layers=2, context_length=16, vocab_size=96)
@@ -33,12 +33,14 @@ VIT = openai(32, vit(32, 8, 64, 3), SMALL_TEXT)
 RESNET = openai(32, resnet(64, 8, (1, 2, 1, 1)), SMALL_TEXT)
 # heads of 32, an mlp of 2.5 widths, exact GELU, other statistics, another context length
 OTHER = CLIP(
-    24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 96, 2, 3, 384, "gelu", 1e-5),
-    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+    24, families.image("openai", 36, 12, 64, 2, 2, 160, "gelu", 1e-5),
+    families.text("openai", 12, 96, 96, 2, 3, 384, "gelu", 1e-5),
+    Pixels((0.5, 0.4, 0.3), (0.25, 0.26, 0.27), **OPENAI_RESIZE), CLIP_BPE, False,
 )  # fmt: skip
 HUGGING_FACE = CLIP(
-    24, ViT(32, 8, 64, 2, 4, 96, "quick_gelu", 1e-5), Text(16, 96, 48, 2, 3, 192, "gelu", 1e-6),
-    OPENAI_MEAN, OPENAI_STD, "clip-bpe",
+    24, families.image("openai", 32, 8, 64, 2, 4, 96, "quick_gelu", 1e-5),
+    families.text("openai", 16, 96, 48, 2, 3, 192, "gelu", 1e-6),
+    OPENAI_PIXELS, CLIP_BPE, False,
 )  # fmt: skip
 
 

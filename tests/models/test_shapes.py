@@ -3,14 +3,14 @@
 import pytest
 from flax import nnx
 
-from clipjax.models import catalog, shapes
+from clipjax.models import catalog, families, shapes
 from clipjax.models.config import CLIP
-from clipjax.models.kinds.text import Text
-from clipjax.models.kinds.vit import ViT
+from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels
 
 ODD = CLIP(
-    24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 96, 3, 3, 200, "gelu", 1e-5),
-    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+    24, families.image("openai", 36, 12, 64, 2, 2, 160, "gelu", 1e-5),
+    families.text("openai", 12, 96, 96, 3, 3, 200, "gelu", 1e-5),
+    Pixels((0.5, 0.4, 0.3), (0.25, 0.26, 0.27), **OPENAI_RESIZE), CLIP_BPE, False,
 )  # fmt: skip
 SMALL_RESNET = catalog.openai(32, catalog.resnet(64, 8, (1, 2, 1, 3)), catalog.text(64, 2, 16, 96))
 

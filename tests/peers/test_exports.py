@@ -11,15 +11,16 @@ from support import peer_exports
 import checkpoints_convert
 from checkpoints_convert import open_clip, openai, opening
 from clipjax.errors import InputError
-from clipjax.models import catalog, shapes, weights
+from clipjax.models import catalog, families, shapes, weights
 from clipjax.models.config import CLIP
+from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels
 from clipjax.models.kinds.text import Text
-from clipjax.models.kinds.vit import ViT
 
 pytestmark = pytest.mark.peers
 ODD = CLIP(
-    24, ViT(36, 12, 64, 2, 2, 160, "gelu", 1e-5), Text(12, 96, 64, 2, 1, 256, "gelu", 1e-5),
-    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+    24, families.image("openai", 36, 12, 64, 2, 2, 160, "gelu", 1e-5),
+    families.text("openai", 12, 96, 64, 2, 1, 256, "gelu", 1e-5),
+    Pixels((0.5, 0.4, 0.3), (0.25, 0.26, 0.27), **OPENAI_RESIZE), CLIP_BPE, False,
 )  # fmt: skip
 
 
@@ -129,23 +130,27 @@ def test_pixels_are_prepared_as_the_model_asks(tmp_path):
     checkpoints_convert.write(tmp_path / "oc", odd_weights(), "open_clip")
     model, _, _ = peer_exports.open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'oc'}")
     cfg = model.visual.preprocess_cfg
-    assert (tuple(cfg["mean"]), tuple(cfg["std"])) == (ODD.mean, ODD.std)
+    assert (tuple(cfg["mean"]), tuple(cfg["std"])) == (ODD.pixels.mean, ODD.pixels.std)
     assert (cfg["interpolation"], cfg["resize_mode"], cfg["mode"]) == ("bicubic", "shortest", "RGB")
     assert np.ravel(cfg["size"]).tolist() == [36, 36]
     data = timm.data.resolve_model_data_config(timm.create_model(f"local-dir:{tmp_path / 'oc'}", pretrained=True))
-    assert (tuple(data["mean"]), tuple(data["std"]), data["input_size"]) == (ODD.mean, ODD.std, (3, 36, 36))
+    assert (tuple(data["mean"]), tuple(data["std"]), data["input_size"]) == (
+        ODD.pixels.mean,
+        ODD.pixels.std,
+        (3, 36, 36),
+    )
     assert (data["interpolation"], data["crop_pct"], data["crop_mode"]) == ("bicubic", 1.0, "center")
     checkpoints_convert.write(tmp_path / "hf", odd_weights(), "huggingface")
     for loader in (transformers.CLIPProcessor, transformers.AutoProcessor):
         found = loader.from_pretrained(tmp_path / "hf").image_processor
-        assert (tuple(found.image_mean), tuple(found.image_std)) == (ODD.mean, ODD.std)
+        assert (tuple(found.image_mean), tuple(found.image_std)) == (ODD.pixels.mean, ODD.pixels.std)
         assert (found.size["shortest_edge"], found.crop_size["height"], found.resample) == (36, 36, 3)
 
 
 def test_mixed_dtypes_that_hold_each_other_in_neither_are_float32(tmp_path):
     import transformers
 
-    start = odd_weights(dataclasses.replace(ODD, mean=catalog.OPENAI_MEAN, std=catalog.OPENAI_STD))
+    start = odd_weights(dataclasses.replace(ODD, pixels=catalog.OPENAI_PIXELS))
     flat = dict(start.flat)
     flat["visual.proj"] = flat["visual.proj"].astype(np.float16)
     for name in [n for n in flat if n != "visual.proj"]:

@@ -8,18 +8,18 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from checkpoints_convert import huggingface, open_clip, openai, rules, torchfile_write
-from clipjax.models import catalog, clip, weights
+from clipjax.models import catalog, clip, families, weights
 from clipjax.models.config import CLIP
-from clipjax.models.kinds.text import Text
-from clipjax.models.kinds.vit import ViT
+from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels
 
 TEXT = catalog.text(64, layers=2, context_length=16, vocab_size=96)
 VIT = catalog.openai(32, catalog.vit(32, 8, 64, 2), TEXT)
 RESNET = catalog.openai(32, catalog.resnet(64, 8, (1, 2, 1, 1)), TEXT)
 # As open_clip's ViT-H-14: heads of 80, exact GELU, pixels of its own.
 WIDE = CLIP(
-    48, ViT(28, 14, 320, 2, 4, 1280, "gelu", 1e-5), Text(16, 96, 128, 2, 2, 512, "gelu", 1e-5),
-    (0.5, 0.4, 0.3), (0.25, 0.26, 0.27), "clip-bpe",
+    48, families.image("openai", 28, 14, 320, 2, 4, 1280, "gelu", 1e-5),
+    families.text("openai", 16, 96, 128, 2, 2, 512, "gelu", 1e-5),
+    Pixels((0.5, 0.4, 0.3), (0.25, 0.26, 0.27), **OPENAI_RESIZE), CLIP_BPE, False,
 )  # fmt: skip
 
 

@@ -12,21 +12,23 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from clipjax.errors import InputError, brief, some
-from clipjax.models.kinds.base import EncoderConfig, ImageEncoderConfig, TextEncoderConfig
+from clipjax.errors import InputError, brief
+from clipjax.models.kinds.base import EncoderConfig, ImageEncoderConfig, TextEncoderConfig, build
 
-Config = TypeVar("Config")
 Encoder = TypeVar("Encoder", bound=EncoderConfig)
 
 
-def image_encoder(data: Mapping[str, Any]) -> ImageEncoderConfig:
-    """The configuration of `stored_form`. Raises InputError for an unknown kind, an unknown or a missing field."""
-    return _encoder(ImageEncoderConfig, data, None, "image")
+def image_encoder(data: Mapping[str, Any], first: bool = False) -> ImageEncoderConfig:
+    """The configuration of `stored_form`. Raises InputError for an unknown kind, an unknown or a missing field.
+
+    first: it is of the form's first version, which leaves the kind's `implied` fields out.
+    """
+    return _encoder(ImageEncoderConfig, data, None, "image", first)
 
 
-def text_encoder(data: Mapping[str, Any]) -> TextEncoderConfig:
-    """As `image_encoder`; without a kind it is OpenAI's transformer, the only one when the form was made."""
-    return _encoder(TextEncoderConfig, data, "transformer", "text")
+def text_encoder(data: Mapping[str, Any], first: bool = False) -> TextEncoderConfig:
+    """As `image_encoder`; without a kind it is the text transformer, the only one when the form was made."""
+    return _encoder(TextEncoderConfig, data, "transformer", "text", first)
 
 
 def stored_form(encoder: EncoderConfig) -> dict[str, Any]:
@@ -35,17 +37,7 @@ def stored_form(encoder: EncoderConfig) -> dict[str, Any]:
     return kind | dataclasses.asdict(encoder)
 
 
-def build(cls: type[Config], data: Mapping[str, Any]) -> Config:
-    """A frozen dataclass from exactly its fields; any other is refused by name, never guessed."""
-    known = {f.name for f in dataclasses.fields(cls)}  # pyrefly: ignore[bad-argument-type]
-    if unknown := sorted(data.keys() - known):
-        raise InputError(f"unknown attribute of {cls.__name__}: {some([brief(u) for u in unknown])}")
-    if missing := sorted(known - data.keys()):
-        raise InputError(f"missing attribute of {cls.__name__}: {', '.join(missing)}")
-    return cls(**data)
-
-
-def _encoder(base: type[Encoder], data: Mapping[str, Any], default: str | None, which: str) -> Encoder:
+def _encoder(base: type[Encoder], data: Mapping[str, Any], default: str | None, which: str, first: bool) -> Encoder:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     known = {cls.kind: cls for cls in base.__subclasses__()}
@@ -53,4 +45,9 @@ def _encoder(base: type[Encoder], data: Mapping[str, Any], default: str | None, 
     kind = fields.pop("kind", default)
     if not isinstance(kind, str) or kind not in known:
         raise InputError(f"unknown kind of {which} encoder {brief(kind)!r}; clipjax has {', '.join(sorted(known))}")
-    return build(known[kind], fields)
+    cls = known[kind]
+    if first:
+        if odd := sorted(fields.keys() & cls.implied.keys()):
+            raise InputError(f"unknown attribute of {cls.__name__}: {', '.join(odd)} (of version 2)")
+        fields |= cls.implied
+    return build(cls, fields)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from clipjax.errors import InputError, brief
+from clipjax.errors import InputError, brief, some
 from clipjax.models.products import Product
 
 if TYPE_CHECKING:  # for whom the types are read; at run time a configuration needs neither jax nor flax nor numpy
     import numpy as np
     from flax import nnx
 
-ACTIVATIONS = ("quick_gelu", "gelu")
+ACTIVATIONS = ("quick_gelu", "gelu", "gelu_tanh", "silu")
 LARGEST, DEEPEST = 1 << 20, 1000  # of any size and of any number of layers: what a file claims is worked with
 Named = Iterator[tuple[str, tuple[int, ...]]]
+Config = TypeVar("Config")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class EncoderConfig(abc.ABC):
     """Its subclasses' fields are what a file stores. `embed_dim` is the joint embedding's length [E]."""
 
     kind: ClassVar[str]  # its name in stored configurations
+    implied: ClassVar[Mapping[str, Any]] = {}  # fields that version 1 of the stored form leaves out, and their values
     can_scan: ClassVar[bool] = False  # whether `Lowering.scan` makes one loop of all blocks but the last
 
     if TYPE_CHECKING:  # fields of every kind; at run time a property here would become a field's default
@@ -52,6 +54,10 @@ class EncoderConfig(abc.ABC):
     @abc.abstractmethod
     def summary(self) -> str:
         """Sizes in a few words."""
+
+    def check_embedding(self, embed_dim: int) -> None:
+        """InputError where the encoder cannot give features of this length."""
+        return  # most have a projection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +94,14 @@ class TextEncoderConfig(EncoderConfig):
         """The whole context."""
         return self.context_length
 
-    @abc.abstractmethod
+    @property
+    def can_cut(self) -> bool:
+        """Whether what follows a text's end may be left out: nothing that is read sees it."""
+        return False
+
     def lengths(self, tokens: np.ndarray) -> np.ndarray:
-        """tokens int [B, T] -> how many of each text its features depend on, int [B]; the others may be left out."""
+        """tokens int [B, T] -> how many of each text its features depend on, int [B]; all T where texts are not cut."""
+        return tokens.argmax(1) * 0 + tokens.shape[1]
 
     @abc.abstractmethod
     def products(self, embed_dim: int, length: int | None = None, pooled: bool = True) -> list[Product]:
@@ -113,6 +124,29 @@ def check_sizes(config: Any, owner: str) -> None:
             continue
         if not all(isinstance(v, int) and not isinstance(v, bool) and 0 < v <= most for v in values):
             raise InputError(f"{field.name} of the {owner} is {brief(value)}: a whole number from 1 to {most}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """InputError where it is none of them."""
+    if value not in choices:
+        raise InputError(f"unknown {name} {brief(value)!r}; clipjax has {', '.join(choices)}")
+
+
+def check_flags(config: Any, *names: str) -> None:
+    """InputError where one of these fields is neither true nor false."""
+    for name in names:
+        if type(value := getattr(config, name)) is not bool:
+            raise InputError(f"{name} is {brief(value)}: true or false")
+
+
+def build(cls: type[Config], data: Mapping[str, Any], name: str = "") -> Config:
+    """A frozen dataclass from exactly its fields; any other is refused by name, never guessed."""
+    known = {f.name for f in dataclasses.fields(cls)}  # pyrefly: ignore[bad-argument-type]
+    if unknown := sorted(data.keys() - known):
+        raise InputError(f"unknown attribute of {name or cls.__name__}: {some([brief(u) for u in unknown])}")
+    if missing := sorted(known - data.keys()):
+        raise InputError(f"missing attribute of {name or cls.__name__}: {', '.join(missing)}")
+    return cls(**data)
 
 
 def check_transformer(width: int, heads: int, activation: str, owner: str) -> None:
@@ -138,16 +172,3 @@ def linear(name: str, d_in: int, d_out: int) -> Named:
 def norm(name: str, width: int, *leaves: str) -> Named:
     """The parameters of a norm: weight and bias, and `leaves`."""
     yield from ((f"{name}.{leaf}", (width,)) for leaf in ("weight", "bias", *leaves))
-
-
-def blocks(width: int, mlp: int, layers: int) -> Named:
-    """The parameters of `layers.Transformer`."""
-    for i in range(layers):
-        block = f"transformer.resblocks.{i}."
-        yield block + "attn.in_proj_weight", (width, 3 * width)
-        yield block + "attn.in_proj_bias", (3 * width,)
-        yield from linear(block + "attn.out_proj", width, width)
-        yield from norm(block + "ln_1", width)
-        yield from linear(block + "mlp.c_fc", width, mlp)
-        yield from linear(block + "mlp.c_proj", mlp, width)
-        yield from norm(block + "ln_2", width)
