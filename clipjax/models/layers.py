@@ -107,11 +107,11 @@ class Attention(nnx.Module):
         """One row of the above: keys and values of all positions, the query of `position` only -> [B, D]."""
         b, n, d = x.shape
         w, bias = self.in_proj_weight[...], self.in_proj_bias[...]
-        q = linear(pick(x, position), w[:, :d], bias[:d], lowering).reshape(b, 1, self.heads, -1)
+        q = linear(pick(x, position), w[:, :d], bias[:d], lowering)
         kv = linear(x, w[:, d:], bias[d:], lowering)
         k, v = jnp.moveaxis(kv.reshape(b, n, 2, self.heads, d // self.heads), 2, 0)  # each [B, X, H, K]
         there = sight.at(position)
-        q, k = rotate(q, there.rotation), rotate(k, sight.rotation)
+        q, k = rotate(q.reshape(b, 1, self.heads, -1), there.rotation), rotate(k, sight.rotation)
         return self._out(attend(q, k, v, there.mask, lowering).reshape(b, d), lowering)
 
     def _out(self, x: jax.Array, lowering: Lowering) -> jax.Array:

@@ -53,8 +53,9 @@ class TextTransformer(nnx.Module):
             cls = jnp.broadcast_to(self.class_embedding[...].astype(dtype), (b, 1, config.width))
             x = jnp.concatenate([x, cls], axis=1)
         x = x + self.positional_embedding[...][: x.shape[1]].astype(dtype)
+        sight = Sight(self._mask(tokens))
         x = sow(intermediates, "embedding", x)
-        x = self.transformer(x, self._position(tokens), Sight(self._mask(tokens)), intermediates, lowering)
+        x = self.transformer(x, self._position(tokens), sight, intermediates, lowering)
         x = sow(intermediates, "ln_final", self.ln_final(x))
         if config.proj == "none":
             return x
@@ -80,6 +81,6 @@ class TextTransformer(nnx.Module):
         pool = self.config.pool
         if pool == "argmax":
             return tokens.argmax(-1)  # the highest id is the end of text; the first one counts
-        if pool == "eos":
-            return jnp.equal(tokens, self.config.eos_id).argmax(-1)
+        if (end := self.config.eos_id) is not None:
+            return jnp.equal(tokens, end).argmax(-1)
         return self.config.tokens - 1

@@ -126,13 +126,12 @@ class VisionTransformer(nnx.Module):
             x = sow(intermediates, "stem", stem(self.stem, pixels))
         else:
             x = sow(intermediates, "conv1", self.conv1(pixels))
-        positions = self.positional_embedding[...].astype(x.dtype)
         if config.positions == "patches":
-            x = x + positions
+            x = x + self.positional_embedding[...].astype(x.dtype)
         if config.class_token:
             cls = jnp.broadcast_to(self.class_embedding[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
             x = jnp.concatenate([cls, x], axis=1)
-        return x + positions if config.positions == "all" else x
+        return x + self.positional_embedding[...].astype(x.dtype) if config.positions == "all" else x
 
     def _pooled(self, x: jax.Array, lowering: Lowering) -> jax.Array:
         """[B, D] of the rows [B, N, D] that the pool reads."""
