@@ -20,7 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from checkpoints_convert import bare, containers, folders, huggingface, open_clip, openai, rules
+from checkpoints_convert import bare, containers, dialects, folders, huggingface, open_clip, openai, rules
 from checkpoints_convert.options import Options
 from clipjax import stored
 from clipjax.errors import InputError
@@ -150,31 +150,14 @@ def _load(path: Path, options: Options) -> tuple[Weights, tuple[str, ...], tuple
             raise InputError(f"{where}: holds one set of weights; leave --state-dict={options.state_dict} out")
         return loaded, place.notes, ()
     checkpoint = containers.open_checkpoint(place, options.state_dict)
-    dialect, tensors = _dialect(checkpoint.tensors)
-    flat, unknown = rules.to_native(dialect, tensors, where)
+    dialect = dialects.of(checkpoint.tensors)
+    flat, unknown = rules.to_native(dialect, checkpoint.tensors, where)
     source = _source(checkpoint, dialect)
-    notes = checkpoint.notes
-    if "logit_bias" in unknown and tensors["logit_bias"].size == 1:
-        unknown.remove("logit_bias")
-        source["logit_bias"] = float(tensors["logit_bias"].reshape(()))
-        bias = f"logit_bias {source['logit_bias']:g} is kept in its source and not added"
-        notes += (
-            f"{source['file']}: {bias}: it moves every logit alike, so no probability over classes depends on it",
-        )
     config, described, about = _configuration(checkpoint, dialect, flat, options)
     weights.check(config, flat, where, unknown)
-    bare.check_constants(tensors, config, where)
+    bare.check_constants(checkpoint.tensors, config, where)
     weights.check_finite(flat, where)
-    return Weights(flat, config, place.name, source | described), notes + about, checkpoint.files
-
-
-def _dialect(tensors: Mapping[str, np.ndarray]) -> tuple[rules.Dialect, Mapping[str, np.ndarray]]:
-    """Whose names these are; with `text.` gone, where open_clip's CustomTextCLIP has it before the text encoder's."""
-    if any(name.startswith(huggingface.DIALECT.begins) for name in tensors):
-        return huggingface.DIALECT, tensors
-    if "text.token_embedding.weight" in tensors:
-        return openai.DIALECT, {name.removeprefix("text."): array for name, array in tensors.items()}
-    return openai.DIALECT, tensors
+    return Weights(flat, config, place.name, source | described), checkpoint.notes + about, checkpoint.files
 
 
 def _source(checkpoint: containers.Checkpoint, dialect: rules.Dialect) -> dict[str, Any]:
@@ -202,12 +185,14 @@ def _configuration(
     has_open_clip = (place.folder / open_clip.CONFIG_FILE).is_file()
     other = not has_open_clip and (place.is_folder or huggingface.is_clip(place.folder))
     form, described = open_clip, {"config": open_clip.CONFIG_FILE, "format": "open_clip"}
-    if (place.folder / huggingface.CONFIG_FILE).is_file() and (dialect is huggingface.DIALECT or other):
+    if (place.folder / huggingface.CONFIG_FILE).is_file() and (dialect.format == "huggingface" or other):
         form, described = huggingface, {"config": huggingface.CONFIG_FILE}
     elif not has_open_clip:
         config, notes = bare.config(flat, options, checkpoint.activation, checkpoint.container == "torchscript", where)
         return config, {}, notes
     config, notes = form.read_config(place.folder, options)
+    if "logit_bias" in flat:  # open_clip's files say how it began, and not all of them
+        config = dataclasses.replace(config, logit_bias=True)
     options.check(config, str(place.folder / form.CONFIG_FILE))
     return config, described, notes
 

@@ -7,41 +7,32 @@ defaults below are transformers' own for `CLIPTextConfig`, `CLIPVisionConfig` an
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
-from checkpoints_convert import families, rules, vocabulary
+from checkpoints_convert import families, rules
+from checkpoints_convert.dialects import huggingface as dialects
 from checkpoints_convert.encoders import openai_encoders
-from checkpoints_convert.options import RGB, Options
-from checkpoints_convert.rules import Dialect
+from checkpoints_convert.families import clip, siglip
+from checkpoints_convert.options import Options
 from clipjax import stored
 from clipjax.errors import InputError, brief, located
 from clipjax.files import write_folder
 from clipjax.models import catalog, weights
 from clipjax.models.config import CLIP
+from clipjax.models.inputs import CLIP_BPE, Pixels
 from clipjax.models.kinds.resnet import ResNet
 from clipjax.models.kinds.vit import ViT
 
 CONFIG_FILE = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-Pixels = tuple[RGB, RGB]  # mean, std
-OPENAI_PIXELS: Pixels = (catalog.OPENAI_MEAN, catalog.OPENAI_STD)  # CLIPImageProcessor's own defaults
-
-
-DIALECT = Dialect(
-    "Hugging Face",
-    "huggingface",
-    families.rules("huggingface"),
-    ignored={
-        "vision_model.embeddings.position_ids": "0, 1, 2, ...: derived",
-        "text_model.embeddings.position_ids": "as above",
-    },
-    begins=("vision_model.", "text_model."),
-)
+BICUBIC, BILINEAR = 3, 2  # Pillow's numbers of filters
 
 
 class _Config(TypedDict, total=False):
@@ -111,16 +102,19 @@ def read_config(folder: Path, options: Options | None = None) -> tuple[CLIP, tup
     reasons = _unknown(data, {"text_config", "vision_config"})
     reasons += _unknown(text, family.TEXT_DEFAULTS, "text_config.")
     reasons += _unknown(vision, family.VISION_DEFAULTS, "vision_config.")
-    reasons += family.refused_by_huggingface(text, vision)
-    reasons += vocabulary.differences(folder)
+    reasons += family.refused(text, vision)
+    tokens = family.tokens(folder, text)
+    reasons += tokens if isinstance(tokens, list) else []
     options = options or Options()
-    pixels = _pixels(folder, vision["image_size"], reasons)
-    note = f"{folder}: no {' or '.join(PROCESSORS)}; pixels are normalised as OpenAI's (--mean, --std)"
+    pixels = _pixels(folder, vision["image_size"], family.PIXELS, reasons)
     if reasons:
         raise InputError(f"{where}: clipjax does not build this model: {'; '.join(reasons)}")
-    given = (options.mean or OPENAI_PIXELS[0], options.std or OPENAI_PIXELS[1])
+    own = family.PIXELS
+    given = dataclasses.replace(own, mean=options.mean or own.mean, std=options.std or own.std)
     with located(where):
-        config = family.of_huggingface(data.get("projection_dim", 512), text, vision, pixels or given)
+        config = family.build(data, text, vision, pixels or given, tokens)
+    whose = "OpenAI's" if own == catalog.OPENAI_PIXELS else "this family's"
+    note = f"{folder}: no {' or '.join(PROCESSORS)}; pixels are normalised as {whose} (--mean, --std)"
     return config, () if pixels or (options.mean and options.std) else (note,)
 
 
@@ -131,11 +125,13 @@ def _other_model(data: Mapping[str, Any]) -> str:
         return f"holds a CLIP's {part} encoder alone; clipjax needs its {other} encoder too: take the whole CLIPModel"
     if "architecture" in data:
         return f"is timm's, of the image encoder {brief(data['architecture'])} alone; clipjax needs the whole CLIP"
-    return f"model_type is {brief(kind)!r}, not 'clip'; clipjax builds OpenAI's architecture"
+    known = ", ".join(sorted(family.MODEL_TYPE for family in families.modules() if hasattr(family, "MODEL_TYPE")))
+    variable = " (SigLIP 2 of variable size)" if kind == "siglip2" else ""
+    return f"model_type is {brief(kind)!r}{variable}; clipjax reads {known}"
 
 
-def _pixels(folder: Path, image_size: Any, reasons: list[str]) -> Pixels | None:
-    """Mean and std of the image processor's files, None where there is none; adds to `reasons`."""
+def _pixels(folder: Path, image_size: Any, default: Pixels, reasons: list[str]) -> Pixels | None:
+    """What the image processor's files say, None where there is none; adds to `reasons`."""
     pixels: dict[Pixels, str] = {}
     for name in PROCESSORS:
         if not (folder / name).is_file():
@@ -145,45 +141,70 @@ def _pixels(folder: Path, image_size: Any, reasons: list[str]) -> Pixels | None:
         if name == "processor_config.json":  # transformers 5 keeps the image processor's settings inside
             data = data.get("image_processor")
         if data is not None:
-            pixels.setdefault(_one_processor(data, image_size, name, reasons), name)
+            with located(folder / name):
+                pixels.setdefault(_one_processor(data, image_size, name, default, reasons), name)
     if len(pixels) > 1:
-        reasons.append(f"{' and '.join(pixels.values())} differ in image_mean or image_std; delete the wrong one")
+        reasons.append(f"{' and '.join(pixels.values())} differ in how they prepare pixels; delete the wrong one")
     return next(iter(pixels), None)
 
 
-def _one_processor(data: Mapping[str, Any], image_size: Any, name: str, reasons: list[str]) -> Pixels:
-    size, crop = data.get("size", 224), data.get("crop_size", 224)
-    edge = size.get("shortest_edge") if isinstance(size, dict) else size
-    square = [crop.get("height"), crop.get("width")] if isinstance(crop, dict) else [crop, crop]
-    expected = {"do_resize": True, "do_center_crop": True, "do_normalize": True, "do_rescale": True, "resample": 3,
-                "do_pad": False}  # fmt: skip
-    for key, value in expected.items():
-        if data.get(key) not in (None, value):
-            reasons.append(f"{name}: {key} is {brief(data[key])}; clipjax prepares pixels as OpenAI does ({value})")
+def _one_processor(data: Mapping[str, Any], image_size: Any, name: str, default: Pixels, reasons: list[str]) -> Pixels:
+    expected = {"do_resize": (True,), "do_normalize": (True,), "do_rescale": (True,), "do_pad": (False,),
+                "resample": (BICUBIC, BILINEAR)}  # fmt: skip
+    for key, values in expected.items():
+        if data.get(key) not in (None, *values):
+            known = " or ".join(map(str, values))
+            reasons.append(f"{name}: {key} is {brief(data[key])}; clipjax prepares pixels with {known}")
     kind = data.get("image_processor_type") or data.get("feature_extractor_type")
-    if kind is not None and not str(kind).startswith("CLIP"):
+    if str(kind).startswith("Siglip"):  # each class has defaults of its own
+        default = siglip.PIXELS
+    elif str(kind).startswith("CLIP"):
+        default = clip.PIXELS
+    if kind is not None and not re.match(r"(CLIP|Siglip(?!2))", str(kind)):
         reasons.append(f"{name}: {brief(kind)} prepares pixels in another way than CLIPImageProcessor")
     if abs(data.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
         reasons.append(f"{name}: rescale_factor is {data['rescale_factor']}, not 1/255")
+    squares = default.resize == "squash"  # SiglipImageProcessor's default, where CLIPImageProcessor crops
+    size = data.get("size", {"height": 224, "width": 224} if squares else 224)
+    resize = _resize(data, size, image_size, squares, name, reasons)
+    interpolation = "bilinear" if data.get("resample") == BILINEAR else "bicubic"
+    mean: Any = tuple(data.get("image_mean") or default.mean)  # three of them, or `Pixels` refuses
+    std: Any = tuple(data.get("image_std") or default.std)
+    return Pixels(mean, std, resize, interpolation, 0)
+
+
+def _resize(data: Mapping[str, Any], size: Any, image_size: Any, squares: bool, name: str, reasons: list[str]) -> str:
+    """ "squash" of a size with height and width, "shortest" of one edge and the crop that makes it a square."""
+    crops = data.get("do_center_crop")
+    crops = (not squares) if crops is None else crops
+    crop = data.get("crop_size", 224)
+    square = [crop.get("height"), crop.get("width")] if isinstance(crop, dict) else [crop, crop]
+    fits = square == [image_size, image_size]
+    sides = [size.get("height"), size.get("width")] if isinstance(size, dict) else [None, None]
+    edge = size.get("shortest_edge") if isinstance(size, dict) else size
+    if sides != [None, None] and edge is None:
+        if sides != [image_size, image_size] or (crops and not fits):
+            reasons.append(f"{name}: size {brief(size)} is not the model's image size {brief(image_size)}")
+        return "squash"
     if edge is None:
         reasons.append(f"{name}: size {brief(size)}; clipjax scales the short side (shortest_edge) and crops")
-    elif edge != image_size or square != [image_size, image_size]:
+    elif crops is not True:
+        reasons.append(f"{name}: do_center_crop is {brief(crops)}; an image's short side alone makes no square")
+    elif edge != image_size or not fits:
         sizes = f"size {brief(size)} and crop_size {brief(crop)}"
         reasons.append(f"{name}: {sizes} are not the model's image size {brief(image_size)}")
-    mean: Any = tuple(data.get("image_mean") or OPENAI_PIXELS[0])  # three of them, or `CLIP` refuses
-    std: Any = tuple(data.get("image_std") or OPENAI_PIXELS[1])
-    return mean, std
+    return "shortest"
 
 
 def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:
     """A new folder that `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` open; whole or not at all."""
     folder = Path(folder)
-    if isinstance(openai_encoders(config)[0], ResNet):
-        raise InputError(f"{folder}: Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
+    with located(folder):
+        _check_writable(config)
     from clipjax.text import merges  # the tokenizer, which no other conversion needs
     from clipjax.text import vocabulary as words
 
-    tensors = rules.from_native(DIALECT, flat, str(folder))
+    tensors = rules.from_native(dialects.CLIP, flat, str(folder))
 
     def fill(temporary: Path) -> None:
         weights.save_tensors(temporary / "model.safetensors", tensors, {"format": "pt"})
@@ -198,6 +219,15 @@ def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> N
         (temporary / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     write_folder(folder, fill)
+
+
+def _check_writable(config: CLIP) -> None:
+    if isinstance(openai_encoders(config)[0], ResNet):
+        raise InputError("Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
+    if config.tokens != CLIP_BPE or config.logit_bias:
+        raise InputError("CLIPModel has CLIP's tokenizer and no logit_bias; use --to=clipjax or --to=open_clip")
+    if config.pixels.resize == "longest":
+        raise InputError("CLIPImageProcessor pads no images (resize longest); use --to=clipjax or --to=open_clip")
 
 
 def widest(flat: Mapping[str, np.ndarray]) -> str:
@@ -238,9 +268,12 @@ def config_json(config: CLIP, dtype: str) -> dict[str, Any]:
 
 def _preprocessor_json(config: CLIP) -> dict[str, Any]:
     size = config.image.image_size
+    squash = config.pixels.resize == "squash"
     return {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": size},
-        "resample": 3, "do_center_crop": True, "crop_size": {"height": size, "width": size}, "do_rescale": True,
+        "image_processor_type": "CLIPImageProcessor", "do_resize": True,
+        "size": {"height": size, "width": size} if squash else {"shortest_edge": size},
+        "resample": BILINEAR if config.pixels.interpolation == "bilinear" else BICUBIC,
+        "do_center_crop": not squash, "crop_size": {"height": size, "width": size}, "do_rescale": True,
         "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": list(config.pixels.mean),
         "image_std": list(config.pixels.std), "do_convert_rgb": True,
     }  # fmt: skip

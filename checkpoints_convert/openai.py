@@ -9,34 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoints_convert import bare, families, rules, torchfile
+from checkpoints_convert import bare, rules, torchfile
+from checkpoints_convert.dialects.openai import OPENAI
 from checkpoints_convert.rules import Dialect
 from clipjax.errors import InputError
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP
-
-DIALECT = Dialect(
-    "OpenAI",
-    "openai",
-    families.rules("openai"),
-    ignored={
-        "input_resolution": "a constant of the archive, checked against the shapes (`bare.check_constants`)",
-        "context_length": "as above",
-        "vocab_size": "as above",
-        "attn_mask": "the causal mask, derived",
-        "transformer.resblocks.{n}.attn_mask": "the same, where a scripted archive keeps it as an attribute",
-        "visual.transformer.resblocks.{n}.attn_mask": "as above",
-        **{
-            f"visual.{at}num_batches_tracked": "BatchNorm's step counter: no inference reads it"
-            for at in (
-                "bn1.",
-                "bn2.",
-                "bn3.",
-                *(f"layer{s}.{{n}}.{b}." for s in (1, 2, 3, 4) for b in ("bn1", "bn2", "bn3", "downsample.1")),
-            )
-        },
-    },
-)
 
 # What `convert_weights` of OpenAI's code leaves in float32. Everything else becomes float16 in every clip.load,
 # whatever the file holds and on every device.
@@ -46,9 +24,9 @@ _NOT_HALVED = re.compile(
 )
 
 
-def to_torch_layout(flat: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """Native tensors under OpenAI's names in torch's layouts, with the BatchNorm counters torch expects."""
-    out = rules.from_native(DIALECT, flat, where)
+def to_torch_layout(flat: Mapping[str, np.ndarray], where: str, dialect: Dialect = OPENAI) -> dict[str, np.ndarray]:
+    """Native tensors under a dialect's names in torch's layouts, with the BatchNorm counters torch expects."""
+    out = rules.from_native(dialect, flat, where)
     for name in [n for n in out if n.endswith("running_var")]:
         out[name.replace("running_var", "num_batches_tracked")] = np.zeros((), np.int64)
     return out

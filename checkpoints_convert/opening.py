@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from checkpoints_convert import open_clip, openai, timm
-from checkpoints_convert.encoders import openai_encoders
+from checkpoints_convert.encoders import is_openai, openai_encoders
 from clipjax.models import catalog, families
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.resnet import ResNet
@@ -91,19 +91,23 @@ def _open_clip_folder(path: Path, config: CLIP) -> Iterator[str]:
 
 
 def _open_clip_file(path: Path, config: CLIP) -> Iterator[str]:
-    if open_clip_name(config):
+    if is_openai(config) and open_clip_name(config):
         yield from _open_clip_by_name(path, config)
     else:
         yield "note: open_clip has no name for this architecture and cannot open the file alone; write a folder instead"
 
 
 def _open_clip_by_name(file: Path, config: CLIP) -> Iterator[str]:
-    if not (named := open_clip_name(config)):
+    if not is_openai(config) or not (named := open_clip_name(config)):
         return
     name, needs_quick_gelu = named
     options = ", force_quick_gelu=True" if needs_quick_gelu else ""
     if config.pixels != catalog.OPENAI_PIXELS:
         options += f", image_mean={config.pixels.mean}, image_std={config.pixels.std}"
+        if (resize := config.pixels.resize) != "shortest":
+            options += f", image_resize_mode={json.dumps(resize)}"
+        if (interpolation := config.pixels.interpolation) != "bicubic":
+            options += f", image_interpolation={json.dumps(interpolation)}"
     yield f"open_clip: create_model_and_transforms({json.dumps(name)}, pretrained={_quoted(file)}{options})"
     yield f"note: {file.name} opened by a name does not say its activation: only this call gives the model's numbers"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from checkpoints_convert.encoders import openai_encoders
+from checkpoints_convert.encoders import is_openai
 from clipjax.models import catalog
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.resnet import ResNet
@@ -17,20 +17,21 @@ from clipjax.models.kinds.text import Text
 from clipjax.models.kinds.vit import ViT
 
 CONFIG_FILE = "config.json"
+_CROPS = {"shortest": "center", "squash": "squash", "longest": "border"}  # how timm makes a square
 _RESNETS = {"RN50": "resnet50_clip", "RN101": "resnet101_clip", "RN50x4": "resnet50x4_clip",
             "RN50x16": "resnet50x16_clip", "RN50x64": "resnet50x64_clip"}  # fmt: skip
 
 
 def config_json(config: CLIP) -> dict[str, Any] | None:
     """config.json for the image encoder; None where timm cannot build it from a name and numbers."""
-    image, embed_dim = openai_encoders(config)[0], config.embed_dim
-    if image.eps != 1e-5:
+    image, embed_dim = config.image, config.embed_dim
+    if not is_openai(config) or not isinstance(image, ViT | ResNet) or image.eps != 1e-5:
         return None
     size = [3, image.image_size, image.image_size]
     pretrained: dict[str, Any] = {
-        "custom_load": False, "input_size": size, "fixed_input_size": True, "interpolation": "bicubic",
-        "crop_pct": 1.0, "crop_mode": "center", "mean": list(config.pixels.mean), "std": list(config.pixels.std),
-        "num_classes": embed_dim,
+        "custom_load": False, "input_size": size, "fixed_input_size": True, "num_classes": embed_dim,
+        "interpolation": config.pixels.interpolation, "crop_pct": 1.0, "crop_mode": _CROPS[config.pixels.resize],
+        "mean": list(config.pixels.mean), "std": list(config.pixels.std),
     }  # fmt: skip
     if isinstance(image, ResNet):
         # blocks of another number or width cannot be said in JSON: the name stands for them

@@ -77,10 +77,9 @@ def test_nothing_is_written_that_does_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ("names", "kind"),
     [
-        (("visual.trunk.patch_embed.proj.weight",), "an image encoder of timm"),
         (("transformer.resblocks.0.attn.lora_A",), "LoRA adapters: merge them first"),
         (("positional_embedding_res",), "Long-CLIP"),
-        (("visual.attn_pool.probe", "text_decoder.ln_final.weight"), "attention pooling; CoCa"),
+        (("text_decoder.ln_final.weight", "visual.attn_pool.probe"), "attention pooling; CoCa"),
     ],
 )
 def test_other_models_are_recognised_by_their_tensors(tmp_path, names, kind):

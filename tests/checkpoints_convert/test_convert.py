@@ -15,7 +15,9 @@ from support import checkpoints
 from support.checkpoints import RESNET, VIT, WIDE, random_weights
 
 import checkpoints_convert
-from checkpoints_convert import Options, huggingface, open_clip, openai, rules, torchfile
+from checkpoints_convert import Options, open_clip, open_clip_config, openai, rules, torchfile
+from checkpoints_convert.dialects import huggingface as huggingface_names
+from checkpoints_convert.dialects import openai as openai_names
 from clipjax.errors import InputError
 from clipjax.files import write_atomically
 from clipjax.models import catalog, clip, families, weights
@@ -229,8 +231,8 @@ def test_a_name_with_two_rules_is_refused():
 
 def test_every_rule_of_every_dialect_is_used_by_some_model():
     """A rule no model needs is a rule nobody tested."""
-    for dialect, models in ((openai.DIALECT, (VIT, RESNET)), (huggingface.DIALECT, (VIT,))):
-        names = {k for config in models for k in clip.shapes(config)}
+    for dialect, models in ((openai_names.OPENAI, (VIT, RESNET)), (huggingface_names.CLIP, (VIT,))):
+        names = {k for config in models for k in clip.shapes(config)} | {"logit_bias"}
         for rule in dialect.rules:
             assert any(rules._pattern(rule.ours).fullmatch(n) for n in names), rule
 
@@ -264,7 +266,7 @@ def test_a_format_that_cannot_express_the_model_is_refused_and_nothing_is_writte
             "vision_config.hidden_act gelu_new: clipjax has quick_gelu, gelu",
         ),
         (lambda d: d["text_config"].update(rope_theta=1e4), "unknown attribute text_config.rope_theta"),
-        (lambda d: d.update(model_type="siglip"), "model_type is 'siglip'"),
+        (lambda d: d.update(model_type="siglip2"), "model_type is 'siglip2'"),
         (lambda d: d["text_config"].update(eos_token_id=7), "eos_token_id 7 is not the highest"),
         (lambda d: d["vision_config"].update(num_hidden_layers=3), "without visual.transformer.resblocks.2"),
     ],
@@ -278,8 +280,8 @@ def test_huggingface_attributes_are_never_guessed(tmp_path, change, words):
 
 def test_huggingface_preprocessing_that_is_not_openais_is_refused(tmp_path):
     checkpoints_convert.write(tmp_path / "hf", random_weights(VIT), "huggingface")
-    checkpoints.edited(tmp_path / "hf" / "preprocessor_config.json", lambda d: d.update(resample=2))
-    with pytest.raises(InputError, match="resample is 2"):
+    checkpoints.edited(tmp_path / "hf" / "preprocessor_config.json", lambda d: d.update(resample=1))
+    with pytest.raises(InputError, match="resample is 1; clipjax prepares pixels with 3 or 2"):
         checkpoints_convert.read(tmp_path / "hf")
 
 
@@ -291,14 +293,14 @@ def test_huggingface_preprocessing_that_is_not_openais_is_refused(tmp_path):
             lambda d: d["model_cfg"]["vision_cfg"].update(swirl=True),
             "vision_cfg.swirl = True, an attribute that clipjax does not know",
         ),
-        (lambda d: d["model_cfg"]["text_cfg"].update(pool_type="last"), "pool_type = 'last'"),
-        (lambda d: d["preprocess_cfg"].update(interpolation="bilinear"), "interpolation = 'bilinear'"),
+        (lambda d: d["model_cfg"]["text_cfg"].update(pool_type="none"), "pool_type = 'none'"),
+        (lambda d: d["preprocess_cfg"].update(interpolation="random"), "interpolation = 'random'"),
         (lambda d: d.pop("model_cfg"), "not an open_clip configuration"),
     ],
 )
 def test_open_clip_attributes_are_never_guessed(tmp_path, change, words):
     save_file(openai.to_torch_layout(random_weights(GELU).flat, "x"), tmp_path / open_clip.WEIGHT_FILES[0])
-    (tmp_path / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(GELU)))
+    (tmp_path / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip_config.config_json(GELU)))
     assert checkpoints_convert.read(tmp_path).weights.config == GELU
     checkpoints.edited(tmp_path / open_clip.CONFIG_FILE, change)
     with pytest.raises(InputError, match=words):

@@ -1,43 +1,44 @@
-"""A family of models is one file: its rows join the dialects' tables, and its configurations come to it."""
+"""A family of Hugging Face's is one file, to which its configurations come; a dialect is one row of `dialects.ALL`."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from checkpoints_convert import families, huggingface, openai
-from checkpoints_convert.families import clip
-from checkpoints_convert.rules import SAME, Rule
+from checkpoints_convert import dialects, families
+from checkpoints_convert.dialects import huggingface, openai, timm
+from checkpoints_convert.families import clip, metaclip2, siglip
 
-ROW = Rule("visual.attn_pool.probe", "vision_model.head.probe", SAME)
-OTHER = SimpleNamespace(
-    RULES={"huggingface": (ROW, *clip.RULES["huggingface"][:1])},
-    MODEL_TYPE="siglip",
-    has_open_clip=lambda model: "siglip" in model["vision_cfg"].get("timm_model_name", ""),
+NAMES = (
+    (openai.OPENAI, ["visual.conv1.weight", "token_embedding.weight"]),
+    (openai.CUSTOM, ["visual.conv1.weight", "text.token_embedding.weight"]),
+    (openai.PE_CORE, ["visual.conv1.weight", "visual.attn_pool.probe", "visual.attn_pool.layernorm.weight"]),
+    (huggingface.CLIP, ["vision_model.embeddings.class_embedding", "text_projection.weight"]),
+    (huggingface.SIGLIP, ["vision_model.head.probe", "text_model.head.weight"]),
+    (timm.VIT, ["visual.trunk.pos_embed", "text.text_projection"]),
+    (timm.SIGLIP, ["visual.trunk.pos_embed", "text.text_projection.weight"]),
+    (timm.EVA, ["visual.trunk.blocks.0.attn.q_bias", "text.text_projection"]),
+    (timm.EVA02, ["visual.trunk.blocks.0.attn.q_proj.weight", "text.text_projection"]),
+    (timm.MOBILECLIP_B, ["visual.trunk.patch_embed.backbone.0.conv.weight", "text.text_projection"]),
 )
 
 
-@pytest.fixture
-def two(monkeypatch):
-    monkeypatch.setattr(families, "modules", lambda: (clip, OTHER))
-
-
 def test_every_file_is_a_family():
-    assert clip in families.modules()
-    assert families.rules("openai") == openai.DIALECT.rules
-    assert families.rules("huggingface") == huggingface.DIALECT.rules
+    assert {clip, metaclip2, siglip} <= set(families.modules())
 
 
-def test_a_second_family_adds_rows_and_shares_those_of_one_name(two):
-    rows = families.rules("huggingface")
-    assert ROW in rows
-    assert len(rows) == len(clip.RULES["huggingface"]) + 1
-    assert families.rules("openai") == clip.RULES["openai"]
-
-
-def test_configurations_come_to_their_family(two):
-    assert families.of_model_type("siglip") is OTHER
+def test_configurations_come_to_their_family(monkeypatch):
+    other = SimpleNamespace(MODEL_TYPE="other")
+    monkeypatch.setattr(families, "modules", lambda: (clip, siglip, other))
+    assert families.of_model_type("other") is other
     assert families.of_model_type("clip") is clip
     assert families.of_model_type("t5") is None
-    assert families.of_open_clip({"vision_cfg": {"timm_model_name": "vit_siglip"}, "text_cfg": {}}) is OTHER
-    for name in ({}, {"timm_model_name": "convnext"}):  # CLIP's says what it does not build
-        assert families.of_open_clip({"vision_cfg": name, "text_cfg": {}}) is clip
+    assert families.of_model_type(None) is None
+
+
+@pytest.mark.parametrize(("dialect", "names"), NAMES, ids=[dialect.name for dialect, _ in NAMES])
+def test_names_show_their_dialect(dialect, names):
+    assert dialects.of(names) is dialect
+
+
+def test_every_dialect_is_tried():
+    assert [d.name for d in dialects.ALL if not any(d is dialect for dialect, _ in NAMES)] == []

@@ -76,7 +76,7 @@ def test_timms_own_folder_is_named(tmp_path):
     [
         ("clip_vision_model", "vision_model.", "holds a CLIP's image encoder alone"),
         ("clip_text_model", "text_model.", "holds a CLIP's text encoder alone"),
-        ("siglip", "", "model_type is 'siglip', not 'clip'"),
+        ("siglip2", "", "model_type is 'siglip2' (SigLIP 2 of variable size); clipjax reads clip, metaclip_2, siglip"),
     ],
 )
 def test_one_encoder_and_other_families_are_named(tmp_path, start, kind, kept, words):

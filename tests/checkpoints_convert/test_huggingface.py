@@ -1,5 +1,6 @@
 """Hugging Face's configurations: pixels from either file, the tokenizer compared, every reason at once."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from support.checkpoints import VIT, WIDE, random_weights
 
 import checkpoints_convert
 from checkpoints_convert import Options, huggingface
+from checkpoints_convert.families import siglip
 from clipjax.errors import InputError
 
 
@@ -47,19 +49,17 @@ def test_two_files_that_differ_are_refused(tmp_path):
     checkpoints.huggingface_folder(tmp_path, WIDE, "processor_config.json")
     assert huggingface.read_config(tmp_path)[0] == WIDE
     checkpoints.edited(tmp_path / "preprocessor_config.json", lambda d: d.update(image_mean=[0.5, 0.5, 0.5]))
-    with pytest.raises(InputError, match=r"preprocessor_config.json and processor_config.json differ in image_mean"):
+    with pytest.raises(InputError, match=r"preprocessor_config.json and processor_config.json differ in how"):
         huggingface.read_config(tmp_path)
 
 
 def test_every_reason_is_named_at_once(folder):
     checkpoints.edited(folder / "config.json", lambda d: (d["text_config"].update(rope_theta=1.0, eos_token_id=7),
                                                    d["vision_config"].update(hidden_act="gelu_new")))  # fmt: skip
-    checkpoints.edited(
-        folder / "preprocessor_config.json", lambda d: d.update(resample=2, size={"height": 32, "width": 32})
-    )
+    checkpoints.edited(folder / "preprocessor_config.json", lambda d: d.update(resample=0, size={"longest_edge": 32}))
     checkpoints.edited(folder / "tokenizer_config.json", lambda d: d.update(do_lower_case=False))
     message = refused(folder)
-    for words in ("text_config.rope_theta", "eos_token_id 7", "vision_config.hidden_act gelu_new", "resample is 2",
+    for words in ("text_config.rope_theta", "eos_token_id 7", "vision_config.hidden_act gelu_new", "resample is 0",
                   "scales the short side", "do_lower_case is false"):  # fmt: skip
         assert words in message
 
@@ -69,7 +69,8 @@ def test_every_reason_is_named_at_once(folder):
     [
         ({"do_center_crop": False}, "do_center_crop is False"),
         ({"do_pad": True}, "do_pad is True"),
-        ({"image_processor_type": "SiglipImageProcessor"}, "SiglipImageProcessor prepares pixels in another way"),
+        ({"image_processor_type": "Siglip2ImageProcessor"}, "Siglip2ImageProcessor prepares pixels in another way"),
+        ({"size": {"height": 32, "width": 48}}, "is not the model's image size 32"),
         ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
         ({"size": 48}, "are not the model's image size 32"),
     ],
@@ -77,6 +78,17 @@ def test_every_reason_is_named_at_once(folder):
 def test_pixels_that_are_prepared_otherwise_are_refused(folder, change, words):
     checkpoints.edited(folder / "preprocessor_config.json", lambda d: d.update(change))
     assert words in refused(folder)
+
+
+def test_other_squares_are_read(folder):
+    """Both sides to a size, bilinear; and the defaults of the class that the file names."""
+    change = {"size": {"height": 32, "width": 32}, "resample": 2, "do_center_crop": False}
+    checkpoints.edited(folder / "preprocessor_config.json", lambda d: d.update(change))
+    found = checkpoints_convert.read(folder).weights.config.pixels
+    assert found == dataclasses.replace(VIT.pixels, resize="squash", interpolation="bilinear")
+    said = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    assert checkpoints_convert.read(folder).weights.config.pixels == siglip.PIXELS
 
 
 def test_older_ways_to_write_the_same_are_read(folder):

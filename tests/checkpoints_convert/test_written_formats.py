@@ -10,7 +10,7 @@ import pytest
 from support.checkpoints import RESNET, VIT, random_weights
 
 import checkpoints_convert
-from checkpoints_convert import open_clip, opening, timm
+from checkpoints_convert import open_clip_config, opening, timm
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.models import catalog, families, weights
@@ -187,4 +187,4 @@ def test_timm_names():
     assert timm.config_json(catalog.get("RN50x4").config)["architecture"] == "resnet50x4_clip"
     assert timm.config_json(VIT)["architecture"] == "vit_base_patch32_clip_quickgelu_224"
     assert timm.config_json(ODD)["architecture"] == "vit_base_patch32_clip_224"
-    assert open_clip.config_json(ODD)["model_cfg"]["vision_cfg"]["head_width"] == 32
+    assert open_clip_config.config_json(ODD)["model_cfg"]["vision_cfg"]["head_width"] == 32

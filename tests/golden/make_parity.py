@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from safetensors.torch import save_file  # noqa: E402
 from support import peer_models  # noqa: E402
 
-from checkpoints_convert import open_clip  # noqa: E402
+from checkpoints_convert import open_clip, open_clip_config  # noqa: E402
 from clipjax.models import families  # noqa: E402
 from clipjax.models.catalog import OPENAI_PIXELS, openai, resnet, text, vit  # noqa: E402
 from clipjax.models.config import CLIP  # noqa: E402
@@ -69,7 +69,7 @@ def main() -> None:
     folder = OUT / "open_clip_gelu"
     folder.mkdir()
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(OTHER), indent=2))
+    (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip_config.config_json(OTHER), indent=2))
     store("open_clip_gelu", OTHER, lambda *x: peer_models.openai_outputs(model, *x))
     model = peer_models.huggingface_model(HUGGING_FACE)
     model.save_pretrained(OUT / "huggingface")

@@ -18,7 +18,7 @@ from support.peer_comparison import compare, ours
 
 import checkpoints_convert
 import clipjax
-from checkpoints_convert import open_clip
+from checkpoints_convert import open_clip, open_clip_config
 from clipjax.models import catalog
 from clipjax.models.kinds.resnet import ResNet
 
@@ -53,7 +53,7 @@ def test_openai_containers(name, tmp_path):
     folder = tmp_path / "hub"
     folder.mkdir()
     save_file(peer.state_dict(), folder / open_clip.WEIGHT_FILES[0])
-    (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(release.config)))
+    (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip_config.config_json(release.config)))
     check(name, "safetensors fp32", clipjax.load(folder), want, pixels, tokens)
     theirs = open_clip_peer.create_model(f"local-dir:{folder}").eval()
     check(name, "safetensors fp32, open_clip's class", clipjax.load(folder), peer_models.openai_outputs(

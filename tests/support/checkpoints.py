@@ -7,7 +7,8 @@ import zipfile
 import numpy as np
 from safetensors.numpy import save_file
 
-from checkpoints_convert import huggingface, open_clip, openai, rules, torchfile_write
+from checkpoints_convert import huggingface, open_clip, open_clip_config, openai, rules, torchfile_write
+from checkpoints_convert.dialects import huggingface as dialects
 from clipjax.models import catalog, clip, families, weights
 from clipjax.models.config import CLIP
 from clipjax.models.inputs import CLIP_BPE, OPENAI_RESIZE, Pixels
@@ -37,7 +38,7 @@ def openai_names(loaded: weights.Weights) -> dict[str, np.ndarray]:
 
 
 def huggingface_names(loaded: weights.Weights) -> dict[str, np.ndarray]:
-    found = rules.from_native(huggingface.DIALECT, loaded.flat, "x")
+    found = rules.from_native(dialects.CLIP, loaded.flat, "x")
     return {k: np.array(v, order="C") for k, v in found.items()}
 
 
@@ -98,7 +99,7 @@ def huggingface_folder(folder, config, processor="preprocessor_config.json"):
 
 def open_clip_folder(folder, config):
     folder.mkdir(exist_ok=True)
-    (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip.config_json(config)))
+    (folder / open_clip.CONFIG_FILE).write_text(json.dumps(open_clip_config.config_json(config)))
     return folder
 
 

@@ -178,10 +178,10 @@ def open_clip_model(config, seed: int = 0):
     """open_clip's CLIP of one of our configurations, with random weights."""
     from open_clip.model import CLIP as OpenCLIP
 
-    from checkpoints_convert import open_clip
+    from checkpoints_convert import open_clip_config
 
     torch.manual_seed(seed)
-    data = open_clip.config_json(config)["model_cfg"]
+    data = open_clip_config.config_json(config)["model_cfg"]
     model = OpenCLIP(
         data["embed_dim"], data["vision_cfg"], data["text_cfg"], quick_gelu=data["quick_gelu"]
     )  # fmt: skip

@@ -110,12 +110,12 @@ def folder(folder: Path, data: bytes) -> None:
 
 
 def open_clip_seeds() -> list[bytes]:
-    from checkpoints_convert import open_clip, openai
+    from checkpoints_convert import open_clip_config, openai
     from clipjax.models import weights
 
     plain = openai.to_torch_layout(tiny().flat, "x")
     content = written(lambda path: weights.save_tensors(path, plain, {}), "x.safetensors")
-    config = open_clip.config_json(tiny().config)
+    config = open_clip_config.config_json(tiny().config)
     return [m.packed(**{"open_clip_config.json": json.dumps(config).encode(), "open_clip_model.safetensors": content})]
 
 
