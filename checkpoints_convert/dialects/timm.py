@@ -78,7 +78,10 @@ _STEM = tuple(
 
 
 def _folded(theirs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """MobileCLIP-B's stem with each BatchNorm in the weights of the convolution before it; computed in float64."""
+    """MobileCLIP-B's stem with each BatchNorm in the weights of the convolution before it.
+
+    Computed in float64 and kept in float32 at least: in float16 the products would be rounded once more than theirs.
+    """
     out = {name: array for name, array in theirs.items() if ".bn." not in name}
     for name in [n for n in theirs if n.endswith(".bn.weight")]:
         weight, bias, mean, var = (
@@ -87,8 +90,9 @@ def _folded(theirs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         )
         conv = name.removesuffix("bn.weight") + "conv."
         scale, kernel = weight / np.sqrt(var + _BN_EPS), theirs[conv + "weight"]
-        out[conv + "weight"] = (np.asarray(kernel, np.float64) * scale[:, None, None, None]).astype(kernel.dtype)
-        out[conv + "bias"] = (bias - mean * scale).astype(kernel.dtype)
+        dtype = np.promote_types(kernel.dtype, np.float32)
+        out[conv + "weight"] = (np.asarray(kernel, np.float64) * scale[:, None, None, None]).astype(dtype)
+        out[conv + "bias"] = (bias - mean * scale).astype(dtype)
     return out
 
 

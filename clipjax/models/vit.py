@@ -70,7 +70,7 @@ def rotation(config: ViT) -> Rotation | None:
     columns = np.broadcast_to(angles[None], (grid, grid, quarter))
     both = (columns, rows) if rope.axes == "xy" else (rows, columns)
     turned = np.concatenate(both, -1).reshape(grid * grid, 2 * quarter)
-    turned = np.concatenate([np.zeros((config.class_token, 2 * quarter)), turned])
+    turned = np.concatenate([np.zeros((int(config.class_token), 2 * quarter)), turned])
     return jnp.asarray(np.cos(turned)), jnp.asarray(np.sin(turned))
 
 
