@@ -68,6 +68,57 @@ class Record(Struct, frozen=True, kw_only=True):
     iterations: Count | None = None
     converged: bool | None = None
     probability: Literal["softmax", "sigmoid"] | None = None
+    # Of the worst group, gaps and means over groups
+    worst: str | None = None  # the group with the smallest rate
+    expected_if_equal: Number | None = None  # the value that chance gives to groups that do not differ
+    weights: dict[str, float] | None = None  # of the groups in a mean
+    tpr_difference: Number | None = None
+    fpr_difference: Number | None = None
+    undefined: list[str] | None = None  # groups without images that the rate is of
+    # Of rankings
+    reference: Literal["uniform", "share"] | None = None
+    null_mean: Number | None = None  # the value that chance gives: a random ranking, or perfect calibration
+    ties_at_k: Count | None = None  # images of the score at rank k
+    absent: list[str] | None = None  # groups without an image among the first k
+    k_first: Count | None = None
+    k_second: Count | None = None
+    # Of association tests
+    p_two_sided: float | None = None
+    sizes: list[Count] | None = None  # of X, Y, A and B
+    partitions: Count | None = None
+    # Of captions
+    ties: Count | None = None
+    subset: str | None = None
+    chance: float | None = None
+    ra_first: float | None = None
+    ra_second: float | None = None
+    # Of confidences
+    bins: Count | None = None
+    scheme: Literal["width", "mass"] | None = None
+    reliability: Number | None = None
+    resolution: Number | None = None
+    uncertainty: Number | None = None
+    within: Number | None = None
+    temperature: Number | None = None
+    scale: Number | None = None
+    fitted_on: str | None = None
+    infinite: Count | None = None  # labels of probability 0
+    low_edge: float | None = None  # of a bin
+    high_edge: float | None = None
+    confidence: float | None = None
+    accuracy: float | None = None
+    rule: str | None = None
+    optimal: Number | None = None  # the value of the same errors, ranked last
+    coverage: float | None = None
+    bound: float | None = None
+    delta: float | None = None
+    # Of answers to several wordings, and of two classifiers
+    wordings: Count | None = None
+    pairs: list[float] | None = None
+    raters: Count | None = None
+    agreement: float | None = None
+    expected: Number | None = None
+    attack_success: float | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
