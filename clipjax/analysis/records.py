@@ -80,8 +80,8 @@ class Record(Struct, frozen=True, kw_only=True):
     null_mean: Number | None = None  # the value that chance gives: a random ranking, or perfect calibration
     ties_at_k: Count | None = None  # images of the score at rank k
     absent: list[str] | None = None  # groups without an image among the first k
-    k_first: Count | None = None
-    k_second: Count | None = None
+    k_first: float | None = None  # expected, where there are ties
+    k_second: float | None = None
     # Of association tests
     p_two_sided: float | None = None
     sizes: list[Count] | None = None  # of X, Y, A and B

@@ -11,6 +11,7 @@ import itertools
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from clipjax.analysis import two_rates
@@ -23,7 +24,7 @@ ROUNDING = 1e-12  # relative: of shares that are equal in exact arithmetic
 Bounds = tuple[float, float]
 
 
-def counts(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def counts(k: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """k of n [G] as int64; InputError where they are no counts, or of fewer than two groups."""
     k, n = np.broadcast_arrays(np.atleast_1d(np.asarray(k)), np.atleast_1d(np.asarray(n)))
     check_counts(k, n)
