@@ -118,6 +118,10 @@ class Record(Struct, frozen=True, kw_only=True):
     raters: Count | None = None
     agreement: float | None = None
     expected: Number | None = None
+    slope: Number | None = None  # of a line through models
+    intercept: Number | None = None
+    r2: float | None = None
+    axis: Literal["logit", "probit", "linear"] | None = None
     attack_success: float | None = None
 
     @property
