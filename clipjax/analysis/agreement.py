@@ -76,7 +76,7 @@ def flips(a: np.ndarray, b: np.ndarray, labels: np.ndarray | None = None, method
         *out,
         Record(
             metric="accuracy_change", group={}, n=len(a), value=found.difference, low=found.low, high=found.high,
-            level=found.level, method=found.difference_method, p=found.p,
+            level=found.level, method="newcombe, paired", p=found.p,
         ),
     ]  # fmt: skip
 

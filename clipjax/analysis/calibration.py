@@ -48,21 +48,21 @@ def expected_calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS, scheme: Scheme = "width", method: Method = USUAL
 ) -> Record:
     """Top-label ECE: the mean over images of |accuracy - confidence| of their bin."""
-    return _error("ece", _expected, top(probabilities, labels), bins, scheme, method)
+    return error_of(*top(probabilities, labels), bins, scheme, method)
 
 
 def maximum_calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS, scheme: Scheme = "width", method: Method = USUAL
 ) -> Record:
     """MCE: the largest |accuracy - confidence| of a bin; the emptiest bin decides."""
-    return _error("mce", _largest, top(probabilities, labels), bins, scheme, method)
+    return error_of(*top(probabilities, labels), bins, scheme, method, "mce")
 
 
 def root_mean_square_calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS, scheme: Scheme = "width", method: Method = USUAL
 ) -> Record:
     """RMSCE: the root of the mean over images of (accuracy - confidence)^2 of their bin."""
-    return _error("rmsce", _root_mean_square, top(probabilities, labels), bins, scheme, method)
+    return error_of(*top(probabilities, labels), bins, scheme, method, "rmsce")
 
 
 def classwise_calibration_error(
@@ -132,7 +132,7 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray, method: Method = 
     """
     probabilities, labels = check_probabilities(probabilities, labels)
     each = (probabilities**2).sum(1) - 2 * probabilities[np.arange(len(labels)), labels] + 1
-    return _mean("brier", each, method)
+    return mean_of("brier", each, method)
 
 
 def brier_decomposition(
@@ -165,10 +165,10 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, method: Meth
     A label of probability 0 makes it infinite: null, and `infinite` says how many.
     """
     logits, labels = _check_logits(logits, labels)
-    each = _losses(logits, labels, 1.0)
+    each = losses(logits, labels, 1.0)
     if infinite := int(np.isinf(each).sum()):
         return Record(metric="nll", group={}, n=len(each), value=None, infinite=infinite)
-    return _mean("nll", each, method)
+    return mean_of("nll", each, method)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, scale: float = 1.0, fitted_on: str = "") -> Record:
@@ -224,12 +224,14 @@ def _slope(logits: np.ndarray, labels: np.ndarray, beta: float) -> tuple[float, 
     return float((mean - logits[np.arange(len(labels)), labels]).mean()), float(variance)
 
 
-def _losses(logits: np.ndarray, labels: np.ndarray, beta: float) -> np.ndarray:
+def losses(logits: np.ndarray, labels: np.ndarray, beta: float = 1.0) -> np.ndarray:
+    """-ln softmax(beta logits) of the label of each image: float64 [N]."""
     shifted = beta * (logits - logits.max(1, keepdims=True))
     return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]
 
 
-def _mean(metric: str, each: np.ndarray, method: Method) -> Record:
+def mean_of(metric: str, each: np.ndarray, method: Method = USUAL) -> Record:
+    """The mean of a loss of each image [N]."""
     low, high = bootstrap(each, method.seed, method.level)
     return Record(
         metric=metric, group={}, n=len(each), value=float(each.mean()), low=low, high=high, level=method.level,
@@ -240,10 +242,14 @@ def _mean(metric: str, each: np.ndarray, method: Method) -> Record:
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]  # n, right, mean confidence of each bin, [..., bins]
 
 
-def _error(
-    metric: str, statistic: Callable[[Parts], np.ndarray], both: Top, bins: int, scheme: Scheme, method: Method
-) -> Record:
+def error_of(
+    confidence: np.ndarray, right: np.ndarray, bins: int = BINS, scheme: Scheme = "width", method: Method = USUAL,
+    metric: Literal["ece", "mce", "rmsce"] = "ece",
+) -> Record:  # fmt: skip
+    """Confidence [N], right bool [N] -> a calibration error with what a calibrated model has."""
     check_bins(bins, scheme)
+    statistic = {"ece": _expected, "mce": _largest, "rmsce": _root_mean_square}[metric]
+    both = Top(np.asarray(confidence, np.float64), np.asarray(right, bool))
     order = np.lexsort(both[::-1])  # the images' own order decides nothing
     both = Top(both.confidence[order], both.right[order])
     value = float(statistic(_bins(both, bins, scheme)))

@@ -110,17 +110,17 @@ def threshold_for_risk(
     n, k = accepted.sum(1), (accepted & ~right).sum(1)
     each = delta / len(thresholds) if rule == "bonferroni" else delta
     p = binom.cdf(k, n, risk)
+    able = np.flatnonzero(n >= np.log(each) / np.log1p(-risk))  # can pass at all, by confidences alone
     if rule == "bonferroni":
-        passed = np.flatnonzero(p <= each)
+        passed = able[p[able] <= each]
     else:
-        able = np.flatnonzero(n >= np.log(delta) / np.log1p(-risk))  # by confidences alone
         stop = np.flatnonzero(p[able] > delta)
         passed = able[: stop[0]] if len(stop) else able
     if not len(passed):
-        first = int(np.argmax(n > 0))
+        first = int(able[0]) if len(able) else len(n) - 1
         raise InputError(
-            f"no threshold reaches risk {risk:g} at {100 * (1 - delta):g}%: the strictest accepts {n[first]} images "
-            f"with {k[first]} errors"
+            f"no threshold reaches risk {risk:g} at {100 * (1 - delta):g}%: the strictest that could accepts "
+            f"{n[first]} images with {k[first]} errors"
         )
     at = passed[-1]
     return Record(

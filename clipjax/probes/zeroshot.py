@@ -62,8 +62,12 @@ def probabilities(image_features: np.ndarray, class_weights: np.ndarray, scale: 
     probabilities to the last digit.
     """
     classes = by_value(class_weights)
-    odds = softmax(scale * similarity(class_weights[classes])(normalise(image_features)))
-    return odds[:, np.argsort(classes)]
+    return softmax(logits(image_features, class_weights[classes], scale))[:, np.argsort(classes)]
+
+
+def logits(image_features: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
+    """Raw image features [B, E], class weights [C, E] -> scale times cosine [B, C]."""
+    return scale * similarity(class_weights)(normalise(image_features))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -92,6 +92,13 @@ class Grouped(Counted):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Scored(Grouped):
+    """Of a probe that is right or wrong about every image."""
+
+    group_weights: str = key("", "of an average over groups: COLUMN*COLUMN: VALUE*VALUE=0.7; VALUE*VALUE=0.3")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Fitted(ProbeConfig):
     """Of a probe that is fitted to a training part."""
 

@@ -177,7 +177,9 @@ def _zeroshot(
         return scoring.records(scores, answers.source.labels, task, rows, settings.groups, method), Outcome()
     only = np.eye(len(answers.design.names), dtype=np.float32)[answers.predicted]
     found = scoring.records(only, answers.source.labels, task, rows, settings.groups, method)
-    return [record for record in found if record.metric != "top5"], Outcome()  # one class has no second place
+    return [
+        record for record in found if not record.metric.startswith("top5")
+    ], Outcome()  # one class has no second place
 
 
 def _table(answers: Answers, columns: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from clipjax.keys import inside, key
 from clipjax.probes import linear, metrics
 from clipjax.runs import data as opening
 from clipjax.runs import groups, parts, scoring
-from clipjax.runs.config import Fitted, FittedAndTested, Grouped
+from clipjax.runs.config import Fitted, FittedAndTested, Scored
 from clipjax.runs.features import Features
 from clipjax.runs.parts import Parts
 from clipjax.runs.result import Result
@@ -23,7 +23,7 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(FittedAndTested, Grouped):
+class Config(FittedAndTested, Scored):
     """What is read."""
 
     data: opening.ThreeParts = inside(opening.ThreeParts)

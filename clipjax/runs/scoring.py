@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from msgspec.structs import replace
 
+from clipjax.analysis import groups as by_group
 from clipjax.analysis import rates
 from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
 from clipjax.errors import InputError
 from clipjax.probes import metrics
 from clipjax.runs import groups
-from clipjax.runs.config import Grouped
+from clipjax.runs.config import Scored
 from clipjax.runs.task import Task
 
+MOST_COMPARED = 200  # groups of one grouping that are compared with each other
 
-def grouped(config: Grouped, task: Task) -> Task:
+
+def grouped(config: Scored, task: Task) -> Task:
     """The task with the groups of data.group_columns; InputError for a method or a column that does not exist."""
     groups.method_of(config)
     if not config.data.group_columns:
+        if config.group_weights:
+            raise InputError("group_weights needs groups; name their columns: --config.data.group_columns=a,b")
         return task
-    return dataclasses.replace(task, groups=groups.columns(task.source, config.data.group_columns, config.bands))
+    columns = groups.columns(task.source, config.data.group_columns, config.bands)
+    rates.groupings(config.groups, list(columns))
+    return dataclasses.replace(task, groups=columns, group_weights=weights_of(config.group_weights, columns))
+
+
+def weights_of(text: str, columns: rates.Columns) -> dict[str, dict[str, float]]:
+    """ "bird*place: land*land=0.73; land*water=0.04" -> {"bird*place": {"land, land": 0.73, ...}}; several groupings by
+    "&". Every group named has images, and the weights of a grouping sum to 1."""
+    out: dict[str, dict[str, float]] = {}
+    for line in filter(None, (part.strip() for part in text.split("&"))):
+        name, colon, body = line.partition(":")
+        grouping = tuple(part.strip() for part in name.split("*"))
+        if not colon or not all(grouping):
+            raise InputError(f"group_weights: {line!r} is not COLUMN*COLUMN: VALUE*VALUE=SHARE; ...")
+        if unknown := [one for one in grouping if one not in columns]:
+            raise InputError(f"group_weights: no column {unknown[0]!r} among {', '.join(columns)}")
+        shares: dict[str, float] = {}
+        for entry in filter(None, (part.strip() for part in body.split(";"))):
+            values, _, share = entry.rpartition("=")
+            group = ", ".join(part.strip() for part in values.split("*"))
+            try:
+                shares[group] = float(share)
+            except ValueError:
+                raise InputError(f"group_weights: {entry!r} is not VALUE*VALUE=SHARE, as land*water=0.04") from None
+        cells = rates.cells(grouping, columns, len(next(iter(columns.values()))))
+        n = np.bincount(cells.of[cells.of >= 0], minlength=len(cells.groups))
+        by_group.weighted_mean_of_groups(n, n, shares, by_group.names_of(cells))  # refuses what cannot be a mean
+        out["*".join(grouping)] = shares
+    return out
 
 
 def records(
@@ -55,11 +89,14 @@ def records(
     if task.metric == "roc_auc":
         out.append(metrics.roc_auc(scores, index, seed=method.seed))
     out.sort(key=lambda record: record.metric != task.metric)
-    return out + by_group(metrics.in_top(scores, index, 1), task, rows, groupings, method)
+    hits = {f"top{k}": metrics.in_top(scores, index, k) for k in (1, 5) if k == 1 or classes > 5}
+    return out + of_groups(hits, task, rows, groupings, method)
 
 
-def by_group(right: np.ndarray, task: Task, rows: np.ndarray, groupings: str, method: rates.Method) -> list[Record]:
-    """Top-1 accuracy of each group: right bool [M] of these rows."""
+def of_groups(
+    hits: Mapping[str, np.ndarray], task: Task, rows: np.ndarray, groupings: str, method: rates.Method
+) -> list[Record]:
+    """Each of several accuracies, "top1" -> bool [M] of these rows, by group; and the groups compared."""
     if not task.groups:
         return []
     columns = {name: values[rows] for name, values in task.groups.items()}
@@ -67,13 +104,30 @@ def by_group(right: np.ndarray, task: Task, rows: np.ndarray, groupings: str, me
     for grouping in rates.groupings(groupings, list(columns)):
         if not grouping:
             continue
-        cells = rates.cells(grouping, columns, len(right))
-        inside = cells.of >= 0
-        n = np.bincount(cells.of[inside], minlength=len(cells.groups))
-        k = np.bincount(cells.of[inside], right[inside], minlength=len(cells.groups)).astype(np.int64)
-        numbers = rates.numbers("top1", k, n, method)
-        out += [replace(number, group=group) for group, number in zip(cells.groups, numbers, strict=True)]
+        cells = rates.cells(grouping, columns, len(rows))
+        for metric, right in hits.items():
+            out += by_group.accuracy_by_group(right, cells, method, metric)
+            out += compared(metric, right, cells, grouping, method, task.group_weights.get("*".join(grouping)))
     return out
+
+
+def compared(
+    metric: str, right: np.ndarray, cells: rates.Cells, grouping: Sequence[str], method: rates.Method,
+    weights: Mapping[str, float] | None = None,
+) -> list[Record]:  # fmt: skip
+    """Worst group, gap, ratio, unweighted (and weighted) mean and variance of the groups' accuracies."""
+    k, n = by_group.tally(right, cells)
+    if not 1 < (n > 0).sum() <= MOST_COMPARED:
+        return []
+    names = by_group.names_of(cells)
+    numbers = (
+        by_group.worst_group, by_group.group_difference, by_group.group_ratio, by_group.mean_of_groups,
+        by_group.between_group_variance,
+    )  # fmt: skip
+    found = [number(k, n, names, method, metric) for number in numbers]
+    if weights is not None:
+        found.append(by_group.weighted_mean_of_groups(k, n, weights, names, method, metric))
+    return [replace(record, over="*".join(grouping)) for record in found]
 
 
 def _per_split(scores: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> list[Record]:

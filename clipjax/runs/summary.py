@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from clipjax.analysis import units
 from clipjax.analysis.records import Record
 from clipjax.analysis.tables import csv_text, markdown_lines, percent
 from clipjax.files import write_atomically, write_text
@@ -19,7 +20,10 @@ PROVENANCE = {
     "derived": "derived",
 }
 # What a run's first page leaves out, where there are many numbers, and how many lines it has.
-DETAILS = ("rate_difference", "rate_ratio", "rate_range", "label_rate", "chi_squared", "fisher", "recall")
+DETAILS = (
+    "rate_difference", "rate_ratio", "rate_range", "label_rate", "chi_squared", "fisher", "recall",
+    "top1_between_group_variance", "top5_between_group_variance",
+)  # fmt: skip
 OVERVIEW = 60
 # What a record has measured, and is not named by.
 NUMBERS = ("value", "low", "high", "k", "n", "level", "method", "small", "group")
@@ -47,7 +51,8 @@ def records_table(records: Sequence[Record], published: Mapping[str, Any], markd
     shown = _overview(records)
     rows = [["metric", "value", "95% interval", "n", "method"]]
     rows += [
-        [name, _value(r), _interval(r), _count(r), r.method or ""] for name, r in zip(_names(shown), shown, strict=True)
+        [name, units.value(r), units.interval(r), _count(r), r.method or ""]
+        for name, r in zip(_names(shown), shown, strict=True)
     ]
     for source, cell in published.items():
         mark = PROVENANCE.get(cell["provenance"], cell["provenance"])
@@ -144,23 +149,9 @@ def _names(listed: Sequence[Record]) -> list[str]:
     return names
 
 
-def _value(record: Record) -> str:
-    if record.value is None:
-        return "undefined"
-    return f"{record.value:.2f}" if record.metric == "labels_per_image" else _percent(record.value)
-
-
 def _count(record: Record) -> str:
     counted = record.k is not None and record.group is not None
     return (f"{record.k}/{record.n}" if counted else str(record.n)) + ("*" if record.small else "")
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}%"
-
-
-def _interval(record: Record) -> str:
-    return "" if record.low is None or record.high is None else f"{100 * record.low:.2f} to {100 * record.high:.2f}"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

@@ -28,7 +28,8 @@ RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabil
 class Task:
     """`labels` index `design.names`; None for a source without labels, or a design that is not a list of labels.
 
-    groups: the columns [N] that accuracy is also given for, by name (`scoring.grouped`).
+    groups: the columns [N] that accuracy is also given for, by name (`scoring.grouped`). group_weights: grouping ->
+    group -> its share of a weighted average.
     """
 
     source: Source
@@ -36,6 +37,7 @@ class Task:
     labels: Labels | None = None
     metric: str = "top1"
     groups: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    group_weights: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
 def prepare(config: Asked) -> Task:

@@ -10,10 +10,12 @@ import numpy as np
 from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
 from clipjax.design import Design
+from clipjax.keys import inside
 from clipjax.probes import metrics, zeroshot
-from clipjax.runs import groups, scoring
+from clipjax.runs import calibration, groups, scoring
 from clipjax.runs import task as tasks
-from clipjax.runs.config import Asked, Grouped
+from clipjax.runs.calibration import Calibration
+from clipjax.runs.config import Asked, Scored
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
@@ -22,13 +24,17 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Asked, Grouped):
+class Config(Asked, Scored):
     """What is read."""
+
+    calibration: Calibration = inside(Calibration)
 
 
 def prepare(config: Config) -> Task:
     """The data set and what it is asked; refuses what cannot be classified before any compute."""
-    return scoring.grouped(config, tasks.prepare(config))
+    task = scoring.grouped(config, tasks.prepare(config))
+    calibration.check(config.calibration, task)
+    return task
 
 
 def run(config: Config, features: Features, task: Task) -> Result:
@@ -39,7 +45,12 @@ def run(config: Config, features: Features, task: Task) -> Result:
     if "lexicon" in task.source.protocol:
         probabilities = within_lexicon(probabilities, task.source.protocol["lexicon"][encoded.rows])
     table = tasks.columns(task.source, task.labels, encoded.rows) | answers(task.design, probabilities)
-    return Result(_records(config, task, encoded.rows, probabilities), table, encoded.skipped, task.design)
+    records = _records(config, task, encoded.rows, probabilities)
+    if config.calibration.bins:
+        logits = zeroshot.logits(encoded.values, weights, features.model.scale)
+        keys, method = config.calibration, groups.method_of(config)
+        records += calibration.records(logits, task, encoded.rows, keys, config.groups, method, features.model.scale)
+    return Result(records, table, encoded.skipped, task.design)
 
 
 def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clipjax.analysis import units
 from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
-from clipjax.analysis.tables import Table, percent
+from clipjax.analysis.tables import Table
 
 SHOWN = ("metric", "n", "value", "low", "high", "level", "method", "k")
 
@@ -18,7 +19,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         for r in run.records:
             about = sorted((k, v) for k, v in r.to_dict().items() if k not in SHOWN and not isinstance(v, (dict, list)))
             extra = ", ".join(f"{k} {v}" for k, v in about)
-            bounds = "" if r.low is None else f"[{percent(r.low, 2)}, {percent(r.high, 2)}]"
-            rows.append([name, r.metric, extra, percent(r.value, 2), bounds, r.n, r.method or ""])
-    head = ["run", "metric", "", "value, %", "interval", "n", "method"]
+            bounds = units.interval(r, ", ")
+            rows.append([name, r.metric, extra, units.value(r), bounds and f"[{bounds}]", r.n, r.method or ""])
+    head = ["run", "metric", "", "value", "interval", "n", "method"]
     return [Section("Numbers", [], [Table("numbers", "Every number of the runs", head, rows)])]

@@ -1,0 +1,37 @@
+"""How a record's value reads: shares as percentages, everything else as the number it is."""
+
+from __future__ import annotations
+
+from clipjax.analysis.records import Record
+
+# Metrics whose values are not shares of something: nats, standard deviations, kappas, thresholds, ratios of scales.
+PLAIN = frozenset((
+    "labels_per_image", "nll", "temperature", "threshold_for_risk", "brier", "skew_at_k", "max_skew_at_k",
+    "min_skew_at_k", "ndkl", "bias_at_k", "eat", "sc_eat", "fleiss_kappa", "cohen_kappa", "error_consistency",
+    "effective_robustness", "group_ratio", "demographic_parity_ratio",
+))  # fmt: skip
+
+
+def is_share(record: Record) -> bool:
+    """Whether a value of 0.5 is 50%."""
+    return record.metric.removeprefix("top1_").removeprefix("top5_") not in PLAIN
+
+
+def value(record: Record, decimals: int = 2) -> str:
+    """ "14.44%" or "0.653"; "undefined" without a value."""
+    if record.value is None:
+        return "undefined"
+    return _text(record, record.value, decimals) + "%" * is_share(record)
+
+
+def interval(record: Record, between: str = " to ") -> str:
+    """Both ends in the unit of the value; nothing where an end is open or there is none."""
+    if record.low is None or record.high is None:
+        return ""
+    return between.join(_text(record, end, 2) for end in (record.low, record.high))
+
+
+def _text(record: Record, number: float, decimals: int) -> str:
+    if is_share(record):
+        return f"{100 * number:.{decimals}f}"
+    return f"{number:.2f}" if record.metric in ("labels_per_image", "effective_robustness") else f"{number:.4g}"
