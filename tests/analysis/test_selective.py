@@ -50,7 +50,7 @@ def test_threshold_worked_example():
     bounds = [0.076640, 0.083900, 0.096296, 0.133406, 0.175771]
     assert selective.upper_bound(k, n, 0.05) == pytest.approx(bounds, abs=5e-7)
     assert selective.upper_bound(k, n, 0.05) == pytest.approx(stats.beta.ppf(0.95, k + 1, n - k))
-    with pytest.raises(InputError, match="risk 0.1 at 95%: the strictest that could accepts 60 images"):
+    with pytest.raises(InputError, match=r"risk 0.1 at 95%: the strictest that could accepts 60 images"):
         selective.threshold_for_risk(confidence, right, thresholds, 0.1, 0.05, "bonferroni")
 
 
