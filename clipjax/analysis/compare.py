@@ -26,6 +26,7 @@ from clipjax.analysis.paired import paired_records, smallest_p
 from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.records import PairedRecord, Question, Record
 from clipjax.analysis.run import CLASSIFIERS, Run, prediction_column
+from clipjax.analysis.transitions import Transitions, width
 from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 
@@ -86,9 +87,7 @@ class Compared:
         if "prediction" not in a or "prediction" not in b:
             return None
         columns = {name: values for name, values in self.a.columns.items() if name in self.b.columns}
-        designs = [run.design for run in (self.a, self.b) if run.design is not None and run.design.sets]
-        both = [name for name in designs[0].names if name in designs[1].names] if len(designs) == 2 else []
-        return class_moves(a["prediction"], b["prediction"], both, columns)
+        return class_moves(a["prediction"], b["prediction"], shared_classes(self.a.design, self.b.design), columns)
 
     @functools.cached_property
     def findings(self) -> list[Finding]:
@@ -106,26 +105,30 @@ def class_moves(
 ) -> ClassMoves:
     """Predictions [N] of two runs -> paired records of these classes, over everybody and single columns; how many
     answers of each group changed; and (group, class) -> the moves out of that class and into it."""
-    a, b = a.astype(str), b.astype(str)
-    changed, given = a != b, set(a) | set(b)
+    names, codes = np.unique(np.concatenate([a.astype(str), b.astype(str)]), return_inverse=True)
+    of_a, of_b = np.split(codes, 2)
     cells = family(columns, len(a), MOST_CROSSED + 1)
-    asked = {Question("class", name): (a == name, b == name) for name in classes if name in given}
-    under_a, under_b = ({key: pair[side] for key, pair in asked.items()} for side in (0, 1))
-    records = paired(under_a, under_b, cells, level, 0) if asked else []
+    return moves_of_classes(Transitions.of(names.tolist(), of_a, names.tolist(), of_b, cells), classes, level)
+
+
+def moves_of_classes(found: Transitions, classes: Sequence[str], level: float = LEVEL) -> ClassMoves:
+    """The same from the counts of two designs; cells of more than one column are not asked of single classes."""
+    given = {*found.names_a, *found.names_b}
+    asked = [Question("class", name) for name in classes if name in given]
+    cells = [one for one in found.cells if width(one) <= 1]
+    records: list[PairedRecord] = []
+    if asked:
+        under_a, under_b = (
+            np.stack([own == question.name for question in asked]) for own in (found.names_a, found.names_b)
+        )
+        records = records_of_tallies(asked, cells, found.tallies(under_a, under_b, 1), level, 0)
     shares = []
-    for found in cells[1:]:
-        for g, group in enumerate(found.groups):
-            inside = found.of == g
-            k, n = int(changed[inside].sum()), int(inside.sum())
-            shares.append(Record(metric="changed", group=group, k=k, n=n, value=k / n, level=level))
-
-    def flow(group: dict[str, str], name: str) -> list[Move]:
-        inside = changed & ((a == name) | (b == name))
-        for column, value in group.items():
-            inside &= columns[column].astype(str) == value
-        return moves(a[inside], b[inside])
-
-    return records, shares, flow
+    for one, counts in zip(found.cells, found.counts, strict=True):
+        for group, row in zip(one.groups, counts, strict=True):
+            if len(group) == 1:
+                k, n = int(row[found.changed].sum()), int(row.sum())
+                shares.append(Record(metric="changed", group=group, k=k, n=n, value=k / n, level=level))
+    return records, shares, found.moves
 
 
 def moves(a: np.ndarray, b: np.ndarray) -> list[tuple[str, str, int]]:
@@ -201,6 +204,13 @@ def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:
     return {key: a[key] for key in both}, {key: b[key] for key in both}
 
 
+def shared_classes(a: Design | None, b: Design | None) -> list[str]:
+    """The classes of both designs, where these are compared by sets: else the classes themselves are the questions."""
+    if a is None or b is None or not a.sets or not b.sets:
+        return []
+    return [name for name in a.names if name in b.names]
+
+
 def _by_sets(asked: Answers) -> bool:
     return any(kind == "set" for kind, _ in asked)
 
@@ -211,9 +221,13 @@ def family(columns: Mapping[str, np.ndarray], n: int, questions: int) -> list[ra
     Columns of more than MOST_VALUES values are names or numbers, and left out.
     """
     kept = {name: values for name, values in columns.items() if len(set(values)) <= MOST_VALUES}
+    return [rates.cells(grouping, kept, n) for grouping in groupings(list(kept), questions)]
+
+
+def groupings(columns: Sequence[str], questions: int) -> list[tuple[str, ...]]:
+    """Everybody, each column, and where there are few questions each pair of columns."""
     most = 1 if questions > MOST_CROSSED else 2
-    groupings = [g for size in range(most + 1) for g in itertools.combinations(kept, size)]
-    return [rates.cells(grouping, kept, n) for grouping in groupings]
+    return [g for size in range(most + 1) for g in itertools.combinations(columns, size)]
 
 
 def paired(
@@ -225,8 +239,15 @@ def paired(
     all (`testable`); where they are not, the adjusted p is 1.
     """
     tallies = [_tally(asked_a[key], asked_b[key], found) for found in cells for key in asked_a]
-    compared = paired_records(*np.concatenate(tallies, axis=1), level=level)
-    heads = [(asked, group) for found in cells for asked in asked_a for group in found.groups]
+    return records_of_tallies(list(asked_a), cells, np.concatenate(tallies, axis=1), level, min_n)
+
+
+def records_of_tallies(
+    asked: Sequence[Question], cells: Sequence[rates.Cells], tallies: np.ndarray, level: float, min_n: int
+) -> list[PairedRecord]:
+    """The same from counts [4, T]: both, only A, only B, neither, for each of `cells` and question its groups."""
+    compared = paired_records(*tallies, level=level)
+    heads = [(question, group) for found in cells for question in asked for group in found.groups]
     p, counted = (
         np.array([r.p for r in compared]),
         can_reject(smallest := smallest_p([r.only_a + r.only_b for r in compared])),
@@ -234,10 +255,10 @@ def paired(
     bh, bonferroni = (adjust_testable(p, smallest, method) for method in METHODS)
     return [
         replace(
-            record, question=asked, group=group, small=record.n < min_n or None, p_benjamini_hochberg=float(bh[i]),
+            record, question=question, group=group, small=record.n < min_n or None, p_benjamini_hochberg=float(bh[i]),
             p_bonferroni=float(bonferroni[i]), testable=bool(counted[i]), tests=int(counted.sum()), asked=len(compared),
         )
-        for i, ((asked, group), record) in enumerate(zip(heads, compared, strict=True))
+        for i, ((question, group), record) in enumerate(zip(heads, compared, strict=True))
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,9 +71,9 @@ class Run:
         """The run with its predictions in another order."""
         return self.with_columns({name: values[rows] for name, values in self.predictions.items()})
 
-    def with_columns(self, columns: Mapping[str, np.ndarray]) -> Run:
-        """The run with these columns of its predictions instead of its own."""
-        found = dataclasses.replace(self)
+    def with_columns(self, columns: Mapping[str, np.ndarray], **changes: Any) -> Run:
+        """The run with these columns of its predictions instead of its own, and other fields where they are given."""
+        found = dataclasses.replace(self, **changes)
         vars(found)["predictions"] = self.predictions | dict(columns)  # instead of what cached_property would read
         return found
 

@@ -4,8 +4,8 @@ RUN is a folder that `clipjax probe` wrote with a class design (fairface, congre
 is encoded again; the text encoder encodes new prompts once. The server listens on this machine only, and the page sends
 nothing elsewhere; --host=ADDRESS opens it to other machines.
 
-    clipjax explore runs/default
     clipjax explore runs/default --open
+    clipjax explore runs/default --state=mine.yaml     # go on with a design, or with a state that the page saved
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", default="", metavar="ADDRESS", help="listen there, not on 127.0.0.1: read the warning"
     )
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="default: the run's own, or a free one")
+    parser.add_argument("--state", metavar="FILE", help="a class design, or what the page saved, to begin with")
     parser.add_argument("--open", action="store_true", help="open the browser")
 
 
@@ -28,4 +29,4 @@ def run(args: argparse.Namespace) -> None:
     """Serves until Ctrl-C."""
     from clipjax.explore.serve import serve
 
-    serve(Path(args.run), args.host, args.port, args.open)
+    serve(Path(args.run), args.host, args.port, args.open, Path(args.state) if args.state else None)

@@ -14,7 +14,7 @@ import yaml
 from clipjax.design.design import TEMPLATE, Design, DesignClass
 from clipjax.errors import InputError, brief, converted, located, nearest, require
 
-KEYS = ("name", "note", "extends", "templates", "classes", "add", "drop")
+KEYS = ("name", "note", "extends", "templates", "classes", "add", "drop", "explorer")  # the last: see explore.state
 LARGEST = 4 << 20  # bytes of a design file: thousands of classes are some 100 kB
 SCHWEMMER = {"Google": "wiki_img_labels", "Amazon": "wiki_img_labels_awsrek", "Microsoft": "wiki_img_labels_macv"}
 
@@ -95,9 +95,16 @@ def _shipped_file(name: str) -> Path:
 
 def parse(text: str, where: str = "the design") -> Design:
     """The design of a YAML text that came without a file: it extends shipped designs only. `where` leads messages."""
+    return of_mapping(loaded(text, where), where, Path(where).stem)
+
+
+def loaded(text: str, where: str) -> Any:
+    """What a YAML text holds, whether it is a design or not."""
     if len(text.encode(errors="surrogatepass")) > LARGEST:
         raise InputError(f"{where}: {len(text)} characters are too many for a class design")
-    return _parsed(text, where, Path(where).stem, _shipped_parent)
+    damage = (yaml.YAMLError, RecursionError, ValueError, LookupError)  # a date that is none, among others
+    with converted(f"{where}: not readable as YAML", "correct that line", *damage):
+        return yaml.load(text, Loader=_Loader)
 
 
 def _read_file(path: Path, above: tuple[Path, ...]) -> Design:
@@ -117,24 +124,17 @@ def _read_file(path: Path, above: tuple[Path, ...]) -> Design:
             there = False
         return _read_file(beside if there else _shipped_file(base), (*above, path.resolve()))
 
-    return _parsed(text, str(path), path.stem, parent)
+    return _of_mapping(loaded(text, str(path)), str(path), path.stem, parent)
 
 
 def _shipped_parent(base: str) -> Design:
     return _read_file(_shipped_file(base), ())
 
 
-def _parsed(text: str, where: str, stem: str, parent: Callable[[str], Design]) -> Design:
-    """`parent` finds what a design extends; every message says where."""
-    damage = (yaml.YAMLError, RecursionError, ValueError, LookupError)  # a date that is none, among others
-    with converted(f"{where}: not readable as YAML", "correct that line", *damage):
-        content = yaml.load(text, Loader=_Loader)
-    return _of_mapping(content, where, stem, parent)
-
-
-def of_mapping(content: object, where: str = "the design") -> Design:
-    """The design of what a YAML text holds, with the same checks; it extends shipped designs only."""
-    return _of_mapping(content, where, "design", _shipped_parent)
+def of_mapping(content: object, where: str = "the design", stem: str = "design") -> Design:
+    """The design of what a YAML text holds, with the same checks; it extends shipped designs only. `stem` is its name
+    where it says none."""
+    return _of_mapping(content, where, stem, _shipped_parent)
 
 
 def _of_mapping(content: object, where: str, stem: str, parent: Callable[[str], Design]) -> Design:

@@ -21,13 +21,16 @@ def rates_table(view: Mapping[str, Any]) -> Table:
     """The rows of a rates view, numbers in full."""
     kind, name = view["question"]
     base, now = view["baseline"]["name"], view["design"]["name"]
-    columns = [*(view["grouping"] or ["group"]), "n"]
+    by = list(dict.fromkeys(column for row in view["rows"] for column in row["group"])) or ["group"]
+    columns = [*by, "n"]
     for side in (f"A: {base}", f"B: {now}"):
         columns += [f"{side} k", f"{side} rate", f"{side} low", f"{side} high"]
     columns += ["B - A", "low", "high", "A only", "B only", "p", "p (BH)", "p (Bonferroni)"]
     rows: list[list[Cell]] = []
     for row in view["rows"]:
-        group = list(row["group"].values()) or ["everybody", *[""] * max(len(view["grouping"]) - 1, 0)]
+        group = (
+            [row["group"].get(column, "") for column in by] if row["group"] else ["everybody", *[""] * (len(by) - 1)]
+        )
         paired = row["paired"] or {}
         cells: list[Cell] = [*group, row["now"]["n"]]
         for record in (row["base"] or {}, row["now"]):

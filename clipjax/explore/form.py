@@ -22,7 +22,7 @@ def read(found: Any) -> Design:
         raise InputError("the page sent no class design; load it again")
     if len(found["classes"]) > MOST_CLASSES:
         raise InputError(f"{len(found['classes'])} classes are more than the {MOST_CLASSES} of a page")
-    templates = _texts(found.get("templates"), "template")
+    templates = texts(found.get("templates"), "template")
     if len(templates) > MOST_TEMPLATES:
         raise InputError(f"{len(templates)} templates are more than the {MOST_TEMPLATES} of a page")
     mapping = {
@@ -51,7 +51,7 @@ def added(body: Mapping[str, Any]) -> dict[str, Any]:
     It is in the sets of `body["sets"]` too, which may be new.
     """
     found = read(body.get("design")).added(_text(body.get("text"), "the new class"))
-    sets = [*found.sets, *filter(None, (s.strip() for s in _texts(body.get("sets"), "a set")))]
+    sets = [*found.sets, *filter(None, (s.strip() for s in texts(body.get("sets"), "a set")))]
     return _entry(dataclasses.replace(found, sets=tuple(dict.fromkeys(sets))))
 
 
@@ -73,16 +73,17 @@ def _class(entry: Any, number: int) -> dict[str, Any]:
     if not isinstance(attributes, Mapping):
         raise InputError(f"{where}: its attributes are not a mapping")
     out: dict[str, Any] = {"name": name}
-    if prompts := _texts(entry.get("prompts"), f"{where}: a prompt"):
+    if prompts := texts(entry.get("prompts"), f"{where}: a prompt"):
         out["prompts"] = prompts
-    elif texts := _texts(entry.get("texts"), f"{where}: a text"):
-        out["texts"] = texts
-    out["sets"] = [s.strip() for s in _texts(entry.get("sets"), f"{where}: a set") if s.strip()]
+    elif asked := texts(entry.get("texts"), f"{where}: a text"):
+        out["texts"] = asked
+    out["sets"] = [s.strip() for s in texts(entry.get("sets"), f"{where}: a set") if s.strip()]
     told = {_text(k, where): _text(v, where) for k, v in attributes.items()}
     return out | {k: v for k, v in told.items() if k not in ("name", "prompt", "prompts", "texts", "sets")}
 
 
-def _texts(value: Any, what: str) -> list[str]:
+def texts(value: Any, what: str) -> list[str]:
+    """A list of texts, each within its limits; none where there is no list."""
     if value is None:
         return []
     if not isinstance(value, list):

@@ -7,6 +7,7 @@ than loopback's are refused (DNS rebinding); what is sent has to come from the p
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from urllib.parse import urlsplit
 
@@ -35,7 +36,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, token: str, names: frozenset[str] | None = LOOPBACK):
         self._app, self._token, self._names = app, token, names
-        self._cookie = f"clipjax-{secrets.token_hex(4)}"  # cookies are shared by all ports of a host
+        # Cookies are shared by all ports of a host, and a page that is open stays in at the next start.
+        self._cookie = f"clipjax-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses, lets in by the secret, or passes on; every answer gets the headers."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.analysis import association
+from clipjax.analysis import association, findings
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.explore.answers import Answers
 from clipjax.explore.opened import Opened
-from clipjax.explore.view import Pair
+from clipjax.explore.view import Pair, told
 from clipjax.runs.labels import label_records
 
 TOP = 20  # of each side, as Figure 1 of the paper
@@ -20,7 +20,8 @@ CURVE = 96  # thresholds of the curve
 
 
 def labels_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows of every label: counts and intervals of both sides, tests; the most gendered; labels per image by threshold.
+    """Findings; rows of every label: counts and intervals of both sides, tests; the most gendered; labels per image by
+    threshold.
 
     The numbers are those of `clipjax probe congress` with this design, contrast and threshold.
     """
@@ -28,19 +29,26 @@ def labels_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[s
     column, sides = contrast_of(opened, body)
     k = len(asked.design.classes)
     threshold = threshold_of(body, opened.thresholds[0])
-    side = opened.columns[column]
-    found = association.count_labels(asked.probabilities, side, sides, threshold)
+    inside = [np.flatnonzero(opened.columns[column] == s) for s in sides]
+    beside = _base_counts(answers, pair, inside, threshold)
+    given = answers.probabilities(asked)
+    hits = [(given[rows] >= threshold).sum(0) for rows in inside]
+    found = association.gendered_labels(*hits, *map(len, inside))
     records = label_records(found, sides, column, asked.design.names, threshold, opened.method)
     grid = np.geomspace(0.05 / k, 0.5, CURVE)
-    curves = [association.labels_per_image(asked.probabilities[side == s], grid) for s in sides]
-    return {
+    curves = answers.curves(asked, (column, *sides), inside, grid)
+    lead = (
+        f"{asked.design.name}: labels from a probability of {100 * threshold:.3g}%, {sides[0]} ({len(inside[0])} "
+        f"images) and {sides[1]} ({len(inside[1])})."
+    )
+    return told(findings.of_records(records), lead) | {
         "column": column, "sides": list(sides), "n": list(found.n), "threshold": threshold, "classes": k,
         "marks": list(opened.thresholds), "rows": _rows(records, asked.design.names, found),
         "top": [[asked.design.names[c] for c in rows] for rows in association.top_gendered(found, TOP)],
         "per_image": [r.value for r in records if r.metric == "labels_per_image"],
         "grid": grid.tolist(), "curves": [curve.tolist() for curve in curves],
         "level": opened.method.level, "method": opened.method.name,
-        "beside": _base_rates(pair, side, sides, threshold),
+        "beside": beside,
     }  # fmt: skip
 
 
@@ -85,9 +93,10 @@ def _rows(records: list[Record], names: tuple[str, ...], found: association.Gend
     return list(rows.values())
 
 
-def _base_rates(pair: Pair, side: np.ndarray, sides: tuple[str, str], threshold: float) -> dict[str, list[int]]:
+def _base_counts(answers: Answers, pair: Pair, inside: list[np.ndarray], threshold: float) -> dict[str, list[int]]:
     """Label -> its counts on both sides under the pinned design, where that is another."""
-    if pair.base.design.sha256 == pair.now.design.sha256:
+    if pair.same:
         return {}
-    k = [(pair.base.probabilities[side == s] >= threshold).sum(0) for s in sides]
-    return {name: [int(k[0][c]), int(k[1][c])] for c, name in enumerate(pair.base.design.names)}
+    given, names = answers.probabilities(pair.base), pair.base.design.names
+    k = [(given[rows] >= threshold).sum(0) for rows in inside]
+    return {name: [int(k[0][c]), int(k[1][c])] for c, name in enumerate(names)}

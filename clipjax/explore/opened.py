@@ -21,7 +21,7 @@ from clipjax.runs.features import cache_root, image_key, images_folder
 
 PROBES = ("rates", "labels", "zeroshot")
 PAPER_THRESHOLDS = (0.005, 0.04)
-MOST_GROUPINGS = 64  # kept sorted out: 8 bytes an image each
+MOST_GROUPINGS = 64  # kept sorted out: 4 bytes an image each
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,12 +45,22 @@ class Opened:
     _cells: dict[tuple[str, ...], rates.Cells] = dataclasses.field(default_factory=dict)
 
     def cells(self, grouping: tuple[str, ...]) -> rates.Cells:
-        """The groups of one grouping; sorted out once."""
+        """As `rates.cells`, sorted out once; two columns are combined from each, without a look at their texts."""
         if grouping not in self._cells:
             if len(self._cells) >= MOST_GROUPINGS:
                 self._cells.clear()
-            self._cells[grouping] = rates.cells(grouping, self.columns, len(self.unit))
+            if len(grouping) == 2:
+                found = _crossed(*(self.cells((name,)) for name in grouping))
+            else:
+                found = rates.cells(grouping, self.columns, len(self.unit))
+            self._cells[grouping] = rates.Cells(found.groups, found.of.astype(np.int32))
         return self._cells[grouping]
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The columns whose groups are compared: those of the run's own records, or all group columns of its table."""
+        own = dict.fromkeys(g[0] for g in self._own if len(g) == 1) if self._own else self.run.columns
+        return tuple(name for name in own if name in self.columns)
 
     @property
     def scale(self) -> float:
@@ -60,10 +70,13 @@ class Opened:
     @property
     def grouped(self) -> list[tuple[str, ...]]:
         """The run's own groupings, then each column of its table that these leave out."""
-        grouped = self.run.manifest.result.groups
-        found = [tuple(part for part in text.split("*") if part) for text in ([""] if grouped is None else grouped)]
-        found = [g for g in found if all(name in self.columns for name in g)]
+        found = [g for g in self._own if all(name in self.columns for name in g)]
         return list(dict.fromkeys([(), *found, *((name,) for name in self.columns)]))
+
+    @property
+    def _own(self) -> list[tuple[str, ...]]:
+        """The groupings of the run's records; none where it does not say."""
+        return [tuple(part for part in text.split("*") if part) for text in self.run.manifest.result.groups or ()]
 
 
 def open_run(run: Run) -> Opened:
@@ -89,6 +102,17 @@ def open_run(run: Run) -> Opened:
     settings = run.settings
     method = rates.Method(settings.method, settings.level, settings.min_n, settings.seed)
     return Opened(run, config, _design(run), unit, rows, columns, method, thresholds, contrast, sides)
+
+
+def _crossed(first: rates.Cells, second: rates.Cells) -> rates.Cells:
+    """The groups of two columns that have images."""
+    wide = len(second.groups)
+    code = np.where((first.of >= 0) & (second.of >= 0), first.of * wide + second.of, -1)
+    occurring = np.flatnonzero(np.bincount(code[code >= 0], minlength=len(first.groups) * wide))
+    place = np.full(len(first.groups) * wide + 1, -1)  # the last for images without a group, code -1
+    place[occurring] = np.arange(len(occurring))
+    groups = [first.groups[c // wide] | second.groups[c % wide] for c in occurring]
+    return rates.Cells(groups, place[code])
 
 
 def model_config(run: Run) -> CLIP:

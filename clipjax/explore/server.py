@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import json
 import threading
 import time
@@ -31,7 +32,7 @@ from clipjax.analysis import paper
 from clipjax.analysis.report.page import OUT_OF_SCOPE
 from clipjax.analysis.report.section import slug
 from clipjax.errors import InputError
-from clipjax.explore import exports, form, labels, view
+from clipjax.explore import exports, form, labels, state, trail, view, wordings
 from clipjax.explore.answers import Answers
 from clipjax.explore.images import Images
 from clipjax.explore.opened import Opened
@@ -49,10 +50,11 @@ class Explorer:
     """One opened run, served. `close` lets a long answer end early.
 
     `ahead`: the model is loaded when the page is opened, beside everything else; else when a new prompt needs it.
+    `before`: what the page begins with, as `state.read` gives it; None: the run's own design.
     """
 
-    def __init__(self, opened: Opened, ahead: bool = True):
-        self.ahead = ahead
+    def __init__(self, opened: Opened, ahead: bool = True, before: dict[str, Any] | None = None):
+        self.ahead, self.before = ahead, before
         self.opened, self.answers, self.images = opened, Answers(opened), Images(opened)
         self._thread = ThreadPoolExecutor(1, "answers")
         self._turns: OrderedDict[str, int] = OrderedDict()
@@ -62,7 +64,8 @@ class Explorer:
         """The routes, without the guard."""
         asked: dict[str, Answer] = {
             "start": self.start, "rates": self.rates, "labels": self.labels, "sample": self.sample,
-            "table": self.table, "figure": self.figure,
+            "table": self.table, "figure": self.figure, "wordings": self.wordings, "trail": self.trail,
+            "report": self.report,
         }  # fmt: skip
         light: dict[str, Callable[[dict[str, Any]], Any]] = {
             "shipped": _shipped, "load": _loaded, "save": _saved, "add": _added, "images": self.switch_images,
@@ -99,7 +102,7 @@ class Explorer:
         if self.ahead:
             self.warm()
         return {
-            "version": clipjax.__version__, "run": str(opened.run.path), "id": opened.design.sha256[:16],
+            "version": clipjax.__version__, "run": str(opened.run.path), "id": self._id, "state": self.before,
             "model": manifest.model.name, "data": manifest.data.name, "images": len(opened.unit),
             "skipped": manifest.counts.skipped, "precision": manifest.precision,
             "design": form.write(opened.design), "shipped": list(design.shipped()),
@@ -109,6 +112,12 @@ class Explorer:
             "contrast": {"column": opened.contrast, "sides": list(opened.sides)},
             "caveats": [OUT_OF_SCOPE, *paper.caveats(opened.run)],
         }  # fmt: skip
+
+    @property
+    def _id(self) -> str:
+        """What a page keeps its state under: the run, and the file that it began with."""
+        about = [str(self.opened.run.path.resolve()), self.opened.design.sha256, self.before]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
     def rates(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
         """The likeliest class, by group."""
@@ -145,6 +154,18 @@ class Explorer:
             drawing = exports.rates_figure(found)
         data, media = exports.image(drawing, kind)
         return Response(data, media_type=media)
+
+    def wordings(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
+        """The design asked with each of some templates, or with other texts for one class."""
+        return wordings.wordings_view(self.answers, body, unwanted)
+
+    def trail(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
+        """The first finding of each design that was asked."""
+        return trail.trail_view(self.answers, body, unwanted)
+
+    def report(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
+        """The trail as a page of HTML."""
+        return trail.report(self.answers, body, unwanted)
 
     def _told(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
         return (self.labels if body.get("view") == "labels" else self.rates)(body, unwanted)
@@ -190,14 +211,15 @@ def _shipped(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _loaded(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A design out of the text of a YAML file."""
-    name = str(body.get("file", ""))[:100] or "the file"
-    found = form.write(design.parse(str(body.get("text", "")), name))
-    return {"design": form.write(form.read(found))}
+    """A design out of the text of a YAML file, and the state of a page where the file holds one."""
+    return state.read(str(body.get("text", "")), str(body.get("file", ""))[:100] or "the file")
 
 
 def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The design as the text of a YAML file."""
+    """The design as the text of a YAML file; with body["whole"] all of the page's state."""
+    if body.get("whole"):
+        found, text = state.write(body)
+        return {"file": f"{slug(found.name)}_explorer.yaml", "text": text}
     found = form.read(body.get("design"))
     return {"file": f"{slug(found.name)}.yaml", "text": found.yaml()}
 

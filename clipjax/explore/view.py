@@ -1,4 +1,4 @@
-"""What the page shows of two designs: rates with intervals by group, paired differences, moves between classes."""
+"""What the page shows of two designs: findings, rates with intervals by group, paired differences, moves of classes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.analysis import compare, rates
-from clipjax.analysis.records import PairedRecord, Question
+from clipjax.analysis import findings, rates, sentences
+from clipjax.analysis.findings import Finding
+from clipjax.analysis.records import Question
 from clipjax.analysis.report.rates import AGES
-from clipjax.design import NO_SET, Design
+from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.explore import form
-from clipjax.explore.answers import Answers, Asked
+from clipjax.explore.answers import Answers, Asked, has, members
 from clipjax.explore.opened import Opened
 
 MOST_MOVES = 200
-SIGNIFICANT = 0.05
 SAMPLE = 24  # images shown at once
+EACH = ["each"]  # the grouping of the page that stands for every column by itself
+Group = tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,53 +31,84 @@ class Pair:
     base: Asked
     now: Asked
 
+    @property
+    def same(self) -> bool:
+        """Whether nothing that is asked differs."""
+        return self.base.design.sha256 == self.now.design.sha256
+
 
 def ask(answers: Answers, body: Mapping[str, Any], unwanted: Callable[[], bool] = lambda: False) -> Pair:
     """Both designs of a request; without a baseline, the run's own stands in."""
     now = form.read(body.get("design"))
-    base = form.read(body["baseline"]) if body.get("baseline") else answers.opened.design
-    return Pair(answers.ask(base, unwanted), answers.ask(now, unwanted))
+    return Pair(answers.ask(pinned(answers, body), unwanted), answers.ask(now, unwanted))
 
 
-def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows of everybody and of each group: {"group", "now", "base", "paired"}; moves; groups that moved."""
-    opened = answers.opened
-    question = question_of(pair.now, body.get("question"))
-    grouping = grouping_of(opened, body.get("grouping"))
-    paired = answers.paired(pair.base, pair.now)
-    mine = [r for r in paired if r.question == question]
-    if not mine and question.kind == "class":
-        mine = answers.paired_class(pair.base, pair.now, question.name)
-    by_group = {_key(r.group): r.to_dict() for r in mine}
-    rows = []
-    for key in dict.fromkeys([(), grouping]):
-        now, base = (_rates(opened, asked, question, key) for asked in (pair.now, pair.base))
-        for group, record in now.items():
-            rows.append({
-                "group": dict(group), "now": record, "base": base.get(group), "paired": by_group.get(group),
-            })  # fmt: skip
-    flipped = pair.base.names != pair.now.names
+def pinned(answers: Answers, body: Mapping[str, Any]) -> Design:
+    """What designs are compared with."""
+    return form.read(body["baseline"]) if body.get("baseline") else answers.opened.design
+
+
+def found(answers: Answers, pair: Pair) -> list[Finding]:
+    """What moved from the pinned design to this one; with one design, its differences between groups."""
+    return answers.alone(pair.now) if pair.same else answers.between(pair.base, pair.now).findings
+
+
+def told(stated: Sequence[Finding], lead: str) -> dict[str, Any]:
+    """Findings as the page has them: those stated, each with what the chart shows of it, and those that were not."""
+    main = findings.main(stated)
     return {
-        "design": _told(pair.now.design), "baseline": _told(pair.base.design), "question": list(question),
-        "grouping": list(grouping), "rows": _sorted(rows), "images": len(flipped), "moved": int(flipped.sum()),
-        "moves": compare.moves(pair.base.names[flipped], pair.now.names[flipped])[:MOST_MOVES],
-        "groups_moved": groups_moved(mine), "tests": paired[0].tests if paired else 0,
-        "level": opened.method.level, "method": opened.method.name, "min_n": opened.method.min_n,
+        "lead": lead, "individual": sentences.individual(0.95),
+        "findings": [
+            {"statement": f.statement, "question": _question(f), "grouping": list(f.group), "group": f.group}
+            for f in main if f.kind in findings.STATED
+        ],
+        "silent": [f.statement for f in main if f.kind not in findings.STATED],
     }  # fmt: skip
 
 
-def groups_moved(records: Sequence[PairedRecord]) -> list[dict[str, Any]]:
-    """Of one question, the groups of single columns whose difference is significant, the largest first.
+def lead(answers: Answers, pair: Pair) -> str:
+    """What is looked at, before the findings."""
+    n, design = len(answers.opened.unit), pair.now.design
+    if pair.same:
+        classes = len(design.classes)
+        return f"{design.name}: {classes} class{'es' if classes != 1 else ''}, {n} images."
+    moved = answers.between(pair.base, pair.now).moved
+    return f"A is {pair.base.design.name}, B is {design.name}; of the same {n} images {moved} got another class."
 
-    By the adjusted p-value where there is one (`clipjax compare`'s family), else by the test's own.
+
+def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Findings; rows of everybody and of each group: {"group", "now", "base", "paired"}; moves between classes.
+
+    Without a wish for a question or a grouping, the first finding says what is shown.
     """
-    told = []
-    for r in records:
-        p = r.p if r.p_benjamini_hochberg is None else r.p_benjamini_hochberg
-        if len(r.group) == 1 and p < SIGNIFICANT and r.only_a != r.only_b:
-            shown = ("group", "difference", "low", "high", "only_a", "only_b", "n")
-            told.append({key: getattr(r, key) for key in shown} | {"p": p})
-    return sorted(told, key=lambda r: -abs(r["difference"]))
+    opened, stated = answers.opened, found(answers, pair)
+    question = question_of(pair.now, body.get("question"), stated)
+    grouping = grouping_of(opened, body.get("grouping"), stated, question)
+    shown = rows(answers, pair, question, grouping)
+    between = answers.between(pair.base, pair.now)
+    tests = next((r.tests for r in between.of(question)), 0)
+    return {
+        "design": _told(pair.now.design), "baseline": _told(pair.base.design), "question": list(question),
+        "grouping": list(grouping), "rows": shown, "images": len(opened.unit), "moved": between.moved,
+        "moves": between.moves.moves()[:MOST_MOVES], "tests": tests,
+        "level": opened.method.level, "method": opened.method.name, "min_n": opened.method.min_n,
+        **told(stated, lead(answers, pair)),
+    }  # fmt: skip
+
+
+def rows(answers: Answers, pair: Pair, question: Question, grouping: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Everybody, then the groups of a grouping; of EACH, those of every column."""
+    shown = [(name,) for name in answers.opened.asked] if grouping == tuple(EACH) else [grouping]
+    return [row for g in dict.fromkeys([(), *shown]) for row in _sorted(_rows(answers, pair, question, g))]
+
+
+def _rows(answers: Answers, pair: Pair, question: Question, grouping: tuple[str, ...]) -> list[dict[str, Any]]:
+    now, base = (_rates(answers, asked, question, grouping) for asked in (pair.now, pair.base))
+    paired = {_key(r.group): r.to_dict() for r in answers.paired(pair.base, pair.now, question, grouping)}
+    return [
+        {"group": dict(group), "now": record, "base": base.get(group), "paired": paired.get(group)}
+        for group, record in now.items()
+    ]
 
 
 def sample(opened: Opened, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,10 +116,13 @@ def sample(opened: Opened, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any
 
     body["move"]: [class before, class now], only those; body["group"]: {column: value}, only those.
     """
-    inside = pair.base.names != pair.now.names
+    before, after = (np.array(asked.design.names, object) for asked in (pair.base, pair.now))
+    place = {name: c for c, name in enumerate(pair.now.design.names)}
+    same = np.array([place.get(name, -1) for name in pair.base.design.names], np.int32)
+    inside = same[pair.base.best] != pair.now.best
     move, group = body.get("move"), body.get("group")
     if isinstance(move, list) and len(move) == 2:
-        inside &= (pair.base.names == move[0]) & (pair.now.names == move[1])
+        inside &= (before == move[0])[pair.base.best] & (after == move[1])[pair.now.best]
     if isinstance(group, dict):
         for column, value in group.items():
             if column not in opened.columns:
@@ -97,56 +133,65 @@ def sample(opened: Opened, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any
     files = opened.run.predictions["file"]
     shown = [
         {
-            "index": int(i), "file": str(files[i]), "from": str(pair.base.names[i]), "to": str(pair.now.names[i]),
-            "probability": float(pair.now.probabilities[i, pair.now.best[i]]),
+            "index": int(i), "file": str(files[i]), "from": before[pair.base.best[i]], "to": after[pair.now.best[i]],
+            "probability": float(pair.now.scored.top[i]),
         }
         for i in drawn
     ]  # fmt: skip
     return {"of": len(rows), "images": shown}
 
 
-def question_of(asked: Asked, wanted: Any) -> Question:
-    """The set or class that was asked for, where the design has it; else the first set but the largest; else the
-    commonest answer. The largest set of a design is usually who people are; what else they are called is the question.
-    """
+def question_of(asked: Asked, wanted: Any, stated: Sequence[Finding] = ()) -> Question:
+    """The set or class that was asked for, where the design has it; else that of the first finding; else the first set
+    but the largest (usually who people are; what else they are called is the question); else the commonest answer."""
+    for found in (wanted, *(_question(f) for f in findings.main(stated) if f.kind in findings.STATED)):
+        if isinstance(found, list) and len(found) == 2 and _has(asked.design, *found):
+            return Question("set" if found[0] == "set" else "class", found[1])
     design = asked.design
-    if isinstance(wanted, list) and len(wanted) == 2:
-        kind, name = wanted
-        if (kind == "set" and name in design.counted) or (kind == "class" and name in design.names):
-            return Question(kind, name)
     if not design.sets:
         return Question("class", design.names[int(np.bincount(asked.best).argmax())])
     largest = max(design.sets, key=lambda name: len(design.sets[name]))
     return Question("set", next((name for name in design.sets if name != largest), largest))
 
 
-def grouping_of(opened: Opened, wanted: Any) -> tuple[str, ...]:
-    """Columns to group by; without a wish, the first column."""
+def grouping_of(
+    opened: Opened, wanted: Any, stated: Sequence[Finding] = (), question: Question | None = None
+) -> tuple[str, ...]:
+    """Columns to group by, or EACH; without a wish, the column of the question's first finding for a group, else the
+    first column."""
+    if wanted == EACH:
+        return tuple(EACH)
     if isinstance(wanted, list) and len(wanted) <= 2 and all(name in opened.columns for name in wanted):
         return tuple(dict.fromkeys(wanted))
+    for f in stated:
+        if f.kind in findings.STATED and f.group and _question(f) == list(question or ()):
+            return tuple(f.group)
     return next((g for g in opened.grouped if len(g) == 1), ())
 
 
+def _question(f: Finding) -> list[str] | None:
+    """What a finding is about, as the page asks for it; None where it is neither a set nor a class."""
+    return next(([kind, f.what[kind]] for kind in ("set", "class") if kind in f.what), None)
+
+
+def _has(design: Design, kind: Any, name: Any) -> bool:
+    return (kind == "set" and name in design.counted) or (kind == "class" and name in design.names)
+
+
 def _rates(
-    opened: Opened, asked: Asked, question: Question, grouping: tuple[str, ...]
-) -> dict[tuple[tuple[str, str], ...], dict[str, Any]]:
+    answers: Answers, asked: Asked, question: Question, grouping: tuple[str, ...]
+) -> dict[Group, dict[str, Any]]:
     """Group -> its rate record under one design; nothing where the design has no such set or class."""
-    kind, name = question
-    design = asked.design
-    sets = (
-        (*design.sets, NO_SET) if design.sets else ()
-    )  # a design whose classes are all in sets never answers with none
-    if name not in (sets if kind == "set" else design.names):
+    if not has(asked.design, question):
         return {}
-    found = opened.cells(grouping)
-    tally = rates.counts(asked.best, found, len(design.classes))
-    k = tally[:, design.members(name)].sum(1) if kind == "set" else tally[:, design.names.index(name)]
-    what = {"set" if kind == "set" else "class_": name}
-    records = rates.cell_records(k, tally.sum(1), found.groups, opened.method, **what)
-    return {_key(group): r.to_dict() for group, r in zip(found.groups, records, strict=True)}
+    cells, tally = answers.opened.cells(grouping), answers.tally(asked, grouping)
+    k = tally[:, members(asked.design, question)].sum(1)
+    what = {"set" if question.kind == "set" else "class_": question.name}
+    records = rates.cell_records(k, tally.sum(1), cells.groups, answers.opened.method, **what)
+    return {_key(group): r.to_dict() for group, r in zip(cells.groups, records, strict=True)}
 
 
-def _key(group: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _key(group: Mapping[str, str]) -> Group:
     return tuple(group.items())
 
 

@@ -56,13 +56,18 @@ def similarity(columns: np.ndarray) -> Similarity:
 
 
 def probabilities(image_features: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
-    """Raw image features [B, E], class weights [C, E], scale = exp(logit_scale) -> softmax over classes [B, C].
+    """Raw image features [B, E], class weights [C, E], scale = exp(logit_scale) -> softmax over classes [B, C]."""
+    return of_unit(normalise(image_features), class_weights, scale)
+
+
+def of_unit(unit: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
+    """The same of image features of unit length.
 
     Products and sums are made in the order of the weights' own values: another order of the classes gives the same
     probabilities to the last digit.
     """
     classes = by_value(class_weights)
-    return softmax(logits(image_features, class_weights[classes], scale))[:, np.argsort(classes)]
+    return softmax(scale * similarity(class_weights[classes])(unit))[:, np.argsort(classes)]
 
 
 def logits(image_features: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:

@@ -61,10 +61,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--only", default="", help="names of some of them, with commas")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with serving(args.demo.name + "/people-roles", cwd=args.demo.parent) as (address, _):
         for name, width, height, dark, steps in SHOTS:
+            if args.only and name not in args.only.split(","):
+                continue
             with chromium(width, height, dark) as driver:
                 opened(driver, address)
                 for step in steps:
@@ -78,17 +81,46 @@ def main() -> None:
 
 def child(driver) -> None:
     """Who is called a man, before and after there is a word for a child?"""
-    choose(driver, "question", "man")
-    add(driver, "child")
+    add(driver, "child:person")
+
+
+def several(driver) -> None:
+    """The same by every column."""
+    child(driver)
+    choose(driver, "grouping", "each column")
+
+
+def wordings(driver) -> None:
+    """Three words for a child."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select, WebDriverWait
+
+    child(driver)
+    Select(driver.find_element(By.ID, "wordings-of")).select_by_visible_text("child")
+    driver.find_element(By.ID, "wordings-text").send_keys("\nkid\nschoolchild")
+    driver.find_element(By.CSS_SELECTOR, "#wordings-form button").click()
+    WebDriverWait(driver, 60, 0.05).until(lambda d: d.find_elements(By.CSS_SELECTOR, "#wordings svg"))
+    driver.execute_script("document.getElementById('wordings-title').scrollIntoView()")
+
+
+def trail(driver) -> None:
+    """Three designs, one after the other."""
+    child(driver)
+    add(driver, "teenager:person")
+    add(driver, "pirate")
+    driver.execute_script("document.getElementById('trail-title').scrollIntoView()")
 
 
 SHOTS = [
-    ("default", 1366, 900, False, ()),
-    ("child", 1366, 900, False, (child,)),
-    ("threshold", 1366, 900, False, (labels,)),
-    ("narrow", 430, 1500, False, (child,)),
-    ("dark", 1366, 900, True, (child,)),
-    ("images", 1366, 900, False, (child, images)),
+    ("default", 1280, 900, False, ()),
+    ("child", 1280, 900, False, (child,)),
+    ("several", 1280, 900, False, (several,)),
+    ("wordings", 1280, 900, False, (wordings,)),
+    ("trail", 1280, 900, False, (trail,)),
+    ("threshold", 1280, 900, False, (labels,)),
+    ("narrow", 400, 1500, False, (child,)),
+    ("dark", 1280, 900, True, (child,)),
+    ("images", 1280, 900, False, (child, images)),
 ]
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import contextlib
 import csv
 
 import pytest
+from support.explored import Page
 
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
@@ -47,11 +48,12 @@ def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("explored")
     listing = people.unpack(root / "people")
     with open(listing, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))[::5]
-    with open(root / "people.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        rows = list(csv.DictReader(file))
+    for name, kept in (("all.csv", rows), ("people.csv", rows[::5])):
+        with open(root / name, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(kept)
     (root / "mine.yaml").write_text(DESIGN)
     return Study(root)
 
@@ -88,3 +90,27 @@ def opened(run, in_cache):
     """The run opened, as `clipjax explore` does it."""
     with in_cache():
         return open_run(read_run(run))
+
+
+@pytest.fixture(scope="session")
+def shared(in_cache, opened):
+    """One page for the tests that only ask."""
+    with in_cache():
+        return Page(opened)
+
+
+@pytest.fixture
+def page(shared):
+    shared.ask("images", on=False)
+    return shared
+
+
+@pytest.fixture
+def fresh(opened):
+    return Page(opened)
+
+
+@pytest.fixture
+def mine(page):
+    """The run's own design, as the page holds it."""
+    return page.ask("start")["design"]

@@ -12,66 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from support.explored import Page, with_child
 
 from clipjax import design
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
 from clipjax.explore.guard import Guard
 from clipjax.explore.opened import open_run
-from clipjax.explore.server import Explorer
 from clipjax.explore.texts import Superseded, Texts
 from clipjax.testing import tiny_model
-
-
-class Page:
-    """What the page does: POST, JSON, a cookie."""
-
-    def __init__(self, opened):
-        self.explorer = Explorer(opened, ahead=False)
-        self.client = TestClient(Guard(self.explorer.app(), "secret"), base_url="http://127.0.0.1:8000")
-        assert self.client.get("/?token=secret").status_code == 200
-
-    def ask(self, api, status=200, **body):
-        """The answer to the page's JSON, which its browser writes in ASCII."""
-        headers = {"content-type": "application/json"}
-        answer = self.client.post(f"/api/{api}", content=json.dumps(body), headers=headers)
-        assert answer.status_code == status, answer.text
-        return answer.json() if answer.headers["content-type"] == "application/json" else answer.content
-
-    def refused(self, api, **body):
-        """The one line of a refusal."""
-        line = self.ask(api, 400, **body)["error"]
-        assert "\n" not in line
-        assert 10 < len(line) <= 400
-        return line
-
-
-@pytest.fixture(scope="session")
-def shared(in_cache, opened):
-    """One page for the tests that only ask."""
-    with in_cache():
-        return Page(opened)
-
-
-@pytest.fixture
-def page(shared):
-    shared.ask("images", on=False)
-    return shared
-
-
-@pytest.fixture
-def fresh(opened):
-    return Page(opened)
-
-
-@pytest.fixture
-def mine(page):
-    """The run's own design, as the page holds it."""
-    return page.ask("start")["design"]
-
-
-def with_child(found):
-    return found | {"name": "mine+child", "classes": [*found["classes"], {"name": "child", "sets": ["person"]}]}
 
 
 def records_of(run, metric="rate"):
@@ -119,7 +68,10 @@ def test_an_edited_design_has_the_numbers_of_probe_and_compare(page, mine, study
     answers = page.explorer.answers
     base = answers.ask(answers.opened.design)
     edited_file = answers.ask(design.read_design(str(study.root / "edited.yaml")))
-    assert [r.to_dict() for r in answers.paired(base, edited_file)] == wanted
+    between = answers.between(base, edited_file)
+    assert [r.to_dict() for r in between.records] == wanted
+    compared = json.loads((tmp_path / "compared" / "compare.json").read_text())
+    assert [f.to_dict() for f in between.findings] == compared["findings"]
     view = page.ask("rates", design=edited, question=["set", "fantasy"], grouping=["skin_tone"])
     told = [r["paired"] for r in view["rows"]]
     assert told == [r for r in wanted if r["set"] == "fantasy" and set(r["group"]) <= {"skin_tone"}]
@@ -138,16 +90,6 @@ def test_a_pinned_design_is_the_baseline(page, mine):
         assert a["paired"]["difference"] == -b["paired"]["difference"]
         assert (a["paired"]["only_a"], a["paired"]["p"]) == (b["paired"]["only_b"], b["paired"]["p"])
         assert a["now"] == b["base"]
-
-
-def test_one_class_of_a_design_with_sets_is_tested_without_adjustment(page, mine):
-    view = page.ask("rates", design=with_child(mine), question=["class", "man"], grouping=["gender"])
-    assert all("p" in r["paired"] and "p_benjamini_hochberg" not in r["paired"] for r in view["rows"])
-    new = page.ask("rates", design=with_child(mine), question=["class", "child"], grouping=["gender"])
-    assert all(r["paired"] is None and r["base"] is None for r in new["rows"])
-    gone = page.ask("rates", design=with_child(mine), question=["set", "no such"], grouping=["no such"])
-    assert gone["question"] == ["set", "job"]  # what was asked for is not there: the first set that is not people
-    assert gone["grouping"] == ["age"]
 
 
 @pytest.mark.parametrize("text", ["pirate", "pirate:person", "pirate:person:job"])

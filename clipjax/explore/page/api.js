@@ -1,6 +1,7 @@
 // Questions to the server. Of one lane only the newest matters: an older one is given up here, and dropped there.
 
 export class Refused extends Error {} // the server's one line
+export class Gone extends Refused {} // no server answers
 export class Overtaken extends Error {}
 
 const page = Array.from({ length: 16 }, () => Math.floor(Math.random() * 16).toString(16)).join("");
@@ -17,7 +18,7 @@ async function post(name, body, signal) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw new Overtaken();
-    throw new Refused("The explorer does not answer. Is clipjax explore still running? Start it and open its new address.");
+    throw new Gone("The explorer does not answer. What you type is kept in this window, and asked when clipjax explore runs again.");
   }
 }
 
@@ -50,3 +51,13 @@ async function ask(name, body = {}, lane = null) {
 
 export const json = async (name, body, lane) => (await ask(name, body, lane)).json();
 export const blob = async (name, body) => (await ask(name, body)).blob();
+
+// Whether a server answers at this address, and lets this page in.
+export async function there() {
+  try {
+    const { status } = await fetch("/page/icon.svg", { method: "HEAD" });
+    return status < 400 ? "open" : "closed";
+  } catch {
+    return "gone";
+  }
+}

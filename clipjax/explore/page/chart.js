@@ -1,7 +1,7 @@
 // Charts as SVG: a dot and its exact interval per group, and the same words for those who cannot see them.
 
 import { svg } from "./dom.js";
-import { count, groupName, interval, percent, points, short } from "./text.js";
+import { count, interval, percent, points, short } from "./text.js";
 
 const pen = document.createElement("canvas").getContext("2d");
 const MARGIN = 10; // between a label and its row
@@ -51,62 +51,64 @@ function series(kind, record, x, y) {
   );
 }
 
-function words(row, names) {
+function words(row, label, { names, same }) {
   const parts = [];
-  if (row.base) parts.push(`${names.base}: ${percent(row.base.value)}% ${interval(row.base)}, ${row.base.k} of ${row.base.n}`);
+  if (!same && row.base) parts.push(`${names.base}: ${percent(row.base.value)}% ${interval(row.base)}, ${row.base.k} of ${row.base.n}`);
   parts.push(`${names.now}: ${percent(row.now.value)}% ${interval(row.now)}, ${row.now.k} of ${row.now.n}`);
-  return `${groupName(row.group)}. ${parts.join(". ")}`;
+  return `${label}. ${parts.join(". ")}`;
 }
 
-// rows: {group, now, base}; `same`: the pinned design is the one on the page.
-export function dots(width, view, same) {
-  const rows = view.rows;
-  const names = { now: view.design.name, base: view.baseline.name };
-  const narrow = width < 560;
-  const labels = rows.map((r) => groupName(r.group));
-  const left = Math.min(Math.max(...labels.map((text, i) => widthOf(text, i ? 400 : 650))) + MARGIN + 4, narrow ? 120 : 230);
-  const counts = narrow ? 0 : Math.max(...rows.map((r) => widthOf(`${count(r.now.k)}/${count(r.now.n)}`)), 30) + 16;
-  const change = same ? 0 : 64;
-  const right = counts + change;
-  const both = !same;
-  const height = both ? 34 : 26;
-  const top = 30;
+// Where the axis of such rows ends: charts beside each other share it.
+export function largest(rows, both) {
   const most = Math.max(0.01, ...rows.flatMap((r) => [r.now.high, both && r.base ? r.base.high : 0]));
-  const end = Math.min(1, most * 1.03);
-  const plot = width - left - right;
+  return Math.min(1, most * 1.03);
+}
+
+// panel: {title, rows: [{group, now, base, paired}], label(row)}; about: {names, same, question, end}.
+export function dots(width, { title, rows, label }, about) {
+  const { same, end } = about;
+  const narrow = width < 560;
+  const labels = rows.map(label);
+  const left = Math.min(Math.max(...labels.map((text, i) => widthOf(text, i ? 400 : 650))) + MARGIN + 4, narrow ? 130 : 230);
+  const counts = width < 340 ? 0 : Math.max(...rows.map((r) => widthOf(`${count(r.now.k)}/${count(r.now.n)}`)), 30) + 16;
+  const change = same ? 0 : 56;
+  const height = same ? 26 : 34;
+  const top = title ? 50 : 30;
+  const plot = width - left - counts - change;
   const x = (v) => left + (v / end) * (plot - 12) + 1;
   const total = top + rows.length * height + 8;
-  const lines = ticks(end, plot / 52);
-  const out = svg("svg", { width, height: total, viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": alternative(view, same) });
-  for (const t of lines) {
+  const out = svg("svg", { width, height: total, viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": alternative(title, rows, labels, about) });
+  if (title) out.append(svg("text", { class: "panel", x: 0, y: 14 }, fitted(title, width, 600)));
+  for (const t of ticks(end, plot / 52)) {
     out.append(svg("path", { class: t === 0 ? "axis" : "grid", d: `M${x(t)} ${top - 6}V${total - 6}` }));
     out.append(svg("text", { class: "tick", x: x(t), y: top - 13, "text-anchor": "middle" }, `${Number((100 * t).toFixed(1))}%`));
   }
   if (counts) out.append(svg("text", { class: "tick", x: width - change - 2, y: top - 13, "text-anchor": "end" }, "k/n"));
-  if (both) out.append(svg("text", { class: "tick", x: width - 2, y: top - 13, "text-anchor": "end" }, "points"));
-  rows.forEach((row, i) => {
-    const y = top + i * height + height / 2;
-    const everybody = Object.keys(row.group).length === 0;
-    const g = svg("g", { class: everybody ? "row everybody" : "row" }, svg("title", {}, words(row, names)));
-    g.append(svg("rect", { class: "band", x: 0, y: y - height / 2, width, height }));
-    g.append(svg("text", { class: "label", x: left - MARGIN, y: y + 4.5, "text-anchor": "end" }, fitted(labels[i], left - MARGIN, everybody ? 650 : 400)));
-    if (both && row.base) g.append(series("base", row.base, x, y - 6.5));
-    g.append(series("now", row.now, x, both && row.base ? y + 6.5 : y));
-    if (counts) g.append(svg("text", { class: "number", x: width - change - 2, y: y + 4.5, "text-anchor": "end" }, `${count(row.now.k)}/${count(row.now.n)}`));
-    if (both) {
-      const p = row.paired?.p_benjamini_hochberg ?? row.paired?.p ?? 1;
-      g.append(svg("text", { class: p < 0.05 ? "number moved" : "number still", x: width - 2, y: y + 4.5, "text-anchor": "end" }, row.paired ? points(row.paired.difference) : "new"));
-    }
-    out.append(g);
-    if (everybody && rows.length > 1) out.append(svg("path", { class: "rule", d: `M0 ${y + height / 2}H${width}` }));
-  });
+  if (change) out.append(svg("text", { class: "tick", x: width - 2, y: top - 13, "text-anchor": "end" }, "B − A"));
+  const place = { top, height, left, width, counts, change, x };
+  rows.forEach((row, i) => out.append(...drawRow(row, labels[i], top + i * height + height / 2, place, about, i === 0 && rows.length > 1)));
   return out;
 }
 
-function alternative(view, same) {
-  const names = { now: view.design.name, base: view.baseline.name };
-  const rows = view.rows.map((r) => words(same ? { ...r, base: null } : r, names));
-  return `Share of images answered with ${view.question[1]}. ${rows.join(". ")}. The table below has the same numbers.`;
+function drawRow(row, label, y, { height, left, width, counts, change, x }, about, first) {
+  const everybody = first && Object.keys(row.group).length === 0;
+  const both = !about.same && row.base;
+  const g = svg("g", { class: everybody ? "row everybody" : "row" }, svg("title", {}, words(row, label, about)));
+  g.append(svg("rect", { class: "band", x: 0, y: y - height / 2, width, height }));
+  g.append(svg("text", { class: "label", x: left - MARGIN, y: y + 4.5, "text-anchor": "end" }, fitted(label, left - MARGIN, everybody ? 650 : 400)));
+  if (both) g.append(series("base", row.base, x, y - 6.5));
+  g.append(series("now", row.now, x, both ? y + 6.5 : y));
+  if (counts) g.append(svg("text", { class: "number", x: width - change - 2, y: y + 4.5, "text-anchor": "end" }, `${count(row.now.k)}/${count(row.now.n)}`));
+  if (change) {
+    const moved = (row.paired?.p_benjamini_hochberg ?? 1) < 0.05;
+    g.append(svg("text", { class: moved ? "number moved" : "number still", x: width - 2, y: y + 4.5, "text-anchor": "end" }, row.paired ? points(row.paired.difference) : "new"));
+  }
+  return everybody ? [g, svg("path", { class: "rule", d: `M0 ${y + height / 2}H${width}` })] : [g];
+}
+
+function alternative(title, rows, labels, about) {
+  const said = rows.map((r, i) => words(r, labels[i], about));
+  return `${title ? `${title}: ` : ""}Share of images answered with ${about.question}. ${said.join(". ")}. The table below has the same numbers.`;
 }
 
 // Labels per image by threshold, x in multiples of the uniform probability 1/K, on a logarithmic axis.

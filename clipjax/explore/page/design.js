@@ -36,3 +36,12 @@ export function faults(design) {
 export function setsOf(design) {
   return [...new Set(design.classes.flatMap((c) => c.sets))];
 }
+
+// The design as a file that clipjax reads, made here while no server answers: JSON is YAML.
+export function fileOf(design) {
+  const classes = design.classes.map((c) => ({
+    name: c.name, ...(c.prompts.length ? { prompts: c.prompts } : c.texts.length ? { texts: c.texts } : {}),
+    ...(c.sets.length ? { sets: c.sets } : {}), ...c.attributes,
+  }));
+  return JSON.stringify({ name: design.name, ...(design.note ? { note: design.note } : {}), templates: design.templates, classes }, null, 1);
+}

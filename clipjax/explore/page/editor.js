@@ -1,11 +1,12 @@
 // The left side: a design, editable in place. Typing changes the design; Enter, or leaving a field, asks it.
 
-import { json } from "./api.js";
+import { Gone, json } from "./api.js";
 import { faults, setsOf, words } from "./design.js";
 import { byId, el, show } from "./dom.js";
-import { attempt } from "./say.js";
+import { attempt, fail } from "./say.js";
 
 const SEPARATOR = " | "; // between several prompts of one class, as between templates on the command line
+const MANY = 15; // classes from which a list is searched
 
 export class Editor {
   // changed(): a field of `state.design` is another. submit(): the design is to be asked.
@@ -36,6 +37,10 @@ export class Editor {
       byId("templates").lastElementChild.querySelector("input").select();
     });
     byId("show-prompts").addEventListener("change", () => this.renderClasses());
+    byId("find").addEventListener("input", () => this.find());
+    byId("find").addEventListener("keydown", (event) => {
+      if (event.key === "Enter") event.preventDefault(); // nothing is asked
+    });
   }
 
   // The text is read as after NAME+ on the command line: child is in no set, child:person in one.
@@ -45,13 +50,32 @@ export class Editor {
       field.focus();
       return;
     }
-    const body = { design: this.state.design, text: field.value, sets: words(byId("new-sets").value) };
-    const well = await attempt(async () => this.state.design.classes.push((await json("add", body)).class));
-    field.focus({ preventScroll: true });
-    if (!well) return;
+    this.state.waiting.push({ text: field.value, sets: words(byId("new-sets").value) });
     field.value = "";
+    field.focus({ preventScroll: true });
+    await this.sendWaiting();
+  }
+
+  // Classes that were typed go to the server one after the other; while none answers, they wait.
+  async sendWaiting() {
+    const { waiting } = this.state;
+    const well = await attempt(async () => {
+      while (waiting.length) {
+        const { text, sets } = waiting[0];
+        try {
+          this.state.design.classes.push((await json("add", { design: this.state.design, text, sets })).class);
+        } catch (error) {
+          if (error instanceof Gone) throw error;
+          if (!byId("new-name").value) byId("new-name").value = text; // to be corrected
+          waiting.shift();
+          throw error;
+        }
+        waiting.shift();
+      }
+    });
     this.changed();
     this.render();
+    if (!well) return waiting.length ? fail(`${byId("error").textContent} Waiting to be added: ${waiting.map((w) => w.text).join(", ")}.`) : undefined;
     for (const box of [byId("panel"), byId("classes")]) box.scrollTop = box.scrollHeight; // whichever of them scrolls
     this.submit();
   }
@@ -97,6 +121,33 @@ export class Editor {
     byId("count").textContent = String(design.classes.length);
     byId("classes").replaceChildren(...design.classes.map((c, i) => this.row(c, i)));
     this.mark();
+    show(byId("find-box"), design.classes.length > MANY);
+    this.find();
+  }
+
+  // Rows that hold the words of the search in a name, set or prompt.
+  find() {
+    const wanted = byId("find-box").hidden ? "" : byId("find").value.trim().toLowerCase();
+    const { classes } = this.state.design;
+    let n = 0;
+    [...byId("classes").children].forEach((row, i) => {
+      const { name, sets, prompts, texts } = classes[i];
+      const there = !wanted || [name, ...sets, ...prompts, ...texts].some((text) => text.toLowerCase().includes(wanted));
+      show(row, there);
+      n += there;
+    });
+    byId("found").textContent = wanted ? `${n} of ${classes.length}` : "";
+  }
+
+  // Work that renders the rows again, with the focus where it was: the same field of the same row.
+  keepingFocus(work) {
+    const field = document.activeElement;
+    const list = field?.closest("#classes, #templates");
+    const index = list ? [...list.children].indexOf(field.closest("li")) : -1;
+    work();
+    if (!list) return;
+    const row = list.children[Math.min(index, list.children.length - 1)];
+    (row?.querySelector(`.${field.className || "cross"}`) ?? row?.querySelector("input") ?? byId("new-name")).focus({ preventScroll: true });
   }
 
   row(c, i) {

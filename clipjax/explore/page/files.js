@@ -1,6 +1,7 @@
 // What is taken along and brought: designs as YAML, tables as CSV, figures as SVG and PNG.
 
-import { blob, json } from "./api.js";
+import { blob, Gone, json } from "./api.js";
+import { fileOf } from "./design.js";
 import { byId, download } from "./dom.js";
 import { attempt, fail } from "./say.js";
 import { page, request, state } from "./state.js";
@@ -16,7 +17,18 @@ function figure(button, view, format, which) {
   }));
 }
 
-// load(design): puts a design on the page.
+async function saved() {
+  try {
+    const found = await json("save", { design: state.design });
+    fail("");
+    return found;
+  } catch (error) {
+    if (!(error instanceof Gone)) throw error;
+    return { file: `${slug(state.design.name)}.yaml`, text: fileOf(state.design) };
+  }
+}
+
+// load({design, explorer}): puts what a file holds on the page.
 export function listen(load) {
   for (const format of ["svg", "png"]) {
     figure(`rates-${format}`, "rates", format);
@@ -30,8 +42,7 @@ export function listen(load) {
     }));
   }
   byId("save").addEventListener("click", () => attempt(async () => {
-    const { file, text } = await json("save", { design: state.design });
-    fail("");
+    const { file, text } = await saved();
     download(file, text, "application/yaml");
   }));
   byId("load").addEventListener("click", () => byId("file").click());
@@ -40,6 +51,6 @@ export function listen(load) {
     if (!file) return;
     const text = await file.slice(0, LARGEST).text();
     byId("file").value = ""; // so that the same file can be loaded again
-    await load((await json("load", { file: file.name, text })).design);
+    await load(await json("load", { file: file.name, text }));
   }));
 }

@@ -1,16 +1,19 @@
 // The page: what is asked, what comes back, and where it is shown.
 
-import { json, Overtaken, Refused } from "./api.js";
+import { json } from "./api.js";
 import { copy, faults, nameOf } from "./design.js";
 import { byId, el, show } from "./dom.js";
 import { Editor } from "./editor.js";
 import * as files from "./files.js";
+import { drawFindings } from "./findings.js";
 import * as labels from "./labels.js";
 import * as moves from "./moves.js";
 import { drawChart, drawQuestions, drawRates } from "./rates.js";
-import { attempt, done, fail, waiting } from "./say.js";
-import { keep, page, remember, request, same, state } from "./state.js";
-import { count, percent, pIs, plural, points, short } from "./text.js";
+import { attempt, done, fail, waiting, whenBack } from "./say.js";
+import { keep, keepSoon, page, remember, request, same, state } from "./state.js";
+import { count, plural, short } from "./text.js";
+import * as trail from "./trail.js";
+import * as wordings from "./wordings.js";
 
 let asked = ""; // the request that the last answer is of
 
@@ -23,26 +26,24 @@ async function refresh() {
   if (wrong.size) return fail([...wrong.values()][0]);
   if (JSON.stringify(request()) === asked) return fail("");
   waiting();
-  try {
+  const sent = copy(state.design);
+  await attempt(async () => {
     const told = await json(state.view, request(), "answer");
     page.told = told;
-    state.question = told.question;
-    state.grouping = told.grouping;
     if (told.labels) state.labels = { column: told.labels.column, sides: told.labels.sides, threshold: told.labels.threshold };
     asked = JSON.stringify(request());
     fail("");
+    trail.note(sent, told);
     draw();
     keep();
     moves.drawSample();
-  } catch (error) {
-    if (error instanceof Overtaken) return;
-    if (!(error instanceof Refused)) throw error;
-    fail(error.message);
-  }
+    trail.retell();
+  });
   done();
 }
 
 function rename() {
+  keepSoon();
   if (state.named) return;
   state.design.name = nameOf(state.design, state.origin);
   byId("name").value = state.design.name;
@@ -56,11 +57,31 @@ function load(design) {
   return refresh();
 }
 
+// What a file holds: a design, and where the page saved it also what was looked at and asked.
+function open({ design, explorer }) {
+  if (explorer) {
+    const { baseline, question, grouping, column, sides, threshold, view } = explorer;
+    Object.assign(state, { design: copy(design), baseline, question, grouping, labels: { column, sides, threshold }, view });
+    trail.follow(explorer.trail);
+    setView();
+  }
+  return load(design);
+}
+
+function go(step) {
+  state.design = copy(step.design);
+  state.origin = copy(step.origin);
+  state.named = step.named;
+  editor.keepingFocus(() => editor.render());
+  keepSoon();
+  refresh();
+}
+
 // ---- showing
 
 function draw() {
   const { told } = page;
-  drawHeadline(told);
+  drawFindings(choose);
   editor.told(told.design.prompts);
   byId("unset").textContent = told.design.unset;
   show(byId("unset"), Boolean(told.design.unset));
@@ -71,6 +92,7 @@ function draw() {
   drawQuestions();
   drawView();
   moves.drawMoves();
+  wordings.offer();
   const results = byId("results"); // told to those who wait for it
   results.dataset.design = told.design.sha256;
   results.dataset.answer = String(Number(results.dataset.answer ?? 0) + 1);
@@ -80,34 +102,6 @@ function drawView() {
   if (state.view === "labels") labels.drawLabels();
   else drawRates();
 }
-
-function drawHeadline(told) {
-  const { now, base, paired } = told.rows[0];
-  const name = short(told.question[1], 60);
-  const before = short(told.baseline.name, 60);
-  let line;
-  let detail;
-  if (told.labels) {
-    const { sides, per_image: mean, threshold, rows } = told.labels;
-    const differ = rows.filter((r) => r.images && r.p_adjusted < 0.05).length;
-    line = `At ${Number((100 * threshold).toPrecision(3))}%: ${sides.map((s, i) => `${(mean[i] ?? 0).toFixed(2)}${i ? "" : " labels per image"} (${short(s, 30)})`).join(", ")}.`;
-    detail = `${count(differ)} of ${plural(rows.length, "label")} ${differ === 1 ? "differs" : "differ"} more than chance would (over images, χ², Fisher's exact test where an expected count is below 5; p\u00a0<\u00a00.05 after Benjamini–Hochberg).`;
-  } else if (same()) {
-    line = `${percent(now.value)}% of ${plural(told.images, "image")} are answered with ${name}.`;
-    detail = `Under ${short(told.design.name, 60)}, the pinned design. Add, remove or rename a class and see who moves.`;
-  } else {
-    line = told.moved
-      ? `${count(told.moved)} of ${plural(told.images, "image")} ${told.moved === 1 ? "gets" : "get"} another class than under ${before}.`
-      : `No image gets another class than under ${before}.`;
-    detail = paired
-      ? `${capital(name)}: ${percent(base.value)}% before, ${percent(now.value)}% now (${points(paired.difference)} points, ${pIs(paired.p)}).`
-      : `${capital(name)}: ${percent(now.value)}% now; the pinned design has no such ${told.question[0]}.`;
-  }
-  byId("headline").textContent = line;
-  byId("detail").textContent = detail;
-}
-
-const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 function drawShipped() {
   const { run } = page;
@@ -121,12 +115,16 @@ function drawShipped() {
 
 // ---- choosing
 
-function choose(view) {
-  state.view = view;
-  document.querySelector(`input[name=view][value=${view}]`).checked = true;
-  show(byId("view-rates"), view === "rates");
-  show(byId("view-labels"), view === "labels");
+function choose({ question, grouping }) {
+  state.question = question;
+  state.grouping = grouping.length ? grouping : null;
   return refresh();
+}
+
+function setView() {
+  document.querySelector(`input[name=view][value=${state.view}]`).checked = true;
+  for (const id of ["view-rates", "view-rates-more"]) show(byId(id), state.view === "rates");
+  show(byId("view-labels"), state.view === "labels");
 }
 
 function listen() {
@@ -136,6 +134,10 @@ function listen() {
       refresh();
     });
   }
+  byId("follow").addEventListener("click", () => {
+    byId("question").focus(); // the button goes
+    choose({ question: null, grouping: [] });
+  });
   byId("pin").addEventListener("click", () => {
     state.baseline = copy(state.design);
     byId("results").focus(); // the button goes
@@ -146,10 +148,20 @@ function listen() {
     byId("results").focus();
     refresh();
   });
-  document.querySelectorAll("input[name=view]").forEach((radio) => radio.addEventListener("change", () => choose(radio.value)));
+  document.querySelectorAll("input[name=view]").forEach((radio) => radio.addEventListener("change", () => {
+    state.view = radio.value;
+    setView();
+    refresh();
+  }));
   labels.listen(refresh);
   moves.listen();
-  files.listen(load);
+  files.listen(open);
+  trail.listen(go);
+  wordings.listen(load);
+  whenBack(async () => {
+    await editor.sendWaiting();
+  });
+  addEventListener("pagehide", () => page.run && keep());
   let width = 0;
   new ResizeObserver(() => {
     const now = byId("results").clientWidth;
@@ -176,12 +188,16 @@ async function begin() {
     show(byId("warning"), true);
   }
   if (!remember()) {
+    if (run.kind === "labels") state.view = "labels";
+    if (run.state) return open(run.state);
     state.design = copy(run.design);
     state.origin = copy(run.design);
-    if (run.kind === "labels") state.view = "labels";
   }
   editor.render();
-  await choose(state.view);
+  setView();
+  trail.draw();
+  if (state.waiting.length) await editor.sendWaiting();
+  else await refresh();
 }
 
 listen();

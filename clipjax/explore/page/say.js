@@ -1,12 +1,20 @@
 // One line for what went wrong, and one for what takes long.
 
-import { Overtaken, Refused } from "./api.js";
+import { Gone, Overtaken, Refused, there } from "./api.js";
 import { byId, show } from "./dom.js";
 
 const SOON = 150; // milliseconds until the page shows that it waits
 const LONG = 1200; // and until it says why
+const AGAIN = 1500; // and until it looks again for a server that is gone
 
 let timers = [];
+let looking = null;
+let back = () => {};
+
+// work(): what is done when a server answers again.
+export function whenBack(work) {
+  back = work;
+}
 
 export function fail(line) {
   const box = byId("error");
@@ -15,12 +23,23 @@ export function fail(line) {
   document.body.classList.toggle("stale", Boolean(line));
 }
 
+function look() {
+  looking ??= setInterval(async () => {
+    const found = await there();
+    if (found === "gone" || !looking) return;
+    clearInterval(looking);
+    looking = null;
+    if (found === "open") back();
+    else fail("Another clipjax explore answers here. Open the address that it printed; save this design first (Save YAML works without a server).");
+  }, AGAIN);
+}
+
 export function waiting() {
   done();
   timers = [
     setTimeout(() => document.body.classList.add("busy"), SOON),
     setTimeout(() => {
-      byId("waiting").textContent = "Asking. New prompts go through the text encoder, once; the first of them load the model.";
+      byId("waiting").textContent = "Computing. New prompts go through the text encoder, once; the first of them load the model.";
       show(byId("waiting"), true);
     }, LONG),
   ];
@@ -41,6 +60,7 @@ export async function attempt(work) {
     if (error instanceof Overtaken) return false;
     if (!(error instanceof Refused)) throw error;
     fail(error.message);
+    if (error instanceof Gone) look();
     return false;
   }
 }

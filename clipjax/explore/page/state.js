@@ -6,10 +6,13 @@ export const state = {
   named: false, // the user has given it a name
   baseline: null, // pinned; null: the run's own
   view: "rates",
-  question: null,
-  grouping: null,
+  question: null, // chosen by the user; null: what the first finding is about
+  grouping: null, // the same
   labels: { column: null, sides: null, threshold: null },
   move: null, // chosen among the moves: [from, to]
+  trail: [], // designs that were asked: {design, origin, named, parent, next, found}
+  at: -1, // where the page is on the trail
+  waiting: [], // classes typed while no server answered: {text, sets}
 };
 
 export const page = {
@@ -24,14 +27,27 @@ export function request() {
 
 export const same = () => page.told.design.sha256 === page.told.baseline.sha256;
 
-const key = () => `clipjax-explore:${page.run.id}`;
+const LAST = 20; // steps that are kept where all are too many for the browser
+const SOON = 300; // milliseconds after the last key
+const key = () => `clipjax-explorer:${page.run.id}`;
+let timer;
 
 export function keep() {
-  try {
-    sessionStorage.setItem(key(), JSON.stringify(state));
-  } catch {
-    // too large, or storage is off: a reload starts from the run's design
+  clearTimeout(timer);
+  for (const trail of [state.trail, state.trail.slice(-LAST).map((step) => ({ ...step, parent: -1, next: -1 })), []]) {
+    try {
+      const at = trail.length === state.trail.length ? state.at : trail.length - 1;
+      sessionStorage.setItem(key(), JSON.stringify({ ...state, trail, at }));
+      return;
+    } catch {
+      // too large, or storage is off: a reload starts from less
+    }
   }
+}
+
+export function keepSoon() {
+  clearTimeout(timer);
+  timer = setTimeout(keep, SOON);
 }
 
 export function remember() {

@@ -1,7 +1,7 @@
 // Tables, and what moved: the numbers behind the charts.
 
 import { el } from "./dom.js";
-import { count, groupName, interval, percent, pIs, plural, points, probability, short } from "./text.js";
+import { count, groupName, interval, percent, plural, points, probability, short } from "./text.js";
 
 const rate = (r) => (r ? [el("b", {}, percent(r.value) + (r.small ? "†" : "")), ` ${interval(r)} `, el("span", { class: "kn" }, `${r.k}/${r.n}`)] : ["–"]);
 
@@ -18,15 +18,16 @@ function table(caption, head, rows, note, alone = false) {
 export function ratesTable(view, same) {
   const [kind, name] = view.question;
   const adjusted = view.rows.some((r) => r.paired && "p_benjamini_hochberg" in r.paired);
-  const head = [[view.grouping.join(", ") || "group", "text"]];
-  if (!same) head.push(["pinned, %", "num", view.baseline.name]);
-  head.push([same ? "%" : "now, %", "num", view.design.name]);
+  const several = view.grouping[0] === "each";
+  const head = [[several ? "group" : view.grouping.join(", ") || "group", "text"]];
+  if (!same) head.push(["A, %", "num", view.baseline.name]);
+  head.push([same ? "%" : "B, %", "num", view.design.name]);
   if (!same) {
-    head.push(["change, points", "num"], ["left", "num", "answered so under the pinned design only"], ["joined", "num", "answered so under this design only"], ["p", "num", "McNemar, exact"]);
+    head.push(["B − A, points", "num"], ["A only", "num", "answered so under A only"], ["B only", "num", "answered so under B only"], ["p", "num", "McNemar, exact"]);
     if (adjusted) head.push(["p (BH)", "num", `Benjamini–Hochberg over ${view.tests} tests`]);
   }
   const rows = view.rows.map((row) => {
-    const cells = [el("th", { scope: "row", class: "text" }, groupName(row.group))];
+    const cells = [el("th", { scope: "row", class: "text" }, several ? Object.entries(row.group).flat().join(" ") || "everybody" : groupName(row.group))];
     if (!same) cells.push(el("td", { class: "num" }, rate(row.base)));
     cells.push(el("td", { class: "num" }, rate(row.now)));
     if (!same) {
@@ -34,9 +35,9 @@ export function ratesTable(view, same) {
       if (p) {
         cells.push(el("td", { class: "num" }, el("b", {}, points(p.difference)), ` [${points(p.low)}, ${points(p.high)}]`),
           el("td", { class: "num" }, count(p.only_a)), el("td", { class: "num" }, count(p.only_b)), el("td", { class: "num" }, probability(p.p)));
-        if (adjusted) cells.push(el("td", { class: "num" }, probability(p.p_benjamini_hochberg)));
+        if (adjusted) cells.push(el("td", { class: "num" }, p.testable && "p_benjamini_hochberg" in p ? probability(p.p_benjamini_hochberg) : "–"));
       } else {
-        cells.push(el("td", { class: "num", colspan: adjusted ? 5 : 4 }, `the pinned design has no such ${kind}`));
+        cells.push(el("td", { class: "num", colspan: adjusted ? 5 : 4 }, `A has no such ${kind}`));
       }
     }
     return el("tr", { class: Object.keys(row.group).length ? null : "everybody" }, cells);
@@ -44,27 +45,9 @@ export function ratesTable(view, same) {
   const level = `${Number((100 * view.level).toFixed(2))}%`;
   let note = `Percent of the group’s images [${view.method}, ${level}] k/n.`;
   if (view.rows.some((r) => r.now.small)) note += ` † fewer than ${view.min_n} images: read the interval, not the rate.`;
-  if (!same) note += " Change: Newcombe’s interval for paired data; p: McNemar’s exact test over images that left or joined.";
-  if (!same && adjusted) note += ` BH: adjusted over all ${view.tests} sets and groups, as clipjax compare does.`;
-  else if (!same) note += " A class of a design with sets is tested by itself: nothing is adjusted.";
+  if (!same) note += " B − A: Newcombe’s interval for paired data; p: McNemar’s exact test over images that left or joined.";
+  if (!same && adjusted) note += ` BH: adjusted over the ${view.tests} tests of all ${kind === "set" ? "sets" : "classes"} and groups that could reject at all, as clipjax compare does; – elsewhere.`;
   return table(`${kind} ${name} by ${view.grouping.join(" and ") || "everybody"}`, head, rows, note, same);
-}
-
-export function groupsMoved(view, same) {
-  if (same) return el("p", { class: "empty" }, "This is the pinned design. Change it, and the groups whose share changes more than chance would are listed here.");
-  if (!view.rows[0]?.paired) return el("p", { class: "empty" }, `The pinned design has no ${view.question[0]} called ${short(view.question[1], 60)}: nothing to compare it with.`);
-  if (!view.groups_moved.length) return el("p", { class: "empty" }, `No group’s share of ${short(view.question[1], 60)} changed more than chance would (p ≥ 0.05).`);
-  const most = Math.max(...view.groups_moved.map((g) => Math.abs(g.difference)));
-  const rows = view.groups_moved.slice(0, 14).map((g) => {
-    const [column, value] = Object.entries(g.group)[0];
-    const bar = el("span", { class: g.difference < 0 ? "meter down" : "meter up" });
-    bar.style.setProperty("--share", String(Math.abs(g.difference) / most));
-    return el("li", {}, el("span", { class: "what" }, el("span", { class: "hint" }, column), " ", value), bar,
-      el("span", { class: "by" }, el("b", {}, points(g.difference)), ` −${count(g.only_a)} +${count(g.only_b)} of ${count(g.n)}`),
-      el("span", { class: "p" }, pIs(g.p)));
-  });
-  const rest = view.groups_moved.length - rows.length;
-  return el("div", {}, el("ul", { class: "groups" }, rows), rest > 0 ? el("p", { class: "note" }, `and ${plural(rest, "more group")}`) : null);
 }
 
 // choose(move) is called with [from, to], or null; without it rows are no buttons.

@@ -15,12 +15,6 @@ export function probability(p) {
   return p < 0.995 ? String(Number(p.toPrecision(2))) : "1";
 }
 
-// "p = 0.03", which does not break over lines.
-export function pIs(p) {
-  const text = probability(p);
-  return text.startsWith("<") ? `p\u00a0<\u00a0${text.slice(1)}` : `p\u00a0=\u00a0${text}`;
-}
-
 export const interval = (r) => `[${percent(r.low)}, ${percent(r.high)}]`;
 export const count = (n) => n.toLocaleString("en");
 export const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);

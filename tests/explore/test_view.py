@@ -1,0 +1,82 @@
+"""What the page shows first: the findings, in the words and numbers of the command line, and the groups behind them."""
+
+import dataclasses
+
+from support.explored import Page, with_child
+
+from clipjax.analysis import findings, rates
+from clipjax.analysis.run import read_run
+from clipjax.explore import form
+from clipjax.explore.opened import open_run
+
+
+def test_the_findings_of_a_run_come_first_and_choose_what_is_shown(study):
+    """The drawings as one table, so that there is something to find."""
+    run = study.probe("rates", f"--config.data.csv={study.root / 'all.csv'}")
+    page = Page(open_run(read_run(run)))
+    told = page.ask("start")
+    view = page.ask("rates", design=told["design"])
+    wanted = findings.main(read_run(run).findings)
+    stated = [f for f in wanted if f.kind == "disparity"]
+    assert [f["statement"] for f in view["findings"]] == [f.statement for f in stated] != []
+    assert view["silent"] == [f.statement for f in wanted if f.kind != "disparity"]
+    assert {view["question"][0]: view["question"][1]} == stated[0].what
+    assert view["grouping"] == list(stated[0].group)
+    assert view["lead"] == "mine: 6 classes, 290 images."
+    child = with_child(told["design"])
+    view = page.ask("rates", design=child)
+    assert view["lead"].startswith("A is mine, B is mine+child; of the same 290 images ")
+    assert f"{view['moved']} got another class." in view["lead"]
+    assert view["findings"][0]["statement"].startswith("Under A, ")
+    assert view["question"] == view["findings"][0]["question"]
+    assert {r["p"] for f in view["findings"] for r in [{"p": "adjusted p " in f["statement"]}]} == {True}
+    asked = page.ask("rates", design=child, question=["set", "job"], grouping=["gender"])  # a wish is a wish
+    assert (asked["question"], asked["grouping"]) == (["set", "job"], ["gender"])
+    assert asked["findings"] == view["findings"]
+
+
+def test_several_columns_at_once(page, mine):
+    view = page.ask("rates", design=with_child(mine), question=["set", "job"], grouping=["each"])
+    alone = [
+        page.ask("rates", design=with_child(mine), question=["set", "job"], grouping=[name])["rows"]
+        for name in ("age", "skin_tone", "gender")
+    ]
+    assert view["rows"] == [alone[0][0], *(row for rows in alone for row in rows[1:])]
+    table = page.ask("table", design=with_child(mine), question=["set", "job"], grouping=["each"])["text"]
+    assert table.splitlines()[0].startswith("age,skin_tone,gender,n,")
+    assert table.splitlines()[1].startswith("everybody,,,58,")
+    assert page.ask("figure", design=mine, grouping=["each"], format="svg").startswith(b"<?xml")
+
+
+def test_single_classes_are_adjusted_over_all_classes(page, mine):
+    child = with_child(mine)
+    view = page.ask("rates", design=child, question=["class", "elf"], grouping=["gender"])
+    answers = page.explorer.answers
+    found = answers.between(answers.ask(form.read(mine)), answers.ask(form.read(child))).classes
+    assert [r["paired"] for r in view["rows"]] == [
+        r.to_dict() for r in found if r.question == ("class", "elf") and set(r.group) <= {"gender"}
+    ]
+    assert view["rows"][0]["paired"]["asked"] == len(found)
+    crossed = page.ask("rates", design=child, question=["class", "elf"], grouping=["age", "gender"])["rows"][1:]
+    assert all("p" in r["paired"] and "p_benjamini_hochberg" not in r["paired"] for r in crossed)
+    nobody = child | {"classes": [*child["classes"], {"name": "x" * 30}]}
+    silent = page.ask("rates", design=nobody, baseline=nobody | {"name": "b"}, question=["class", "x" * 30])
+    assert all(r["paired"]["difference"] == 0 for r in silent["rows"])  # a class of both designs that nobody gets
+    new = page.ask("rates", design=child, question=["class", "child"], grouping=["gender"])
+    assert all(r["paired"] is None and r["base"] is None for r in new["rows"])
+    gone = page.ask("rates", design=child, question=["set", "no such"], grouping=["no such"])
+    assert gone["question"] == gone["findings"][0]["question"]  # what was asked for is not there: what was found
+
+
+def test_pairs_of_columns_have_the_cells_of_the_command_line(opened):
+    for grouping in (("age", "gender"), ("gender", "skin_tone"), ("age",), ()):
+        wanted = rates.cells(grouping, opened.columns, len(opened.unit))
+        assert opened.cells(grouping).groups == wanted.groups
+        assert (opened.cells(grouping).of == wanted.of).all()
+    some = dataclasses.replace(opened, columns={k: v.copy() for k, v in opened.columns.items()}, _cells={})
+    some.columns["age"][::3] = ""  # images without a value are in no group
+    some.columns["gender"][::4] = ""
+    wanted = rates.cells(("age", "gender"), some.columns, len(some.unit))
+    assert some.cells(("age", "gender")).groups == wanted.groups
+    assert (some.cells(("age", "gender")).of == wanted.of).all()
+    assert (wanted.of == -1).any()
