@@ -252,11 +252,12 @@ def records_of_tallies(
         np.array([r.p for r in compared]),
         can_reject(smallest := smallest_p([r.only_a + r.only_b for r in compared])),
     )
-    bh, bonferroni = (adjust_testable(p, smallest, method) for method in METHODS)
+    bh, bonferroni = (adjust_testable(p, smallest, method).tolist() for method in METHODS)
+    tests, testable = int(counted.sum()), counted.tolist()
     return [
         replace(
-            record, question=question, group=group, small=record.n < min_n or None, p_benjamini_hochberg=float(bh[i]),
-            p_bonferroni=float(bonferroni[i]), testable=bool(counted[i]), tests=int(counted.sum()), asked=len(compared),
+            record, question=question, group=group, small=record.n < min_n or None, p_benjamini_hochberg=bh[i],
+            p_bonferroni=bonferroni[i], testable=testable[i], tests=tests, asked=len(compared),
         )
         for i, ((question, group), record) in enumerate(zip(heads, compared, strict=True))
     ]  # fmt: skip

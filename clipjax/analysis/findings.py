@@ -112,8 +112,10 @@ def disparities(family: Sequence[Contrast]) -> list[Finding]:
     tests = int(counted.sum())
     reliable = detectable(k_rest / n_rest, n, n_rest, ALPHA / max(tests, 1))
     out, silent = [], {}
-    for what, column in dict.fromkeys((_key(c), c.column) for c in family):
-        mine = [i for i, c in enumerate(family) if (_key(c), c.column) == (what, column)]
+    asked: dict[tuple[Any, ...], list[int]] = {}
+    for i, c in enumerate(family):
+        asked.setdefault((_key(c), c.column), []).append(i)
+    for (_, column), mine in asked.items():
         if not (adjusted[mine] < ALPHA).any():
             silent.setdefault(column, []).extend(i for i in mine if counted[i])
         for i in _without_echoes(family, [i for i in mine if adjusted[i] < ALPHA], cut):

@@ -59,12 +59,14 @@ class Transitions:
         Counts [4, T]: both, only A, only B, neither; for each of `cells` (of at most so many columns) and question, its
         groups.
         """
-        kinds = [inside_a & inside_b, inside_a & ~inside_b, ~inside_a & inside_b, ~inside_a & ~inside_b]
-        out = [
-            np.stack([(kind.astype(np.float64) @ counts.T.astype(np.float64)).ravel() for kind in kinds])
-            for found, counts in zip(self.cells, self.counts, strict=True)
-            if width(found) <= most_columns
-        ]  # floats are exact below 2**53 images
+        sides = [kind.astype(np.float64) for kind in (inside_a, inside_b, inside_a & inside_b)]
+        out = []
+        for found, counts in zip(self.cells, self.counts, strict=True):
+            if width(found) <= most_columns:
+                images = counts.T.astype(np.float64)  # exact below 2**53
+                a, b, both = (side @ images for side in sides)
+                n = np.broadcast_to(images.sum(0), a.shape)
+                out.append(np.stack([both, a - both, b - both, n - a - b + both]).reshape(4, -1))
         return np.concatenate(out, axis=1).astype(np.int64)
 
     def moves(self, group: Mapping[str, str] | None = None, name: str = "") -> list[Move]:

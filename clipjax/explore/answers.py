@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,10 @@ class Answers:
         scored, kept = asked.scored, self._probabilities
         found = kept.pop(id(scored), None)
         if found is None:
-            found = (scored, zeroshot.of_unit(self.opened.unit, scored.weights, self.opened.scale))
+            values = np.empty((len(scored.best), len(scored.weights)), np.float32)
+            for part, odds in self._parts(scored.weights):
+                values[part] = odds
+            found = (scored, values)
         kept[id(scored)] = found
         while len(kept) > 1 and sum(values.nbytes for _, values in kept.values()) > MOST_BYTES:
             kept.popitem(last=False)
@@ -167,15 +170,19 @@ class Answers:
         return wanted + [replace(r, p_benjamini_hochberg=None, p_bonferroni=None) for r in single]
 
     def _score(self, weights: np.ndarray) -> Scored:
-        unit, scale = self.opened.unit, self.opened.scale
-        best, top = np.empty(len(unit), np.int32), np.empty(len(unit), np.float32)
-        step = max(MOST_NUMBERS // len(weights), 1024)
-        for start in range(0, len(unit), step):
-            part = slice(start, start + step)
-            odds = zeroshot.of_unit(unit[part], weights, scale)
+        n = len(self.opened.unit)
+        best, top = np.empty(n, np.int32), np.empty(n, np.float32)
+        for part, odds in self._parts(weights):
             best[part] = odds.argmax(1)
             top[part] = odds[np.arange(len(odds)), best[part]]
         return Scored(weights, best, top)
+
+    def _parts(self, weights: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Probabilities [rows, C] of some images after the other, so that a million images fit into memory."""
+        unit, step = self.opened.unit, max(MOST_NUMBERS // len(weights), 1024)
+        for start in range(0, len(unit), step):
+            part = slice(start, start + step)
+            yield part, zeroshot.of_unit(unit[part], weights, self.opened.scale)
 
     def _transitions(self, base: Asked, now: Asked, grouped: Sequence[tuple[str, ...]]) -> Transitions:
         cells = [self.opened.cells(grouping) for grouping in grouped]

@@ -14,6 +14,7 @@ import hashlib
 import json
 import resource
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -26,7 +27,10 @@ from clipjax.explore.server import Explorer
 
 WIDTH = 512
 COLUMNS = {"age": 9, "skin_tone": 7, "gender": 2}  # and how many groups each has
-ROUNDS = 7
+ROUNDS = 7  # of a question, of which the median is given
+FEW = 2  # rounds from MANY images on
+MANY = 10**6
+MOST_LABELS = 10**8  # probabilities of the threshold view that are held at once
 
 
 def texts(wanted, unwanted=None):
@@ -41,11 +45,14 @@ def explorer(demo: Path, n: int) -> tuple[Explorer, float]:
     opened = open_run(read_run(demo / "people-roles"))
     prompts = [prompt for listed in opened.design.prompts() for prompt in listed]
     centres = texts(prompts)
-    unit = rng.standard_normal((n, WIDTH), np.float32)
+    unit = np.empty((n, WIDTH), np.float32)
     groups = {name: rng.integers(0, size, n) for name, size in COLUMNS.items()}
     liked = rng.integers(0, len(centres), (9, 4))  # classes that each age gets oftener
-    unit += 0.6 * centres[liked[groups["age"], rng.integers(0, 4, n)]]
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    for start in range(0, n, 50_000):
+        part = slice(start, min(start + 50_000, n))
+        near = liked[groups["age"][part], rng.integers(0, 4, part.stop - start)]
+        unit[part] = rng.standard_normal((len(near), WIDTH), np.float32) + 0.6 * centres[near]
+        unit[part] /= np.linalg.norm(unit[part], axis=1, keepdims=True)
     columns = {name: np.array([f"{name} {i}" for i in range(COLUMNS[name])], object)[of] for name, of in groups.items()}
     names = np.array(opened.design.names, object)
     run = opened.run.with_columns(columns | {"prediction": names[np.zeros(n, int)], "file": np.arange(n).astype(str)})
@@ -61,13 +68,16 @@ def explorer(demo: Path, n: int) -> tuple[Explorer, float]:
 
 def measure(demo: Path, n: int) -> dict[str, float]:
     made, groups = explorer(demo, n)
+    rounds = FEW if n >= MANY else ROUNDS
     client = TestClient(made.app())
 
     def ask(api: str, **body) -> float:
         begin = time.perf_counter()
         answer = client.post(f"/api/{api}", json=body)
         assert answer.status_code == 200, answer.text
-        return time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
+        print(n, api, f"{seconds:.3f} s", file=sys.stderr)
+        return seconds
 
     own = client.post("/api/shipped", json={"name": "people-roles"}).json()["design"]
     wide = client.post("/api/shipped", json={"name": "occupations"}).json()["design"]
@@ -88,13 +98,15 @@ def measure(demo: Path, n: int) -> dict[str, float]:
 
     for k, of in ((len(own["classes"]), own), (len(wide["classes"]), wide)):
         for what in ("set", "removed", "word"):
-            median(f"{what}, K = {k}", *(ask("rates", design=changed(of, i, what), baseline=of) for i in range(ROUNDS)))
-        median(f"undo, K = {k}", *(ask("rates", design=changed(of, i, "set"), baseline=of) for i in range(ROUNDS)))
+            median(f"{what}, K = {k}", *(ask("rates", design=changed(of, i, what), baseline=of) for i in range(rounds)))
+        median(f"undo, K = {k}", *(ask("rates", design=changed(of, i, "set"), baseline=of) for i in range(rounds)))
         groupings = (["gender"], ["age", "gender"], ["each"])
         median(f"other groups, K = {k}", *(ask("rates", design=of, grouping=g) for g in groupings))
+        if n * k > MOST_LABELS:
+            continue
         body = {"design": of, "baseline": of, "column": "gender"}
         out[f"threshold, first, K = {k}"] = ask("labels", **body, threshold=0.1)
-        median(f"threshold, a step, K = {k}", *(ask("labels", **body, threshold=i / 100) for i in range(1, ROUNDS)))
+        median(f"threshold, a step, K = {k}", *(ask("labels", **body, threshold=i / 100) for i in range(1, rounds + 1)))
     out["peak memory, GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return out
 
@@ -107,7 +119,7 @@ def main() -> None:
     args = parser.parse_args()
     found = {n: measure(args.demo, n) for n in map(int, args.images.split(","))}
     for name in next(iter(found.values())):
-        print(f"{name:32}", *(f"{row[name]:9.3f}" for row in found.values()))
+        print(f"{name:32}", *(f"{row.get(name, float('nan')):9.3f}" for row in found.values()))
     if args.json:
         rounded = {str(n): {name: round(s, 4) for name, s in row.items()} for n, row in found.items()}
         args.json.write_text(json.dumps({"unit": "s", "width": WIDTH, "images": rounded}, indent=1) + "\n")
