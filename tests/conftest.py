@@ -21,10 +21,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 # jaxlib 0.10 on few cores: unsynchronised collectives on virtual devices can deadlock with a small pool.
 os.environ.setdefault("NPROC", "16")
+# Matrices here are small and workers share the cores: threads of BLAS spend ten times the time waiting for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # The tests run some thousand small programs, most of them once, so what they wait for is the compiler. They compile
 # with less optimisation, which takes less than half the time and rounds otherwise in the last bits; CLIPJAX_OPTIMISED=1
-# is what a user has (`.ci/nightly`), and so is a test with the fixture `optimised` but for XLA's emitters of loops.
+# is what a user has (`.ci/nightly`).
 OPTIMISED = os.environ.get("CLIPJAX_OPTIMISED", "") == "1"
 if not OPTIMISED:
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -75,17 +77,6 @@ def pytest_xdist_make_scheduler(config, log):
             return nodeid if "::test_the_blocks_of[" in nodeid else super()._split_scope(nodeid)
 
     return Scheduling(config, log)
-
-
-@pytest.fixture
-def optimised():
-    """Programs compiled in this test are compiled as a user's are."""
-    import jax
-
-    before = jax.config.jax_disable_most_optimizations
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

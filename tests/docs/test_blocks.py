@@ -17,9 +17,14 @@ from support.docs_shell import parse
 from clipjax import design
 
 PAGES = [page for page in pages() if blocks(page)]
+LONG = ("paper", "finetune")  # half the time of all pages: CI runs them, elsewhere their commands are checked
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.exhaustive] * (page.stem in LONG)) for page in PAGES],
+    ids=lambda page: page.stem,
+)
 def test_the_blocks_of(page, tmp_path, monkeypatch, staged, shell, offline):
     copy(staged, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -36,6 +41,20 @@ def test_the_blocks_of(page, tmp_path, monkeypatch, staged, shell, offline):
             printed = execute(block, namespace)
         elif block.language in ("bash", "console"):
             printed = in_bash(block, shell)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem in LONG], ids=lambda page: page.stem)
+def test_the_commands_of_a_long_page_are_understood(page, tmp_path, monkeypatch, staged, shell, offline):
+    """By the real parsers and configs; nothing is run."""
+    copy(staged, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page):
+        if block.title and block.title != "output":
+            write(block, shell)
+        elif block.language == "bash":
+            _, out, err = shell.run(f"set +e\n{block.text}", os.getcwd(), cli_only=True)  # what follows may read a run
+            assert not any(shell.statuses), f"{block}: {out}{err}"
+    assert len(shell.statuses) > 5
 
 
 def execute(block: Block, namespace: dict) -> str:

@@ -59,6 +59,7 @@ class Shell:
 
     def __init__(self, demo: tuple[Path, int, str, str]):
         self._demo = demo
+        self.statuses: list[int] = []  # of all `clipjax` commands so far
         self._folder = tempfile.TemporaryDirectory(prefix="clipjax-sh-")  # a socket's path has to be short
         programs = Path(self._folder.name)
         self._write(programs / "clipjax", CLIENT.format(python=sys.executable))
@@ -111,6 +112,7 @@ class Shell:
                 answer = self._demo[1:]
             else:
                 answer = _run(argv, folder, variables, cli_only)
+            self.statuses.append(answer[0])
             link.sendall(json.dumps(answer).encode())
 
 
