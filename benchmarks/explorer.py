@@ -68,8 +68,9 @@ def make(work: Path) -> Path:
     from clipjax.models import catalog, clip, weights
     from clipjax.probes import zeroshot
     from clipjax.runs import config, engine, runner
+    from clipjax.runs.cache_keys import cache_root, images_folder
     from clipjax.runs.data import open_source
-    from clipjax.runs.features import Features, cache_root, image_key, images_folder
+    from clipjax.runs.features import Features
 
     work.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -88,15 +89,7 @@ def make(work: Path) -> Path:
     source = open_source(resolved.data).source
     features = Features(engine.load(resolved), resolved, quiet=True)
     (classes,) = zeroshot.class_weights(features.texts, [design.read_design(DESIGN)])
-    spec = features.model.preprocessing
-    key = image_key(
-        features.engine.weights_sha256,
-        features.model.config,
-        "float32",
-        features.engine.arithmetic,
-        spec,
-        source.fingerprint,
-    )
+    key = features.engine.image_key(source.fingerprint, "proj")
     root = cache_root(resolved)
     assert root is not None
     with FeatureCache(images_folder(root, key), 768, key) as cache:

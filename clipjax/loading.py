@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import checkpoints_convert
 from checkpoints_convert import Options, parse
+from clipjax import custom
 from clipjax.errors import InputError, nearest
 from clipjax.files import sha256
 from clipjax.keys import declared, key
@@ -22,6 +23,7 @@ from clipjax.progress import say
 # `find_weights` serves `clipjax convert`, which needs neither jax nor flax, and a local file needs no network: what
 # brings those is imported where it is used.
 if TYPE_CHECKING:
+    from clipjax.custom import CustomModel
     from clipjax.model import Model
 
 DEMO = "emoji-clip"
@@ -46,13 +48,14 @@ OPTIONS = declared(WeightsKeys)
 def load(
     source: str | os.PathLike, *, activation: str | None = None, heads: int | None = None,
     text_heads: int | None = None, dtype: str = "float32", options: Options | None = None,
-) -> Model:  # fmt: skip
+) -> Model | CustomModel:  # fmt: skip
     """Loads a model.
 
     Args:
         source: a released name ("ViT-B/32": downloaded once, verified, cached), a weights file of any format, a
             Hugging Face or open_clip folder, "hf://org/name" or "hf://org/name@revision" (of the hub, or of its cache
-            on this machine), or "emoji-clip", the embedded demo model.
+            on this machine), "emoji-clip", the embedded demo model, or "py:FILE.py" and "py:FILE.py:ARGUMENT", a
+            model of any library that a Python file of yours defines.
         activation: "quick_gelu" or "gelu", for a bare file with no configuration.
         heads: attention heads of the image encoder, for such a file.
         text_heads: of the text encoder.
@@ -63,6 +66,10 @@ def load(
         InputError: the source does not exist, is damaged, is not CLIP, needs an architecture unknown here, or does
             not say what changes its numbers.
     """
+    if custom.is_address(source):
+        if dtype != "float32" or (options or Options(activation, heads, text_heads)) != Options():
+            raise InputError(f"{source}: takes no options; the file decides how its model computes")
+        return custom.load(os.fspath(source))
     from clipjax.model import Model
     from clipjax.models import clip
 
@@ -76,6 +83,7 @@ def load(
 def find_weights(source: str | os.PathLike, options: Options | None = None) -> weights.Weights:
     """The weights behind a name, path or hub address, as stored; notes about them go to stderr."""
     text, options = os.fspath(source), options or Options()
+    _refuse_custom(text)
     path = locate(text)
     if release := catalog.find(text):
         from clipjax import download
@@ -93,6 +101,8 @@ def find_weights(source: str | os.PathLike, options: Options | None = None) -> w
 
 def describe(source: str | os.PathLike, options: Options | None = None) -> dict[str, Any]:
     """What a model is, in plain JSON types; with the file that was read, its format and the sha256 of its bytes."""
+    if custom.is_address(source):
+        return custom.load(os.fspath(source)).description
     from clipjax.models import describe
 
     found, path = find_weights(source, options), locate(source)
@@ -130,6 +140,8 @@ def locate(source: str | os.PathLike) -> Path:
         from clipjax import download
 
         return download.fetch_hub(text)
+    if custom.is_address(text):
+        return custom.parts_of(text)[0]
     return _existing(text)
 
 
@@ -140,6 +152,7 @@ def convert(
     """What `find_weights` finds, written to `target` as one of `checkpoints_convert.FORMATS`, cast to `dtype`."""
     checkpoints_convert.check_target(Path(target), to)
     text = os.fspath(source)
+    _refuse_custom(text)
     if text == DEMO or catalog.find(text) or text.startswith("hf://"):
         loaded = checkpoints_convert.cast(find_weights(text, options), dtype)
         checkpoints_convert.write(Path(target), loaded, to)
@@ -147,7 +160,17 @@ def convert(
     return _say_notes(checkpoints_convert.translate(_existing(text), Path(target), to, dtype, options))
 
 
+def _refuse_custom(text: str) -> None:
+    if custom.is_address(text):
+        raise InputError(
+            f"{text}: a Python file gives features, not weights; it can be probed, embedded and explored, and not "
+            "converted, fine-tuned, interpolated, planned or prepared for"
+        )
+
+
 def _existing(text: str) -> Path:
+    if Path(text).suffix == ".py":
+        raise InputError(f"{text}: a Python file that defines a model is named py:{text}")
     if not Path(text).exists() and not Path(text).suffix and "\\" not in text:
         known = (*catalog.names(), DEMO)
         hint = f"{nearest(text, known)}; names: {', '.join(known)}; or a path, or hf://org/name"

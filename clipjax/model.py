@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,19 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from clipjax import image
-from clipjax.design import TEMPLATE, of_classes
+from clipjax import image, text
+from clipjax.classifying import Classifying
 from clipjax.encoder import Encoder
 from clipjax.models import clip, weights
 from clipjax.models.config import CLIP
-from clipjax.probes import zeroshot
-from clipjax.text import tokenize
-
-CLASSIFIERS = 8  # a thousand classes of ViT-L/14 are 3 MB
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Model:
+class Model(Classifying):
     """Parameters, configuration and where they came from.
 
     `params` is a plain nested dict with OpenAI's names, in the dtype of the file; computation is in `dtype`
@@ -55,43 +51,21 @@ class Model:
         per_image = clip.logits(self.params, self.encode_image(pixels), self.encode_text(tokens))
         return per_image, per_image.T
 
-    def classify(
-        self,
-        images: Image.Image | Iterable[Image.Image],
-        classes: Sequence[str],
-        templates: Sequence[str] = (TEMPLATE,),
-    ) -> np.ndarray:
-        """Zero-shot probabilities float32 [B, C] over the classes, each averaged over the templates.
+    def features_of_images(self, images: Image.Image | Iterable[Image.Image]) -> np.ndarray:
+        """Raw image features float32 [B, E]."""
+        return self.encoder.images(self.preprocess(images))
 
-        The class weights of the last CLASSIFIERS lists of classes are kept: the text encoder does not run for these.
-        """
-        similarity = self._weights_of(classes, templates)[1]  # refuses bad classes before any image is decoded
-        features = self.encoder.images(self.preprocess(images))
-        return zeroshot.softmax(self.scale * similarity(zeroshot.normalise(features)))
+    def features_of_texts(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
+        """Raw text features float32 [T, E]. InputError for a text that is too long, unless `truncate` cuts it."""
+        return self.encoder.texts(self.tokenize(texts, truncate))
 
-    def classifier(self, classes: Sequence[str], templates: Sequence[str] = (TEMPLATE,)) -> np.ndarray:
-        """Class names and templates -> class weights float32 [C, E] of unit length; kept as in `classify`."""
-        return self._weights_of(classes, templates)[0].copy()
+    def tokenize(self, texts: str | Sequence[str], truncate: bool = False) -> np.ndarray:
+        """Token ids int32 [B, T] of this model's tokenizer; see `clipjax.tokenize`."""
+        return text.tokenize(texts, self.config.text.context_length, truncate)
 
-    def _weights_of(self, classes: Sequence[str], templates: Sequence[str]) -> tuple[np.ndarray, zeroshot.Similarity]:
-        """Class weights [C, E], and the function of unit rows [N, E] that gives their cosines [N, C]."""
-        design = of_classes(classes, templates)
-        # On a TPU or GPU the same texts have other features inside jax.default_matmul_precision(...).
-        key = (design.names, design.templates, jax.config.jax_default_matmul_precision)  # pyrefly: ignore[missing-attribute]
-        if (classifier := self._classifiers.pop(key, None)) is None:
-            (class_weights,) = zeroshot.class_weights(self._texts, [design])
-            classifier = class_weights, zeroshot.similarity(class_weights)
-        self._classifiers[key] = classifier  # last in the order: the most recently used
-        while len(self._classifiers) > CLASSIFIERS:
-            self._classifiers.pop(next(iter(self._classifiers)), None)
-        return classifier
-
-    def _texts(self, texts: Sequence[str]) -> np.ndarray:
-        return self.encoder.texts(tokenize(list(texts), self.config.text.context_length))
-
-    @functools.cached_property
-    def _classifiers(self) -> dict[Any, tuple[np.ndarray, zeroshot.Similarity]]:
-        return {}
+    def text_lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """How many tokens each text has before it is cut, int32 [T]; the limit is `config.text.context_length`."""
+        return text.tokenize_with_lengths(texts, self.config.text.context_length)[1]
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the self-describing .safetensors, parameters in the dtype they have here."""
@@ -110,6 +84,21 @@ class Model:
     def scale(self) -> float:
         """exp(logit_scale): 100 for all of OpenAI's."""
         return float(np.exp(np.asarray(self.params["logit_scale"], np.float32)))
+
+    @property
+    def logit_scale(self) -> np.float32:
+        """The parameter, a logarithm."""
+        return np.float32(np.asarray(self.params["logit_scale"], np.float32))
+
+    @property
+    def bias(self) -> float | None:
+        """logit_bias, of models trained with a sigmoid loss."""
+        return float(np.asarray(self.params["logit_bias"], np.float32)) if "logit_bias" in self.params else None
+
+    @property
+    def numerics(self) -> Hashable:
+        """On a TPU or GPU the same texts have other features inside jax.default_matmul_precision(...)."""
+        return jax.config.jax_default_matmul_precision  # pyrefly: ignore[missing-attribute]
 
     @property
     def preprocessing(self) -> image.Preprocess:

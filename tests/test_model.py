@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import clipjax
-from clipjax import model as models
+from clipjax import classifying
 from clipjax.models import clip
 
 PICTURE = Image.new("RGB", (40, 30), "red")
@@ -43,13 +43,13 @@ def test_what_is_handed_out_is_a_copy(counted):
 
 def test_no_more_than_the_last_few_are_kept(counted):
     model, calls = counted
-    for i in range(models.CLASSIFIERS + 1):
+    for i in range(classifying.CLASSIFIERS + 1):
         model.classifier([f"class {i}"])
-    assert len(model._classifiers) == models.CLASSIFIERS
+    assert len(model._classifiers) == classifying.CLASSIFIERS
     model.classifier(["class 1"])
-    assert len(calls) == models.CLASSIFIERS + 1
+    assert len(calls) == classifying.CLASSIFIERS + 1
     model.classifier(["class 0"])
-    assert len(calls) == models.CLASSIFIERS + 2
+    assert len(calls) == classifying.CLASSIFIERS + 2
 
 
 def test_another_precision_or_other_parameters_have_their_own(counted):

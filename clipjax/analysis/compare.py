@@ -34,12 +34,14 @@ VARIABLE = ("design", "weights")
 # What has to be equal, by what a user may let vary: (fields of the manifest)
 FIELDS: dict[str, tuple[str, ...]] = {
     "": (
-        "config.probe", "precision", "model.config.image.image_size", "model.config.mean", "model.config.std",
-        "model.config.pixels",
+        "config.probe", "precision", "result.probability", "model.config.image.image_size", "model.config.mean",
+        "model.config.std", "model.config.pixels",
     ),
     "design": ("design.sha256",),
     "weights": ("model.weights_sha256", "model.logit_scale"),
 }  # fmt: skip
+# Where a user's Python file computed the features of a run, it alone knows how images are prepared.
+CUSTOM: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe", "result.probability")}
 # The same where the answers of a run were computed elsewhere: nothing is known of parameters and preprocessing there.
 INGESTED: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe",), "weights": ("model.name",)}
 SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
@@ -318,7 +320,9 @@ def _right(run: Run) -> dict[Question, np.ndarray]:
 
 
 def _fields(a: Run, b: Run) -> dict[str, tuple[str, ...]]:
-    return INGESTED if a.manifest.computed_by or b.manifest.computed_by else FIELDS
+    if a.manifest.computed_by or b.manifest.computed_by:
+        return INGESTED
+    return CUSTOM if a.manifest.model.custom or b.manifest.model.custom else FIELDS
 
 
 def _field(manifest: Manifest, field: str) -> Any:

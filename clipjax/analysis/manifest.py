@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -24,7 +24,9 @@ class SourceFile(Struct):
 class Model(Struct):
     """Which model answered. `source`: the file's own word of where it comes from; `config`: the architecture.
 
-    Of answers that were ingested only the name is known: no sha256, no architecture, and a scale of 1.
+    Of a user's Python file (`custom`), `weights_sha256` is of everything that decides its features, and `config` has
+    `embed_dim`, `device` and the file's own `settings`. Of answers that were ingested only the name is known: no
+    sha256, no architecture, and a scale of 1. `logit_bias`: of models trained with a sigmoid loss.
     """
 
     name: str
@@ -33,6 +35,12 @@ class Model(Struct):
     logit_scale: float
     source: dict[str, Any] = {}
     file: SourceFile | UnsetType = UNSET
+    logit_bias: float | UnsetType = UNSET
+
+    @property
+    def custom(self) -> bool:
+        """Whether a user's Python file computed the features."""
+        return self.source.get("format") == "py"
 
 
 class Data(Struct):
@@ -118,6 +126,7 @@ class Outcome(Struct, omit_defaults=True):
     prefix: str | None = None  # retrieval
     captions: Count | None = None
     truncated: Count | None = None
+    probability: Literal["softmax", "sigmoid"] | None = None  # over all classes, or of each by itself
 
 
 class DataSettings(Struct):

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE")
     parser.add_argument("--classes", required=True, help="a,b,c or a text file with one class per line")
     parser.add_argument(
-        "--model", help="released name, weights file, folder or hf://org/name (default: the demo model)"
+        "--model", help="released name, weights file, folder, hf://org/name or py:FILE.py (default: the demo model)"
     )
     parser.add_argument(
         "--template", action="append", help='prompt around the class (default: "a photo of a {}."); repeatable'
@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fail if more than this share of the images cannot be read (default: 1; one image is always allowed)",
     )  # fmt: skip
     from clipjax import loading
+    from clipjax.probes.zeroshot import PROBABILITIES
 
+    parser.add_argument(
+        "--probability", choices=PROBABILITIES,
+        help="softmax over the classes, or sigmoid of each by itself (default: what the model was trained for)",
+    )  # fmt: skip
     loading.add_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON list instead of the table")
 
@@ -64,17 +69,21 @@ def run(args: argparse.Namespace) -> None:
     first = next(chunks)  # report unreadable images before the model is loaded
     skipping.check(skipped, len(args.images), args.max_skipped, "the command line", "--max-skipped")
     model = loading.load(args.model or loading.DEMO, options=loading.options_of(args))
+    probability = args.probability or model.probability
     answers: list[dict[str, Any]] = []
     for files, images in itertools.chain([first], chunks):
         skipping.check(skipped, len(args.images), args.max_skipped, "the command line", "--max-skipped")
-        rows = model.classify(images, classes, templates) if images else []
+        rows = model.classify(images, classes, templates, probability) if images else []
         for file, row in zip(files, rows, strict=True):
             best = sorted(range(len(classes)), key=lambda i: -row[i])[: args.top]
-            answers.append({"file": file, "top": [{"class": classes[i], "probability": float(row[i])} for i in best]})
+            top = [{"class": classes[i], "probability": float(row[i])} for i in best]
+            answers.append({"file": file, "probability": probability, "top": top})
     weights = account.weights_of(args.model or loading.DEMO, model.source)
     demo = "" if args.model else account.DEMO
     for line in account.describe(model.name, *weights, some(args.images, 3), len(answers), skipped, prompts, demo):
         say(line)
+    if probability == "sigmoid":
+        say("probabilities: sigmoid, of each class by itself; --probability=softmax makes them sum to 1")
     if args.json:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
         return

@@ -2,10 +2,10 @@
 
     clipjax embed --model=ViT-B/32 --images=photos/ --texts=captions.txt --out=features.npz
 
-Arrays: image_features [B, E], files [B], text_features [C, E], texts [C], logit_scale (the parameter: similarity is
-exp(logit_scale) times the cosine), and logit_bias, which is added to that, where the model has one. Features are
-float32 and not normalised. Images that cannot be read are omitted: skipped [M] has their names and skipped_reasons [M]
-the reasons. Too many of them (--max-skipped) stop the command.
+Arrays: image_features [B, E], files [B], text_features [C, E], texts [C], scale (the factor of the cosine), logit_scale
+(its logarithm, the parameter), and logit_bias of models that have one. Features are float32 and not normalised. Images
+that cannot be read are omitted: skipped [M] has their names and skipped_reasons [M] the reasons. Too many of them
+(--max-skipped) stop the command.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from clipjax.skipping import SHARE
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax embed`."""
-    parser.add_argument("--model", required=True, help="released name, weights file, folder or hf://org/name")
+    parser.add_argument(
+        "--model", required=True, help="released name, weights file, folder, hf://org/name or py:FILE.py"
+    )
     parser.add_argument(
         "--images", metavar="DIR_OR_LIST", help="a folder of images, an image, or a text file with one path per line"
     )
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     """Finds and checks all inputs first; the output appears completely or not at all."""
     import numpy as np
 
-    from clipjax import image, loading, skipping, text
+    from clipjax import image, loading, skipping
     from clipjax.errors import InputError, brief
     from clipjax.files import write_atomically
     from clipjax.progress import say
@@ -55,16 +57,15 @@ def run(args: argparse.Namespace) -> None:
         say(f"note: {note}")
     lines = _read_lines(args.texts) if args.texts else []
     model = loading.load(args.model, options=loading.options_of(args))
-    arrays: dict[str, Any] = {"logit_scale": np.asarray(model.params["logit_scale"], np.float32)}
-    if model.config.logit_bias:
-        arrays["logit_bias"] = np.asarray(model.params["logit_bias"], np.float32)
+    arrays: dict[str, Any] = {"logit_scale": np.asarray(model.logit_scale), "scale": np.float32(model.scale)}
+    if model.bias is not None:
+        arrays["logit_bias"] = np.asarray(model.bias, np.float32)
     if args.texts:
-        tokens = text.tokenize(lines, model.config.text.context_length, truncate=args.truncate)
-        arrays |= {"texts": np.array(lines), "text_features": model.encoder.texts(tokens)}
+        arrays |= {"texts": np.array(lines), "text_features": model.features_of_texts(lines, args.truncate)}
     embedded = None
     if args.images:
         files = [str(file) for file in listing.files]
-        embedded = embedding.embed_images(model, files, args.images, args.max_skipped, "--max-skipped")
+        embedded = embedding.embed_images(args.model, model, files, args.images, args.max_skipped, "--max-skipped")
         arrays |= {
             "files": np.array(embedded.files),
             "image_features": embedded.features,

@@ -6,9 +6,12 @@ of names, or of [name, score]). `report`, `compare` and --fail-if work on the ru
 
     clipjax ingest --predictions=answers.csv --design=people-roles --group-columns=age --out=runs/theirs
 
-Features of any model, as `clipjax embed` writes them, are answers too: every prompt of the design is among their texts.
+Features of any model are answers too; every prompt of the design is among their texts. F.npz is as `clipjax embed`
+writes it; in place of it two files, images.parquet (columns file, features) or images.npy (rows as in the table), and
+texts.parquet (text, features) or texts.npy with --texts=FILE, one text per line; both with --scale.
 
     clipjax ingest --features=F.npz --table=people.csv --design=people-roles --group-columns=age --out=runs/theirs
+    clipjax ingest --features=images.parquet --text-features=texts.parquet --scale=100 --table=people.csv ...
 
 Lists of `labels` are counted as the probe `labels` does (--contrast, --thresholds), answers beside a --label-column as
 `zeroshot`, all others as `rates`; --probe=NAME chooses. A column `image_sha256` (the first 16 hexadecimal digits of the
@@ -20,11 +23,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+OF_FEATURES = ("text-features", "texts", "scale", "bias")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax ingest`."""
     parser.add_argument("--predictions", metavar="TABLE", help="one row per image, with its answer")
-    parser.add_argument("--features", metavar="F.npz", help="features as `clipjax embed` writes them, of any model")
+    parser.add_argument(
+        "--features", metavar="F", help="image features of any model: .npz as `clipjax embed` writes it, .parquet, .npy"
+    )
+    parser.add_argument("--text-features", metavar="F", help="with .parquet or .npy: the features of the prompts")
+    parser.add_argument("--texts", metavar="FILE", help="with .npy: the prompts, one per line")
+    parser.add_argument("--scale", type=float, help="of features: the factor of the cosine, exp(logit_scale)")
+    parser.add_argument("--bias", type=float, help="of features: the logit bias of a model with a sigmoid loss")
+    parser.add_argument(
+        "--probability", default="", choices=("softmax", "sigmoid"),
+        help="what probabilities are, or are made of features: over all classes, or of each class by itself",
+    )  # fmt: skip
     parser.add_argument("--table", metavar="TABLE", help="with --features: one row per image, with its groups")
     parser.add_argument("--design", required=True, help="a shipped name, a .yaml file, or schwemmer:mc_data.tsv")
     parser.add_argument("--group-columns", default="", metavar="A,B", help="what images are grouped by")
@@ -53,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from clipjax import design
     from clipjax.analysis import gate
     from clipjax.errors import Breach, InputError
-    from clipjax.runs import answers, given_features, ingest
+    from clipjax.runs import answers, feature_files, given_features, ingest
     from clipjax.runs.config import words
 
     conditions = [gate.parse(text) for text in args.fail_if]
@@ -64,10 +79,14 @@ def run(args: argparse.Namespace) -> None:
     asked, columns = design.read_design(args.design), (words(args.group_columns), args.id_column, args.label_column)
     if args.predictions and not (args.features or args.table):
         files = [Path(args.predictions)]
-        read = answers.read(files[0], asked, *columns, args.probe)
+        if odd := [name for name in OF_FEATURES if getattr(args, name.replace("-", "_")) is not None]:
+            raise InputError(f"--{odd[0]} is about --features; leave it out")
+        read = answers.read(files[0], asked, *columns, args.probe, args.probability)
     elif args.features and args.table and not args.predictions:
-        files = [Path(args.features), Path(args.table)]
-        read = given_features.read(files[0], files[1], asked, *columns)
+        of_texts, texts = (Path(one) if one else None for one in (args.text_features, args.texts))
+        files = [Path(args.features), *filter(None, (of_texts, texts)), Path(args.table)]
+        given = feature_files.read(files[0], of_texts, texts, args.scale, args.bias)
+        read = given_features.of_table(given, Path(args.table), asked, *columns, args.probability, args.probe)
     else:
         raise InputError("give --predictions=TABLE, or --features=F.npz and --table=TABLE")
     found = ingest.ingest(read, args.out, settings, files)

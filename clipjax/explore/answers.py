@@ -97,7 +97,7 @@ class Answers:
         self._lock = threading.Lock()
 
     def ask(self, design: Design, unwanted: Unwanted = lambda: False) -> Asked:
-        """As the probe does: class weights, cosines times the scale, softmax; the first of equals wins."""
+        """As the probe does: class weights, cosines times the scale, probabilities; the first of equals wins."""
         key = tuple(tuple(prompts) for prompts in design.prompts())
         with self._lock:
             if (found := self._scored.pop(key, None)) is None:
@@ -182,7 +182,7 @@ class Answers:
         unit, step = self.opened.unit, max(MOST_NUMBERS // len(weights), 1024)
         for start in range(0, len(unit), step):
             part = slice(start, start + step)
-            yield part, zeroshot.of_unit(unit[part], weights, self.opened.scale)
+            yield part, zeroshot.of_unit(unit[part], weights, self.opened.scale, self.opened.bias)
 
     def _transitions(self, base: Asked, now: Asked, grouped: Sequence[tuple[str, ...]]) -> Transitions:
         cells = [self.opened.cells(grouping) for grouping in grouped]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from msgspec import UNSET
 
 from clipjax import loading
 from clipjax.analysis import rates
@@ -13,11 +14,9 @@ from clipjax.analysis.run import Run
 from clipjax.cache import read_features
 from clipjax.design import Design
 from clipjax.errors import InputError
-from clipjax.image import Preprocess
-from clipjax.models.config import CLIP, from_dict
 from clipjax.probes import zeroshot
+from clipjax.runs.cache_keys import cache_root, images_folder, images_of
 from clipjax.runs.config import ProbeConfig, typed
-from clipjax.runs.features import cache_root, image_key, images_folder
 
 PROBES = ("rates", "labels", "zeroshot")
 PAPER_THRESHOLDS = (0.005, 0.04)
@@ -68,6 +67,12 @@ class Opened:
         return self.run.manifest.model.logit_scale
 
     @property
+    def bias(self) -> float | None:
+        """logit_bias, where the run has a probability of each class by itself."""
+        bias = self.run.manifest.model.logit_bias
+        return bias if bias is not UNSET and self.run.manifest.result.probability == "sigmoid" else None
+
+    @property
     def grouped(self) -> list[tuple[str, ...]]:
         """The run's own groupings, then each column of its table that these leave out."""
         found = [g for g in self._own if all(name in self.columns for name in g)]
@@ -115,23 +120,15 @@ def _crossed(first: rates.Cells, second: rates.Cells) -> rates.Cells:
     return rates.Cells(groups, place[code])
 
 
-def model_config(run: Run) -> CLIP:
-    """The architecture that the manifest describes."""
-    return from_dict(run.manifest.model.config)
-
-
 def _features(run: Run, config: ProbeConfig) -> tuple[np.ndarray, np.ndarray]:
     manifest, seen = run.manifest, run.manifest.counts.seen
-    root, model = cache_root(config), model_config(run)
+    root = cache_root(config)
     again = "make the run again into another --out, and explore that"
     if root is None:
         raise InputError(f"{run.path}: kept no image features (cache_dir=none); without that key {again}")
-    spec = Preprocess(model.image.image_size, **vars(model.pixels))
-    key = image_key(
-        manifest.model.weights_sha256, model, manifest.precision, manifest.arithmetic, spec, manifest.data.fingerprint
-    )
+    key, width = images_of(manifest)
     folder = images_folder(root, key)
-    kept = read_features(folder, model.embed_dim)
+    kept = read_features(folder, width)
     inside = kept.rows < manifest.data.n
     if int(inside.sum()) != seen:
         there = f"{int(inside.sum())} of its {seen} images" if inside.any() else "none of its images"

@@ -14,11 +14,10 @@ from clipjax.analysis.run import Run
 from clipjax.cache import cached_array
 from clipjax.encoder import arithmetic
 from clipjax.errors import InputError
-from clipjax.explore.opened import model_config
 from clipjax.runs import engine
+from clipjax.runs.cache_keys import cache_root, text_key, texts_folder
 from clipjax.runs.config import ProbeConfig
-from clipjax.runs.features import Features, cache_root, text_key, texts_folder
-from clipjax.text.tokenizer import tokenize_with_lengths
+from clipjax.runs.features import Features
 
 MOST_NEW = 4000  # prompts of one question: a minute or more of a large text encoder on a small machine
 MOST_KEPT = 100_000  # prompts: 300 MB at 768 numbers each
@@ -70,8 +69,9 @@ class Texts:
         return found
 
     def _check_lengths(self, texts: list[str]) -> None:
-        context = model_config(self._run).text.context_length
-        _, lengths = tokenize_with_lengths(texts, context)
+        if not texts or (counted := self.encoded.engine.text_lengths(texts)) is None:
+            return
+        lengths, context = counted
         if too_long := [(text, n) for text, n in zip(texts, lengths.tolist(), strict=True) if n > context]:
             text, n = too_long[0]
             shown = text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
@@ -101,15 +101,17 @@ class Texts:
         config = dataclasses.replace(self._config, cache_dir="none")  # every edit would leave a file
         found = engine.load(config)
         wanted = self._run.manifest.model.weights_sha256
-        if found.weights_sha256 != wanted:
+        if (here := found.about.weights_sha256) != wanted:
             raise InputError(
-                f"{self._config.model}: its weights ({found.weights_sha256[:12]}) are not those of the run "
+                f"{self._config.model}: its weights ({here[:12]}) are not those of the run "
                 f"({wanted[:12]}); put the run's weights back, or make the run again"
             )
         return Features(found, config, quiet=True)
 
     def _of_the_command_line(self, distinct: list[str]) -> np.ndarray | None:
         manifest = self._run.manifest
+        if manifest.model.custom:  # where its file computes is not known before it has run
+            return None
         here = arithmetic(parallel.data_mesh(), manifest.precision)
         if self._root is None or manifest.arithmetic != here:  # else two designs' texts came from two devices
             return None

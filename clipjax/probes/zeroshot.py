@@ -10,6 +10,7 @@ from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.probes.order import by_value
 
+PROBABILITIES = ("softmax", "sigmoid")  # over all classes, or of each class by itself
 Similarity = Callable[[np.ndarray], np.ndarray]  # unit rows [N, E] -> cosines with every column [N, M]
 
 
@@ -55,24 +56,52 @@ def similarity(columns: np.ndarray) -> Similarity:
     return lambda rows: (rows @ distinct.T)[:, place.ravel()]
 
 
-def probabilities(image_features: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
-    """Raw image features [B, E], class weights [C, E], scale = exp(logit_scale) -> softmax over classes [B, C]."""
-    return of_unit(normalise(image_features), class_weights, scale)
+def probabilities(
+    image_features: np.ndarray, class_weights: np.ndarray, scale: float, bias: float | None = None
+) -> np.ndarray:
+    """Raw image features [B, E], class weights [C, E], scale = exp(logit_scale) -> probabilities [B, C], see `odds`."""
+    return of_unit(normalise(image_features), class_weights, scale, bias)
 
 
-def of_unit(unit: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
+def of_unit(unit: np.ndarray, class_weights: np.ndarray, scale: float, bias: float | None = None) -> np.ndarray:
     """The same of image features of unit length.
 
     Products and sums are made in the order of the weights' own values: another order of the classes gives the same
     probabilities to the last digit.
     """
     classes = by_value(class_weights)
-    return softmax(scale * similarity(class_weights[classes])(unit))[:, np.argsort(classes)]
+    return odds(scale * similarity(class_weights[classes])(unit), bias)[:, np.argsort(classes)]
 
 
 def logits(image_features: np.ndarray, class_weights: np.ndarray, scale: float) -> np.ndarray:
     """Raw image features [B, E], class weights [C, E] -> scale times cosine [B, C]."""
     return scale * similarity(class_weights)(normalise(image_features))
+
+
+def bias_of(probability: str, bias: float | None) -> float | None:
+    """What `odds` adds for a kind of probability, of a model with this logit bias (None: it has none).
+
+    Raises:
+        InputError: an unknown kind, or "sigmoid" of a model that was not trained for it.
+    """
+    if probability not in PROBABILITIES:
+        raise InputError(f"probability={probability!r}: choose {' or '.join(PROBABILITIES)}")
+    if probability == "softmax":
+        return None
+    if bias is None:
+        raise InputError(
+            "probability=sigmoid: the model has no logit bias, so it was not trained with a sigmoid loss and has no "
+            "probability of a class by itself; choose softmax"
+        )
+    return bias
+
+
+def odds(logits: np.ndarray, bias: float | None) -> np.ndarray:
+    """scale * cosine [B, C] -> softmax over classes [B, C]; with the bias of a sigmoid loss, of each class by itself
+    (SigLIP, arXiv 2303.15343, section 3.2)."""
+    if bias is None:
+        return softmax(logits)
+    return np.exp(-np.logaddexp(np.float32(0), -(logits + np.float32(bias))))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from clipjax.data.source import Source, as_text, digest
 from clipjax.data.tables import Column
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, nearest, some
+from clipjax.probes import zeroshot
 
 # bfloat16 rounds each probability by up to 2^-9 of it, and so their sum by up to 0.002; four decimals of 100 classes
 # make up to 0.005. Percentages, logits and answers per label are far outside.
@@ -43,7 +44,9 @@ class Answers:
     scores: float32 [N, C], 0 to 1; None where only a class is known.
     names_only: the lists of labels came without scores, so each score is 0 or 1.
     contents: the first 16 hexadecimal digits of the sha256 of each image's bytes, object [N]; None where not known.
-    scale, skipped: of features, exp(logit_scale) and the images that could not be encoded.
+    probability: what the scores are: "softmax", over all classes (they sum to 1); "sigmoid", of each by itself; ""
+        where it is not known.
+    scale, bias, skipped: of features, the factor of the cosine, the logit bias, and the images without features.
     """
 
     source: Source
@@ -52,7 +55,9 @@ class Answers:
     scores: np.ndarray | None
     names_only: bool = False
     contents: np.ndarray | None = None
+    probability: str = ""
     scale: float = 1.0
+    bias: float | None = None
     skipped: Sequence[SkippedFile] = ()
 
     @property
@@ -69,29 +74,36 @@ class Answers:
         raise InputError(f"{self.source.name} row {row} ({brief(self.source.files[row])}): {problem}")
 
     def check_sums(self) -> None:
-        """InputError where the probabilities of an image do not sum to 1, within SUM_TOLERANCE."""
-        if self.scores is None:
+        """InputError where the probabilities of an image do not sum to 1, unless they are of each class by itself."""
+        if self.scores is None or self.probability == "sigmoid":
             return
-        total = self.scores.sum(1, dtype=np.float64)
-        if len(wrong := np.flatnonzero(abs(total - 1) > SUM_TOLERANCE)):
+        if len(wrong := _not_of_all_classes(self.scores)):
+            total = self.scores[wrong[0]].sum(dtype=np.float64)
             self.refuse(
                 int(wrong[0]),
-                f"the {self.scores.shape[1]} probabilities sum to {total[wrong[0]]:.6g}, not to 1 (within "
-                f"{SUM_TOLERANCE:g}), and so in {len(wrong)} of {len(total)} rows; divide each row by its sum, give "
-                "only the class as `prediction`, or count labels by thresholds: --probe=labels",
+                f"the {self.scores.shape[1]} probabilities sum to {total:.6g}, not to 1 (within {SUM_TOLERANCE:g}), "
+                f"and so in {len(wrong)} of {len(self.scores)} rows; divide each row by its sum, give only the class "
+                "as `prediction`, count labels by thresholds (--probe=labels), or say that each class has its own "
+                "probability (--probability=sigmoid)",
             )
+
+
+def _not_of_all_classes(scores: np.ndarray) -> np.ndarray:
+    """Rows of scores [N, C] that do not sum to 1, within SUM_TOLERANCE."""
+    return np.flatnonzero(abs(scores.sum(1, dtype=np.float64) - 1) > SUM_TOLERANCE)
 
 
 def of_arrays(
     files: Sequence[str] | np.ndarray, design: Design, *, prediction: Sequence[str] | np.ndarray | None = None,
     probabilities: Any = None, labels: Sequence[Sequence[Label]] | None = None,
     groups: Mapping[str, Sequence[str] | np.ndarray] | None = None, truth: Labels | None = None,
-    contents: Sequence[str] | np.ndarray | None = None, name: str = "answers",
+    contents: Sequence[str] | np.ndarray | None = None, probability: str = "", name: str = "answers",
 ) -> Answers:  # fmt: skip
     """Answers about the images `files` [N]: `prediction` (names [N]), `probabilities` ([N, C]), both, or `labels`.
 
     labels: per image a list of names, or of (name, score). groups: columns [N]. truth: the labels of annotators, under
-    the names of the design. contents: see `Answers`. name: what messages and the manifest call the answers.
+    the names of the design. contents: see `Answers`. probability: what the probabilities are ("softmax" or "sigmoid");
+    by default softmax where they sum to 1. name: what messages and the manifest call the answers.
 
     Raises:
         InputError: one line that names the row, the value and the remedy.
@@ -106,6 +118,10 @@ def of_arrays(
         Source(name, names, _no_image, aligned, columns=groups or {}, contents=_digests(names)), design, None, None
     )
     known = None if contents is None else _contents(found, contents)
+    if probability not in ("", *zeroshot.PROBABILITIES):
+        raise InputError(f"probability={probability!r}: choose {' or '.join(zeroshot.PROBABILITIES)}")
+    if probability and probabilities is None:
+        raise InputError(f"{name}: has no probabilities, which probability={probability} is about; leave it out")
     if labels is not None:
         scores, names_only = _of_labels(found, labels)
         return dataclasses.replace(found, scores=scores, names_only=names_only, contents=known)
@@ -117,12 +133,17 @@ def of_arrays(
         predicted = scores.argmax(1)  # the first of equals, as every probe
     elif scores is not None:
         _check_likeliest(found, predicted, scores)
-    return dataclasses.replace(found, predicted=predicted, scores=scores, contents=known)
+    if not probability and scores is not None and not len(_not_of_all_classes(scores)):
+        probability = "softmax"
+    found = dataclasses.replace(found, predicted=predicted, scores=scores, contents=known, probability=probability)
+    if probability == "softmax":
+        found.check_sums()
+    return found
 
 
 def read(
     path: Path, design: Design, groups: Sequence[str] = (), id_column: str = "file", label_column: str = "",
-    probe: str = "",
+    probe: str = "", probability: str = "",
 ) -> Answers:  # fmt: skip
     """Answers of a csv, tsv, parquet or jsonl table with one row per image; see `of_arrays`.
 
@@ -138,7 +159,7 @@ def read(
     named = list(dict.fromkeys([*own, *wanted, *([IMAGE] if IMAGE in free else [])]))
     table = tables.read(path, named)
     where = str(path)
-    given = described(table, where, groups, label_column)
+    given = described(table, where, groups, label_column) | {"probability": probability}
     if read_labels:
         given["labels"] = [_listed(cell, f"{where} row {row}") for row, cell in enumerate(tables.nested(path, LABELS))]
     if PREDICTION in wanted:

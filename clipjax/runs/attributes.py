@@ -108,7 +108,7 @@ def run(config: Config, features: Features, task: AttributesTask) -> Result:
     if "zero-shot" in chosen:
         weights = zeroshot.class_weights(features.texts, list(task.designs.values()))
         for column, w in zip(task.designs, weights, strict=True):
-            predicted[column, "zero-shot"] = zeroshot.probabilities(encoded.values, w, features.model.scale).argmax(1)
+            predicted[column, "zero-shot"] = features.probabilities(encoded.values, w, "softmax").argmax(1)
     if "linear" in chosen:
         from_linear, outcome = _linear(config, features, task)
         predicted |= from_linear

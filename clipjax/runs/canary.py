@@ -25,7 +25,7 @@ from clipjax.errors import InputError
 from clipjax.model import Model
 from clipjax.models import clip
 from clipjax.models.config import identity
-from clipjax.text import tokenize
+from clipjax.runs.interface import Texts
 
 KNOWN_IMAGE = "chelsea.jpg"  # of the embedded photographs
 TEXTS = ("a photo of a dog.", "a photograph of a small yellow bird that sings.")  # 8 and 16 positions
@@ -50,12 +50,13 @@ class Canary:
         with resources.as_file(resources.files("clipjax") / "assets" / "photographs" / KNOWN_IMAGE) as path:
             return image.preprocess_uint8(image.open_image(path), self._model.preprocessing)[0]
 
-    def start(self, pixels: np.ndarray, feature: str) -> Callable[[], np.ndarray]:
+    def start(self, inputs: np.ndarray | None, feature: str) -> Callable[[], np.ndarray]:
         """`Encoder.start` on uint8 [B, S, S, 3] with the canary at the head of each device's share, if there is room.
 
         Raises:
             InputError: from what is returned: a device computes something else.
         """
+        pixels = np.zeros((0, *self.pixels.shape), np.uint8) if inputs is None else inputs
         size = self._encoder.rows_per_step
         heads = np.arange(size) % self._encoder.batch_size == 0
         if len(pixels) > size - heads.sum():
@@ -76,8 +77,8 @@ class Canary:
     def _check_images(self, features: np.ndarray, feature: str) -> None:
         self._check(features, self.expected_image(feature), f"the image {KNOWN_IMAGE}")
 
-    def check_text(self, lengths: np.ndarray) -> None:
-        """The first time, a text of one of these lengths (a program that is needed anyway) if there is one.
+    def check_texts(self, texts: Texts) -> None:
+        """The first time, a text of one of their lengths (a program that is needed anyway) if there is one.
 
         Raises:
             InputError: a device computes something else.
@@ -86,7 +87,7 @@ class Canary:
             return
         self._text_checked = True
         own = -(-self._model.config.text.lengths(self.texts) // TEXT_LENGTHS) * TEXT_LENGTHS
-        fits = [row for row, length in zip(self.texts, own, strict=True) if length in lengths]
+        fits = [row for row, length in zip(self.texts, own, strict=True) if length in texts.groups]
         tokens = (fits or list(self.texts))[0]
         features = self._encoder.texts(np.repeat(tokens[None], self._encoder.rows_per_step, axis=0))
         self._check(features, self.expected_text(tokens), "a text")
@@ -94,7 +95,7 @@ class Canary:
     @functools.cached_property
     def texts(self) -> np.ndarray:
         """The token ids of `TEXTS`, int32 [2, T]."""
-        return tokenize(list(TEXTS), self._model.config.text.context_length, truncate=True)
+        return self._model.tokenize(list(TEXTS), truncate=True)
 
     def expected_image(self, feature: str) -> np.ndarray:
         """[E], or [D] for "pre_proj": what the image should give."""

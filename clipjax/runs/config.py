@@ -66,6 +66,11 @@ class Asked(Classes, Templates):
     """Of a probe that asks a class design."""
 
     design: str = key("", "a class design: a shipped name, a .yaml file, either with +class, or schwemmer:mc_data.tsv")
+    probability: str = key(
+        "",
+        "softmax (over all classes) or sigmoid (of each by itself, of models with a logit bias); empty: softmax, but "
+        "what the model was trained for where an image may have several classes",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

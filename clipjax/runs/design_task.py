@@ -51,6 +51,7 @@ def prepare(config: DesignConfig, groupings: str = "") -> DesignTask:
     if templates := tasks.templates_of(config.templates):
         asked = asked.ask(templates)
     groups.method_of(config)
+    tasks.check_probability(config)
     source = data.open_source(config.data).source
     tasks.check_columns(source)
     columns = groups.columns(source, config.data.group_columns, config.bands)

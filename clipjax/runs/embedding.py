@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from clipjax import parallel, skipping
-from clipjax.data.pipeline import batches
+from clipjax import skipping
+from clipjax.custom import CustomModel
 from clipjax.data.source import Source
-from clipjax.encoder import Encoder
 from clipjax.errors import InputError
 from clipjax.model import Model
 from clipjax.progress import Progress
+from clipjax.runs import engine
 from clipjax.skipping import Skipped
 
 BATCH = 32  # images per device, as in a probe's config
@@ -29,7 +29,9 @@ class Embedded:
     skipped: list[Skipped]
 
 
-def embed_images(model: Model, files: Sequence[str], where: str, share: float, option: str) -> Embedded:
+def embed_images(
+    named: str, model: Model | CustomModel, files: Sequence[str], where: str, share: float, option: str
+) -> Embedded:
     """Encodes every readable file once; a file that is named twice has two equal rows.
 
     From one full batch on, features are those of a probe over the same files to the last bit. `skipped` counts places
@@ -37,26 +39,22 @@ def embed_images(model: Model, files: Sequence[str], where: str, share: float, o
     feature is not finite.
     """
     distinct = list(dict.fromkeys(files))
-    devices = parallel.data_mesh()
-    encoder = Encoder(
-        model.config, model.params, dtype=model.dtype, batch_size=BATCH, mesh=devices,
-        full_batches=len(distinct) >= BATCH * devices.size,
-    )  # fmt: skip
+    encoding = engine.of_model(named, model, len(distinct), BATCH)
     source = Source(where, distinct, lambda i: Path(distinct[i]))
-    found = np.zeros((len(distinct), model.config.embed_dim), np.float32)
+    found = np.zeros((len(distinct), encoding.width("proj")), np.float32)
     lost: list[tuple[int, str, str]] = []
     with Progress("embed", len(distinct), "images") as progress:
         before = None
-        for batch in batches(source, range(len(distinct)), model.preprocessing, encoder.rows_per_step, dtype=np.uint8):
+        for batch in encoding.batches(source, np.arange(len(distinct)), encoding.rows_per_step):
             lost += batch.skipped
             skipping.check(lost, len(distinct), share, where, option)
-            now = batch.rows, encoder.start(batch.pixels)
+            now = batch.rows, encoding.start(batch.pixels)
             if before is not None:  # collected while the next one is worked on
-                found[before[0]] = _finite(*before, source, model)
+                found[before[0]] = _finite(*before, source, model.name)
             before = now
             progress.update(len(batch.rows) + len(batch.skipped))
         if before is not None:
-            found[before[0]] = _finite(*before, source, model)
+            found[before[0]] = _finite(*before, source, model.name)
     reasons = {file: reason for _, file, reason in lost}
     index = {file: i for i, file in enumerate(distinct)}
     kept = [file for file in files if file not in reasons]
@@ -64,9 +62,9 @@ def embed_images(model: Model, files: Sequence[str], where: str, share: float, o
     return Embedded(kept, found[[index[file] for file in kept]], skipped)
 
 
-def _finite(rows: np.ndarray, finish: Callable[[], np.ndarray], source: Source, model: Model) -> np.ndarray:
+def _finite(rows: np.ndarray, finish: Callable[[], np.ndarray], source: Source, model: str) -> np.ndarray:
     features = finish()
     if not np.isfinite(features).all():
         bad = source.files[rows[~np.isfinite(features).all(1)][0]]
-        raise InputError(f"{bad}: its features are not finite; the weights are at fault (model {model.name})")
+        raise InputError(f"{bad}: its features are not finite; the weights are at fault (model {model})")
     return features

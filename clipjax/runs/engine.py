@@ -4,45 +4,135 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from msgspec import UNSET
 
-from clipjax import loading
+from clipjax import custom, loading, parallel
+from clipjax.analysis import manifest as manifests
 from clipjax.analysis.manifest import SourceFile
-from clipjax.encoder import Encoder, arithmetic
+from clipjax.cache import sha256_of_arrays
+from clipjax.custom import CustomModel
+from clipjax.data.pipeline import Batch, batches
+from clipjax.data.source import Source
+from clipjax.encoder import TEXT_LENGTHS, Encoder, arithmetic
 from clipjax.model import Model
 from clipjax.models import clip
-from clipjax.runs import account
+from clipjax.models.config import to_dict
+from clipjax.runs import account, cache_keys
+from clipjax.runs.canary import Canary
 from clipjax.runs.config import ProbeConfig
+from clipjax.runs.custom_engine import CustomEngine, refuse_unread
+from clipjax.runs.folder import environment
+from clipjax.runs.interface import Engine, Texts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Engine:
-    """A model and its encoder. `named`: what the config calls the model."""
+class JaxEngine:
+    """A model of ours and its encoder (see `Engine`). `cache`: the root of the caches, or None."""
 
     named: str
     model: Model
     encoder: Encoder
+    cache: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's own name."""
+        return self.model.name
+
+    @property
+    def scale(self) -> float:
+        """exp(logit_scale)."""
+        return self.model.scale
+
+    @property
+    def bias(self) -> float | None:
+        """logit_bias, of models trained with a sigmoid loss."""
+        return self.model.bias
 
     @functools.cached_property
     def weights_sha256(self) -> str:
         """See `weights_sha256`."""
         return weights_sha256(self.model.params)
 
-    @functools.cached_property
-    def weights_file(self) -> SourceFile:
-        """The file that the parameters came from."""
-        return SourceFile(*account.weights_of(self.named, self.model.source))
+    @property
+    def about(self) -> manifests.Model:
+        """The model in the manifest's form."""
+        model = self.model
+        return manifests.Model(
+            model.name, self.weights_sha256, to_dict(model.config), model.scale, dict(model.source),
+            SourceFile(*account.weights_of(self.named, model.source)), UNSET if model.bias is None else model.bias,
+        )  # fmt: skip
+
+    @property
+    def circumstances(self) -> dict[str, Any]:
+        """What else a manifest says: versions, devices, precision, arithmetic."""
+        return environment(self.encoder.mesh) | {"precision": self.model.dtype, "arithmetic": self.arithmetic}
 
     @property
     def arithmetic(self) -> str:
         """What these devices make of the compute dtype: part of every cached feature's key."""
         return arithmetic(self.encoder.mesh, self.model.dtype)
+
+    @property
+    def rows_per_step(self) -> int:
+        """As many on each device."""
+        return self.encoder.rows_per_step
+
+    @property
+    def known_rows(self) -> int:
+        """One on each device."""
+        return self.encoder.mesh.local_mesh.size
+
+    def known(self) -> Canary:
+        """Stops the run where the compiled model is not what its weights say."""
+        folder = self.cache / "canary" if self.cache else None
+        return Canary(self.model, self.encoder, self.weights_sha256, self.model.dtype, folder)
+
+    def width(self, feature: str) -> int:
+        """Length of one image feature."""
+        return self.encoder.width(feature)
+
+    def image_key(self, fingerprint: str, feature: str) -> dict[str, Any]:
+        """See `cache_keys.image_key`."""
+        model = self.model
+        return cache_keys.image_key(
+            self.weights_sha256, model.config, model.dtype, self.arithmetic, model.preprocessing, fingerprint, feature
+        )
+
+    def text_key(self, texts: Sequence[str], truncate: bool) -> str:
+        """See `cache_keys.text_key`."""
+        return cache_keys.text_key(self.weights_sha256, texts, self.model.dtype, self.arithmetic, truncate)
+
+    def check_source(self, source: Source) -> None:
+        """InputError where images were prepared for another image size."""
+        source.check_size(self.model.preprocessing)
+
+    def batches(self, source: Source, rows: np.ndarray, size: int) -> Iterator[Batch]:
+        """Pixels uint8 [b, S, S, 3]."""
+        return batches(source, rows, self.model.preprocessing, size, dtype=np.uint8)
+
+    def start(self, inputs: np.ndarray, feature: str = "proj") -> Callable[[], np.ndarray]:
+        """See `Encoder.start`."""
+        return self.encoder.start(inputs, feature)
+
+    def read_texts(self, texts: Sequence[str], truncate: bool) -> Texts:
+        """Token ids int32 [T, L]; each length for itself: a text costs what it needs, and depends on no other text."""
+        tokens = self.model.tokenize(texts, truncate)
+        return Texts(tokens, -(-self.model.config.text.lengths(tokens) // TEXT_LENGTHS) * TEXT_LENGTHS)
+
+    def texts(self, inputs: np.ndarray) -> np.ndarray:
+        """See `Encoder.texts`."""
+        return self.encoder.texts(inputs)
+
+    def text_lengths(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+        """Tokens of each text, and how many are read."""
+        return self.model.text_lengths(texts), self.model.config.text.context_length
 
 
 class Engines:
@@ -68,12 +158,29 @@ class Engines:
 
 def load(config: ProbeConfig) -> Engine:
     """Reads the model that a run's config names. InputError as `loading.load` and `Encoder` raise it."""
+    cache = cache_keys.cache_root(config)
+    if custom.is_address(config.model):
+        refuse_unread(config)
     model = loading.load(config.model, dtype=config.precision, options=loading.options_of(config.weights))
+    if isinstance(model, CustomModel):
+        return CustomEngine(model, config.batch_size, cache)
     encoder = Encoder(
         model.config, model.params, dtype=config.precision, batch_size=config.batch_size, full_batches=True,
         mapping=config.mapping, placement=config.placement,
     )  # fmt: skip
-    return Engine(config.model, model, encoder)
+    return JaxEngine(config.model, model, encoder, cache)
+
+
+def of_model(named: str, model: Model | CustomModel, n: int, batch_size: int) -> Engine:
+    """The engine that encodes n images with a loaded model; without caches."""
+    if isinstance(model, CustomModel):
+        return CustomEngine(model, max(min(n, batch_size), 1), None)
+    mesh = parallel.data_mesh()
+    full = n >= batch_size * mesh.size
+    encoder = Encoder(
+        model.config, model.params, dtype=model.dtype, batch_size=batch_size, mesh=mesh, full_batches=full
+    )
+    return JaxEngine(named, model, encoder)
 
 
 class _File(NamedTuple):
@@ -97,15 +204,11 @@ def _key(config: ProbeConfig) -> Hashable:
     products = jax.config.jax_default_matmul_precision  # pyrefly: ignore[missing-attribute]
     return (
         config.model, tuple(_File.of(file) for file in files), loading.options_of(config.weights),
-        config.precision, config.batch_size, config.mapping, config.placement, products, tuple(jax.devices()),
+        config.precision, config.batch_size, config.mapping, config.placement, config.cache_dir, products,
+        tuple(jax.devices()),
     )  # fmt: skip
 
 
 def weights_sha256(params: clip.Params) -> str:
     """Of names, dtypes and bytes: the same for the same parameters in whatever container."""
-    digest = hashlib.sha256()
-    for name, leaf in sorted(clip.flatten(params).items()):
-        array = np.asarray(leaf)
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return sha256_of_arrays({name: np.asarray(leaf) for name, leaf in clip.flatten(params).items()})

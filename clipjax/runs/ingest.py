@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from clipjax.analysis import findings, rates
 from clipjax.analysis import manifest as manifests
@@ -97,7 +99,10 @@ def ingest(answers: Answers, out: str | Path, settings: Settings | None = None, 
     manifest = Manifest(
         command="clipjax ingest", config=config, **program(), precision="", computed_by=COMPUTED_BY,
         ingested=[SourceFile(file.name, sha256(file)) for file in files],
-        model=manifests.Model(settings.model, "", {}, answers.scale), design=AskedDesign.of(answers.design),
+        model=manifests.Model(
+            settings.model, "", {}, answers.scale, logit_bias=UNSET if answers.bias is None else answers.bias
+        ),
+        design=AskedDesign.of(answers.design),
         data=Data(Path(answers.source.name).name, answers.source.fingerprint, n + len(skipped), list(columns)),
         counts=Counts(n, len(skipped), skipped), result=outcome,
     )  # fmt: skip
@@ -148,7 +153,7 @@ def _rates(
     if answers.design.unset:
         say(f"note: {answers.design.unset_note()}")
     records = rates.rate_records(answers.predicted, answers.design, columns, grouped, method)
-    return records, Outcome(groups=["*".join(names) for names in grouped])
+    return records, Outcome(groups=["*".join(names) for names in grouped], probability=kind_of(answers))
 
 
 def _labels(
@@ -157,7 +162,10 @@ def _labels(
     assert answers.scores is not None
     contrast = labels.contrast_of(settings.contrast, settings.thresholds, columns)
     side, names = columns[contrast.column], answers.design.names
-    return labels.contrast_records(answers.scores, side, contrast, names, method), contrast.outcome
+    records = labels.contrast_records(answers.scores, side, contrast, names, method)
+    if kind := kind_of(answers):
+        records = [replace(record, probability=kind) for record in records]
+    return records, replace(contrast.outcome, probability=kind)
 
 
 def _zeroshot(
@@ -173,13 +181,22 @@ def _zeroshot(
             f"{answers.source.name}: images with several labels are scored by how probabilities rank them; give "
             "`probabilities`, or one label per image"
         )
+    kind = kind_of(answers)
     if scores is not None:
-        return scoring.records(scores, answers.source.labels, task, rows, settings.groups, method), Outcome()
+        found = scoring.records(scores, answers.source.labels, task, rows, settings.groups, method)
+        if kind and answers.source.labels.several:
+            found = [replace(record, probability=kind) for record in found]
+        return found, Outcome(probability=kind)
     only = np.eye(len(answers.design.names), dtype=np.float32)[answers.predicted]
     found = scoring.records(only, answers.source.labels, task, rows, settings.groups, method)
     return [
         record for record in found if not record.metric.startswith("top5")
     ], Outcome()  # one class has no second place
+
+
+def kind_of(answers: Answers) -> Literal["softmax", "sigmoid"] | None:
+    """What the scores are, as records and the manifest say it; None where it is not known."""
+    return "softmax" if answers.probability == "softmax" else "sigmoid" if answers.probability == "sigmoid" else None
 
 
 def _table(answers: Answers, columns: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.keys import key
-from clipjax.probes import zeroshot
 from clipjax.progress import say
 from clipjax.runs import design_task, groups
 from clipjax.runs.config import words
@@ -85,9 +84,10 @@ def contrast_of(contrast: str, thresholds: str, columns: Mapping[str, np.ndarray
 
 def run(config: Config, features: Features, task: LabelsTask) -> Result:
     """Probabilities of every label for every portrait; rates and tests at each threshold."""
+    probability = features.probability(config.probability, several=True)
     weights = features.class_weights(task.design)
     encoded = features.images(task.source)
-    probabilities = zeroshot.probabilities(encoded.values, weights, features.model.scale)
+    probabilities = features.probabilities(encoded.values, weights, probability)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
     table = task.table(encoded.rows) | answers(task.design, probabilities)
     records = contrast_records(
@@ -97,7 +97,9 @@ def run(config: Config, features: Features, task: LabelsTask) -> Result:
         task.design.names,
         groups.method_of(config),
     )
-    return Result(records, table, encoded.skipped, task.design, task.contrast.outcome)
+    records = [replace(record, probability=probability) for record in records]
+    outcome = replace(task.contrast.outcome, probability=probability)
+    return Result(records, table, encoded.skipped, task.design, outcome)
 
 
 def contrast_records(

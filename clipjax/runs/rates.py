@@ -73,15 +73,16 @@ def prepare(config: Config) -> RatesTask:
 
 def run(config: Config, features: Features, task: RatesTask) -> Result:
     """The likeliest class of every image, counted by set and group."""
+    probability = features.probability(config.probability, several=False)
     weights = zeroshot.class_weights(features.texts, [task.design, *task.variants])
     encoded = features.images(task.source)
-    probabilities = zeroshot.probabilities(encoded.values, weights[0], features.model.scale)
+    probabilities = features.probabilities(encoded.values, weights[0], probability)
     best = probabilities.argmax(1)  # the first of equals
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
     method = groups.method_of(config)
     records = rates.rate_records(best, task.design, columns, task.grouped, method)
     table = task.table(encoded.rows) | answers(task.design, probabilities)
-    outcome = Outcome(groups=["*".join(g) for g in task.grouped])
+    outcome = Outcome(groups=["*".join(g) for g in task.grouped], probability=probability)
     tables = {}
     if task.variants:
         rows = _swept(encoded.values, task.variants, weights[1:], columns, method)

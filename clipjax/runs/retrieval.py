@@ -17,7 +17,6 @@ from clipjax.runs.config import ProbeConfig
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
-from clipjax.text import tokenize_with_lengths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,8 +52,8 @@ def run(config: Config, features: Features, task: Task) -> Result:
     records = retrieval.recalls(encoded.values[order], text_features, owner, ks, seed=config.seed)
     table = tasks.columns(source, source.labels, encoded.rows)
     table["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, text_features)]
-    _, lengths = tokenize_with_lengths(texts, features.model.config.text.context_length)
-    cut = int((lengths > features.model.config.text.context_length).sum())
+    counted = features.engine.text_lengths(texts)
+    cut = None if counted is None else int((counted[0] > counted[1]).sum())
     outcome = Outcome(prefix=config.prefix, captions=len(texts), truncated=cut)
     return Result(records, table, empty + encoded.skipped, task.design, outcome)
 

@@ -12,7 +12,6 @@ from msgspec import UNSET
 
 from clipjax import loading, parallel
 from clipjax.analysis import findings
-from clipjax.analysis import manifest as manifests
 from clipjax.analysis.manifest import AskedDesign, Counts, Data, Manifest, SkippedFile
 from clipjax.analysis.records import Record
 from clipjax.analysis.report import head
@@ -21,14 +20,14 @@ from clipjax.data import catalog as data_sets
 from clipjax.data import info as infos
 from clipjax.errors import InputError
 from clipjax.models import catalog
-from clipjax.models.config import to_dict
 from clipjax.progress import say
 from clipjax.runs import account, summary
 from clipjax.runs.config import ProbeConfig, digest, plain, probe_module, refuse_unread, typed, words
 from clipjax.runs.data import kind
-from clipjax.runs.engine import Engine, Engines
+from clipjax.runs.engine import Engines
 from clipjax.runs.features import Features
-from clipjax.runs.folder import RunFolder, environment, finished
+from clipjax.runs.folder import RunFolder, finished
+from clipjax.runs.interface import Engine
 from clipjax.runs.result import Result
 
 PUBLISHED = {"zeroshot": ("paper_zero_shot", "open_clip_zero_shot"), "linear": ("paper_linear_probe",)}
@@ -117,7 +116,7 @@ def _run_one(config: ConfigDict, path: Path, engines: Engines) -> Run:
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(task.source.files.tolist()), "list of files")
     engine = engines.get(asked)
-    task.source.check_size(engine.model.preprocessing)
+    engine.check_source(task.source)
     out = RunFolder(path, resolved, writes=main_process)
     try:
         result = probe.run(asked, Features(engine, asked, out.log, quiet=not main_process), task)
@@ -148,25 +147,20 @@ def _account(manifest: Manifest) -> list[str]:
 
 
 def _manifest(engine: Engine, config: ConfigDict, task: Any, result: Result) -> Manifest:
-    model, source = engine.model, task.source
+    source = task.source
     grouped = [name for name in result.columns if name in _group_columns(task)]
     seen = len(result.columns["file"]) if result.seen is None else result.seen
     lost = [SkippedFile(file, reason) for _, file, reason in result.skipped]
     return Manifest(
         command=f"clipjax probe {config.probe}",
         config=plain(config),
-        **environment(engine.encoder.mesh),
-        precision=config.precision,
-        arithmetic=engine.arithmetic,
-        model=manifests.Model(
-            model.name, engine.weights_sha256, to_dict(model.config), model.scale, dict(model.source),
-            engine.weights_file,
-        ),
+        **engine.circumstances,
+        model=engine.about,
         design=AskedDesign.of(result.design),
         data=Data(source.name, source.fingerprint, len(source), grouped),
         counts=Counts(seen, len(lost), lost),
         result=result.outcome,
-    )  # fmt: skip
+    )
 
 
 def _group_columns(task: Any) -> set[str]:

@@ -17,6 +17,7 @@ from clipjax.data.labels import IMAGENET, WORDNET_ID, Labels, is_numbers
 from clipjax.data.source import Source
 from clipjax.design import Design
 from clipjax.errors import InputError, some
+from clipjax.probes.zeroshot import PROBABILITIES
 from clipjax.progress import say
 from clipjax.runs import data as opening
 from clipjax.runs.config import Asked, words
@@ -107,6 +108,12 @@ def templates_of(value: Any) -> tuple[str, ...]:
             where = f"{value}: " if listed is not None else ""
             raise InputError(f"{where}template {template!r}: write {{}} once, where the class name goes{meant}")
     return templates
+
+
+def check_probability(config: Asked) -> None:
+    """InputError for a kind of probability that does not exist."""
+    if config.probability not in ("", *PROBABILITIES):
+        raise InputError(f"probability={config.probability!r}: choose {' or '.join(PROBABILITIES)}, or leave it empty")
 
 
 def check_columns(source: Source) -> None:

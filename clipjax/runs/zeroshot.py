@@ -6,10 +6,13 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
+from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
 from clipjax.design import Design
+from clipjax.errors import InputError
 from clipjax.keys import inside
 from clipjax.probes import metrics, zeroshot
 from clipjax.runs import calibration, groups, scoring
@@ -32,6 +35,7 @@ class Config(Asked, Scored):
 
 def prepare(config: Config) -> Task:
     """The data set and what it is asked; refuses what cannot be classified before any compute."""
+    tasks.check_probability(config)
     task = scoring.grouped(config, tasks.prepare(config))
     calibration.check(config.calibration, task)
     return task
@@ -39,18 +43,24 @@ def prepare(config: Config) -> Task:
 
 def run(config: Config, features: Features, task: Task) -> Result:
     """Probabilities of every class for every image; metrics where there are labels."""
+    several = task.labels is not None and task.labels.several
+    probability = features.probability(config.probability, several)
     weights = features.class_weights(task.design)
     encoded = features.images(task.source)
-    probabilities = zeroshot.probabilities(encoded.values, weights, features.model.scale)
+    probabilities = features.probabilities(encoded.values, weights, probability)
     if "lexicon" in task.source.protocol:
         probabilities = within_lexicon(probabilities, task.source.protocol["lexicon"][encoded.rows])
     table = tasks.columns(task.source, task.labels, encoded.rows) | answers(task.design, probabilities)
     records = _records(config, task, encoded.rows, probabilities)
     if config.calibration.bins:
-        logits = zeroshot.logits(encoded.values, weights, features.model.scale)
-        keys, method = config.calibration, groups.method_of(config)
-        records += calibration.records(logits, task, encoded.rows, keys, config.groups, method, features.model.scale)
-    return Result(records, table, encoded.skipped, task.design)
+        if probability != "softmax":
+            raise InputError("calibration.bins scores the confidence among all classes: --config.probability=softmax")
+        scale, method = features.engine.scale, groups.method_of(config)
+        logits = zeroshot.logits(encoded.values, weights, scale)
+        records += calibration.records(logits, task, encoded.rows, config.calibration, config.groups, method, scale)
+    if several:  # how a class ranks images depends on it; which class is the likeliest does not
+        records = [replace(record, probability=probability) for record in records]
+    return Result(records, table, encoded.skipped, task.design, Outcome(probability=probability))
 
 
 def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from support.planted_runs import table2
+from support import planted_runs
 
 from clipjax import design
 from clipjax.analysis import compare
@@ -245,17 +245,37 @@ def test_wrong_options_are_one_line(stage, tmp_path, capsys, more, says):
     assert says in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_table_2_of_the_paper_from_a_table_of_predictions(tmp_path):
-    """Planted counts by race; a single image that moves is seen."""
-    for move in (0, 1):
-        planted = table2(tmp_path / f"planted{move}", move)
-        found = pq.read_table(planted / "predictions.parquet").to_pandas()[["file", "race", "gender", "prediction"]]
-        found.to_csv(tmp_path / f"t{move}.csv", index=False)
-        assert not run(
-            tmp_path / f"t{move}.csv", tmp_path / f"run{move}", "--group-columns=race,gender", asked="fairface-default"
-        )
-        assert records(tmp_path / f"run{move}") == records(planted)
-    assert records(tmp_path / "run0") != records(tmp_path / "run1")
+def planted(root: Path, move: int) -> dict[str, tuple[Path, str, str]]:
+    """Runs with the counts of Tables 2 and 3: the folder, the design, the columns."""
+    return {
+        "t2": (planted_runs.table2(root / "t2", move), "fairface-default", "race,gender"),
+        "t3": (planted_runs.table3(root / "t3", child=False), "fairface-default", "age"),
+        "t3child": (planted_runs.table3(root / "t3child", child=True), "fairface-child", "age"),
+    }
+
+
+@pytest.mark.parametrize("move", [0, 1])
+def test_tables_2_and_3_of_the_paper_from_tables_of_predictions(tmp_path, move):
+    """The published rates out of files, classes and groups alone; a single image that moves is seen."""
+    cells: dict[str, list] = {}
+    for name, (folder, asked, groups) in planted(tmp_path / "planted", move).items():
+        found = pq.read_table(folder / "predictions.parquet").to_pandas()[["file", *groups.split(","), "prediction"]]
+        found.to_csv(tmp_path / f"{name}.csv", index=False)
+        out = tmp_path / name
+        assert not run(tmp_path / f"{name}.csv", out, f"--group-columns={groups}", asked=asked)
+        assert records(out) == records(folder)
+        rates = {
+            (r["set"] + ("+child" if "child" in name else ""), next(iter(r["group"].values()))): r["k"]
+            for r in records(out)
+            if r["metric"] == "rate" and "set" in r and len(r["group"]) == 1
+        }
+        where = "Table 2" if name == "t2" else "Table 3"
+        mine = [key for key in planted_runs.numbers(where) if key[0].endswith("+child") == ("child" in name)]
+        published = {key: planted_runs.numbers(where)[key]["k"][name == "t2"] for key in mine}
+        cells.setdefault(where, []).extend(rates[key] == k for key, k in published.items())
+    assert [len(same) for same in cells.values()] == [14, 18]
+    assert all(cells["Table 3"])
+    assert all(cells["Table 2"]) == (not move)
 
 
 def test_functions_of_arrays(stage, tmp_path):
@@ -381,9 +401,10 @@ def of_features(stage, tmp_path, arrays, *more: str, table: Path | None = None, 
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("probe", ["rates", "labels"])
+@pytest.mark.parametrize("probe", ["rates", "labels", "zeroshot"])
 def test_features_give_the_records_of_the_probe(stage, embedded, tmp_path, probe):
-    more = ["--label-column=who", "--probe=rates"] if probe == "rates" else OPTIONS["labels"]
+    own = {"rates": ["--label-column=who", "--probe=rates"], "zeroshot": ["--label-column=who"]}
+    more = own.get(probe) or OPTIONS["labels"]
     assert not of_features(stage, tmp_path, embedded, *more)
     assert records(tmp_path / "run") == records(stage / probe)
     mine, theirs = (
@@ -437,9 +458,19 @@ BAD_FEATURES = {
         "1 of its 61 files have no row in",
     ),
     "twice": (lambda a: a["files"].__setitem__(0, a["files"][1]), "files has cat/0001.png twice"),
-    "rows": (lambda a: a.update(files=a["files"][1:]), "one text per row"),
+    "rows": (lambda a: a.update(files=a["files"][1:]), "60 image features and 59 names; give one per row"),
     "width": (lambda a: a.update(text_features=a["text_features"][:, 1:]), "of different widths"),
-    "scale": (lambda a: a.update(logit_scale=np.float32(100)), "logit_scale is 100.0, not the logarithm"),
+    "scale": (lambda a: a.update(scale=np.float32(-1)), "scale=-1 is not the factor of a cosine"),
+    "raw scale": (
+        lambda a: a.update(logit_scale=np.float32(100)) or a.pop("scale"),
+        "as a logarithm a scale of 2.688e+43, as a scale itself 100; say which is meant: --scale=",
+    ),
+    "raw scale below 10": (
+        lambda a: a.update(logit_scale=np.float32(10)) or a.pop("scale"),
+        "as a logarithm a scale of 2.203e+04, as a scale itself 10; say which is meant: --scale=22026.5 or --scale=10",
+    ),
+    "no scale": (lambda a: a.pop("scale") is a.pop("logit_scale"), "has neither scale nor logit_scale; give --scale"),
+    "not texts": (lambda a: a.update(files=np.arange(60)), "files is int64 [60], not texts"),
     "nan": (lambda a: a["image_features"].__setitem__((0, 0), np.nan), "F.npz: "),
 }
 
@@ -465,6 +496,6 @@ def test_what_is_no_features_file(stage, tmp_path, capsys, content):
     np.save(tmp_path / "one.npy", np.ones(3))
     given[0] = f"--features={tmp_path / 'one.npy'}"
     assert main(["ingest", f"--table={stage / 'people.csv'}", *given]) == 1
-    assert "is one array" in capsys.readouterr().err
+    assert "name those of the prompts: --text-features=FILE" in capsys.readouterr().err
     assert main(["ingest", *given]) == 1
     assert "give --predictions=TABLE, or --features=F.npz and --table=TABLE" in capsys.readouterr().err
