@@ -26,10 +26,16 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # What a repository of CLIP weights may hold, as (required, optional) files; the first complete one is taken.
 # open_clip's layout comes first because the timm repositories also have a config.json with a model.safetensors,
 # which are timm's and hold the image encoder alone.
-_BESIDE = ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "vocab.json")
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.model",
+)  # see clipjax.text
+_BESIDE = ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "vocab.json", *_TOKENIZERS)
 LAYOUTS = (
-    (("open_clip_config.json", "open_clip_model.safetensors"), ()),
-    (("open_clip_config.json", "open_clip_pytorch_model.bin"), ()),
+    (("open_clip_config.json", "open_clip_model.safetensors"), _TOKENIZERS),
+    (("open_clip_config.json", "open_clip_pytorch_model.bin"), _TOKENIZERS),
     (("config.json", "model.safetensors"), _BESIDE),
     (("config.json", "pytorch_model.bin"), _BESIDE),
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import checkpoints_convert
 from checkpoints_convert import Options, parse
-from clipjax import custom
+from clipjax import custom, text
 from clipjax.errors import InputError, nearest
 from clipjax.files import sha256
 from clipjax.keys import declared, key
@@ -25,6 +25,7 @@ from clipjax.progress import say
 if TYPE_CHECKING:
     from clipjax.custom import CustomModel
     from clipjax.model import Model
+    from clipjax.models.config import CLIP
 
 DEMO = "emoji-clip"
 
@@ -77,25 +78,43 @@ def load(
     if options is not None and given != Options():
         raise InputError("give activation, heads and text_heads inside options, not beside it")
     loaded = find_weights(source, options or given)
-    return Model(loaded.name, loaded.config, clip.unflatten(loaded.flat), loaded.source, dtype)
+    config, tokenizer = with_tokenizer(loaded.config, source)
+    return Model(loaded.name, config, clip.unflatten(loaded.flat), loaded.source, dtype, tokenizer)
+
+
+def with_tokenizer(config: CLIP, source: str | os.PathLike) -> tuple[CLIP, Path | None]:
+    """The tokenizer file beside the weights of `source`, and the configuration with its sha256.
+
+    None where the model reads OpenAI's tokens, or has no file there: that is an error once texts are encoded.
+    InputError where the file is another than the one that the weights were stored with.
+    """
+    if config.tokens.kind != "file" or (path := text.find(locate(source))) is None:
+        return config, None
+    digest = sha256(path)
+    if config.tokens.file_sha256 not in (None, digest):
+        raise InputError(
+            f"{path}: is another tokenizer (sha256 {digest[:12]}) than the one that the weights were stored with "
+            f"({str(config.tokens.file_sha256)[:12]}); put that one back"
+        )
+    return dataclasses.replace(config, tokens=dataclasses.replace(config.tokens, file_sha256=digest)), path
 
 
 def find_weights(source: str | os.PathLike, options: Options | None = None) -> weights.Weights:
     """The weights behind a name, path or hub address, as stored; notes about them go to stderr."""
-    text, options = os.fspath(source), options or Options()
-    _refuse_custom(text)
-    path = locate(text)
-    if release := catalog.find(text):
+    named, options = os.fspath(source), options or Options()
+    _refuse_custom(named)
+    path = locate(named)
+    if release := catalog.find(named):
         from clipjax import download
 
         loaded = _read(path, options, download.digest)
         if loaded.config != release.config:
             raise InputError(f"{path}: is not {release.name} as the catalog describes it; delete it and try again")
         return dataclasses.replace(loaded, name=release.name)
-    if text.startswith("hf://"):
+    if named.startswith("hf://"):
         from clipjax import download
 
-        return dataclasses.replace(_read(path, options, download.digest), name=text.removeprefix("hf://").strip("/"))
+        return dataclasses.replace(_read(path, options, download.digest), name=named.removeprefix("hf://").strip("/"))
     return _read(path, options)
 
 
@@ -129,20 +148,20 @@ def options_of(given: argparse.Namespace | WeightsKeys) -> Options:
 
 def locate(source: str | os.PathLike) -> Path:
     """The file or folder behind a name, path or hub address, downloaded where it is not here yet; nothing is read."""
-    text = os.fspath(source)
-    if text == DEMO:
+    named = os.fspath(source)
+    if named == DEMO:
         return Path(str(resources.files("clipjax"))) / "assets" / f"{DEMO}.safetensors"
-    if release := catalog.find(text):
+    if release := catalog.find(named):
         from clipjax import download
 
         return download.fetch_release(release.name, release.filename, release.sha256, release.hub)
-    if text.startswith("hf://"):
+    if named.startswith("hf://"):
         from clipjax import download
 
-        return download.fetch_hub(text)
-    if custom.is_address(text):
-        return custom.parts_of(text)[0]
-    return _existing(text)
+        return download.fetch_hub(named)
+    if custom.is_address(named):
+        return custom.parts_of(named)[0]
+    return _existing(named)
 
 
 def convert(
@@ -151,31 +170,34 @@ def convert(
 ) -> weights.Weights:  # fmt: skip
     """What `find_weights` finds, written to `target` as one of `checkpoints_convert.FORMATS`, cast to `dtype`."""
     checkpoints_convert.check_target(Path(target), to)
-    text = os.fspath(source)
-    _refuse_custom(text)
-    if text == DEMO or catalog.find(text) or text.startswith("hf://"):
-        loaded = checkpoints_convert.cast(find_weights(text, options), dtype)
+    named = os.fspath(source)
+    _refuse_custom(named)
+    if named == DEMO or catalog.find(named) or named.startswith("hf://"):
+        loaded = checkpoints_convert.cast(find_weights(named, options), dtype)
         checkpoints_convert.write(Path(target), loaded, to)
-        return loaded
-    return _say_notes(checkpoints_convert.translate(_existing(text), Path(target), to, dtype, options))
+    else:
+        loaded = _say_notes(checkpoints_convert.translate(_existing(named), Path(target), to, dtype, options))
+    if (tokenizer := with_tokenizer(loaded.config, named)[1]) is not None:
+        say(f"note: the tokenizer of the model is {text.copy_beside(tokenizer, Path(target))}")
+    return loaded
 
 
-def _refuse_custom(text: str) -> None:
-    if custom.is_address(text):
+def _refuse_custom(named: str) -> None:
+    if custom.is_address(named):
         raise InputError(
-            f"{text}: a Python file gives features, not weights; it can be probed, embedded and explored, and not "
+            f"{named}: a Python file gives features, not weights; it can be probed, embedded and explored, and not "
             "converted, fine-tuned, interpolated, planned or prepared for"
         )
 
 
-def _existing(text: str) -> Path:
-    if Path(text).suffix == ".py":
-        raise InputError(f"{text}: a Python file that defines a model is named py:{text}")
-    if not Path(text).exists() and not Path(text).suffix and "\\" not in text:
+def _existing(named: str) -> Path:
+    if Path(named).suffix == ".py":
+        raise InputError(f"{named}: a Python file that defines a model is named py:{named}")
+    if not Path(named).exists() and not Path(named).suffix and "\\" not in named:
         known = (*catalog.names(), DEMO)
-        hint = f"{nearest(text, known)}; names: {', '.join(known)}; or a path, or hf://org/name"
-        raise InputError(f"{text}: neither a file or folder nor a known model{hint}")
-    return Path(text)
+        hint = f"{nearest(named, known)}; names: {', '.join(known)}; or a path, or hf://org/name"
+        raise InputError(f"{named}: neither a file or folder nor a known model{hint}")
+    return Path(named)
 
 
 def _read(path: Path, options: Options, digest: Callable[[Path], str] = sha256) -> weights.Weights:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from PIL import Image
 from clipjax import image, text
 from clipjax.classifying import Classifying
 from clipjax.encoder import Encoder
+from clipjax.errors import InputError
 from clipjax.models import clip, weights
 from clipjax.models.config import CLIP
 
@@ -26,6 +28,7 @@ class Model(Classifying):
 
     `params` is a plain nested dict with OpenAI's names, in the dtype of the file; computation is in `dtype`
     (float32, or bfloat16), whatever that is. Immutable: `dataclasses.replace(model, params=tuned)` makes another.
+    `tokenizer_file`: of models that do not read OpenAI's tokens; None where there is none beside the weights.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Model(Classifying):
     params: clip.Params = dataclasses.field(repr=False)
     source: Mapping[str, Any]
     dtype: str = "float32"
+    tokenizer_file: Path | None = None
 
     def preprocess(self, images: Image.Image | Iterable[Image.Image]) -> np.ndarray:
         """Images of any mode and size -> normalised float32 [B, S, S, 3], equal to OpenAI's bit for bit."""
@@ -60,17 +64,40 @@ class Model(Classifying):
         return self.encoder.texts(self.tokenize(texts, truncate))
 
     def tokenize(self, texts: str | Sequence[str], truncate: bool = False) -> np.ndarray:
-        """Token ids int32 [B, T] of this model's tokenizer; see `clipjax.tokenize`."""
-        return text.tokenize(texts, self.config.text.context_length, truncate)
+        """Token ids int32 [B, T] of this model's tokenizer, as `clipjax.tokenize` gives them of OpenAI's.
+
+        Raises:
+            InputError: a text is too long and `truncate` is off, or the model's tokenizer is not there.
+        """
+        ids, lengths = self._tokenize(texts)
+        if not truncate:
+            text.check_lengths(texts, lengths, self.config.text.context_length)
+        return ids
 
     def text_lengths(self, texts: Sequence[str]) -> np.ndarray:
         """How many tokens each text has before it is cut, int32 [T]; the limit is `config.text.context_length`."""
-        return text.tokenize_with_lengths(texts, self.config.text.context_length)[1]
+        return self._tokenize(texts)[1]
+
+    def _tokenize(self, texts: str | Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        if self.config.tokens.kind == "file":
+            return self._tokenizer.with_lengths(texts)
+        return text.tokenize_with_lengths(texts, self.config.text.context_length)
+
+    @functools.cached_property
+    def _tokenizer(self) -> text.FileTokenizer:
+        if self.tokenizer_file is None:
+            raise InputError(
+                f"{self.name}: its texts need the tokenizer that it was trained with, and there is none beside the "
+                f"weights ({self.source.get('file', self.name)}): put the model's tokenizer.json there"
+            )
+        return text.FileTokenizer(self.tokenizer_file, self.config.tokens, self.config.text.context_length)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the self-describing .safetensors, parameters in the dtype they have here."""
+        """Writes the self-describing .safetensors, parameters in the dtype they have here, and its tokenizer."""
         flat = {k: np.asarray(v) for k, v in clip.flatten(self.params).items()}
         weights.save(path, weights.Weights(flat, self.config, self.name, self.source))
+        if self.tokenizer_file is not None:
+            text.copy_beside(self.tokenizer_file, Path(path))
 
     def apply_image(self, params: clip.Params, pixels: jax.Array) -> jax.Array:
         """Pure: pixels [B, S, S, 3] -> raw image features [B, E], for those who jit, grad or shard_map themselves."""

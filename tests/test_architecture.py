@@ -63,6 +63,7 @@ ARROWS: dict[str, set[str]] = {
         "clipjax.custom",
         "clipjax.download",
         "clipjax.keys",
+        "clipjax.text",
         "clipjax.model",
         "clipjax.models",
         "clipjax.progress",

@@ -14,6 +14,7 @@ from clipjax.analysis.run import Run
 from clipjax.cache import cached_array
 from clipjax.encoder import arithmetic
 from clipjax.errors import InputError
+from clipjax.models.config import from_dict
 from clipjax.runs import engine
 from clipjax.runs.cache_keys import cache_root, text_key, texts_folder
 from clipjax.runs.config import ProbeConfig
@@ -115,7 +116,8 @@ class Texts:
         here = arithmetic(parallel.data_mesh(), manifest.precision)
         if self._root is None or manifest.arithmetic != here:  # else two designs' texts came from two devices
             return None
-        key = text_key(manifest.model.weights_sha256, distinct, manifest.precision, here)
+        config = from_dict(manifest.model.config)
+        key = text_key(manifest.model.weights_sha256, config, distinct, manifest.precision, here)
         try:
             return cached_array(texts_folder(self._root), key, _absent)
         except LookupError:

@@ -74,11 +74,15 @@ def images_folder(cache: Path, key: dict[str, Any]) -> Path:
     return cache / "images" / key_of(**key)[:32]
 
 
-def text_key(weights_sha256: str, texts: Sequence[str], precision: str, arithmetic: str, truncate: bool = False) -> str:
-    """As `image_key`, for the features of these texts in this order."""
+def text_key(
+    weights_sha256: str, config: CLIP | None, texts: Sequence[str], precision: str, arithmetic: str,
+    truncate: bool = False,
+) -> str:  # fmt: skip
+    """As `image_key`, for the features of these texts in this order; `config` None: of a model of a user's file."""
     return key_of(
-        weights=weights_sha256, texts=list(texts), precision=precision, arithmetic=arithmetic, truncate=truncate
-    )
+        weights=weights_sha256, config="" if config is None else identity(config), texts=list(texts),
+        precision=precision, arithmetic=arithmetic, truncate=truncate,
+    )  # fmt: skip
 
 
 def texts_folder(cache: Path) -> Path:

@@ -120,7 +120,7 @@ class CustomEngine:
 
     def text_key(self, texts: Sequence[str], truncate: bool) -> str:
         """See `cache_keys.text_key`."""
-        return cache_keys.text_key(self.model.fingerprint, texts, "", self.model.device, truncate)
+        return cache_keys.text_key(self.model.fingerprint, None, texts, "", self.model.device, truncate)
 
     def check_source(self, source: Source) -> None:
         """InputError for images that `clipjax prepare` has resized: the file does that itself."""

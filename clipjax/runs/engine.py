@@ -107,7 +107,8 @@ class JaxEngine:
 
     def text_key(self, texts: Sequence[str], truncate: bool) -> str:
         """See `cache_keys.text_key`."""
-        return cache_keys.text_key(self.weights_sha256, texts, self.model.dtype, self.arithmetic, truncate)
+        model = self.model
+        return cache_keys.text_key(self.weights_sha256, model.config, texts, model.dtype, self.arithmetic, truncate)
 
     def check_source(self, source: Source) -> None:
         """InputError where images were prepared for another image size."""

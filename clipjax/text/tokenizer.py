@@ -5,18 +5,17 @@ white space, lower-case, cut it into words with a regular expression, merge byte
 unusual text depend on the installed ftfy and regex (newer Unicode), here as there.
 """
 
-import html
-import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from itertools import chain, groupby, pairwise
+from itertools import chain, pairwise
 from typing import Literal, get_args
 
 import numpy as np
 import regex
 
 from clipjax.errors import InputError
+from clipjax.text.cleaning import mended
 from clipjax.text.vocabulary import (
     BYTE_IDS,
     END,
@@ -31,7 +30,6 @@ SpecialTokens = Literal["openai", "text"]
 
 _CACHED_PIECES = 1 << 16
 _LONGEST_CACHED = 64  # characters: with _CACHED_PIECES this bounds the memory of the caches
-_LONG = 10_000  # characters from which a text's worst case is checked first
 _SHOWN = 60  # characters of a text shown in an error
 _GONE = -1  # in place of a symbol that has become part of the one before it
 
@@ -41,7 +39,6 @@ _WORD = r"'(?:s|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _WORDS = regex.compile(_WORD, regex.IGNORECASE)
 _WORDS_OR_SPECIAL = regex.compile(r"<\|startoftext\|>|<\|endoftext\|>|" + _WORD, regex.IGNORECASE)
 _SPACES = regex.compile(r"\s+")
-_MARKS = regex.compile(r"\p{M}{2,}")
 
 
 def tokenize(
@@ -67,17 +64,23 @@ def tokenize(
     Raises:
       InputError: (a ValueError) a text is too long and `truncate` is off, or is not a string.
     """
-    texts = _as_list(texts)
+    texts = as_list(texts)
     ids, lengths = tokenize_with_lengths(texts, context_length, special_tokens)
+    if not truncate:
+        check_lengths(texts, lengths, context_length)
+    return ids
+
+
+def check_lengths(texts: Sequence[str], lengths: np.ndarray, context_length: int) -> None:
+    """InputError for the first text that has more tokens, lengths int [B], than the model reads."""
     too_long = np.flatnonzero(lengths > context_length)
-    if too_long.size and not truncate:
+    if too_long.size:
         first = int(too_long[0])
         others = f" (and {too_long.size - 1} more too long)" if too_long.size > 1 else ""
         raise InputError(
             f"texts[{first}] {_shortened(texts[first])} has {lengths[first]} tokens, start and end included, more "
             f"than the context length {context_length}{others}: shorten it or pass truncate=True"
         )
-    return ids
 
 
 def tokenize_with_lengths(
@@ -90,7 +93,7 @@ def tokenize_with_lengths(
     """
     if context_length < 2:
         raise InputError(f"context_length {context_length} has no room for start and end of text: pass 2 or more")
-    rows = [[START, *encode(text, special_tokens), END] for text in _as_list(texts)]
+    rows = [[START, *encode(text, special_tokens), END] for text in as_list(texts)]
     lengths = np.array([len(row) for row in rows], dtype=np.int32)
     for row in rows:
         if len(row) > context_length:
@@ -129,7 +132,8 @@ def decode(ids: Iterable[int]) -> str:
     return b"".join([symbols[i] for i in ids]).decode("utf-8", errors="replace").replace("</w>", " ")
 
 
-def _as_list(texts: str | Sequence[str]) -> list[str]:
+def as_list(texts: str | Sequence[str]) -> list[str]:
+    """One text or several as a list. InputError for anything that is not a string."""
     if isinstance(texts, str):
         return [texts]
     if isinstance(texts, bytes) or not isinstance(texts, Iterable):
@@ -151,28 +155,8 @@ def _shortened(value: object) -> str:
 
 def _pieces(text: str) -> list[str]:
     """The text mended, lower-cased and split at spaces; no word of the regular expression spans two pieces."""
-    # Neither ftfy nor html touches printable ASCII without "&", and ftfy is nine tenths of OpenAI's time.
-    if text.isascii() and text.isprintable() and "&" not in text:
-        return text.lower().split()
-    import ftfy  # 45 ms that an English prompt need not wait for
-
-    if len(text) > _LONG:
-        text = _MARKS.sub(_in_canonical_order, text)
-    mended = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     # Lower-cased in one go: a capital sigma depends on its neighbours.
-    return _SPACES.split(mended.lower())
-
-
-def _in_canonical_order(marks: regex.Match) -> str:
-    """A run of combining marks as Unicode normalisation will order it.
-
-    ftfy normalises with `unicodedata`, whose insertion sort is quadratic: minutes for a megabyte of marks in
-    the wrong order, milliseconds once they are in the right one. The outcome is the same.
-    """
-    ordered: list[str] = []
-    for _, group in groupby(marks[0], key=lambda mark: unicodedata.combining(mark) == 0):
-        ordered += sorted(group, key=unicodedata.combining)  # stable: marks of class 0 keep their order
-    return "".join(ordered)
+    return [piece for piece in _SPACES.split(mended(text).lower()) if piece]
 
 
 @lru_cache(_CACHED_PIECES)

@@ -1,5 +1,6 @@
 """The engine of a run: one model is loaded, hashed and compiled once, and two are never held."""
 
+import dataclasses
 import gc
 import os
 import weakref
@@ -10,8 +11,8 @@ from support.probe_processes import argv
 
 from clipjax import encoder, loading, parallel
 from clipjax.cli.main import main
-from clipjax.runs import config, engine, runner
-from clipjax.testing import pictures, tiny_model
+from clipjax.runs import cache_keys, config, engine, runner
+from clipjax.testing import pictures, tiny_config, tiny_model
 
 
 @pytest.fixture
@@ -70,6 +71,14 @@ def test_runs_share_the_model_while_everything_about_it_is_the_same(world, count
     runner.run(probe(world, "folder", "batch_size=1"), world / "other-file", engines)
     assert counted["load"] == 3
     assert counted["mapped"] == 2  # neither a batch size nor other parameters are another program
+
+
+def test_text_features_are_kept_by_the_configuration_too():
+    """The same parameters, read with another activation, give other features."""
+    one = tiny_config()
+    other = dataclasses.replace(one, text=dataclasses.replace(one.text, activation="gelu"))
+    keys = {cache_keys.text_key("w", config, ["a"], "float32", "cpu") for config in (one, other)}
+    assert len(keys) == 2
 
 
 def test_a_model_is_let_go_before_the_next_is_loaded(world, monkeypatch):

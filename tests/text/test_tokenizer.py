@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipjax.errors import InputError
-from clipjax.text import END, START, decode, encode, merges, tokenize, tokenize_with_lengths, vocabulary
+from clipjax.text import END, START, cleaning, decode, encode, merges, tokenize, tokenize_with_lengths, vocabulary
 from clipjax.text import tokenizer as implementation
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +139,7 @@ def test_a_word_of_100_000_letters_and_a_megabyte_of_marks_come_through():
 @given(st.lists(st.sampled_from("a é \u0301 \u0316 \u0344 \u0f73 \u0f71 \u093c \u20dd \u034f".split(" ")), max_size=30))
 def test_ordering_marks_first_changes_nothing(characters):
     text = "".join(characters)
-    ordered = implementation._MARKS.sub(implementation._in_canonical_order, text)
+    ordered = cleaning._MARKS.sub(cleaning._in_canonical_order, text)
     assert ftfy.fix_text(ordered) == ftfy.fix_text(text)
 
 

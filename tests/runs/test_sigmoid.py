@@ -1,0 +1,144 @@
+"""Models trained with a sigmoid loss and a tokenizer of their own: SigLIP in small, from the file to records."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import clipjax
+from clipjax import image
+from clipjax.cli.main import main
+from clipjax.errors import InputError
+from clipjax.models import clip, families, weights
+from clipjax.models.config import CLIP
+from clipjax.models.inputs import Pixels, Tokens
+from clipjax.testing import pictures
+
+pytest.importorskip("tokenizers")
+GOLDEN = Path(__file__).parents[1] / "golden" / "tokenizers"
+SCALE, BIAS = 20.0, -2.0
+DESIGN = "templates: ['a photo of a {}.']\nclasses: [cat, dog, thief]\n"
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """A SigLIP of one block with random weights and its tokenizer, and 12 images."""
+    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLIPJAX_QUIET", "1")
+    config = CLIP(
+        32, families.image("siglip", 32, 8, 32, 1, 2, 64, "gelu_tanh", 1e-6),
+        families.text("siglip", 64, 500, 32, 1, 2, 64, "gelu_tanh", 1e-6),
+        Pixels((0.5,) * 3, (0.5,) * 3, "squash", "bicubic", 0), Tokens("file", "canonicalize", 1, None, None, None),
+        logit_bias=True,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    flat = {name: rng.normal(size=shape).astype(np.float32) for name, shape in clip.shapes(config).items()}
+    flat |= {"logit_scale": np.float32(np.log(SCALE)).reshape(()), "logit_bias": np.float32(BIAS).reshape(())}
+    weights.save(tmp_path / "siglip.safetensors", weights.Weights(flat, config, "tiny siglip", {"format": "random"}))
+    shutil.copy(GOLDEN / "siglip" / "tokenizer.json", tmp_path / "tokenizer.json")
+    pictures(tmp_path / "photos", {"cat": 6, "dog": 6})
+    with open(tmp_path / "people.csv", "w", newline="") as file:
+        rows = [(str(p.relative_to(tmp_path)), "FM"[i % 2]) for i, p in enumerate(sorted(tmp_path.rglob("*.jpg")))]
+        csv.writer(file).writerows([("file", "gender"), *rows])
+    (tmp_path / "mine.yaml").write_text(DESIGN)
+    return tmp_path
+
+
+def probe(stage, config, *more, out="run"):
+    return main([
+        "probe", config, f"--config.model={stage}/siglip.safetensors", "--config.data.source=csv",
+        f"--config.data.csv={stage}/people.csv", f"--config.design={stage}/mine.yaml", "--config.batch_size=4",
+        "--config.data.group_columns=gender", f"--out={stage / out}", *more,
+    ])  # fmt: skip
+
+
+def read(stage, out="run"):
+    records = json.loads((stage / out / "metrics.json").read_text())["records"]
+    table = pq.read_table(stage / out / "predictions.parquet").to_pydict()
+    return records, json.loads((stage / out / "manifest.json").read_text()), table
+
+
+def cosines(stage, files):
+    model = clipjax.load(stage / "siglip.safetensors")
+    images = model.features_of_images([image.open_image(stage / file) for file in files])
+    texts = model.features_of_texts([f"a photo of a {name}." for name in ("cat", "dog", "thief")])
+    images, texts = images.astype(np.float64), texts.astype(np.float64)
+    return images @ texts.T / np.linalg.norm(images, axis=1)[:, None] / np.linalg.norm(texts, axis=1)
+
+
+def test_labels_get_a_probability_each_and_a_design_one_answer(stage):
+    assert probe(stage, "congress:csv", "--config.thresholds=0.1") == 0
+    records, manifest, table = read(stage)
+    logits = SCALE * cosines(stage, table["file"])
+    np.testing.assert_allclose(table["probabilities"], 1 / (1 + np.exp(-(logits + BIAS))), rtol=1e-4, atol=1e-9)
+    assert {record["probability"] for record in records} == {"sigmoid"}
+    assert manifest["result"]["probability"] == "sigmoid"
+    assert (manifest["model"]["logit_bias"], manifest["model"]["logit_scale"]) == (BIAS, pytest.approx(SCALE))
+    assert manifest["model"]["config"]["tokens"]["file_sha256"] == clipjax.files.sha256(stage / "tokenizer.json")
+    assert probe(stage, "rates", out="rates") == 0
+    _, manifest, rates = read(stage, "rates")
+    odds = np.exp(logits)
+    np.testing.assert_allclose(rates["probabilities"], odds / odds.sum(1, keepdims=True), rtol=1e-4, atol=1e-9)
+    assert manifest["result"]["probability"] == "softmax"
+    assert probe(stage, "rates", "--config.probability=sigmoid", out="each") == 0
+    assert read(stage, "each")[2]["probabilities"] == pytest.approx(np.array(table["probabilities"]))
+    assert read(stage, "each")[0] == read(stage, "rates")[0]
+
+
+def test_classify_gives_what_the_model_was_trained_for(stage, capsys):
+    model = clipjax.load(stage / "siglip.safetensors")
+    photos = sorted((stage / "photos" / "cat").iterdir())[:2]
+    expected = 1 / (1 + np.exp(-(SCALE * cosines(stage, photos)[:, :2] + BIAS)))
+    opened = [image.open_image(photo) for photo in photos]
+    np.testing.assert_allclose(model.classify(opened, ["cat", "dog"]), expected, rtol=1e-4, atol=1e-9)
+    assert model.classify(opened, ["cat", "dog"], probability="softmax").sum(1) == pytest.approx(1)
+    words = ["classify", str(photos[0]), "--classes=cat,dog", f"--model={stage}/siglip.safetensors", "--json"]
+    assert main(words) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["probability"] == "sigmoid"
+    assert {one["class"]: one["probability"] for one in answer["top"]} == pytest.approx(
+        dict(zip(("cat", "dog"), expected[0], strict=True)), rel=1e-4
+    )
+    assert main([*words, "--probability=softmax"]) == 0
+    assert sum(one["probability"] for one in json.loads(capsys.readouterr().out)[0]["top"]) == pytest.approx(1)
+    emoji = clipjax.load("emoji-clip")
+    with pytest.raises(InputError, match="the model has no logit bias"):
+        emoji.classify(opened, ["cat", "dog"], probability="sigmoid")
+
+
+def test_a_wrong_key_is_one_line_before_the_model_is_loaded(stage, capsys):
+    assert probe(stage, "rates", "--config.probability=softmin") == 1
+    assert "probability='softmin': choose softmax or sigmoid" in capsys.readouterr().err
+    words = ["--config.probability=sigmoid", "--config.model=emoji-clip"]
+    assert probe(stage, "rates", *words, out="emoji") == 1
+    assert "was not trained with a sigmoid loss" in capsys.readouterr().err
+
+
+def test_weights_without_their_tokenizer_or_with_another_are_one_line(stage, capsys):
+    (stage / "tokenizer.json").rename(stage / "elsewhere.json")
+    assert probe(stage, "rates") == 1
+    assert "put the model's tokenizer.json there" in capsys.readouterr().err
+    pixels = clipjax.load(stage / "siglip.safetensors").preprocess(image.open_image(next(stage.rglob("*.jpg"))))
+    assert clipjax.load(stage / "siglip.safetensors").encode_image(pixels).shape == (1, 32)  # images need none
+    (stage / "elsewhere.json").rename(stage / "tokenizer.json")
+    clipjax.load(stage / "siglip.safetensors").save(stage / "stored.safetensors")
+    assert (stage / "stored.tokenizer.json").read_bytes() == (stage / "tokenizer.json").read_bytes()
+    shutil.copy(GOLDEN / "metaclip2" / "tokenizer.json", stage / "stored.tokenizer.json")
+    with pytest.raises(InputError, match=r"stored\.tokenizer\.json: is another tokenizer"):
+        clipjax.load(stage / "stored.safetensors")
+
+
+def test_texts_are_never_cut_and_too_long_ones_refused(stage):
+    """Padding is attended to, so each text is encoded at the whole length, alone and beside others."""
+    model = clipjax.load(stage / "siglip.safetensors")
+    tokens = model.tokenize(["dog", "a photo of the wild dog"])
+    assert tokens.shape == (2, 64)
+    alone = model.features_of_texts(["dog"])
+    np.testing.assert_allclose(model.features_of_texts(["dog", "a photo of the wild dog"])[:1], alone, rtol=1e-4)
+    with pytest.raises(InputError, match=r"texts\[0\] .* more than the context length 64"):
+        model.features_of_texts(["word " * 100])
+    assert model.features_of_texts(["word " * 100], truncate=True).shape == (1, 32)
