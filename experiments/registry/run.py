@@ -4,9 +4,11 @@
 
 Needs the extra [peers]; no weights and no network. For every (architecture, tag) of the installed open_clip, the script
 writes open_clip_config.json as for the hub, with the registry's QuickGELU, and reads it with
-`checkpoints_convert.open_clip.read_config`. Then it checks the attributes that a refusal names: with all of them
-removed the file must be read (none is missing), and with all but one removed it must be refused (each is a reason).
-Writes results/pairs.csv and results/summary.md.
+`checkpoints_convert.open_clip.read_config`. Where it is read, open_clip builds the architecture on torch's meta device,
+and every tensor of its state dict must find its place, by name and shape, in clipjax's model: `tensors` counts them,
+`parameters` are the peer's, and `ours` those of clipjax, which differ where `note` says why. Where it is refused, the
+attributes that the refusal names are checked: with all of them removed the file must be read (none is missing), and
+with all but one removed it must be refused (each is a reason). Writes results/pairs.csv and results/summary.md.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from __future__ import annotations
 import copy
 import csv
 import datetime
+import functools
 import importlib.metadata
 import json
+import math
 import re
 import sys
 import tempfile
@@ -27,19 +31,26 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
+import numpy as np  # noqa: E402
 import open_clip  # noqa: E402
+import torch  # noqa: E402
 from open_clip.pretrained import get_pretrained_cfg  # noqa: E402
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict  # noqa: E402
 
+from checkpoints_convert import dialects, rules  # noqa: E402
 from checkpoints_convert.open_clip import read_config  # noqa: E402
 from clipjax.errors import InputError  # noqa: E402
+from clipjax.models import shapes  # noqa: E402
+from clipjax.models.config import CLIP  # noqa: E402
 
-FIELDS = ("architecture", "tag", "alias", "read", "reasons", "complete", "each_is_one", "message")
+FIELDS = ("architecture", "tag", "alias", "read", "parameters", "ours", "tensors", "note", "reasons", "complete",
+          "each_is_one", "message")  # fmt: skip
 PLACES = ("model_cfg", "vision_cfg", "text_cfg", "multimodal_cfg", "preprocess_cfg")
 HEAD = """# open_clip's registry as configuration files
 
 open_clip_torch {version}, {date}. {pairs} pairs, of which {aliases} are `-quickgelu` aliases of a pair that is also
-listed under the plain name: {distinct} distinct ones. **{read} of them are read**, {refused} are refused. In {complete}
+listed under the plain name: {distinct} distinct ones. **{read} of them are read**, and in {fit} of these every tensor of
+open_clip's model has its place in clipjax's, by name and shape. {refused} are refused. In {complete}
 of the {refused} refusals the named attributes are all there are (without them the file is read); in {each} each of
 them alone is reason enough.
 
@@ -91,6 +102,37 @@ def without(data: dict[str, Any], keys: list[str]) -> dict[str, Any]:
     return data
 
 
+def fit(architecture: str, config: CLIP) -> dict[str, Any]:
+    """open_clip's model on the meta device against our configuration: counts, and where they differ the reason."""
+    with torch.device("meta"):
+        model = open_clip.create_model(architecture, pretrained=None, device="meta")
+    state = {name: broadcast(tensor) for name, tensor in model.state_dict().items() if "attn_mask" not in name}
+    flat, unknown = rules.to_native(dialects.of(state), state, architecture)
+    shapes.check(config, flat, architecture, unknown)
+    ours = sum(math.prod(shape) for name, shape in shapes.shapes(config).items() if "running_" not in name)
+    theirs = sum(p.numel() for p in model.parameters())
+    return {"parameters": theirs, "ours": ours, "tensors": len(state), "note": why(model, ours - theirs)}
+
+
+def broadcast(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor of this shape that takes no memory; statistics of norms are not 0, which would divide by 0."""
+    return np.broadcast_to(np.ones((), np.float32), tuple(tensor.shape))
+
+
+def why(model: torch.nn.Module, difference: int) -> str:
+    """What makes our count another: parameters that no feature depends on, and those that conversion joins."""
+    counts = {name: p.numel() for name, p in model.named_parameters()}
+    left_out = {
+        "text decoder": -sum(n for name, n in counts.items() if name.startswith("text_decoder.")),
+        "further queries": -sum(n - p.shape[1] for name, p in model.named_parameters() if name.endswith("pool.query")
+                                for n in [p.numel()]),
+        "BatchNorm folded": -sum(n for name, n in counts.items() if name.endswith(".bn.weight")),
+        "zeros for the bias of k": sum(n for name, n in counts.items() if name.endswith((".attn.q_bias", ".attn.q_proj.bias"))),
+    }  # fmt: skip
+    assert sum(left_out.values()) == difference, (left_out, difference)
+    return "; ".join(f"{n:+,} {what}" for what, n in left_out.items() if n)
+
+
 def judge(architecture: str, tag: str, pairs: set[tuple[str, str]], folder: Path) -> dict[str, Any]:
     """One row of the table."""
     data = hub_file(architecture, tag)
@@ -98,12 +140,20 @@ def judge(architecture: str, tag: str, pairs: set[tuple[str, str]], folder: Path
     reasons = named(data, message)
     alone = [refusal(without(data, [r for r in reasons if r != reason]), folder) for reason in reasons]
     plain = architecture.removesuffix("-quickgelu")
+    alias = plain != architecture and (plain, tag) in pairs
+    found = {} if message or alias else fitting(architecture, folder)
     return {
-        "architecture": architecture, "tag": tag, "alias": plain != architecture and (plain, tag) in pairs,
+        "architecture": architecture, "tag": tag, "alias": alias, **found,
         "read": not message, "reasons": " ".join(reasons), "message": message,
         "complete": bool(reasons) and not refusal(without(data, reasons), folder) if message else "",
         "each_is_one": bool(reasons) and all(alone) if message else "",
     }  # fmt: skip
+
+
+@functools.cache
+def fitting(architecture: str, folder: Path) -> dict[str, Any]:
+    """`fit` of the file that lies in the folder: once for each architecture."""
+    return fit(architecture, read_config(folder)[0])
 
 
 def main() -> None:
@@ -122,16 +172,18 @@ def main() -> None:
     text = HEAD.format(
         version=importlib.metadata.version("open_clip_torch"), date=datetime.datetime.now(datetime.UTC).date(),
         pairs=len(rows), aliases=len(rows) - len(distinct), distinct=len(distinct), refused=len(refused),
-        read=len(distinct) - len(refused), complete=sum(row["complete"] for row in refused),
+        read=len(distinct) - len(refused), fit=sum("tensors" in row for row in distinct), complete=sum(row["complete"] for row in refused),
         each=sum(row["each_is_one"] for row in refused),
     )  # fmt: skip
     text += "".join(f"| {reason} | {count} |\n" for reason, count in counts.most_common())
-    text += "\n| architecture | tags | read | refused for |\n|---|---|---|---|\n"
+    text += "\n| architecture | tags | parameters | here | refused for |\n|---|---|---:|---|---|\n"
     by_row: dict[tuple[str, ...], list[str]] = {}
     for row in distinct:
-        by_row.setdefault((row["architecture"], "yes" if row["read"] else "no", row["reasons"]), []).append(row["tag"])
-    for (architecture, read, reasons), tags in by_row.items():
-        text += f"| {architecture} | {', '.join(tags)} | {read} | {reasons.replace(' ', ', ')} |\n"
+        counts = f"{row['parameters']:,}" if row["read"] else ""
+        here = (row["note"] or "the same") if row["read"] else "refused"
+        by_row.setdefault((row["architecture"], counts, here, row["reasons"]), []).append(row["tag"])
+    for (architecture, counts, here, reasons), tags in by_row.items():
+        text += f"| {architecture} | {', '.join(tags)} | {counts} | {here} | {reasons.replace(' ', ', ')} |\n"
     (HERE / "results" / "summary.md").write_text(text)
     print(text.split("\n\n")[1])
 

@@ -1,4 +1,4 @@
-"""Our preprocessing beside `clip.clip._transform` itself, over every mode, size and file format.
+"""Our preprocessing beside `clip.clip._transform` and open_clip's, over every mode, size and file format.
 
 CLIPJAX_TEST_DATA=FOLDER adds the pictures of that folder (up to 400, spread evenly over all there are).
 Each test prints how many pictures of which mode it compared, and the largest difference.
@@ -45,9 +45,9 @@ def transform():
     return clip.clip._transform
 
 
-def compare(transform, pairs, size, counts) -> float:
+def compare(transform, pairs, size, counts, **resize) -> float:
     """Largest absolute difference over (our picture, their picture) pairs; counts grows by mode."""
-    spec, theirs = Preprocess(size, OPENAI_MEAN, OPENAI_STD), transform(size)
+    spec, theirs = Preprocess(size, OPENAI_MEAN, OPENAI_STD, **resize), transform(size)
     largest = 0.0
     for ours, reference in pairs:
         with warnings.catch_warnings():
@@ -80,6 +80,24 @@ def test_every_mode_and_size(transform, tell):
     tell("generated", counts, largest)
     assert sum(counts.values()) >= 200
     # Same Pillow, same float32 operations in the same order: nothing may differ, not even a last bit.
+    assert largest == 0
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("resize", "fill"), [("shortest", 0), ("squash", 0), ("longest", 0), ("longest", 117)])
+def test_every_resize_of_open_clip(tell, resize, interpolation, fill):
+    from open_clip.transform import image_transform
+
+    def theirs(size):
+        return image_transform(size, False, OPENAI_MEAN, OPENAI_STD, resize, interpolation, fill)
+
+    counts: Counter = Counter()
+    kinds = [kind for kind in KINDS if kind != "F"] if fill else KINDS  # torchvision pads no image of floats
+    cases = [(kind, *size) for kind in kinds for size in SIZES]
+    pairs = ((picture(*case), picture(*case)) for case in cases)
+    largest = compare(theirs, pairs, 96, counts, resize=resize, interpolation=interpolation, fill=fill)
+    tell(f"{resize}, {interpolation}, fill {fill}", counts, largest)
+    assert sum(counts.values()) >= 200
     assert largest == 0
 
 
