@@ -357,10 +357,11 @@ def test_a_class_called_script_is_a_class(page, mine):
 
 def test_the_model_has_to_be_the_runs(mine, run, tmp_path):
     page = Page(open_run(read_run(run)))
-    page.explorer.answers.texts._config.model = str(tiny_model(tmp_path / "other.safetensors"))
+    texts, other = page.explorer.answers.texts, str(tiny_model(tmp_path / "other.safetensors"))
+    texts._config = dataclasses.replace(texts._config, model=other)
     page.ask("rates", design=mine)
     assert "are not those of the run" in page.refused("rates", design=with_child(mine))
-    page.explorer.answers.texts._config.model = "emoji-clip"
+    texts._config = dataclasses.replace(texts._config, model="emoji-clip")
     page.ask("rates", design=with_child(mine))
 
 
