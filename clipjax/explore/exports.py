@@ -11,22 +11,23 @@ import numpy as np
 
 from clipjax.analysis import figures
 from clipjax.analysis.records import Record
-from clipjax.analysis.tables import Cell, Table
+from clipjax.analysis.tables import Cell, Table, percent, rate
 from clipjax.errors import InputError
 
 FORMATS = ("svg", "png")
 
 
 def rates_table(view: Mapping[str, Any]) -> Table:
-    """The rows of a rates view, numbers in full."""
+    """The rows of a rates view: to be read, and for programs with numbers in full."""
     kind, name = view["question"]
     base, now = view["baseline"]["name"], view["design"]["name"]
+    same = view["baseline"]["sha256"] == view["design"]["sha256"]
     by = list(dict.fromkeys(column for row in view["rows"] for column in row["group"])) or ["group"]
-    columns = [*by, "n"]
+    full: list[list[Cell]] = [[*by, "n"]]
     for side in (f"A: {base}", f"B: {now}"):
-        columns += [f"{side} k", f"{side} rate", f"{side} low", f"{side} high"]
-    columns += ["B - A", "low", "high", "A only", "B only", "p", "p (BH)", "p (Bonferroni)"]
-    rows: list[list[Cell]] = []
+        full[0] += [f"{side} k", f"{side} rate", f"{side} low", f"{side} high"]
+    full[0] += ["B - A", "low", "high", "A only", "B only", "p", "p (BH)", "p (Bonferroni)"]
+    shown: list[list[Cell]] = []
     for row in view["rows"]:
         group = (
             [row["group"].get(column, "") for column in by] if row["group"] else ["everybody", *[""] * (len(by) - 1)]
@@ -34,10 +35,28 @@ def rates_table(view: Mapping[str, Any]) -> Table:
         paired = row["paired"] or {}
         cells: list[Cell] = [*group, row["now"]["n"]]
         for record in (row["base"] or {}, row["now"]):
-            cells += [_full(record.get(key)) for key in ("k", "value", "low", "high")]
+            cells += [record.get(key) for key in ("k", "value", "low", "high")]
         keys = ("difference", "low", "high", "only_a", "only_b", "p", "p_benjamini_hochberg", "p_bonferroni")
-        rows.append([*cells, *(_full(paired.get(key)) for key in keys)])
-    return Table("rates", f"Rate of {kind} {name}", columns, rows)
+        full.append([*cells, *(paired.get(key) for key in keys)])
+        rates = [_rate(row["now"])] if same else [_rate(row["base"]), _rate(row["now"]), *_change(paired)]
+        shown.append([*group, *rates])
+    heads = [f"{now}, %"] if same else [f"A: {base}, %", f"B: {now}, %", "B - A, points", "p", "p (BH)"]
+    note = f"Percent of the group's images [{view['method']}, {100 * view['level']:g}%] k/n."
+    return Table("rates", f"Rate of {kind} {name}", [*by, *heads], shown, note, full)
+
+
+def _rate(fields: Mapping[str, Any] | None) -> Cell:
+    record = _record(fields)
+    return None if record is None else rate(record)
+
+
+def _change(paired: Mapping[str, Any]) -> list[Cell]:
+    """Difference with its interval, p, adjusted p; nothing where it was not compared."""
+    if not paired or paired["difference"] is None:
+        return [None, None, None]
+    change = f"{percent(paired['difference'])} [{percent(paired['low'])}, {percent(paired['high'])}]"
+    adjusted = f"{paired['p_benjamini_hochberg']:.2g}" if "p_benjamini_hochberg" in paired else "–"
+    return [change, f"{paired['p']:.2g}", adjusted if paired.get("testable") else "–"]
 
 
 def labels_table(view: Mapping[str, Any]) -> Table:
