@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.amount import EXHAUSTIVE
 
 ROOT = Path(__file__).parents[1]
 KEEP = "import clipjax.compilation as c, os; print(c.keep_programs(), os.environ.get('JAX_COMPILATION_CACHE_DIR'))"
@@ -111,6 +112,8 @@ def test_a_second_classify_compiles_nothing_and_an_entry_cut_short_only_costs_ti
     assert second.stdout == first.stdout
     after = {p: p.stat().st_mtime_ns for p in programs.glob("*/*-cache")}
     assert entries.items() <= after.items()  # on a loaded machine one more may take longer than what is kept
+    if not EXHAUSTIVE:
+        return
     for path in entries:
         path.write_bytes(path.read_bytes()[:100])
     third = run(*command, **environment)

@@ -7,6 +7,7 @@ The state is a dict of arrays: `step`, `params` (flat, trainable), `fixed` (flat
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -88,9 +89,19 @@ def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State
     batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] (equal for equal captions), cut over all devices.
     Metrics are float32 scalars: loss, gradient_norm, logit_scale, learning_rate.
     """
-    optimizer = optimiser.make(clip.unflatten(state["params"] | state["fixed"]), recipe)
+    leaves, structure = jax.tree.flatten(shardings(state, mesh))
+    return _program(config, options, recipe, mesh, structure, tuple(leaves))
+
+
+@functools.lru_cache(4)
+def _program(
+    config: CLIP, options: Options, recipe: optimiser.Options, mesh: Mesh, structure: Any,
+    leaves: tuple[NamedSharding, ...],
+) -> Callable:  # fmt: skip
+    """The jitted update of every state of this structure and layout: runs of one recipe share it."""
+    layout = jax.tree.unflatten(structure, leaves)
+    optimizer = optimiser.make(clip.unflatten(layout["params"] | layout["fixed"]), recipe)
     rate = optimiser.schedule(recipe)
-    layout = shardings(state, mesh)
     rows = NamedSharding(mesh, P(mesh.axis_names))
     # A mesh without devices (jax.sharding.AbstractMesh) describes a machine that is not available.
     on_cpu = isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu"

@@ -75,16 +75,24 @@ PROBES = (
     "zeroshot", "zeroshot:groups", "zeroshot:several", "linear", "linear:sweep", "linear:several", "fewshot",
     "retrieval", "rates", "congress", "fairface_attributes", "celeba",
 )  # fmt: skip
-# Probes that fit for long read their parts as `linear` does (`parts.load`), which is run with every container.
-LONG = {
+# By default `zeroshot` and `linear` are run with every container, and the others with one of each kind of reader: a
+# probe knows its source's columns only. Probes that fit for long have fewer.
+READERS = ("jsonl", "table.parquet", "shards", "prepared", "tfds")
+FEW = {probe: READERS for probe in PROBES if probe not in ("zeroshot", "linear")} | {
     "linear:sweep": ("shards",), "fewshot": ("folder", "shards", "prepared", "tfds"),
     "fairface_attributes": ("jsonl", "shards", "prepared", "tfds"),
 }  # fmt: skip
 
 
+def some(kinds):
+    """Containers as parameters, of which one of each kind of reader is run by default."""
+    few = ("folder", "csv", *READERS, "parquet")
+    return [pytest.param(kind, marks=[pytest.mark.exhaustive] * (kind not in few)) for kind in kinds]
+
+
 def cases(kinds):
-    """Every probe with every container, those of LONG with few of them by default."""
-    left_out = {(probe, kind) for probe, few in LONG.items() for kind in kinds if kind not in few}
+    """Every probe with every container, those of FEW with few of them by default."""
+    left_out = {(probe, kind) for probe, few in FEW.items() for kind in kinds if kind not in few}
     return [
         pytest.param(probe, kind, marks=[pytest.mark.exhaustive] * ((probe, kind) in left_out))
         for probe in PROBES
@@ -170,7 +178,7 @@ def test_the_order_of_a_design_changes_nothing(bench, places, designs, reference
 CODES = dict(zip(CLASSES, ("k3", "k10", "k1", "k7", "k0", "k2"), strict=True))  # sorted in another order
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("prepared", "tfds")])
+@pytest.mark.parametrize("kind", some(kind for kind in KINDS if kind not in ("prepared", "tfds")))
 @pytest.mark.parametrize("probe", ["zeroshot", "zeroshot:several", "linear"])
 def test_a_renaming_in_the_config_changes_nothing(bench, places, designs, reference, probe, kind):
     """The data say k3, `data.class_names` says that k3 is a cat."""
@@ -234,7 +242,7 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("prepared", "tfds")])
+@pytest.mark.parametrize("kind", some(kind for kind in KINDS if kind not in ("prepared", "tfds")))
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_the_spelling_of_a_label_changes_nothing(bench, places, designs, reference, spelling, kind, tmp_path):
     if spelling == "ClassLabel" and "parquet" not in kind:

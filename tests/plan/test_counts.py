@@ -39,7 +39,7 @@ def test_evaluation_is_counted_to_the_last_product(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+@pytest.mark.parametrize("remat", ["none", pytest.param("dots", marks=pytest.mark.exhaustive), "full"])
 def test_an_update_is_counted_to_the_last_product(name, remat):
     """The trace is the whole mesh's; the loss is the global one, without loops."""
     one = updating(name, remat=remat)

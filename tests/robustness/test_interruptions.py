@@ -30,7 +30,13 @@ def moments(changes, few):
     return sorted({1, changes, *Random(changes).sample(range(1, changes + 1), min(few, changes))})
 
 
-@pytest.mark.parametrize(("number", "name"), list(enumerate(name for name in SCENES if name.startswith("convert"))))
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        pytest.param(i, name, marks=[pytest.mark.exhaustive] * (name in ("convert-openai", "convert-open_clip")))
+        for i, name in enumerate(name for name in SCENES if name.startswith("convert"))
+    ],
+)
 def test_converting_survives(stage, number, name):
     """By default one moment of each kind, another for each format."""
     scene = SCENES[name]
@@ -44,10 +50,13 @@ def test_converting_survives(stage, number, name):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        pytest.param("report", "kill", marks=pytest.mark.exhaustive), ("compare", "full"), ("probe", "term"),
-        pytest.param("prepare", "full", marks=pytest.mark.exhaustive),
+        ("probe", "term"),
+        *(
+            pytest.param(name, kind, marks=pytest.mark.exhaustive)
+            for name, kind in (("report", "kill"), ("compare", "full"), ("prepare", "full"))
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_others_survive(stage, name, kind):
     scene = SCENES[name]
     _, changes = stage.whole(scene)

@@ -67,7 +67,9 @@ def test_weights_that_changed_on_their_way_to_the_devices_stop_the_run(world, tm
     stops(world, tmp_path, capsys, "operation by operation")
 
 
-@pytest.mark.parametrize("more", [(), ("--config.batch_size=1",), ("--config.mapping=pmap",)])
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(("--config.batch_size=1",), marks=pytest.mark.exhaustive), ("--config.mapping=pmap",)]
+)
 def test_the_reference_is_computed_once_per_weights_and_costs_no_picture(world, tmp_path, monkeypatch, more):
     made = []
     monkeypatch.setattr(canary, "_on_cpu", lambda params, real=canary._on_cpu: made.append(1) or real(params))

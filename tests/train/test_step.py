@@ -68,7 +68,7 @@ def check_equal(found, wanted, atol=1e-6):
             np.testing.assert_allclose(found[0][part][name], value, rtol=0, atol=atol, err_msg=name)
 
 
-REPEATED = ("sigmoid", "ring_softmax")  # tests/train/test_losses has every loss on a mesh
+REPEATED = ("softmax", "sigmoid", "ring_softmax")  # tests/train/test_losses has every loss on a mesh
 
 
 @pytest.mark.parametrize(
@@ -89,19 +89,14 @@ def test_resnets_keep_their_statistics():
     assert "visual.layer1.0.bn3.weight" in moved  # gains learn; a new block is the identity up to this one
 
 
-@pytest.mark.parametrize(
-    ("kind", "remat"),
-    [
-        ("vit", "dots"),
-        pytest.param("resnet", "full", marks=pytest.mark.exhaustive),
-        pytest.param("vit", "full", marks=pytest.mark.exhaustive),  # so is the update on a mesh above
-        pytest.param("resnet", "dots", marks=pytest.mark.exhaustive),
-    ],
-)
+@pytest.mark.exhaustive  # tests/models/test_lowering.py has the gradient of each
+@pytest.mark.parametrize("remat", ["dots", "full"])
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_rematerialisation_changes_memory_and_not_values(kind, remat):
     check_equal(run(step.Options(remat=remat), kind=kind), alone(kind=kind), 2e-5)
 
 
+@pytest.mark.exhaustive
 def test_one_block_for_all_layers_gives_the_same_values():
     check_equal(run(step.Options(scan=True, remat="full"), kind="deep"), alone(kind="deep"), 2e-5)
 
