@@ -54,6 +54,21 @@ def save(path: Path, image: Image.Image, **options: object) -> Path:
 # --- against OpenAI's transform
 
 
+def test_the_other_resizes_make_squares_of_known_levels():
+    """A picture of one level stays it; beside it, with the long side in the square, is the fill."""
+    wide = Image.new("RGB", (40, 10), (100, 150, 200))
+    squash, longest = (Preprocess(8, (0,) * 3, (1,) * 3, resize, "bilinear", 7) for resize in ("squash", "longest"))
+    assert (preprocess_uint8(wide, squash)[0] == (100, 150, 200)).all()
+    padded = preprocess_uint8(wide, longest)[0]
+    assert (padded[3:5] == (100, 150, 200)).all()
+    assert (padded[:3] == 7).all()
+    assert (padded[5:] == 7).all()
+    with pytest.raises(InputError, match="nothing is left of its short side"):
+        preprocess_uint8(Image.new("L", (400, 1)), longest)
+    with pytest.raises(InputError, match="unknown resize 'stretch'"):
+        Preprocess(8, (0,) * 3, (1,) * 3, "stretch")
+
+
 def test_golden_covers_every_kind_and_size():
     assert set(CASE) == {f"{kind}/{w}/{h}" for kind in KINDS for w, h in SIZES}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from checkpoints_convert.dialects.openai import pairs, scalars, text
-from checkpoints_convert.rules import CONV, LINEAR, ONE, SAME, VECTOR, ZEROS, Dialect, Rule
+from checkpoints_convert.rules import CONV, LINEAR, ONE, SAME, VECTOR, ZEROS, Dialect, Layout, Rule
 
 T, B, O = "visual.trunk.", "visual.trunk.blocks.{n}.", "visual.transformer.resblocks.{n}."
 _BN_EPS = 1e-5  # of MobileCLIP's stem
@@ -69,10 +69,12 @@ _SIGLIP_TEXT = (
     Rule("text_projection_bias", "text.text_projection.bias", SAME),
     *scalars(),
 )
+# One way: a BatchNorm that has been folded cannot be told from the convolution any more.
+_FOLDED, _FOLDED_CONV = Layout(SAME.to_ours, None), Layout(CONV.to_ours, None, 4)
 _STEM = tuple(
     rule for i in range(3) for rule in (
-        Rule(f"visual.stem.{i}.weight", f"{T}patch_embed.backbone.{i}.conv.weight", CONV),
-        Rule(f"visual.stem.{i}.bias", f"{T}patch_embed.backbone.{i}.conv.bias", SAME),
+        Rule(f"visual.stem.{i}.weight", f"{T}patch_embed.backbone.{i}.conv.weight", _FOLDED_CONV),
+        Rule(f"visual.stem.{i}.bias", f"{T}patch_embed.backbone.{i}.conv.bias", _FOLDED),
     )
 )  # fmt: skip
 

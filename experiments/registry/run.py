@@ -49,8 +49,8 @@ PLACES = ("model_cfg", "vision_cfg", "text_cfg", "multimodal_cfg", "preprocess_c
 HEAD = """# open_clip's registry as configuration files
 
 open_clip_torch {version}, {date}. {pairs} pairs, of which {aliases} are `-quickgelu` aliases of a pair that is also
-listed under the plain name: {distinct} distinct ones. **{read} of them are read**, and in {fit} of these every tensor of
-open_clip's model has its place in clipjax's, by name and shape. {refused} are refused. In {complete}
+listed under the plain name: {distinct} distinct ones. **{read} of them are read**, and in {fit} of these every
+tensor of open_clip's model has its place in clipjax's, by name and shape. {refused} are refused. In {complete}
 of the {refused} refusals the named attributes are all there are (without them the file is read); in {each} each of
 them alone is reason enough.
 
@@ -127,7 +127,8 @@ def why(model: torch.nn.Module, difference: int) -> str:
         "further queries": -sum(n - p.shape[1] for name, p in model.named_parameters() if name.endswith("pool.query")
                                 for n in [p.numel()]),
         "BatchNorm folded": -sum(n for name, n in counts.items() if name.endswith(".bn.weight")),
-        "zeros for the bias of k": sum(n for name, n in counts.items() if name.endswith((".attn.q_bias", ".attn.q_proj.bias"))),
+        "zeros for the bias of k": sum(n for name, n in counts.items()
+                                       if name.endswith((".attn.q_bias", ".attn.q_proj.bias"))),
     }  # fmt: skip
     assert sum(left_out.values()) == difference, (left_out, difference)
     return "; ".join(f"{n:+,} {what}" for what, n in left_out.items() if n)
@@ -172,7 +173,8 @@ def main() -> None:
     text = HEAD.format(
         version=importlib.metadata.version("open_clip_torch"), date=datetime.datetime.now(datetime.UTC).date(),
         pairs=len(rows), aliases=len(rows) - len(distinct), distinct=len(distinct), refused=len(refused),
-        read=len(distinct) - len(refused), fit=sum("tensors" in row for row in distinct), complete=sum(row["complete"] for row in refused),
+        read=len(distinct) - len(refused), fit=sum("tensors" in row for row in distinct),
+        complete=sum(row["complete"] for row in refused),
         each=sum(row["each_is_one"] for row in refused),
     )  # fmt: skip
     text += "".join(f"| {reason} | {count} |\n" for reason, count in counts.most_common())

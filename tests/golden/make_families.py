@@ -131,8 +131,47 @@ def tokens(name: str) -> np.ndarray:
     return out
 
 
+def huggingface(name: str, model: nn.Module, processor: dict, pad: int, words: int, end: int) -> None:
+    """A folder as transformers saves it, and beside it what its model computes in float64."""
+    model = randomise(model, 50)
+    folder = OUT / name
+    model.half().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    ids = np.full((3, LENGTH), pad, np.int64)
+    for row, length in zip(ids, (4, LENGTH, 2), strict=True):
+        row[: length - 1] = np.random.default_rng(length).integers(4, words - 1, length - 1)
+        row[length - 1] = end
+    model = model.double()
+    pixels = np.random.default_rng(3).normal(size=(2, 3, 32, 32))
+    with torch.no_grad():
+        out = model(input_ids=torch.from_numpy(ids), pixel_values=torch.from_numpy(pixels))
+        image = model.get_image_features(pixel_values=torch.from_numpy(pixels)).pooler_output
+        text = model.get_text_features(input_ids=torch.from_numpy(ids)).pooler_output
+    np.savez_compressed(
+        OUT / f"{name}.npz", pixels=pixels.transpose(0, 2, 3, 1), tokens=ids, image_features=image.numpy(),
+        text_features=text.numpy(), logits=out.logits_per_image.numpy(),
+    )  # fmt: skip
+
+
+def huggingface_models() -> None:
+    """SigLIP with its activation, and MetaCLIP 2 whose end of text is not its highest id."""
+    import transformers as hf
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision, text = sizes | {"image_size": 32, "patch_size": 8}, sizes | {"max_position_embeddings": LENGTH}
+    siglip = hf.SiglipConfig(text_config=text | {"vocab_size": WORDS}, vision_config=vision)
+    square = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2}
+    huggingface("hf_siglip", hf.SiglipModel(siglip), square, 1, WORDS, 1)
+    text |= {"vocab_size": WORDS, "eos_token_id": 2, "hidden_act": "gelu"}
+    vision |= {"hidden_act": "gelu"}
+    metaclip2 = hf.MetaClip2Config(text_config=text, vision_config=vision, projection_dim=24)
+    crop = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "crop_size": 32}
+    huggingface("hf_metaclip2", hf.MetaClip2Model(metaclip2), crop, 1, WORDS, 2)
+
+
 def main() -> None:
     OUT.mkdir(exist_ok=True)
+    huggingface_models()
     for seed, (name, config) in enumerate(MODELS.items()):
         image, text = randomise(IMAGE[name](), seed), randomise(text_of(name), 100 + seed)
         is_timm = not isinstance(image, VisionTransformer)
@@ -161,7 +200,7 @@ def main() -> None:
             blocks[0].norm1 if is_timm else blocks[0].ln_1).eps, "text_eps": text.ln_final.eps}  # fmt: skip
         np.savez_compressed(
             OUT / f"{name}.npz", pixels=pixels.transpose(0, 2, 3, 1), tokens=ids, said=json.dumps(said),
-            **{f"state/{k}": v.numpy() for k, v in state.items()}, **layers,
+            **{f"state/{k}": v for k, v in state.items()}, **layers,
         )  # fmt: skip
         print(name, (OUT / f"{name}.npz").stat().st_size, said["activation"])
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from support.family_models import MODELS
 
+import checkpoints_convert
 from checkpoints_convert import dialects, rules
 from clipjax.errors import InputError
-from clipjax.models import clip, shapes, text, vit
+from clipjax.models import catalog, clip, shapes, text, vit
 from clipjax.models.kinds.vit import Rope
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "families"
@@ -204,3 +205,21 @@ def test_texts_that_are_read_at_their_end_may_be_cut_there(x64, name):
     for row, length, want in zip(tokens, config.text.lengths(tokens), golden(name)["text/features"], strict=True):
         found = clip.apply_text(config, params, jnp.asarray(row[None, :length], jnp.int32), jnp.float64)[0]
         assert np.abs(found - want).max() <= FLOAT64 * np.abs(want).max()
+
+
+@pytest.mark.parametrize(("name", "pixels", "clean", "words"), [
+    ("hf_siglip", ("squash", "bilinear", 0.5), "remove_punctuation", "gelu_tanh"),
+    ("hf_metaclip2", ("shortest", "bicubic", catalog.OPENAI_MEAN[0]), "none", "gelu"),
+])  # fmt: skip
+def test_hugging_faces_folders_are_read_as_it_computes(x64, name, pixels, clean, words):
+    read = checkpoints_convert.read(GOLDEN / name).weights
+    config, stored = read.config, golden(name)
+    assert (config.pixels.resize, config.pixels.interpolation, config.pixels.mean[0]) == pixels
+    assert (config.tokens.clean, config.image.activation) == (clean, words)
+    params = clip.unflatten({k: jnp.asarray(v, jnp.float64) for k, v in read.flat.items()})
+    image = clip.apply_image(config, params, jnp.asarray(stored["pixels"], jnp.float64))
+    texts = clip.apply_text(config, params, jnp.asarray(stored["tokens"], jnp.int32), jnp.float64)
+    for found, want in ((image, stored["image_features"]), (texts, stored["text_features"])):
+        assert np.abs(found - want).max() <= FLOAT64 * np.abs(want).max()
+    found = clip.logits(params, image, texts)  # in float32, bias included
+    np.testing.assert_allclose(found, stored["logits"], rtol=0, atol=1e-5 * np.abs(stored["logits"]).max())

@@ -2,6 +2,7 @@
 
 import pytest
 from flax import nnx
+from support.family_models import MODELS
 
 from clipjax.models import catalog, families, shapes
 from clipjax.models.config import CLIP
@@ -22,8 +23,11 @@ def module_shapes(encoder, embed_dim):
 
 
 @pytest.mark.parametrize(
-    "config", [*(r.config for r in catalog.RELEASES), ODD, SMALL_RESNET], ids=[*catalog.names(), "odd", "small resnet"]
+    "config",
+    [*(r.config for r in catalog.RELEASES), ODD, SMALL_RESNET, *MODELS.values()],
+    ids=[*catalog.names(), "odd", "small resnet", *MODELS],
 )
 def test_shapes_are_those_of_the_modules(config):
     image, text = module_shapes(config.image, config.embed_dim), module_shapes(config.text, config.embed_dim)
-    assert shapes.shapes(config) == {f"visual.{k}": v for k, v in image.items()} | text | {"logit_scale": ()}
+    scalars = {"logit_scale": ()} | ({"logit_bias": ()} if config.logit_bias else {})
+    assert shapes.shapes(config) == {f"visual.{k}": v for k, v in image.items()} | text | scalars

@@ -93,7 +93,9 @@ def test_every_resize_of_open_clip(tell, resize, interpolation, fill):
 
     counts: Counter = Counter()
     kinds = [kind for kind in KINDS if kind != "F"] if fill else KINDS  # torchvision pads no image of floats
-    cases = [(kind, *size) for kind in kinds for size in SIZES]
+    # Of the long strips nothing is left where the long side goes to 96: open_clip fails, clipjax refuses them.
+    sizes = [s for s in SIZES if resize != "longest" or round(96 * min(s) / max(s))]
+    cases = [(kind, *size) for kind in kinds for size in sizes]
     pairs = ((picture(*case), picture(*case)) for case in cases)
     largest = compare(theirs, pairs, 96, counts, resize=resize, interpolation=interpolation, fill=fill)
     tell(f"{resize}, {interpolation}, fill {fill}", counts, largest)

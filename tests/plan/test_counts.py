@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+from support.family_models import MODELS
 from support.traced_products import products
 
 from clipjax.models import catalog
@@ -20,26 +21,32 @@ SMALL = {
 
 
 def evaluation(name, devices=2, batch=3):
-    return programs.evaluation(SMALL[name], jax.devices()[:devices], batch, dtype="float32")
+    return programs.evaluation((SMALL | MODELS)[name], jax.devices()[:devices], batch, dtype="float32")
 
 
 def updating(name, devices=4, batch=4, **options):
     fsdp = options.pop("fsdp", 1)
-    return programs.training(SMALL[name], jax.devices()[:devices], batch, step.Options(**options), fsdp=fsdp)
+    return programs.training((SMALL | MODELS)[name], jax.devices()[:devices], batch, step.Options(**options), fsdp=fsdp)
 
 
 def traced(one, repeat=True, of=1):
     return products(one.program.trace(*one.arguments).jaxpr.jaxpr, repeat) / of
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, *MODELS])
 def test_evaluation_is_counted_to_the_last_product(name):
     one = evaluation(name)
     assert traced(one) == one.flops  # shard_map: the trace is one device's
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("remat", ["none", pytest.param("dots", marks=pytest.mark.exhaustive), "full"])
+@pytest.mark.parametrize(
+    ("name", "remat"),
+    [
+        *((name, remat) for name in SMALL for remat in ("none", "full")),
+        *(pytest.param(name, "dots", marks=pytest.mark.exhaustive) for name in SMALL),
+        *((name, "full") for name in MODELS),
+    ],
+)
 def test_an_update_is_counted_to_the_last_product(name, remat):
     """The trace is the whole mesh's; the loss is the global one, without loops."""
     one = updating(name, remat=remat)
