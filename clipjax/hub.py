@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -109,6 +109,18 @@ def cached(repo: Repository) -> tuple[Path, ...] | None:
         if len(paths) == len(required) and (required[0] != "config.json" or _is_transformers(paths[0])):
             return paths
     return None
+
+
+def every_cached() -> Iterator[tuple[Repository, tuple[Path, ...]]]:
+    """The repositories in the hub's cache that hold weights of a layout that is read, and their files."""
+    from huggingface_hub import constants
+
+    for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/", 1)
+        for ref in sorted(path for path in (folder / "refs").glob("*") if path.is_file()):
+            repo = Repository(name, ref.name)
+            if (paths := cached(repo)) is not None:
+                yield repo, paths
 
 
 def fetch(repo: Repository) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable
 from importlib import resources
@@ -130,7 +131,17 @@ def describe(source: str | os.PathLike, options: Options | None = None) -> dict[
     else:
         folder = path if path.is_dir() else path.parent
         read = {"file": str(folder / found.source["file"])} | {k: found.source[k] for k in ("format", "sha256")}
-    return read | describe.describe(found)
+    return read | describe.describe(found) | {"missing": _missing(found.config, source)}
+
+
+def _missing(config: CLIP, source: str | os.PathLike) -> list[str]:
+    """What has to come before the model can be used for all that it is for."""
+    if config.tokens.kind != "file":
+        return []
+    if (path := with_tokenizer(config, source)[1]) is None:
+        return ["the model's tokenizer.json beside the weights: without it there are features of images alone"]
+    library = "sentencepiece" if path.suffix == ".model" else "tokenizers"
+    return [] if importlib.util.find_spec(library) else [f"the library that reads its tokenizer: pip install {library}"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

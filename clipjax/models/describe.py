@@ -5,10 +5,14 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-from clipjax.models import kinds
+from clipjax.models import families, kinds
 from clipjax.models.config import CLIP
 from clipjax.models.inputs import CLIP_BPE
+from clipjax.models.kinds import text as texts
+from clipjax.models.kinds import vit as vits
 from clipjax.models.kinds.base import EncoderConfig
+from clipjax.models.kinds.text import Text
+from clipjax.models.kinds.vit import ViT
 from clipjax.models.weights import Weights
 
 
@@ -26,14 +30,37 @@ def describe(loaded: Weights) -> dict[str, Any]:
         **_inputs(loaded.config),
         "parameters": sum(dtypes.values()),
         "dtypes": dict(dtypes),
+        "flops": _flops(loaded.config),
         "source": dict(loaded.source),
     }
+
+
+def family(encoder: EncoderConfig) -> str:
+    """The row of `families` that the encoder has, sizes aside; "" where there is none."""
+    if isinstance(encoder, ViT):
+        rows, base, sizes = families.IMAGE, vits.OPENAI, ("pool_heads", "pool_mlp")
+    elif isinstance(encoder, Text):
+        rows, base, sizes = families.TEXT, texts.OPENAI, ()
+    else:
+        return ""
+    for name, row in rows.items():
+        said = {key: value for key, value in (base | row).items() if key not in sizes}
+        if all(getattr(encoder, key) == value for key, value in said.items()):
+            return name
+    return ""
+
+
+def _flops(config: CLIP) -> dict[str, int]:
+    """Of the products of one image, and of one text of the whole context: two operations per multiply-add."""
+    parts = {"image": config.image, "text": config.text}
+    return {name: sum(p.flops for p in encoder.products(config.embed_dim)) for name, encoder in parts.items()}
 
 
 def _encoder(encoder: EncoderConfig) -> dict[str, Any]:
     """Its configuration; what tells families apart only where it differs from OpenAI's."""
     own = {k: v for k, v in kinds.stored_form(encoder).items() if k not in encoder.implied or v != encoder.implied[k]}
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in own.items()}
+    named = {"family": name} if (name := family(encoder)) else {}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in own.items()} | named
 
 
 def _inputs(config: CLIP) -> dict[str, Any]:
@@ -60,6 +87,7 @@ def table(what: dict[str, Any]) -> str:
     """One line per fact, names before values."""
     image, text = what["image"], what["text"]
     rows = {key: what[key] for key in ("name", "file", "format", "sha256")}
+    rows |= {"missing": "; ".join(what["missing"])} if what.get("missing") else {}
     rows |= {"image encoder": image["kind"], "  image size": f"{image['image_size']} px"}
     rows |= {f"  {key.replace('_', ' ')}": v for key, v in image.items() if key not in ("kind", "image_size")}
     rows |= {"text encoder": ""} | {f"  {key.replace('_', ' ')} ": v for key, v in text.items()}
@@ -71,6 +99,7 @@ def table(what: dict[str, Any]) -> str:
         "tokenizer": what["tokenizer"],
         **{name: what[name] for name in ("tokenizer sha256", "clean", "pad id") if name in what},
         "parameters": f"{what['parameters']:,} ({', '.join(f'{n:,} {d}' for d, n in what['dtypes'].items())})",
+        "products": ", ".join(f"{flops / 1e9:.2f} GFLOP per {one}" for one, flops in what["flops"].items()),
         "source": ", ".join(f"{k} {v}" for k, v in what["source"].items() if not isinstance(v, dict)),
     }
     return "\n".join(f"{name:<20} {value}" for name, value in rows.items())

@@ -5,8 +5,12 @@ import json
 import re
 from pathlib import Path
 
+from support import numpy_model
+from support.small_siglip import siglip
+
 import clipjax
 from clipjax.cli.main import main
+from clipjax.testing import tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parity"
 
@@ -26,6 +30,7 @@ def test_a_native_file_says_everything(capsys):
     assert what["image"] == {"kind": "resnet", "image_size": 64, "width": 24, "layers": [1, 2, 2, 1], "heads": 12,
                              "eps": 1e-5}  # fmt: skip
     assert what["text"]["vocab_size"] == 49408
+    assert what["missing"] == []
     assert described(capsys, "emoji-clip") == what
 
 
@@ -45,3 +50,59 @@ def test_a_bare_file_takes_the_flags_and_prints_a_table(capsys):
     for name, value in {"patch size": "8", "heads": "2", "activation": "gelu", "pixel mean": "0.5, 0.5, 0.5"}.items():
         assert re.search(rf"^ *{name} +{value}$", out, re.M), name
     assert hashlib.sha256(Path(path).read_bytes()).hexdigest() in out
+
+
+def test_operations_are_those_of_the_products(tmp_path, capsys):
+    """A ViT by hand: patches, four products and two of attention per block, the projection."""
+    what = described(capsys, str(tiny_model(tmp_path / "tiny.safetensors", layers=2)))
+    n, d, e = 17, 64, 32
+    block = 2 * n * d * (3 * d + d + 8 * d) + 4 * n * n * d
+    last = 2 * n * d * 2 * d + 2 * d * d + 4 * n * d + 2 * d * d + 2 * d * 8 * d  # the class row alone is computed
+    assert what["flops"]["image"] == 2 * 16 * (8 * 8 * 3) * d + block + last + 2 * d * e
+    assert (what["image"]["family"], what["text"]["family"]) == ("openai", "openai")
+    assert "family" not in described(capsys, "emoji-clip")["image"]  # a ResNet
+
+
+def test_a_siglip_without_its_tokenizer_says_what_is_missing(tmp_path, capsys):
+    path = siglip(tmp_path / "siglip.safetensors")
+    what = described(capsys, str(path))
+    assert what["image"]["family"] == what["text"]["family"] == "siglip"
+    assert what["logit_bias"] is True
+    assert what["missing"] == [
+        "the model's tokenizer.json beside the weights: without it there are features of images alone"
+    ]
+    (tmp_path / "siglip.tokenizer.json").write_text("{}")
+    assert described(capsys, str(path))["missing"] == []
+    assert main(["models", str(path)]) == 0
+    assert "GFLOP per image" in capsys.readouterr().out
+
+
+def test_a_python_file(capsys):
+    what = described(capsys, f"py:{numpy_model.__file__}:seed=2")
+    assert (what["name"], what["format"], what["argument"], what["scale"]) == ("numpy model", "py", "seed=2", 30.0)
+    assert main(["models", f"py:{numpy_model.__file__}"]) == 0
+    assert "numpy model" in capsys.readouterr().out
+
+
+def test_the_list_names_families_and_what_the_hubs_cache_holds(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repo = tmp_path / "models--org--name"
+    snapshot = repo / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("a" * 40)
+    (snapshot / "open_clip_config.json").write_text("{}")
+    (snapshot / "open_clip_model.safetensors").write_bytes(b"0" * 2_000_000)
+    other = tmp_path / "models--org--other" / "refs"  # of another library: no layout that is read
+    other.mkdir(parents=True)
+    (other / "main").write_text("b" * 40)
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"hf://org/name +2\.0 MB in the hub's cache", out)
+    assert "hf://org/other" not in out
+    assert "py:FILE.py" in out
+    assert "PE-Core" in out
+    assert main(["models", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[-1]["cached"] == str(snapshot / "open_clip_model.safetensors")
+    assert rows[0]["name"] == "RN50"

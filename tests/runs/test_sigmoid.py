@@ -8,19 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support.small_siglip import BIAS, SCALE, siglip
 
 import clipjax
 from clipjax import image
 from clipjax.cli.main import main
 from clipjax.errors import InputError
-from clipjax.models import clip, families, weights
-from clipjax.models.config import CLIP
-from clipjax.models.inputs import Pixels, Tokens
 from clipjax.testing import pictures
 
 pytest.importorskip("tokenizers")
 GOLDEN = Path(__file__).parents[1] / "golden" / "tokenizers"
-SCALE, BIAS = 20.0, -2.0
 DESIGN = "templates: ['a photo of a {}.']\nclasses: [cat, dog, thief]\n"
 
 
@@ -29,16 +26,7 @@ def stage(tmp_path, monkeypatch):
     """A SigLIP of one block with random weights and its tokenizer, and 12 images."""
     monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CLIPJAX_QUIET", "1")
-    config = CLIP(
-        32, families.image("siglip", 32, 8, 32, 1, 2, 64, "gelu_tanh", 1e-6),
-        families.text("siglip", 64, 500, 32, 1, 2, 64, "gelu_tanh", 1e-6),
-        Pixels((0.5,) * 3, (0.5,) * 3, "squash", "bicubic", 0), Tokens("file", "canonicalize", 1, None, None, None),
-        logit_bias=True,
-    )  # fmt: skip
-    rng = np.random.default_rng(0)
-    flat = {name: rng.normal(size=shape).astype(np.float32) for name, shape in clip.shapes(config).items()}
-    flat |= {"logit_scale": np.float32(np.log(SCALE)).reshape(()), "logit_bias": np.float32(BIAS).reshape(())}
-    weights.save(tmp_path / "siglip.safetensors", weights.Weights(flat, config, "tiny siglip", {"format": "random"}))
+    siglip(tmp_path / "siglip.safetensors")
     shutil.copy(GOLDEN / "siglip" / "tokenizer.json", tmp_path / "tokenizer.json")
     pictures(tmp_path / "photos", {"cat": 6, "dog": 6})
     with open(tmp_path / "people.csv", "w", newline="") as file:
