@@ -67,6 +67,8 @@ def test_labels_get_a_probability_each_and_a_design_one_answer(stage):
     assert manifest["result"]["probability"] == "sigmoid"
     assert (manifest["model"]["logit_bias"], manifest["model"]["logit_scale"]) == (BIAS, pytest.approx(SCALE))
     assert manifest["model"]["config"]["tokens"]["file_sha256"] == clipjax.files.sha256(stage / "tokenizer.json")
+    assert main(["report", str(stage / "run")]) == 0
+    assert "a probability of its own, the sigmoid" in (stage / "run" / "report.html").read_text()
     assert probe(stage, "rates", out="rates") == 0
     _, manifest, rates = read(stage, "rates")
     odds = np.exp(logits)
@@ -75,6 +77,7 @@ def test_labels_get_a_probability_each_and_a_design_one_answer(stage):
     assert probe(stage, "rates", "--config.probability=sigmoid", out="each") == 0
     assert read(stage, "each")[2]["probabilities"] == pytest.approx(np.array(table["probabilities"]))
     assert read(stage, "each")[0] == read(stage, "rates")[0]
+    assert main(["compare", str(stage / "each"), str(stage / "rates")]) == 1  # not the same kind
 
 
 def test_classify_gives_what_the_model_was_trained_for(stage, capsys):

@@ -81,6 +81,10 @@ def _method(run: Run) -> str:
             f"(sha256 {design.sha256[:16]}), asked with {sentences.count(len(design.templates), 'template')} "
             f"({templates})."
         )
+    if manifest.result.probability == "sigmoid":
+        said.append("Each class has a probability of its own, the sigmoid that the model was trained with.")
+    elif manifest.result.probability == "softmax" and run.probe == "labels":
+        said.append("Probabilities are a softmax over all classes.")
     if columns := manifest.data.group_columns:
         said.append(f"Groups are the values of {', '.join(columns)} as annotated in the data.")
     if used := sorted({f"{r.method} at {100 * r.level:g}%" for r in run.records if r.level and r.method}):
