@@ -184,8 +184,8 @@ class Features:
         return zeroshot.class_weights(self.texts, [design])[0]
 
     def probability(self, chosen: str, several: bool) -> Probability:
-        """Which probabilities are meant: the chosen ones; else softmax, but what the model was trained for where an
-        image may have several classes. InputError for "sigmoid" of a model that was not trained for it."""
+        """Which probabilities are meant: those that are chosen; else softmax, but what the model was trained for where
+        an image may have several classes. InputError for "sigmoid" of a model that was not trained for it."""
         meant = chosen or ("sigmoid" if several and self.engine.bias is not None else "softmax")
         zeroshot.bias_of(meant, self.engine.bias)
         return "sigmoid" if meant == "sigmoid" else "softmax"

@@ -263,7 +263,8 @@ def test_comparable_with_another_model_by_vary(stage, model):
     assert probe(stage, model, "rates", *more, out="a") == 0
     assert probe(stage, f"{model}:seed=3", "rates", *more, out="b") == 0
     assert main(["compare", str(stage / "a"), str(stage / "b")]) == 1
-    assert main(["compare", str(stage / "a"), str(stage / "b"), "--vary=weights"]) == 0
+    words = ["compare", str(stage / "a"), str(stage / "b"), f"--out={stage / 'compared'}"]
+    assert main([*words, "--vary=weights"]) == 0
 
 
 def test_other_verbs_refuse_a_file_that_gives_features(stage, model, capsys):

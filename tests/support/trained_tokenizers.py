@@ -71,7 +71,7 @@ def train(family: str, folder: Path) -> Path:
     made = {"siglip": _unigram, "siglip2": _gemma, "clipa": _wordpiece, "metaclip2": _unigram, "openvision": _wordpiece}
     tokenizer = made[family](family)
     path = folder / "tokenizer.json"
-    tokenizer.save(str(path))
+    tokenizer.save(str(path), pretty=False)
     special = SPECIAL[family]
     ends = {
         "siglip": {"pad_token": "</s>", "eos_token": "</s>", "unk_token": "<unk>"},
