@@ -82,7 +82,7 @@ def group_difference(
     low, high = (simultaneous.gap if between else simultaneous.gap_to)(k, n, method.level)
     dealt, weights, exact = simultaneous.equal_groups(k, n, method.seed)
     null = statistic(dealt / n)
-    how = f"{len(n) * (len(n) - 1) // 2} pairs" if between else f"{len(n)} groups"
+    how = _pairs(len(n)) if between else f"{len(n)} groups"
     return replace(
         _between(_named(of, "group_difference"), k, n, names, method),
         value=value, low=low, high=high, method=f"newcombe, simultaneous over {how}",
@@ -106,10 +106,8 @@ def group_ratio(
         return replace(record, value=value, against="overall", level=None)
     low, high = simultaneous.ratio(k, n, method.level)
     value = float(rate.min() / rate.max()) if rate.max() else None
-    pairs = len(n) * (len(n) - 1) // 2
-    return replace(
-        record, value=value, low=low, high=high, method=f"miettinen-nurminen, simultaneous over {pairs} pairs"
-    )
+    how = f"miettinen-nurminen, simultaneous over {_pairs(len(n))}"
+    return replace(record, value=value, low=low, high=high, method=how)
 
 
 def mean_of_groups(
@@ -289,6 +287,10 @@ def _mean(metric: str, k: np.ndarray, n: np.ndarray, weights: np.ndarray, method
         metric=metric, group={}, groups=len(n), n=int(n.sum()), value=value, low=max(0.0, value - down),
         high=min(1.0, value + up), level=method.level, method="wilson of each group, square-and-add",
     )  # fmt: skip
+
+
+def _pairs(groups: int) -> str:
+    return "one pair" if groups == 2 else f"{groups * (groups - 1) // 2} pairs"
 
 
 def _named(of: str, metric: str) -> str:

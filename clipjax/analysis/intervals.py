@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -137,15 +137,18 @@ def bootstrap_statistic(
     resample without a positive), which does not count. Weights instead of copies: an order is sorted once.
     """
     level = check_level(level)
+    return percentile(np.concatenate([statistic(w) for w in draws(n, seed, resamples)]), level)
+
+
+def draws(n: int, seed: int = 0, resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
+    """How often each of n examples is drawn with replacement: float64 [B, n] each, `resamples` rows in all."""
     generator = np.random.default_rng(seed)
     block = max(1, min(resamples, BLOCK // n))
-    found = []
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
-        found.append(statistic(weights.astype(np.float64)))
-    return percentile(np.concatenate(found), level)
+        yield weights.astype(np.float64)
 
 
 def percentile(found: np.ndarray, level: float) -> tuple[float, float]:

@@ -13,21 +13,22 @@ the first k is below one image: refused.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
 from clipjax.analysis import ranking as rankings
-from clipjax.analysis.intervals import bootstrap_statistic
+from clipjax.analysis.intervals import bootstrap_statistic, draws, percentile
 from clipjax.analysis.ranking import Ranking, rank
 from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 
 Reference = Literal["uniform", "share"]
-REFERENCES = ("uniform", "share")
+REFERENCES: tuple[Reference, ...] = ("uniform", "share")
 USUAL = Method()
 BOOTSTRAP = "bootstrap over images, shifted up as the value is"
 ROUNDING = 1e-12
@@ -43,11 +44,11 @@ class _Skews:
     which: int | Literal["max", "min"]
 
     def __call__(self, groups: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        return self.of(rankings.counts_at(groups, ends, self.k, len(self.share)), np.array(self.share))
+        counts = rankings.counts_at(groups, ends, self.k, len(self.share))
+        return self.of_skews(skew_values(counts, self.k, np.array(self.share)))
 
-    def of(self, counts: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """Expected counts [B, G] among the first k, reference [G] or [B, G] -> [B]."""
-        skews = skew_values(counts, self.k, share)
+    def of_skews(self, skews: np.ndarray) -> np.ndarray:
+        """Skew@k of every group [B, G] -> [B]."""
         if self.which == "max":
             return np.where(np.isnan(skews), -np.inf, skews).max(1)
         return np.where(np.isnan(skews), np.inf, skews).min(1) if self.which == "min" else skews[:, self.which]
@@ -69,8 +70,7 @@ def skew_at_k(
 ) -> list[Record]:  # fmt: skip
     """scores [N] to one text, group int [N] -> ln(share of the group among the first k / its reference), a record per
     group; p is two-sided."""
-    ranked = rank(scores, group, names)
-    return [_skew(ranked, k, reference, g, method, {column: ranked.names[g]}) for g in _by_name(ranked)]
+    return _at_k(rank(scores, group, names), (k,), (reference,), method, column)[:-2]
 
 
 def max_skew(
@@ -78,7 +78,7 @@ def max_skew(
     method: Method = USUAL,
 ) -> Record:  # fmt: skip
     """The largest Skew@k, of the group `highest`."""
-    return _skew(rank(scores, group, names), k, reference, "max", method, {})
+    return _at_k(rank(scores, group, names), (k,), (reference,), method, "group")[-2]
 
 
 def min_skew(
@@ -86,7 +86,7 @@ def min_skew(
     method: Method = USUAL,
 ) -> Record:  # fmt: skip
     """The smallest Skew@k, of the group `lowest`; where groups are `absent` the value is an upper bound."""
-    return _skew(rank(scores, group, names), k, reference, "min", method, {})
+    return _at_k(rank(scores, group, names), (k,), (reference,), method, "group")[-1]
 
 
 def ndkl(
@@ -94,18 +94,36 @@ def ndkl(
     method: Method = USUAL,
 ) -> Record:  # fmt: skip
     """Normalised discounted KL divergence between the groups of the first i and the reference, over all i."""
+    if reference not in REFERENCES:
+        raise InputError(f"reference {reference!r}; choose uniform or share")
+    return _ndkls(rank(scores, group, names), (reference,), method)[0]
+
+
+def measure(
+    scores: ArrayLike, group: ArrayLike, ks: Sequence[int], references: Sequence[Reference],
+    names: Sequence[str] | None = None, method: Method = USUAL, column: str = "group",
+) -> list[Record]:  # fmt: skip
+    """Skew of every group, MaxSkew, MinSkew at every k, and NDKL, for every reference, from one set of draws."""
     ranked = rank(scores, group, names)
-    statistic = _NDKL(tuple(_share(ranked, reference).tolist()))
-    value = float(statistic(ranked.group[None], ranked.ends)[0])
-    null, exact = rankings.null(ranked, statistic, method.seed)
-    low, high = bootstrap_statistic(
-        lambda weights: _resampled_ndkl(ranked, weights, reference), len(ranked), method.seed, method.level
-    )
-    return Record(
-        metric="ndkl", group={}, groups=len(ranked.names), n=len(ranked), value=value, low=low, high=high,
-        level=method.level, method=BOOTSTRAP, reference=reference, null_mean=float(null.mean()),
-        p=_p(null, exact, value),
-    )  # fmt: skip
+    return _at_k(ranked, ks, references, method, column) + _ndkls(ranked, references, method)
+
+
+def check(sizes: Mapping[str, int], k: int, references: Sequence[Reference]) -> None:
+    """InputError where Skew@k of groups of these sizes is not what it seems."""
+    n = sum(sizes.values())
+    _check_k(k, n)
+    for reference in references:
+        if reference not in REFERENCES:
+            raise InputError(f"reference {reference!r}; choose uniform or share")
+        if reference == "share" and k == n:
+            raise InputError(f"share reference with k = N = {n} is 0 by construction; choose k below N, or uniform")
+        for name, size in sizes.items():
+            share = size / n if reference == "share" else 1 / len(sizes)
+            if k * share < 1 - ROUNDING:
+                raise InputError(
+                    f"k={k} is below 1/{share:.3g} for group {name!r}: an absent group would count as "
+                    f"over-represented; choose k of at least {int(np.ceil(1 / share - ROUNDING))}"
+                )
 
 
 def bias_at_k(
@@ -199,33 +217,69 @@ def _resampled_ndkl(ranked: Ranking, weights: np.ndarray, reference: Reference) 
     return np.concatenate(found)
 
 
-def _skew(
-    ranked: Ranking, k: int, reference: Reference, which: int | Literal["max", "min"], method: Method,
-    group: dict[str, str],
-) -> Record:  # fmt: skip
-    share, n = _share(ranked, reference), len(ranked)
-    _check(ranked, k, reference, share)
-    statistic = _Skews(k, tuple(share.tolist()), which)
-    counts = rankings.first(ranked, k, np.ones((1, n)))
-    skews = skew_values(counts, k, share)[0]
-    value = float(statistic.of(counts, share)[0])
-    null, exact = rankings.null(ranked, statistic, method.seed)
+def _at_k(
+    ranked: Ranking, ks: Sequence[int], references: Sequence[Reference], method: Method, column: str
+) -> list[Record]:
+    """For every k and reference: a record per group in order of their names, then the largest and the smallest."""
+    n, groups = len(ranked), len(ranked.names)
+    for k in ks:
+        check(dict(zip(ranked.names, ranked.sizes.tolist(), strict=True)), k, references)
+    member, counts, sizes = np.eye(groups)[ranked.group], {k: [] for k in ks}, []
+    for weights in draws(n, method.seed):
+        sizes.append(weights @ member)
+        for k in ks:
+            counts[k].append(rankings.first(ranked, k, weights))
+    shares, out = np.concatenate(sizes) / n, []
+    for k in ks:
+        drawn, own = np.concatenate(counts[k]), rankings.first(ranked, k, np.ones((1, n)))
+        for reference in references:
+            share = _share(ranked, reference)
+            under = skew_values(drawn, k, share if reference == "uniform" else shares)
+            skews = skew_values(own, k, share)
+            common = Record(
+                metric="skew_at_k", groups=groups, group={}, k=k, n=n, value=None, level=method.level,
+                method="bootstrap over images", reference=reference, ties_at_k=_ties(ranked, k),
+                absent=sorted(ranked.names[g] for g in np.flatnonzero(own[0] <= ROUNDING)) or None,
+            )  # fmt: skip
+            for which in (*_by_name(ranked), "max", "min"):
+                statistic = _Skews(k, tuple(share.tolist()), which)
+                null, exact = rankings.null(ranked, statistic, method.seed)
+                value = float(statistic.of_skews(skews)[0])
+                low, high = percentile(statistic.of_skews(under), method.level)
+                record = replace(
+                    common, value=value, low=low, high=high, null_mean=float(null.mean()),
+                    p=_tail(null, exact, value, which),
+                )  # fmt: skip
+                out.append(replace(record, **_about(ranked, which, skews[0], column)))
+    return out
 
-    def resampled(weights: np.ndarray) -> np.ndarray:
-        own = weights @ np.eye(len(share))[ranked.group] / n if reference == "share" else share
-        return statistic.of(rankings.first(ranked, k, weights), own)
 
-    low, high = bootstrap_statistic(resampled, n, method.seed, method.level)
-    absent = sorted(ranked.names[g] for g in np.flatnonzero(counts[0] <= ROUNDING))
-    name = {"max": "max_skew", "min": "min_skew"}.get(str(which), "skew")
-    return Record(
-        metric=f"{name}_at_k", group=group, groups=len(share), k=k, n=n, value=value, low=low, high=high,
-        highest=ranked.names[int(skews.argmax())] if which == "max" else None,
-        lowest=ranked.names[int(skews.argmin())] if which == "min" else None,
-        level=method.level, method=BOOTSTRAP if which == "max" else "bootstrap over images", reference=reference,
-        null_mean=float(null.mean()), p=_tail(null, exact, value, which), ties_at_k=_ties(ranked, k),
-        absent=absent or None,
-    )  # fmt: skip
+def _about(ranked: Ranking, which: int | str, skews: np.ndarray, column: str) -> dict[str, Any]:
+    """What a record of one group, of the largest or of the smallest skew is called."""
+    if which == "max":
+        return {"metric": "max_skew_at_k", "highest": ranked.names[int(skews.argmax())], "method": BOOTSTRAP}
+    if which == "min":
+        return {"metric": "min_skew_at_k", "lowest": ranked.names[int(skews.argmin())]}
+    return {"group": {column: ranked.names[int(which)]}}
+
+
+def _ndkls(ranked: Ranking, references: Sequence[Reference], method: Method) -> list[Record]:
+    found: dict[Reference, list[np.ndarray]] = {reference: [] for reference in references}
+    for weights in draws(len(ranked), method.seed):
+        for reference in references:
+            found[reference].append(_resampled_ndkl(ranked, weights, reference))
+    out = []
+    for reference in references:
+        statistic = _NDKL(tuple(_share(ranked, reference).tolist()))
+        value = float(statistic(ranked.group[None], ranked.ends)[0])
+        null, exact = rankings.null(ranked, statistic, method.seed)
+        low, high = percentile(np.concatenate(found[reference]), method.level)
+        out.append(Record(
+            metric="ndkl", group={}, groups=len(ranked.names), n=len(ranked), value=value, low=low, high=high,
+            level=method.level, method=BOOTSTRAP, reference=reference, null_mean=float(null.mean()),
+            p=_p(null, exact, value),
+        ))  # fmt: skip
+    return out
 
 
 def _tail(null: np.ndarray, exact: bool, value: float, which: int | str) -> float:
@@ -246,24 +300,8 @@ def _ties(ranked: Ranking, k: int) -> int:
 
 
 def _share(ranked: Ranking, reference: Reference) -> np.ndarray:
-    if reference not in REFERENCES:
-        raise InputError(f"reference {reference!r}; choose uniform or share")
     groups = len(ranked.names)
     return np.full(groups, 1 / groups) if reference == "uniform" else ranked.sizes / len(ranked)
-
-
-def _check(ranked: Ranking, k: int, reference: Reference, share: np.ndarray) -> None:
-    n = len(ranked)
-    _check_k(k, n)
-    if reference == "share" and k == n:
-        raise InputError(f"share reference with k = N = {n} is 0 by construction; choose k below N, or uniform")
-    least = int(share.argmin())
-    if k * share[least] < 1 - ROUNDING:
-        enough = int(np.ceil(1 / share[least] - ROUNDING))
-        raise InputError(
-            f"k={k} is below 1/{share[least]:.3g} for group {ranked.names[least]!r}: an absent group would count as "
-            f"over-represented; choose k of at least {enough}"
-        )
 
 
 def _check_k(k: int, n: int) -> None:

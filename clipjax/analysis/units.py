@@ -7,14 +7,14 @@ from clipjax.analysis.records import Record
 # Metrics whose values are not shares of something: nats, standard deviations, kappas, thresholds, ratios of scales.
 PLAIN = frozenset((
     "labels_per_image", "nll", "temperature", "threshold_for_risk", "brier", "skew_at_k", "max_skew_at_k",
-    "min_skew_at_k", "ndkl", "bias_at_k", "eat", "sc_eat", "fleiss_kappa", "cohen_kappa", "error_consistency",
-    "effective_robustness", "group_ratio", "demographic_parity_ratio",
+    "min_skew_at_k", "ndkl", "bias_at_k", "eat", "sc_eat", "fleiss_kappa",
+    "cohen_kappa", "error_consistency", "effective_robustness", "group_ratio", "demographic_parity_ratio",
 ))  # fmt: skip
 
 
 def is_share(record: Record) -> bool:
     """Whether a value of 0.5 is 50%."""
-    return record.metric.removeprefix("top1_").removeprefix("top5_") not in PLAIN
+    return not any(record.metric == one or record.metric.endswith(f"_{one}") for one in PLAIN)
 
 
 def value(record: Record, decimals: int = 2) -> str:
@@ -29,6 +29,14 @@ def interval(record: Record, between: str = " to ") -> str:
     if record.low is None or record.high is None:
         return ""
     return between.join(_text(record, end, 2) for end in (record.low, record.high))
+
+
+def method(record: Record) -> str:
+    """How it was made, and what chance gives: "newcombe, ...; 9.80% by chance, p = 0.36"."""
+    chance = record.expected_if_equal if record.null_mean is None else record.null_mean
+    notes = [f"{_text(record, chance, 2)}{'%' * is_share(record)} by chance"] if chance is not None else []
+    notes += [f"p = {record.p:.3g}"] if record.p is not None and record.value is not None else []
+    return "; ".join(filter(None, [record.method, ", ".join(notes)]))
 
 
 def _text(record: Record, number: float, decimals: int) -> str:

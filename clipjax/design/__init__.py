@@ -28,13 +28,13 @@ from clipjax.design.files import (
     KEYS,
     LARGEST,
     SCHWEMMER,
-    loaded,
     of_mapping,
     parse,
     platform_labels,
     read_design,
     read_labels,
     shipped,
+    yaml_value,
 )
 
 __all__ = [
@@ -46,7 +46,6 @@ __all__ = [
     "Design",
     "DesignClass",
     "joined",
-    "loaded",
     "of_classes",
     "of_mapping",
     "parse",
@@ -55,4 +54,5 @@ __all__ = [
     "read_labels",
     "shipped",
     "variants",
+    "yaml_value",
 ]

@@ -95,10 +95,10 @@ def _shipped_file(name: str) -> Path:
 
 def parse(text: str, where: str = "the design") -> Design:
     """The design of a YAML text that came without a file: it extends shipped designs only. `where` leads messages."""
-    return of_mapping(loaded(text, where), where, Path(where).stem)
+    return of_mapping(yaml_value(text, where), where, Path(where).stem)
 
 
-def loaded(text: str, where: str) -> Any:
+def yaml_value(text: str, where: str) -> Any:
     """What a YAML text holds, whether it is a design or not."""
     if len(text.encode(errors="surrogatepass")) > LARGEST:
         raise InputError(f"{where}: {len(text)} characters are too many for a class design")
@@ -124,7 +124,7 @@ def _read_file(path: Path, above: tuple[Path, ...]) -> Design:
             there = False
         return _read_file(beside if there else _shipped_file(base), (*above, path.resolve()))
 
-    return _of_mapping(loaded(text, str(path)), str(path), path.stem, parent)
+    return _of_mapping(yaml_value(text, str(path)), str(path), path.stem, parent)
 
 
 def _shipped_parent(base: str) -> Design:

@@ -51,7 +51,7 @@ class Kept(Struct, forbid_unknown_fields=True):
 
 def read(text: str, where: str) -> dict[str, Any]:
     """A design file's text -> {"design", "explorer"} as the page holds them; `explorer` is None in a plain design."""
-    content = design.loaded(text, where)
+    content = design.yaml_value(text, where)
     found = design.of_mapping(content, where, Path(where).stem)
     out: dict[str, Any] = {"design": _form(found), "explorer": None}
     if content.get("explorer") is not None:

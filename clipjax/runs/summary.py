@@ -22,11 +22,14 @@ PROVENANCE = {
 # What a run's first page leaves out, where there are many numbers, and how many lines it has.
 DETAILS = (
     "rate_difference", "rate_ratio", "rate_range", "label_rate", "chi_squared", "fisher", "recall",
-    "top1_between_group_variance", "top5_between_group_variance",
+    "top1_between_group_variance", "top5_between_group_variance", "skew_at_k", "min_skew_at_k", "reliability",
 )  # fmt: skip
 OVERVIEW = 60
 # What a record has measured, and is not named by.
-NUMBERS = ("value", "low", "high", "k", "n", "level", "method", "small", "group")
+NUMBERS = (
+    "value", "low", "high", "k", "n", "level", "method", "small", "group", "p", "p_benjamini_hochberg", "null_mean",
+    "expected_if_equal", "highest", "lowest", "worst", "k_first", "k_second", "ties_at_k", "absent",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ def records_table(records: Sequence[Record], published: Mapping[str, Any], markd
     shown = _overview(records)
     rows = [["metric", "value", "95% interval", "n", "method"]]
     rows += [
-        [name, units.value(r), units.interval(r), _count(r), r.method or ""]
+        [name, units.value(r), units.interval(r), _count(r), units.method(r)]
         for name, r in zip(_names(shown), shown, strict=True)
     ]
     for source, cell in published.items():
@@ -125,13 +128,27 @@ def _overview(records: Sequence[Record]) -> Sequence[Record]:
 
 def _name(record: Record) -> str:
     r = record
-    about = (r.direction, r.shots, r.split, r.attribute, r.classifier, r.reading, r.set, r.class_, r.over)
+    about = (
+        r.direction,
+        r.shots,
+        r.split,
+        r.attribute,
+        r.classifier,
+        r.reading,
+        r.set,
+        r.label,
+        r.subset,
+        r.class_,
+        r.over,
+        r.reference,
+    )
     extra = [str(part) for part in about if part is not None]
     extra += [f"threshold {r.threshold}"] if r.threshold is not None else []
     extra += [f"candidates {r.candidates}"] if r.candidates is not None else []
     extra += [r.images] if r.images is not None else []
     group = [f"{column}={value}" for column, value in (r.group or {}).items()]
-    return ", ".join([" ".join([r.metric, *extra]), *group])
+    metric = f"{r.metric.removesuffix('_at_k')}@{r.k}" if r.metric.endswith("_at_k") else r.metric
+    return ", ".join([" ".join([metric, *extra]), *group])
 
 
 def _names(listed: Sequence[Record]) -> list[str]:

@@ -22,7 +22,8 @@ from clipjax.progress import say
 from clipjax.runs import data as opening
 from clipjax.runs.config import Asked, words
 
-RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabilities")  # of predictions.parquet
+# Of predictions.parquet.
+RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabilities", "similarities")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,9 @@ def prepare(config: Asked) -> Task:
     if labels is not None and (without := int((~labels.known).sum())):
         say(f"note: {source.name}: {without} of {len(source)} images have no label; they are not scored")
     note_unnamed(asked)
+    word = "" if source.change is None else source.change.word
+    if word and word not in asked.names:
+        raise InputError(f"data.perturb={config.data.perturb}: {word!r} is not a class of this design")
     return Task(source, asked, labels, opened.metric)
 
 

@@ -9,7 +9,9 @@ from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table
 
-SHOWN = ("metric", "n", "value", "low", "high", "level", "method", "k")
+SHOWN = (
+    "metric", "n", "value", "low", "high", "level", "method", "k", "p", "null_mean", "expected_if_equal", "small",
+)  # fmt: skip
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
@@ -20,6 +22,6 @@ def sections(runs: Sequence[Run]) -> list[Section]:
             about = sorted((k, v) for k, v in r.to_dict().items() if k not in SHOWN and not isinstance(v, (dict, list)))
             extra = ", ".join(f"{k} {v}" for k, v in about)
             bounds = units.interval(r, ", ")
-            rows.append([name, r.metric, extra, units.value(r), bounds and f"[{bounds}]", r.n, r.method or ""])
+            rows.append([name, r.metric, extra, units.value(r), bounds and f"[{bounds}]", r.n, units.method(r)])
     head = ["run", "metric", "", "value", "interval", "n", "method"]
     return [Section("Numbers", [], [Table("numbers", "Every number of the runs", head, rows)])]
