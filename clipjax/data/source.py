@@ -20,6 +20,7 @@ from clipjax import image
 from clipjax.data import ages
 from clipjax.data.contents import Packed, digests
 from clipjax.data.labels import Labels
+from clipjax.data.perturb import Perturbation
 from clipjax.errors import InputError, brief, converted
 from clipjax.image import Preprocess
 
@@ -48,6 +49,7 @@ class Source:
         image size only: `read` then gives uint8 [size, size, 3].
     packed: the files of many images, whose digests are kept together.
     contents: digests uint8 [M, 32] of rows [M], where the bytes that `read` gives are not what tells images apart.
+    change: what is done to every crop, a part of the fingerprint; digests stay those of the images.
 
     Raises InputError where the columns contradict each other, a file is named twice, a label has no class, or a
     spreadsheet has turned the ranges of a column called "age" into dates.
@@ -63,6 +65,7 @@ class Source:
     size: int | None = None
     packed: Sequence[Packed] = ()
     contents: Callable[[np.ndarray], np.ndarray] | None = None
+    change: Perturbation | None = None
 
     def __post_init__(self) -> None:
         put = functools.partial(object.__setattr__, self)
@@ -79,8 +82,9 @@ class Source:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hex sha256 of the images' contents in their order, never of names, times or labels."""
-        return hashlib.sha256(b"images" + self._digests.tobytes()).hexdigest()
+        """Hex sha256 of the images' contents in their order, and of the change, never of names, times or labels."""
+        changed = b"" if self.change is None else repr(self.change.key).encode()
+        return hashlib.sha256(b"images" + self._digests.tobytes() + changed).hexdigest()
 
     @functools.cached_property
     def short_digests(self) -> np.ndarray:
@@ -101,6 +105,11 @@ class Source:
 
     def crop(self, i: int, spec: Preprocess) -> np.ndarray:
         """What a model sees of row `i` before normalisation: uint8 [S, S, 3]. Errors as `image`."""
+        pixels = self._unchanged(i, spec)
+        change = self.change
+        return pixels if change is None else self._of_row(i, lambda file: change(pixels))
+
+    def _unchanged(self, i: int, spec: Preprocess) -> np.ndarray:
         self.check_size(spec)
         if self.size is not None:
             return self._of_row(i, lambda file: cast(np.ndarray, self.read(int(i))))
@@ -159,6 +168,7 @@ class Source:
             protocol={key: values[kept] for key, values in self.protocol.items()},
             size=self.size,
             contents=lambda rows: whole.digests(kept[rows]),
+            change=self.change,
         )
 
     def _check(self) -> None:

@@ -33,7 +33,7 @@ class ProbeConfig:
     """What every probe reads: the images, the model, and how it computes."""
 
     probe: str = ""
-    data: opening.Data = inside(opening.Data)
+    data: opening.ProbeData = inside(opening.ProbeData)
     model: str = key("emoji-clip", "whatever clipjax.load takes; several by commas")
     weights: loading.WeightsKeys = inside(loading.WeightsKeys)
     batch_size: int = key(32, "images per device; what is lost when a run is killed")

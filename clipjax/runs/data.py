@@ -15,7 +15,7 @@ import numpy as np
 
 from clipjax.data import catalog as data_sets
 from clipjax.data import info as infos
-from clipjax.data import kinds
+from clipjax.data import kinds, perturb
 from clipjax.data.kinds import shared
 from clipjax.data.source import Source
 from clipjax.design import Design
@@ -45,7 +45,14 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainPart(Data):
+class ProbeData(Data):
+    """Of a probe: every image may be changed."""
+
+    perturb: str = key("", "of every crop: grey, blur:3, jpeg:3, pixelate:3 (severity 1 to 5), written_word:3:WORD")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainPart(ProbeData):
     """Of a probe that is fitted to one part and scores another."""
 
     train_path: str = key("", "the training part, where it is another path than the test part's; a table for csv")
@@ -143,6 +150,7 @@ def open_source(data: Data, split: str = "") -> Opened:
 
     InputError where a key is set that the source does not read, before any file is opened.
     """
+    change = perturb.parse(data.perturb) if isinstance(data, ProbeData) else None
     name, module = data.source, kind(data.source)
     if module is None:
         name = _data_set(data.source)
@@ -163,6 +171,8 @@ def open_source(data: Data, split: str = "") -> Opened:
     if data.limit:
         rows = np.arange(min(data.limit, len(opened.source)))
         opened = dataclasses.replace(opened, source=opened.source.select(rows))
+    if change is not None:
+        opened = dataclasses.replace(opened, source=dataclasses.replace(opened.source, change=change))
     return opened
 
 

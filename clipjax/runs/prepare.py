@@ -23,6 +23,8 @@ def run(config: ConfigDict, out: Path) -> str:
     names = words(asked.data.source)
     if len(names) != 1:
         raise InputError(f"data.source={asked.data.source}: prepare one data set at a time, each into its own --out")
+    if asked.data.perturb:
+        raise InputError(f"data.perturb={asked.data.perturb}: images are prepared as they are; leave it to the probe")
     size = image_size(words(asked.model), loading.options_of(asked.weights))
     source = opening.open_source(asked.data).source
     data_set = "" if opening.kind(names[0]) else data_sets.find(names[0])
