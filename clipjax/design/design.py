@@ -190,6 +190,21 @@ class Design:
         kept = tuple(c for c in self.classes if c.name not in names)
         return dataclasses.replace(self, name="-".join([self.name, *names]), classes=kept)
 
+    def reword(self, name: str, text: str) -> Design:
+        """The same classes, one of them asked by another text: `people~thief=robber`. The class keeps its name.
+
+        InputError for a text that is the class's own, or another class's.
+        """
+        require(name, self.names, f"design {self.name}", "class")
+        place = self.names.index(name)
+        if text == name or (text,) == self.classes[place].texts:
+            raise InputError(f"wording {f'{name}={text}'!r} is the class itself; give another text")
+        if twice := [c.name for c in self.classes if text in c.texts and c.name != name]:
+            raise InputError(f"wording {f'{name}={text}'!r} gives the text of class {twice[0]!r} twice")
+        classes = list(self.classes)
+        classes[place] = dataclasses.replace(classes[place], texts=(text,), asked=())
+        return dataclasses.replace(self, name=f"{self.name}~{name}={text}", classes=tuple(classes))
+
     def ask(self, templates: Sequence[str]) -> Design:
         """The same classes asked with other templates."""
         return dataclasses.replace(self, templates=tuple(templates))
@@ -231,15 +246,17 @@ def variants(
     drop: Sequence[str] = (),
     templates: Sequence[str] = (),
     subsets: int = 1,
+    rename: Sequence[tuple[str, str]] = (),
 ) -> list[Design]:
-    """The design itself, then every subset of up to `subsets` of the additions and of the removals, each of them
-    asked with each template alone where templates are given."""
+    """The design itself, then every subset of up to `subsets` of the additions and of the removals, then each rewording
+    (class, text) alone; each of them asked with each template alone where templates are given."""
     if subsets < 1:
         raise InputError(f"subsets={subsets} is not positive")
     designs = [design]
     for size in range(1, subsets + 1):
         designs += [design.add(group) for group in itertools.combinations(add, size)]
         designs += [design.drop(group) for group in itertools.combinations(drop, size)]
+    designs += [design.reword(name, text) for name, text in rename]
     if templates:
         designs = [dataclasses.replace(d.ask([t]), name=f"{d.name} | {t}") for t in templates for d in designs]
     return designs

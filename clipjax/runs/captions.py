@@ -25,7 +25,6 @@ from clipjax.runs.caption_tables import Instances
 from clipjax.runs.config import Intervals, words
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
-from clipjax.text import tokenize_with_lengths
 
 UNREAD = ("caption_columns", "group_columns")  # `data.` keys that change nothing here: captions are in the table
 MAIN = {"pairs": "choice_accuracy", "winoground": "group_score", "visogender": "resolution_accuracy"}
@@ -100,8 +99,8 @@ def run(config: Config, features: Features, task: CaptionsTask) -> Result:
     method = groups.checked_method(config.method, config.level, config.min_n, config.seed)
     records, right = scored(asked, scores, method)
     records += of_groups(asked, right, task.grouped, method)
-    context = features.model.config.text.context_length
-    cut = int((tokenize_with_lengths(texts, context)[1] > context).sum())
+    counted = features.engine.text_lengths(texts)
+    cut = None if counted is None else int((counted[0] > counted[1]).sum())
     first = np.array([place[files[0]] for files in asked.images])
     table = {
         "file": np.array([" | ".join(files) for files in asked.images], object),

@@ -20,7 +20,7 @@ from clipjax.errors import InputError
 from clipjax.keys import inside, key
 from clipjax.probes import zeroshot
 from clipjax.progress import say
-from clipjax.runs import design_task, groups
+from clipjax.runs import design_task, groups, wording
 from clipjax.runs import task as tasks
 from clipjax.runs.config import Grouped, words
 from clipjax.runs.features import Features
@@ -36,6 +36,7 @@ class Sweep:
 
     add: str = key("", "classes added one by one (or in subsets): child, or child:person in a set")
     drop: str = key("", "classes left out one by one (or in subsets)")
+    rename: str = key("", "other texts of a class, each asked alone: thief=robber|burglar; several by commas")
     templates: str = key("", "templates, each asked alone, separated by |")
     subsets: int = key(1, "the largest number of classes that are added or left out together")
     most: int = key(5000, "the largest number of designs")
@@ -61,7 +62,9 @@ def prepare(config: Config) -> RatesTask:
     sweep = config.sweep
     templates = tasks.templates_of(sweep.templates)
     add, drop = words(sweep.add), words(sweep.drop)
-    variants = design.variants(base.design, add, drop, templates, sweep.subsets) if (*add, *drop, *templates) else []
+    rename = wording.renamed(sweep.rename)
+    asked = any((add, drop, templates, rename))
+    variants = design.variants(base.design, add, drop, templates, sweep.subsets, rename) if asked else []
     if len(variants) > sweep.most:
         raise InputError(f"the sweep makes {len(variants)} designs, more than sweep.most={sweep.most}")
     if not base.columns:
@@ -88,6 +91,7 @@ def run(config: Config, features: Features, task: RatesTask) -> Result:
         rows = _swept(encoded.values, task.variants, weights[1:], columns, method)
         tables["sweep.csv"] = _csv(rows)
         records += _ranges(rows)
+        records += wording.records(encoded.values, task.variants, weights[1:], columns, task.grouped, method)
         outcome.sweep = [SweptDesign(d.name, d.sha256) for d in task.variants]
     return Result(records, table, encoded.skipped, task.design, outcome, tables=tables)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from clipjax.analysis import rates
 from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
@@ -15,13 +16,14 @@ from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.keys import inside
 from clipjax.probes import metrics, zeroshot
-from clipjax.runs import calibration, groups, scoring
+from clipjax.runs import calibration, groups, scoring, wording
 from clipjax.runs import task as tasks
 from clipjax.runs.calibration import Calibration
 from clipjax.runs.config import Asked, Scored
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
+from clipjax.runs.wording import Sweep
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
@@ -31,6 +33,7 @@ class Config(Asked, Scored):
     """What is read."""
 
     calibration: Calibration = inside(Calibration)
+    sweep: Sweep = inside(Sweep)
 
 
 def prepare(config: Config) -> Task:
@@ -38,6 +41,7 @@ def prepare(config: Config) -> Task:
     tasks.check_probability(config)
     task = scoring.grouped(config, tasks.prepare(config))
     calibration.check(config.calibration, task)
+    wording.variants(config.sweep, task.design)
     return task
 
 
@@ -58,6 +62,11 @@ def run(config: Config, features: Features, task: Task) -> Result:
         scale, method = features.engine.scale, groups.method_of(config)
         logits = zeroshot.logits(encoded.values, weights, scale)
         records += calibration.records(logits, task, encoded.rows, config.calibration, config.groups, method, scale)
+    if wordings := wording.variants(config.sweep, task.design):
+        more = zeroshot.class_weights(features.texts, wordings)
+        columns = {name: values[encoded.rows] for name, values in task.groups.items()}
+        grouped = rates.groupings(config.groups, list(columns))
+        records += wording.records(encoded.values, wordings, more, columns, grouped, groups.method_of(config))
     if several:  # how a class ranks images depends on it; which class is the likeliest does not
         records = [replace(record, probability=probability) for record in records]
     return Result(records, table, encoded.skipped, task.design, Outcome(probability=probability))
