@@ -136,7 +136,7 @@ def test_predictions_alone(stage, tmp_path):
     assert not run(table, tmp_path / "rates", groups, "--probe=rates", asked=asked)
     assert records(tmp_path / "rates") == records(stage / "rates")
     assert not run(table, tmp_path / "top", groups, "--label-column=label", asked=asked)
-    assert records(tmp_path / "top") == [r for r in records(stage / "zeroshot") if r["metric"] != "top5"]
+    assert records(tmp_path / "top") == [r for r in records(stage / "zeroshot") if not r["metric"].startswith("top5")]
 
 
 LISTS = [
