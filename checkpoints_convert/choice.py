@@ -10,7 +10,8 @@ from clipjax.errors import InputError, brief, some
 # Names that every CLIP has, longest first: what stands before one is a prefix.
 _LANDMARKS = (
     "vision_model.embeddings.patch_embedding.weight", "text_model.embeddings.token_embedding.weight",
-    "text.token_embedding.weight", "token_embedding.weight", "visual.conv1.weight",
+    "visual.trunk.patch_embed.proj.weight", "visual.trunk.patch_embed.backbone.0.conv.weight",
+    "visual.patch_embed.proj.weight", "text.token_embedding.weight", "token_embedding.weight", "visual.conv1.weight",
 )  # fmt: skip
 _AVERAGE = re.compile(r"(^|[._])(ema|averaged|swa|shadow)([._]|$)")
 Names = tuple[str, ...]

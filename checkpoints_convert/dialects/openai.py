@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from checkpoints_convert.rules import CONV, FIRST, LINEAR, SAME, SCALAR, Dialect, Layout, Rule
+from checkpoints_convert.rules import CONV, FIRST, LINEAR, ONE, SAME, SCALAR, Dialect, Layout, Rule
 
 
 def same_names(layout: Layout, *names: str) -> tuple[Rule, ...]:
@@ -87,7 +87,7 @@ def _contrastive(theirs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
 
 
 _PE_CORE = (
-    *same_names(SAME, _POOL + "probe"),
+    *same_names(ONE, _POOL + "probe"),
     Rule(_POOL + "in_proj_weight", _POOL + "attn.in_proj_weight", LINEAR),
     Rule(_POOL + "in_proj_bias", _POOL + "attn.in_proj_bias", SAME),
     *pairs(LINEAR, _POOL + "out_proj", _POOL + "attn.out_proj"),

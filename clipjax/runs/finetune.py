@@ -22,6 +22,7 @@ from clipjax.files import sha256
 from clipjax.image import Preprocess
 from clipjax.models import clip, weights
 from clipjax.models import config as architectures
+from clipjax.models.inputs import CLIP_BPE
 from clipjax.progress import say
 from clipjax.runs import data as opening
 from clipjax.runs import finetune_config, runner
@@ -169,6 +170,11 @@ def _feed(
     config: FinetuneConfig, begin: weights.Weights, pairs: feed.Pairs, augmentation: augment.Augment
 ) -> feed.Feed:
     architecture = begin.config
+    if architecture.tokens != CLIP_BPE or not architecture.text.can_cut:
+        raise InputError(
+            f"{begin.name}: fine-tuning reads captions with CLIP's tokenizer and cuts them at their end; this model "
+            "has another tokenizer, or a text encoder that sees padding: fine-tune it where it was trained"
+        )
     context = config.data.context or architecture.text.context_length
     if context > architecture.text.context_length:
         raise InputError(f"data.context={context}: {begin.name} reads {architecture.text.context_length} tokens")

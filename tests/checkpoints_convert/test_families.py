@@ -9,7 +9,7 @@ import pytest
 from support.family_models import MODELS
 
 from checkpoints_convert import dialects, families, rules
-from checkpoints_convert.dialects import huggingface, openai, timm
+from checkpoints_convert.dialects import eva, huggingface, openai, timm
 from checkpoints_convert.families import clip, metaclip2, siglip
 from clipjax.errors import InputError
 
@@ -25,6 +25,8 @@ NAMES = (
     (timm.SIGLIP, ["visual.trunk.pos_embed", "text.text_projection.weight"]),
     (timm.EVA, ["visual.trunk.blocks.0.attn.q_bias", "text.text_projection"]),
     (timm.EVA02, ["visual.trunk.blocks.0.attn.q_proj.weight", "text.text_projection"]),
+    (eva.EVA02, ["visual.patch_embed.proj.weight", "visual.blocks.0.attn.inner_attn_ln.weight"]),
+    (eva.EVA, ["visual.patch_embed.proj.weight", "text.text_projection"]),
     (timm.MOBILECLIP_B, ["visual.trunk.patch_embed.backbone.0.conv.weight", "text.text_projection"]),
 )
 
