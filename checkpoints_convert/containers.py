@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from checkpoints_convert import choice, flaxfile, torchfile
+from checkpoints_convert import big_vision, choice, flaxfile, torchfile
 from checkpoints_convert.folders import INDEX, Place
 from clipjax import signatures, stored
 from clipjax.errors import InputError, brief, located, some
@@ -24,7 +24,7 @@ class Checkpoint:
 
     place: where it lies.
     tensors: name -> array in torch's layout, views of the mapped file where they can be.
-    container: "safetensors", "state_dict", "torchscript", "msgpack" or "shards".
+    container: "safetensors", "state_dict", "torchscript", "msgpack", "npz" or "shards".
     files: whose bytes those are: the file itself, or the index and its shards.
     config: clipjax's own configuration in JSON, where clipjax wrote the file.
     activation: what a TorchScript archive's code computes.
@@ -71,6 +71,8 @@ def _of_file(place: Place, path: Path, choose: Choose) -> Checkpoint:
             tensors = {new: file.get_tensor(old[0]) for old, new in chosen.items()}
             own = (file.metadata() or {}).get(weights.CONFIG_KEY)
             return Checkpoint(place, tensors, "safetensors", (path,), own)
+    if kind == "zip archive" and big_vision.is_npz(path):
+        return Checkpoint(place, big_vision.read(path), "npz", (path,))
     if kind == "msgpack":
         return Checkpoint(place, _chosen(flaxfile.read(path), choose), kind, (path,))
     if kind in ("HDF5 file", "GGUF file"):

@@ -20,7 +20,18 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from checkpoints_convert import bare, containers, dialects, folders, huggingface, open_clip, openai, released, rules
+from checkpoints_convert import (
+    bare,
+    big_vision,
+    containers,
+    dialects,
+    folders,
+    huggingface,
+    open_clip,
+    openai,
+    released,
+    rules,
+)
 from checkpoints_convert.options import Options
 from clipjax import stored
 from clipjax.errors import InputError
@@ -187,6 +198,9 @@ def _configuration(
     form, described = open_clip, {"config": open_clip.CONFIG_FILE, "format": "open_clip"}
     if (place.folder / huggingface.CONFIG_FILE).is_file() and (dialect.format == "huggingface" or other):
         form, described = huggingface, {"config": huggingface.CONFIG_FILE}
+    elif dialect.format == "big_vision":
+        options.check(config := big_vision.config(checkpoint.tensors, where), where)
+        return config, {}, (f"{where}: {big_vision.NOTE}",)
     elif not has_open_clip and (known := released.find(flat)):
         options.check(known[1], where)
         return known[1], {"architecture": known[0]}, ()

@@ -12,7 +12,7 @@ from clipjax.errors import InputError, some
 INDEX = ".index.json"  # the end of the name of a list of shards
 # In the peers' own order of preference.
 HUGGINGFACE = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack")
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".npz")
 # What trainers and hubs keep beside the weights.
 _OTHERS = re.compile(
     r"(training_args|optimizer|scheduler|scaler|rng_state|random_states|adapter_model).*|.*-\d{5}-of-\d{5}\.\w+"

@@ -9,13 +9,14 @@ import pytest
 from support.family_models import MODELS
 
 from checkpoints_convert import dialects, families, rules
-from checkpoints_convert.dialects import eva, huggingface, openai, timm
+from checkpoints_convert.dialects import big_vision, eva, huggingface, openai, timm
 from checkpoints_convert.families import clip, metaclip2, siglip
 from clipjax.errors import InputError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "families"
 
 NAMES = (
+    (big_vision.BIG_VISION, ["img/embedding/kernel", "txt/Embed_0/embedding"]),
     (openai.OPENAI, ["visual.conv1.weight", "token_embedding.weight"]),
     (openai.CUSTOM, ["visual.conv1.weight", "text.token_embedding.weight"]),
     (openai.PE_CORE, ["visual.conv1.weight", "visual.attn_pool.probe", "visual.attn_pool.layernorm.weight"]),
