@@ -123,11 +123,16 @@ class CustomEngine:
         return cache_keys.text_key(self.model.fingerprint, None, texts, "", self.model.device, truncate)
 
     def check_source(self, source: Source) -> None:
-        """InputError for images that `clipjax prepare` has resized: the file does that itself."""
+        """InputError for crops that clipjax has made or would change: the file makes its own."""
         if source.size is not None:
             raise InputError(
                 f"{source.name} holds images prepared for models of {source.size} pixels, and {self.model.file} "
                 "prepares images itself: name the originals"
+            )
+        if source.change is not None:
+            raise InputError(
+                f"data.perturb changes the crops of clipjax, and {self.model.file} makes its own: leave it out, or "
+                "change images in preprocess, chosen by an argument (py:FILE.py:ARGUMENT)"
             )
 
     def batches(self, source: Source, rows: np.ndarray, size: int) -> Iterator[Batch]:

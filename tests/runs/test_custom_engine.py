@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from support import numpy_model
-from support.probe_processes import encoded, finals, kill_at_random, run_with
+from support.probe_processes import encoded, finals, kill_at_random, run_on_two_hosts, run_with
 
 import clipjax
 from clipjax import image
@@ -148,6 +148,16 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(world, tmp_path):
     assert encoded(out) <= 41 + 2 * 8  # a kill loses the batch that is worked on and the one on its way
 
 
+@pytest.mark.exhaustive  # two processes that start JAX
+def test_several_hosts_share_the_images(world, tmp_path):
+    """Each runs the file for its own rows; the answers are those of one host."""
+    more = [f"--config.model=py:{FILE}", "--config.batch_size=4"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    run_with(world, one, tmp_path / "a", 1, *more)
+    run_on_two_hosts(world, two, tmp_path / "b", *more)
+    assert finals(two) == finals(one)
+
+
 def test_features_are_encoded_once_per_fingerprint(stage, model):
     def seen(out, named=model, *more):
         assert probe(stage, named, "zeroshot", *PROBES["zeroshot"], *more, out=out) == 0
@@ -217,6 +227,13 @@ def test_keys_of_jax_are_refused_in_one_line(stage, model, key, named, capsys):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert named in error
     assert "would change nothing" in error
+
+
+def test_changes_of_clipjax_own_crops_are_refused(stage, model, capsys):
+    """They would change nothing, and the fingerprint of the images would say that they did."""
+    assert probe(stage, model, "zeroshot", *PROBES["zeroshot"], "--config.data.perturb=grey") == 1
+    assert "data.perturb changes the crops of clipjax, and" in capsys.readouterr().err
+    assert not (stage / "run").exists()
 
 
 def test_a_model_of_images_alone_is_for_fitted_probes(stage, model, capsys):
