@@ -175,6 +175,18 @@ def test_features_are_encoded_once_per_fingerprint(stage, model):
     assert len({json.loads((stage / n / "manifest.json").read_text())["model"]["weights_sha256"] for n in "abcde"}) == 4
 
 
+@pytest.mark.parametrize("name", ["NUMPY_MODEL_LIBRARY", "NUMPY_MODEL_DEVICE"])
+def test_a_change_that_settings_or_device_declare_is_another_model(stage, model, monkeypatch, name):
+    """The same file and parameters under another library, or elsewhere: features of its own."""
+    assert probe(stage, model, "zeroshot", *PROBES["zeroshot"]) == 0
+    monkeypatch.setenv(name, "other")
+    monkeypatch.setenv("NUMPY_MODEL_CHANGED", "1")
+    assert probe(stage, model, "zeroshot", *PROBES["zeroshot"], out="again") == 0
+    assert encoded(stage / "again") == 24
+    models = [json.loads((stage / n / "manifest.json").read_text())["model"] for n in ("run", "again")]
+    assert models[0]["weights_sha256"] != models[1]["weights_sha256"]
+
+
 def test_a_change_that_the_file_does_not_declare_stops_the_run(stage, model, monkeypatch, capsys):
     assert probe(stage, model, "zeroshot", *PROBES["zeroshot"]) == 0
     monkeypatch.setenv("NUMPY_MODEL_CHANGED", "1")

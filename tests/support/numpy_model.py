@@ -16,7 +16,8 @@ class Numpy:
     name = "numpy model"
     scale = 30.0
     bias = 0.0
-    settings = {"numpy": "any"}  # noqa: RUF012
+    settings = {"numpy": os.environ.get("NUMPY_MODEL_LIBRARY", "any")}  # noqa: RUF012
+    device = os.environ.get("NUMPY_MODEL_DEVICE", "")
 
     def __init__(self, argument):
         given = dict(part.split("=") for part in argument.split(",") if part)
