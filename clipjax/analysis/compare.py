@@ -31,6 +31,7 @@ from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 
 VARIABLE = ("design", "weights")
+PERTURB = "config.data.perturb"
 # What has to be equal, by what a user may let vary: (fields of the manifest)
 FIELDS: dict[str, tuple[str, ...]] = {
     "": (
@@ -78,9 +79,11 @@ class Compared:
 
     @property
     def same(self) -> bool:
-        """Whether both asked the same model the same thing."""
-        fields = _fields(self.a, self.b)
-        return not any(differing(self.a.manifest, self.b.manifest, fields[part]) for part in VARIABLE)
+        """Whether both asked the same model the same thing, of images that were changed in the same way."""
+        fields, changes = _fields(self.a, self.b), [_field(run.manifest, PERTURB) or "" for run in (self.a, self.b)]
+        return changes[0] == changes[1] and not any(
+            differing(self.a.manifest, self.b.manifest, fields[part]) for part in VARIABLE
+        )
 
     @functools.cached_property
     def class_moves(self) -> ClassMoves | None:

@@ -128,20 +128,11 @@ def _overview(records: Sequence[Record]) -> Sequence[Record]:
 
 def _name(record: Record) -> str:
     r = record
+    test = r.label if r.sizes is not None else None  # of an association test
     about = (
-        r.direction,
-        r.shots,
-        r.split,
-        r.attribute,
-        r.classifier,
-        r.reading,
-        r.set,
-        r.label,
-        r.subset,
-        r.class_,
-        r.over,
+        r.direction, r.shots, r.split, r.attribute, r.classifier, r.reading, r.set, test, r.subset, r.class_, r.over,
         r.reference,
-    )
+    )  # fmt: skip
     extra = [str(part) for part in about if part is not None]
     extra += [f"threshold {r.threshold}"] if r.threshold is not None else []
     extra += [f"candidates {r.candidates}"] if r.candidates is not None else []

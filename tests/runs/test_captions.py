@@ -115,7 +115,7 @@ def test_from_a_command(photos, tmp_path, capsys):
     assert json.loads((out / "manifest.json").read_text())["counts"]["seen"] == 12
     assert probe(photos, other, "by=gender", "subset=subset", "template=a photo of {}") == 0
     capsys.readouterr()
-    assert main(["compare", str(out), str(other), "--vary=design"]) == 0
+    assert main(["compare", str(out), str(other), "--vary=design", f"--out={tmp_path / 'compared'}"]) == 0
     assert "top1" in capsys.readouterr().out
     assert main(["report", str(out), f"--out={tmp_path / 'r'}"]) == 0
     assert probe(photos, out, "by=gender", "subset=subset", "--fail-if=choice_accuracy < 1.1") == 3

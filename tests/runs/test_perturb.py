@@ -26,8 +26,10 @@ def test_a_perturbed_run_is_compared_with_the_clean_one(world, tmp_path, capsys)
     fingerprints = {json.loads((out / "manifest.json").read_text())["data"]["fingerprint"] for out in runs}
     assert len(fingerprints) == 3
     capsys.readouterr()
-    assert main(["compare", str(clean), str(grey)]) == 0
-    assert "41" in capsys.readouterr().out
+    assert main(["compare", str(clean), str(grey), f"--out={tmp_path / 'compared'}"]) == 0
+    said = capsys.readouterr().out
+    assert "of 41 images got another class" in said
+    assert "Both runs asked the same model the same thing" not in said
 
 
 @pytest.mark.parametrize(
