@@ -153,6 +153,7 @@ def _rates(
     if answers.design.unset:
         say(f"note: {answers.design.unset_note()}")
     records = rates.rate_records(answers.predicted, answers.design, columns, grouped, method)
+    records += scoring.parity(answers.predicted, answers.design, columns, grouped, method)
     return records, Outcome(groups=["*".join(names) for names in grouped], probability=kind_of(answers))
 
 

@@ -20,7 +20,7 @@ from clipjax.errors import InputError
 from clipjax.keys import inside, key
 from clipjax.probes import zeroshot
 from clipjax.progress import say
-from clipjax.runs import design_task, groups, wording
+from clipjax.runs import design_task, groups, scoring, wording
 from clipjax.runs import task as tasks
 from clipjax.runs.config import Grouped, words
 from clipjax.runs.features import Features
@@ -84,6 +84,7 @@ def run(config: Config, features: Features, task: RatesTask) -> Result:
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
     method = groups.method_of(config)
     records = rates.rate_records(best, task.design, columns, task.grouped, method)
+    records += scoring.parity(best, task.design, columns, task.grouped, method)
     table = task.table(encoded.rows) | answers(task.design, probabilities)
     outcome = Outcome(groups=["*".join(g) for g in task.grouped], probability=probability)
     tables = {}

@@ -12,6 +12,7 @@ from clipjax.analysis import groups as by_group
 from clipjax.analysis import rates
 from clipjax.analysis.records import Record
 from clipjax.data.labels import Labels
+from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.probes import metrics
 from clipjax.runs import groups
@@ -128,6 +129,28 @@ def compared(
     if weights is not None:
         found.append(by_group.weighted_mean_of_groups(k, n, weights, names, method, metric))
     return [replace(record, over="*".join(grouping)) for record in found]
+
+
+def parity(
+    prediction: np.ndarray, design: Design, columns: rates.Columns, grouped: Sequence[Sequence[str]],
+    method: rates.Method,
+) -> list[Record]:  # fmt: skip
+    """Class indices [N] -> the difference and the ratio of the groups' rates of every set, for single columns."""
+    out = []
+    for grouping in grouped:
+        if len(grouping) != 1:
+            continue
+        cells = rates.cells(grouping, columns, len(prediction))
+        if not 1 < len(cells.groups) <= MOST_COMPARED:
+            continue
+        for name in design.counted:
+            answer = design.members(name)[prediction]
+            found = (
+                by_group.demographic_parity_difference(answer, cells, method, name),
+                by_group.demographic_parity_ratio(answer, cells, method, name),
+            )  # fmt: skip
+            out += [replace(record, over=grouping[0]) for record in found]
+    return out
 
 
 def _per_split(scores: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> list[Record]:

@@ -98,3 +98,20 @@ def test_folds_have_their_accuracies_a_mean_and_a_sample_standard_deviation():
     assert (mean.metric, mean.n) == ("top1_mean_of_splits", 8)
     assert mean.value == pytest.approx(0.75)
     assert mean.spread == pytest.approx(0.25)  # squares of 0, 0.25 and 0.25, over two
+
+
+def test_the_gap_of_every_set_of_a_design():
+    """Half of "a" and a tenth of "b" are given a class of the set `crime`."""
+    asked = design.Design(
+        "d", (design.DesignClass("thief", sets=["crime"]), design.DesignClass("cook", sets=["person"]))
+    )  # fmt: skip
+    group = np.repeat(["a", "b"], 100).astype(object)
+    prediction = np.where(np.arange(200) % 100 < np.where(group == "a", 50, 10), 0, 1)
+    found = scoring.parity(prediction, asked, {"g": group, "h": group}, [(), ("g",), ("g", "h")], Method())
+    gap = next(r for r in found if r.set == "crime" and r.metric == "demographic_parity_difference")
+    assert (gap.value, gap.highest, gap.over) == (pytest.approx(0.4), "a", "g")
+    assert gap.p < 0.001
+    assert gap.expected_if_equal < 0.1
+    ratio = next(r for r in found if r.set == "crime" and r.metric == "demographic_parity_ratio")
+    assert ratio.value == pytest.approx(0.2)
+    assert len(found) == 4, "single columns only"
