@@ -91,6 +91,11 @@ def test_from_a_command(people, tmp_path, capsys):
     assert "%" not in line
     again = "bias=gender=F|M", "groups=gender,gender*age", "k=(20, 30)"
     assert main(["report", str(out), f"--out={tmp_path / 'report'}"]) == 0
+    rows = (tmp_path / "report" / "tables" / "skew_gender.md").read_text()
+    assert "MaxSkew@20" in rows
+    assert "mean of the classes" in rows
+    crossed = next((tmp_path / "report" / "tables").glob("skew_gender*age*_groups.md")).read_text()
+    assert "F, old" in crossed
     assert probe(people, out, *again, "--fail-if=ndkl[over=gender] > 5") == 0
     assert probe(people, out, *again, "--fail-if=ndkl[over=gender] > 0") == 3
 

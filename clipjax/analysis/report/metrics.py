@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from clipjax.analysis import units
 from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
-from clipjax.analysis.tables import Table
+from clipjax.analysis.tables import Table, text
 
 SHOWN = (
     "metric", "n", "value", "low", "high", "level", "method", "k", "p", "null_mean", "expected_if_equal", "small",
@@ -20,7 +20,8 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     for name, run in zip(run_names(runs), runs, strict=True):
         for r in run.records:
             about = sorted((k, v) for k, v in r.to_dict().items() if k not in SHOWN and not isinstance(v, (dict, list)))
-            extra = ", ".join(f"{k} {v}" for k, v in about)
+            group = [f"{column}={value}" for column, value in (r.group or {}).items()]
+            extra = ", ".join([*group, *(f"{k} {text(v)}" for k, v in about)])
             bounds = units.interval(r, ", ")
             rows.append([name, r.metric, extra, units.value(r), bounds and f"[{bounds}]", r.n, units.method(r)])
     head = ["run", "metric", "", "value", "interval", "n", "method"]

@@ -1,0 +1,53 @@
+"""Runs of the probe `skew`: for every column which groups come first, beside what a random ranking gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clipjax.analysis import units
+from clipjax.analysis.records import Record
+from clipjax.analysis.report.section import Section, run_names, slug
+from clipjax.analysis.run import Run
+from clipjax.analysis.tables import Cell, Table
+
+WORDS = (
+    "MaxSkew and NDKL are above zero for a random ranking too: read each against its value by chance. p: groups dealt "
+    "to the ranks at random; adjusted over all classes, columns, k and references of the run (Benjamini and Hochberg). "
+    "Intervals resample images and have the bias of the value once more.",
+)
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """A section for every column: the summary of each class, then every group."""
+    overs = dict.fromkeys(r.over for run in runs for r in run.records if r.metric == "max_skew_at_k")
+    return [_of_column(runs, over) for over in overs if over is not None]
+
+
+def _of_column(runs: Sequence[Run], over: str) -> Section:
+    first, every = [], []
+    for name, run in zip(run_names(runs), runs, strict=True):
+        for r in run.records:
+            if r.over == over and (r.p_benjamini_hochberg is not None or r.metric.startswith("mean_")):
+                first.append([name, *_summary(r)])
+            elif r.metric == "skew_at_k" and "*".join(r.group or {}) == over:
+                every.append([name, r.class_, r.reference, r.k, ", ".join(r.cell), *_numbers(r), r.p])
+            elif r.metric == "bias_at_k" and r.over == over:
+                every.append([name, r.class_, "", r.k, r.against, *_numbers(r), r.p])
+    head = ["run", "class", "reference", "measure", "group", "value", "interval", "by chance", "p", "p (BH)"]
+    groups = ["run", "class", "reference", "k", "group", "skew", "interval", "by chance", "p"]
+    tables = [
+        Table(f"skew_{slug(over)}", f"Which groups of {over} come first", head, first),
+        Table(f"skew_{slug(over)}_groups", f"Skew of every group of {over}", groups, every),
+    ]
+    return Section(f"Skew by {over}", WORDS, tables)
+
+
+def _summary(r: Record) -> list[Cell]:
+    measure = f"MaxSkew@{r.k}" if r.metric.endswith("max_skew_at_k") else "NDKL"
+    who = "mean of the classes" if r.metric.startswith("mean_") else r.class_
+    return [who, r.reference, measure, r.highest, *_numbers(r), r.p, r.p_benjamini_hochberg]
+
+
+def _numbers(r: Record) -> list[Cell]:
+    bounds = units.interval(r, ", ")
+    return [units.value(r), bounds and f"[{bounds}]", r.null_mean]
