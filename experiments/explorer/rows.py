@@ -65,20 +65,21 @@ def explorer(demo: Path, n: int) -> tuple[Explorer, float]:
     return made, seconds
 
 
-def measure(demo: Path, n: int) -> dict[str, float]:
+def measure(demo: Path, n: int) -> dict[str, tuple[float, float]]:
+    """What was asked -> seconds until the answer, and seconds of processors."""
     made, groups = explorer(demo, n)
     rounds = FEW if n >= MANY else ROUNDS
     client = TestClient(made.app())
 
-    def ask(api: str, **body) -> float:
-        begin = time.perf_counter()
+    def ask(api: str, **body) -> tuple[float, float]:
+        begin, busy = time.perf_counter(), time.process_time()
         answer = client.post(f"/api/{api}", json=body)
         assert answer.status_code == 200, answer.text
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, time.process_time() - busy
 
     own = client.post("/api/shipped", json={"name": "people-roles"}).json()["design"]
     wide = client.post("/api/shipped", json={"name": "occupations"}).json()["design"]
-    out = {"groups sorted out, once": groups, "first answer": ask("rates", design=own)}
+    out = {"groups sorted out, once": (groups, groups), "first answer": ask("rates", design=own)}
 
     def changed(of: dict, i: int, what: str) -> dict:
         classes = [dict(c) for c in of["classes"]]
@@ -90,8 +91,8 @@ def measure(demo: Path, n: int) -> dict[str, float]:
             classes[i] |= {"name": f"word {i}"}
         return of | {"classes": classes}
 
-    def median(name: str, *times: float) -> None:
-        out[name] = statistics.median(times)
+    def median(name: str, *times: tuple[float, float]) -> None:
+        out[name] = statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
 
     for k, of in [(len(d["classes"]), d) for d in ((own,) if n >= MANY else (own, wide))]:
         for what in ("set", "removed", "word"):
@@ -104,8 +105,8 @@ def measure(demo: Path, n: int) -> dict[str, float]:
         body = {"design": of, "baseline": of, "column": "gender"}
         out[f"threshold, first, K = {k}"] = ask("labels", **body, threshold=0.1)
         median(f"threshold, a step, K = {k}", *(ask("labels", **body, threshold=i / 100) for i in range(1, rounds + 1)))
-    out["peak memory, GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return out
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return out | {"peak memory, GB": (peak, peak)}
 
 
 def main() -> None:
@@ -115,11 +116,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     found = {n: measure(args.demo, n) for n in map(int, args.images.split(","))}
+    print("median seconds until the answer, and seconds of processors, at", *found, "images")
     for name in dict.fromkeys(name for row in found.values() for name in row):
-        print(f"{name:32}", *(f"{row.get(name, float('nan')):9.3f}" for row in found.values()))
+        cells = (" ".join(f"{s:8.3f}" for s in row.get(name, (float("nan"),) * 2)) for row in found.values())
+        print(f"{name:32}", *cells)
     if args.json:
-        rounded = {str(n): {name: round(s, 4) for name, s in row.items()} for n, row in found.items()}
-        args.json.write_text(json.dumps({"unit": "s", "width": WIDTH, "images": rounded}, indent=1) + "\n")
+        rows = {str(n): {name: [round(s, 4) for s in pair] for name, pair in row.items()} for n, row in found.items()}
+        told = {"unit": "s", "of each": ["until the answer", "of processors"], "width": WIDTH, "images": rows}
+        args.json.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":
