@@ -16,6 +16,7 @@ import * as trail from "./trail.js";
 import * as wordings from "./wordings.js";
 
 let asked = ""; // the request that the last answer is of
+let newest = 0; // request: an older one that ends says nothing about waiting
 
 const editor = new Editor(state, { changed: rename, submit: () => refresh() });
 
@@ -26,6 +27,7 @@ async function refresh() {
   if (wrong.size) return fail([...wrong.values()][0]);
   if (JSON.stringify(request()) === asked) return fail("");
   waiting();
+  const mine = ++newest;
   const sent = copy(state.design);
   await attempt(async () => {
     const told = await json(state.view, request(), "answer");
@@ -39,7 +41,7 @@ async function refresh() {
     moves.drawSample();
     trail.retell();
   });
-  done();
+  if (mine === newest) done();
 }
 
 function rename() {
