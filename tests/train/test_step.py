@@ -1,5 +1,6 @@
 """The update: the same on every layout, frozen where it should be, and each optax piece where it belongs."""
 
+import dataclasses
 import functools
 
 import jax
@@ -127,6 +128,18 @@ def test_bfloat16_encoders_keep_float32_parameters():
     state, metrics = run(step.Options(dtype="bfloat16"))
     assert {x.dtype for x in state["params"].values()} == {np.dtype(np.float32)}
     assert metrics["loss"] == pytest.approx(alone()[1]["loss"], rel=0.02)
+
+
+def test_runs_of_one_recipe_share_their_program_and_others_do_not():
+    def made(seed=0, devices=1, options=None, **changed):
+        options, recipe = options or step.Options(), dataclasses.replace(RECIPE, **changed)
+        mesh = parallel.training_mesh(1, jax.devices()[:devices])
+        state = step.start(clip.init(configuration("vit"), jax.random.key(seed)), options, recipe, mesh)
+        return step.make(configuration("vit"), options, recipe, state, mesh)
+
+    assert made() is made(seed=1)
+    others = (made(devices=2), made(options=step.Options(ema=0.5)), made(freeze=("^visual",)), made(learning_rate=1.0))
+    assert len({made(), *others}) == 5
 
 
 def test_parameters_and_moments_are_cut_alike():
