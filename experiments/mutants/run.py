@@ -69,7 +69,7 @@ MUTANTS = [
            "left, top = round((width - size) / 2.0), round((height - size) / 2.0)",
            "left, top = (width - size) // 2, (height - size) // 2", "tests/test_image.py"),
     Mutant("the tokenizer keeps capitals", "clipjax/text/tokenizer.py",
-           "return text.lower().split()", "return text.split()", "tests/text"),
+           "_SPACES.split(mended(text).lower())", "_SPACES.split(mended(text))", "tests/text/test_tokenizer.py"),
     Mutant("prompts averaged before they are normalised", "clipjax/probes/zeroshot.py",
            "features = normalise(encode(texts))", "features = np.asarray(encode(texts), np.float32)",
            "tests/probes/test_zeroshot.py"),
