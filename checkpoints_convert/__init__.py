@@ -3,6 +3,7 @@
 from checkpoints_convert.containers import is_native
 from checkpoints_convert.convert import DTYPES, FORMATS, Read, cast, check_target, read, translate, write
 from checkpoints_convert.options import Options, parse
+from checkpoints_convert.tokenizers import with_tokenizer
 
 __all__ = [
     "DTYPES",
@@ -15,5 +16,6 @@ __all__ = [
     "parse",
     "read",
     "translate",
+    "with_tokenizer",
     "write",
 ]

@@ -33,6 +33,7 @@ from checkpoints_convert import (
     rules,
 )
 from checkpoints_convert.options import Options
+from checkpoints_convert.tokenizers import with_tokenizer
 from clipjax import stored
 from clipjax.errors import InputError
 from clipjax.files import check_new_folder, sha256
@@ -88,7 +89,7 @@ def translate(
     with ThreadPoolExecutor(1) as pool:
         loaded, notes, files = _load(Path(source), options or Options())
         pending = {file: pool.submit(sha256, file) for file in files}
-        loaded = cast(loaded, dtype)
+        loaded = cast(dataclasses.replace(loaded, config=with_tokenizer(loaded.config, Path(source))[0]), dtype)
 
         def settle() -> Weights:
             return _identified(loaded, {file: future.result() for file, future in pending.items()})

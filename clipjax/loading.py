@@ -79,25 +79,10 @@ def load(
     if options is not None and given != Options():
         raise InputError("give activation, heads and text_heads inside options, not beside it")
     loaded = find_weights(source, options or given)
-    config, tokenizer = with_tokenizer(loaded.config, source)
+    config, tokenizer = loaded.config, None
+    if config.tokens.kind == "file":
+        config, tokenizer = checkpoints_convert.with_tokenizer(config, locate(source))
     return Model(loaded.name, config, clip.unflatten(loaded.flat), loaded.source, dtype, tokenizer)
-
-
-def with_tokenizer(config: CLIP, source: str | os.PathLike) -> tuple[CLIP, Path | None]:
-    """The tokenizer file beside the weights of `source`, and the configuration with its sha256.
-
-    None where the model reads OpenAI's tokens, or has no file there: that is an error once texts are encoded.
-    InputError where the file is another than the one that the weights were stored with.
-    """
-    if config.tokens.kind != "file" or (path := text.find(locate(source))) is None:
-        return config, None
-    digest = sha256(path)
-    if config.tokens.file_sha256 not in (None, digest):
-        raise InputError(
-            f"{path}: is another tokenizer (sha256 {digest[:12]}) than the one that the weights were stored with "
-            f"({str(config.tokens.file_sha256)[:12]}); put that one back"
-        )
-    return dataclasses.replace(config, tokens=dataclasses.replace(config.tokens, file_sha256=digest)), path
 
 
 def find_weights(source: str | os.PathLike, options: Options | None = None) -> weights.Weights:
@@ -138,7 +123,7 @@ def _missing(config: CLIP, source: str | os.PathLike) -> list[str]:
     """What has to come before the model can be used for all that it is for."""
     if config.tokens.kind != "file":
         return []
-    if (path := with_tokenizer(config, source)[1]) is None:
+    if (path := checkpoints_convert.with_tokenizer(config, locate(source))[1]) is None:
         return ["the model's tokenizer.json beside the weights: without it there are features of images alone"]
     library = "sentencepiece" if path.suffix == ".model" else "tokenizers"
     return [] if importlib.util.find_spec(library) else [f"the library that reads its tokenizer: pip install {library}"]
@@ -184,11 +169,13 @@ def convert(
     named = os.fspath(source)
     _refuse_custom(named)
     if named == DEMO or catalog.find(named) or named.startswith("hf://"):
-        loaded = checkpoints_convert.cast(find_weights(named, options), dtype)
+        found = find_weights(named, options)
+        config = checkpoints_convert.with_tokenizer(found.config, locate(named))[0]
+        loaded = checkpoints_convert.cast(dataclasses.replace(found, config=config), dtype)
         checkpoints_convert.write(Path(target), loaded, to)
     else:
         loaded = _say_notes(checkpoints_convert.translate(_existing(named), Path(target), to, dtype, options))
-    if (tokenizer := with_tokenizer(loaded.config, named)[1]) is not None:
+    if (tokenizer := checkpoints_convert.with_tokenizer(loaded.config, locate(named))[1]) is not None:
         say(f"note: the tokenizer of the model is {text.copy_beside(tokenizer, Path(target))}")
     return loaded
 

@@ -123,6 +123,19 @@ def test_weights_without_their_tokenizer_or_with_another_are_one_line(stage, cap
         clipjax.load(stage / "stored.safetensors")
 
 
+def test_a_conversion_takes_the_tokenizer_along_and_knows_it(stage, capsys):
+    (stage / "there").mkdir()
+    assert main(["convert", str(stage / "siglip.safetensors"), str(stage / "there" / "x.safetensors")]) == 0
+    copy = stage / "there" / "x.tokenizer.json"
+    assert copy.read_bytes() == (stage / "tokenizer.json").read_bytes()
+    shutil.copy(GOLDEN / "metaclip2" / "tokenizer.json", copy)
+    with pytest.raises(InputError, match=r"x\.tokenizer\.json: is another tokenizer"):
+        clipjax.load(stage / "there" / "x.safetensors")
+    copy.unlink()
+    assert main(["models", str(stage / "there" / "x.safetensors")]) == 0
+    assert "tokenizer.json beside the weights" in capsys.readouterr().out
+
+
 def test_texts_are_never_cut_and_too_long_ones_refused(stage):
     """Padding is attended to, so each text is encoded at the whole length, alone and beside others."""
     model = clipjax.load(stage / "siglip.safetensors")
