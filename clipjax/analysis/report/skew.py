@@ -29,8 +29,9 @@ def _of_column(runs: Sequence[Run], over: str) -> Section:
         for r in run.records:
             if r.over == over and (r.p_benjamini_hochberg is not None or r.metric.startswith("mean_")):
                 first.append([name, *_summary(r)])
-            elif r.metric == "skew_at_k" and "*".join(r.group or {}) == over:
-                every.append([name, r.class_, r.reference, r.k, ", ".join(r.cell), *_numbers(r), r.p])
+            elif r.metric == "skew_at_k" and sorted(r.columns) == sorted(over.split("*")):
+                cell = ", ".join((r.group or {})[column] for column in over.split("*"))
+                every.append([name, r.class_, r.reference, r.k, cell, *_numbers(r), r.p])
             elif r.metric == "bias_at_k" and r.over == over:
                 every.append([name, r.class_, "", r.k, r.against, *_numbers(r), r.p])
     head = ["run", "class", "reference", "measure", "group", "value", "interval", "by chance", "p", "p (BH)"]
