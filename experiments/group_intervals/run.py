@@ -20,9 +20,9 @@ from clipjax.analysis.rates import Method
 from clipjax.errors import InputError
 
 HERE = Path(__file__).parent
-SIMULATIONS = 1000
-TESTS = 500
-RESAMPLES = 400
+SIMULATIONS = 300
+TESTS = 300
+RESAMPLES = 200
 WORLDS = {  # what is true: one rate a group
     "2 groups, equal": (0.8, 0.8),
     "7 groups, equal": (0.8,) * 7,
@@ -127,7 +127,7 @@ def draw(rows: list[list]) -> Figure:
         axes.set_xlabel("images in each group")
         axes.set_title(world, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("share of 95% intervals that hold the truth")
+    panels[0].set_ylabel("coverage of 95% intervals")
     panels[0].set_ylim(0, 1.02)
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9
