@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from clipjax.analysis import compare, figures, findings, rates, sentences
-from clipjax.analysis.manifest import AskedDesign, Outcome
+from clipjax.analysis.manifest import AskedDesign
 from clipjax.analysis.report import head, page
 from clipjax.analysis.report.section import Section, slug
 from clipjax.analysis.run import Run
@@ -127,7 +127,7 @@ def _run(answers: Answers, asked: Asked) -> Run:
     groups = ["", *answers.opened.asked]
     manifest = msgspec.structs.replace(
         run.manifest, design=AskedDesign.of(design), config=run.manifest.config | {"probe": "rates"},
-        result=Outcome(groups=groups), command="clipjax explore",
+        result=msgspec.structs.replace(run.manifest.result, groups=groups), command="clipjax explore",
     )  # fmt: skip
     records = []
     for grouping in [(), *((name,) for name in answers.opened.asked)]:
