@@ -119,7 +119,7 @@ def curve_of(
             metric="reliability", group={}, k=int(k[b]), n=int(n[b]), value=float(k[b] / n[b]), low=float(low[b]),
             high=float(high[b]), level=method.level, method="clopper-pearson", bins=bins, scheme=scheme,
             low_edge=float(edges[b]), high_edge=float(edges[b + 1]), confidence=float(mean[b]),
-            accuracy=float(k[b] / n[b]), small=bool(n[b] < method.min_n) or None,
+            accuracy=float(k[b] / n[b]), small=bool(n[b] < method.min_n),
         )
         for b in np.flatnonzero(n)
     ]  # fmt: skip
@@ -275,7 +275,7 @@ def error_of(
     return Record(
         metric=metric, group={}, n=len(order), value=value, low=low, high=high, level=method.level, method=BIASED,
         bins=bins, scheme=scheme, null_mean=float(null.mean()), p=(reached + 1) / (DRAWS + 1),
-        small=len(order) < method.min_n or None,
+        small=len(order) < method.min_n,
     )  # fmt: skip
 
 

@@ -261,7 +261,7 @@ def records_of_tallies(
     tests, testable = int(counted.sum()), counted.tolist()
     return [
         replace(
-            record, question=question, group=group, small=record.n < min_n or None, p_benjamini_hochberg=bh[i],
+            record, question=question, group=group, small=record.n < min_n, p_benjamini_hochberg=bh[i],
             p_bonferroni=bonferroni[i], testable=testable[i], tests=tests, asked=len(compared),
         )
         for i, ((question, group), record) in enumerate(zip(heads, compared, strict=True))

@@ -1,6 +1,7 @@
 """Figures of a report: each takes plain values, gives a Drawing with a text that says the same in words.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; series differ in marker too, for print.
+Colours are Okabe and Ito's, told apart by colour-blind readers; series differ in marker too, for print. Names are
+set as `clipjax.analysis.letters` says.
 """
 
 from __future__ import annotations
@@ -8,20 +9,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clipjax.analysis.records import PairedRecord, Record
+from clipjax.analysis.letters import FAMILIES, short, to_glyphs, width
+from clipjax.analysis.records import Record
 from clipjax.files import write_atomically, write_text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
 GREY = "#767676"
 DPI = 160
-LONGEST = 34  # characters of a name on an axis
+ROWS = 5.8  # inches of a figure of rows: a narrow screen shows all of it in letters that can be read
+LONGEST = 34  # columns of letters that a name on an axis holds
+MOST_COLUMNS = 10  # of a heat map: what a page of paper holds in letters that can be read
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +38,7 @@ class Drawing:
     alt: str
 
     def svg(self) -> str:
-        """Letters as outlines, since no reader has to have the font; the same bytes for the same figure."""
+        """Letters as text; the same bytes for the same figure."""
         return self._svg  # a file, and a part of the page
 
     @functools.cached_property
@@ -44,14 +50,23 @@ class Drawing:
             self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "clipjax"})
         return out.getvalue().decode()
 
+    @functools.cached_property
+    def png(self) -> bytes:
+        """Letters as they can be drawn on this machine."""
+        _ = self.svg()  # before its texts are changed
+        to_glyphs(self.figure)
+        out = io.BytesIO()
+        with _style():
+            tight = {"bbox_inches": "tight", "pad_inches": 0.02}  # numbers of letters may leave the figure
+            self.figure.savefig(out, format="png", dpi=DPI, metadata={"Software": "clipjax"}, **tight)
+        return out.getvalue()
+
     def save(self, folder: Path, name: str) -> None:
         """folder/name.png and folder/name.svg, whole or not at all."""
         svg = self.svg()
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{name}.svg", svg)
-        options = {"format": "png", "dpi": DPI, "metadata": {"Software": "clipjax"}}
-        with _style():
-            write_atomically(folder / f"{name}.png", lambda path: self.figure.savefig(path, **options))
+        write_atomically(folder / f"{name}.png", lambda path: path.write_bytes(self.png))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +97,7 @@ def rates_by_group(
     """
     offsets = (np.arange(len(series)) - (len(series) - 1) / 2) * min(0.26, 0.75 / max(len(series), 1))
     height = 1.0 + len(groups) * max(0.32, 0.2 * len(series)) + 0.25 * len(series)
-    figure, axes = _axes(7.4, height)
+    figure, axes = _axes(ROWS, height)
     most = max([100.0 * h for s in series for h in s.high if h is not None] or [1.0])
     for i, s in enumerate(series):
         shown = [g for g in range(len(groups)) if s.values[g] is not None]
@@ -99,14 +114,13 @@ def rates_by_group(
             edgecolors=colour,
             zorder=3,
             clip_on=False,  # a dot at 0 or at 100 is whole
-            label=_short(s.label, 60),
+            label=short(s.label, 60),
         )
         for g, at in zip(shown, y, strict=True):
-            _text(axes, 1.01, at, s.counts[g], transform=axes.get_yaxis_transform(), fontsize=7.5, color=colour)
+            _text(axes, 1.02, at, s.counts[g], transform=axes.get_yaxis_transform(), fontsize=7.5, color=colour)
     _rows(axes, groups)
     axes.set_xlim(0, min(100.0, most * 1.05 + 0.5))
-    few = " (hollow: few images)" if any(any(s.small) for s in series) else ""
-    _x_label(axes, f"{quantity}, percent of the group's images{few}")
+    _x_label(axes, f"{quantity}, percent of the group's images{_few(*series)}")
     _grid(axes, "x")
     if overall is not None:
         axes.axvline(100 * overall, color="black", lw=0.9, ls="--", zorder=1)
@@ -123,26 +137,25 @@ def rates_by_group(
     return Drawing(figure, f"{quantity} by group. " + ". ".join(words) + f".{every}")
 
 
-def differences_by_group(groups: Sequence[str], records: Sequence[PairedRecord], quantity: str) -> Drawing:
-    """A row per paired record: its difference with its interval around the line at zero, and k/n under A and B."""
-    figure, axes = _axes(7.4, 1.0 + 0.32 * max(len(groups), 1))
-    value, low, high = (100 * np.array([getattr(r, x) for r in records], float) for x in ("difference", "low", "high"))
+def differences_by_group(groups: Sequence[str], of: Series, quantity: str) -> Drawing:
+    """A row per group: a difference with its interval around the line at zero, and its counts at the right."""
+    figure, axes = _axes(ROWS, 1.0 + 0.32 * max(len(groups), 1))
+    value, low, high = (100 * np.array([np.nan if x is None else x for x in v]) for v in (of.values, of.low, of.high))
     y = range(len(groups))
     axes.axvline(0, color="black", lw=0.9)
     axes.hlines(y, low, high, color=COLOURS[0], lw=1.6)
-    face = ["white" if r.small else COLOURS[0] for r in records]
+    face = ["white" if small else COLOURS[0] for small in of.small]
     axes.scatter(value, y, s=26, color=face, edgecolors=COLOURS[0], zorder=3, clip_on=False)
-    counts = [f"{r.k_a} → {r.k_b} of {r.n}" for r in records]
-    for at, said in zip(y, counts, strict=True):
-        _text(axes, 1.01, at, f"{said} ", transform=axes.get_yaxis_transform(), fontsize=7.5, color=GREY)
+    for at, said in zip(y, of.counts, strict=True):
+        _text(axes, 1.02, at, said, transform=axes.get_yaxis_transform(), fontsize=7.5, color=GREY)
     _rows(axes, groups)
     reach = 1.06 * max([*np.abs(low), *np.abs(high), 1.0])
     axes.set_xlim(-reach, reach)
-    _x_label(axes, f"{quantity}, points of percent (hollow: few images)")
+    _x_label(axes, f"{quantity}, points of percent{_few(of)}")
     _grid(axes, "x")
     words = [
         f"{g}: {v:+.1f} ({a:+.1f} to {b:+.1f}; {said})"
-        for g, v, a, b, said in zip(groups, value, low, high, counts, strict=True)
+        for g, v, a, b, said in zip(groups, value, low, high, of.counts, strict=True)
     ]
     return Drawing(figure, f"{quantity} by group, in points. " + ". ".join(words) + ".")
 
@@ -185,7 +198,8 @@ def threshold_curves(
     figure, axes = _axes(7.0, 3.8)
     x = np.asarray(thresholds) * classes
     for i, (name, y) in enumerate(curves.items()):
-        axes.plot(x, y, color=COLOURS[i % len(COLOURS)], lw=1.8, ls=("-", "--", ":", "-.")[i % 4], label=_short(name))
+        line = {"color": COLOURS[i % len(COLOURS)], "ls": ("-", "--", ":", "-.")[i % 4]}
+        axes.plot(x, y, lw=1.8, label=short(name, LONGEST), **line)
     axes.set_xscale("log")
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(bottom=0)
@@ -206,40 +220,68 @@ def threshold_curves(
     return Drawing(figure, f"{quantity} by threshold. " + "; ".join(words) + ".")
 
 
-def heat_map(
-    values: np.ndarray, rows: Sequence[str], columns: Sequence[str], quantity: str, small: np.ndarray | None = None
-) -> Drawing:
-    """values [R, C] as shares (nan: no such cell), each written into its cell as percent; `small` ones with †."""
+def heat_maps(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    quantity: str,
+    small: np.ndarray | None = None,
+    tails: Sequence[str] = (),
+) -> list[Drawing]:
+    """values [R, C] as shares (nan: no such cell), each written into its cell as percent; `small` ones with †.
+
+    The longer side goes down the page, and what is still wider than MOST_COLUMNS is cut into several figures. `tails`
+    stand behind the names of the rows: "(n = 12)".
+    """
     values = np.asarray(values, float)
-    longest = [max((len(_short(name)) for name in names), default=0) for names in (rows, columns)]
-    wide = 1.6 + 0.085 * longest[0] + 0.52 * len(columns)
-    figure, axes = _axes(max(wide, 5.0), 0.9 + 0.06 * longest[1] + 0.27 * max(len(rows), 2))
+    small = np.zeros(values.shape, bool) if small is None else np.array(small)
+    few: np.ndarray = np.all(small, axis=1)  # marked once, at the row's name
+    small[few] = False
+    tails = [tail + "†" * bool(mark) for tail, mark in zip(tails or [""] * len(rows), few, strict=True)]
     most = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
-    image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=max(100 * most, 1e-9), aspect="auto")
+    words = []
+    for row, tail, shares in zip(rows, tails, values, strict=True):
+        top = [c for c in np.argsort(-np.nan_to_num(shares), kind="stable")[:3] if np.isfinite(shares[c])]
+        words.append(f"{row}{tail}: " + ", ".join(f"{columns[c]} {100 * shares[c]:.1f}" for c in top))
+    down = [short(name, LONGEST, tail) for name, tail in zip(rows, tails, strict=True)]
+    across = [short(name, LONGEST) for name in columns]
+    if len(across) > len(down):
+        values, small, down, across = values.T, small.T, across, down
+    parts = np.array_split(np.arange(len(across)), -(-len(across) // MOST_COLUMNS) or 1)
+    out = []
+    for i, part in enumerate(parts):
+        of = f" (part {i + 1} of {len(parts)})" if len(parts) > 1 else ""
+        said = f"{quantity}, percent{of}{' (†: few images)' if small.any() or few.any() else ''}"
+        figure = _heat_map(values[:, part], down, [across[c] for c in part], said, small[:, part], most)
+        alt = "Largest of each group: " + "; ".join(words) if i == 0 else f"Part {i + 1}; the first names the largest"
+        out.append(Drawing(figure, f"{quantity}. {alt}."))
+    return out
+
+
+def _heat_map(
+    values: np.ndarray, rows: Sequence[str], across: Sequence[str], title: str, small: np.ndarray, most: float
+) -> Any:
+    longest = [max(map(width, names), default=0) for names in (rows, across)]
+    figure, axes = _axes(
+        max(0.8 + 0.08 * max(longest) + 0.46 * len(across), 0.6 + 0.08 * width(title)),
+        0.9 + 0.06 * longest[1] + 0.26 * max(len(rows), 2),
+    )
+    axes.imshow(100 * values, cmap="Blues", vmin=0, vmax=max(100 * most, 1e-9), aspect="auto")
     for r, c in np.ndindex(values.shape):
         if np.isfinite(values[r, c]):
-            dark = values[r, c] < 0.6 * most
             text = f"{100 * values[r, c]:.1f}" if values[r, c] < 0.9995 else "100"
-            text += "†" if small is not None and small[r, c] else ""
-            _text(axes, c, r, text, ha="center", fontsize=7.5, color="white" if dark else "black")
-    axes.set_xticks(range(len(columns)), [_short(c) for c in columns], rotation=45, ha="right", rotation_mode="anchor")
+            text = (text if values[r, c] else "0") + ("†" if small[r, c] else "")
+            _text(axes, c, r, text, ha="center", fontsize=8, color="white" if values[r, c] > 0.6 * most else "black")
+    axes.set_xticks(range(len(across)), across, rotation=45, ha="right", rotation_mode="anchor")
     _rows(axes, rows, inverted=False)
     for label in axes.get_xticklabels():
         label.set_parse_math(False)
     axes.set_facecolor("#dddddd")
-    figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
-    mark = " (†: few images)" if small is not None and small.any() else ""
-    _plain(axes.set_title(f"{_short(quantity, 60)}, percent{mark}", fontsize=9, loc="left"))
-    words = []
-    for r, row in enumerate(rows):
-        top = np.argsort(-np.nan_to_num(values[r]), kind="stable")[:3]
-        words.append(
-            f"{row}: " + ", ".join(f"{columns[c]} {100 * values[r, c]:.1f}" for c in top if np.isfinite(values[r, c]))
-        )
-    return Drawing(figure, f"{quantity}. Largest per row: " + "; ".join(words) + ".")
+    _plain(axes.set_title(short(title, 70), fontsize=9, loc="left"))
+    return figure
 
 
-def flows(moves: Sequence[tuple[str, str, int]], n: int, most: int = 14) -> Drawing:
+def flows(moves: Sequence[tuple[str, str, int]], n: int, of: str = "images", most: int = 14) -> Drawing:
     """(class under A, class under B, images) -> bands from the classes of A at the left to those of B at the right, as
     wide as their images are many; the commonest moves, the rest in one band."""
     ordered = sorted(moves, key=lambda m: (-m[2], m[0], m[1]))
@@ -248,7 +290,7 @@ def flows(moves: Sequence[tuple[str, str, int]], n: int, most: int = 14) -> Draw
         others = f"{len(rest)} other moves"
         shown = [*shown, (others, others, sum(count for *_, count in rest))]
     total = sum(count for *_, count in shown) or 1
-    figure, axes = _axes(7.2, max(1.6, 0.8 + 0.3 * max(len({m[i] for m in shown}) for i in (0, 1))) if shown else 1.6)
+    figure, axes = _axes(ROWS, max(1.6, 0.8 + 0.3 * max(len({m[i] for m in shown}) for i in (0, 1))) if shown else 1.6)
     gap = 0.06 * total
     place: tuple[dict[str, float], dict[str, float]] = ({}, {})
     for side, starts in enumerate(place):
@@ -259,7 +301,7 @@ def flows(moves: Sequence[tuple[str, str, int]], n: int, most: int = 14) -> Draw
         for name, size in sizes.items():
             starts[name] = at
             _text(
-                axes, (-0.02, 1.02)[side], at + size / 2, f"{_short(name, 28)}  {size}", fontsize=8.5,
+                axes, (-0.02, 1.02)[side], at + size / 2, short(name, 28, f"  {size}"), fontsize=8.5,
                 ha=("right", "left")[side],
             )  # fmt: skip
             axes.fill_betweenx([at, at + size], *((-0.012, 0.0), (1.0, 1.012))[side], color="black", lw=0)
@@ -277,21 +319,24 @@ def flows(moves: Sequence[tuple[str, str, int]], n: int, most: int = 14) -> Draw
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_axis_off()
-    _plain(axes.set_title(f"A → B: {sum(count for *_, count in moves)} of {n} images", fontsize=9))
+    _plain(axes.set_title(f"A → B: {sum(count for *_, count in moves)} of {n} {short(of, 60)}", fontsize=9))
     words = [f"{a} → {b}: {count}" for a, b, count in shown]
-    return Drawing(figure, f"Images that moved from a class of A to a class of B, of {n}. " + "; ".join(words) + ".")
+    return Drawing(figure, f"Of {n} {of}, those that moved from a class of A to one of B. " + "; ".join(words) + ".")
 
 
 def sweep_strip(
     groups: Sequence[str], values: Sequence[Sequence[float]], base: Sequence[float], quantity: str
 ) -> Drawing:
     """Every design of a sweep as a dot, per group; the design itself is the orange diamond."""
-    figure, axes = _axes(7.2, 1.2 + 0.36 * len(groups))
+    figure, axes = _axes(ROWS, 1.2 + 0.36 * len(groups))
     rng = np.random.default_rng(0)
     for g, rates in enumerate(values):
         jitter = rng.uniform(-0.22, 0.22, len(rates))
-        axes.scatter(100 * np.asarray(rates), g + jitter, s=9, color=COLOURS[0], alpha=0.45, lw=0)
-        axes.scatter([100 * base[g]], [g], marker="D", s=36, color=COLOURS[1], edgecolors="black", lw=0.6, zorder=3)
+        whole = {"clip_on": False}  # a dot at 0 or at 100
+        axes.scatter(100 * np.asarray(rates), g + jitter, s=9, color=COLOURS[0], alpha=0.45, lw=0, **whole)
+        axes.scatter(
+            [100 * base[g]], [g], marker="D", s=36, color=COLOURS[1], edgecolors="black", lw=0.6, zorder=3, **whole
+        )
     _rows(axes, groups)
     axes.set_xlim(left=0)
     _x_label(axes, f"{quantity}, percent (diamond: the design itself)")
@@ -306,34 +351,40 @@ def sweep_strip(
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with _style():
-        figure = Figure(figsize=(width, height), layout="constrained")
+        pads = {"w_pad": 0.1, "h_pad": 0.06}  # inches: the reader's font may be a little wider
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**pads))
         FigureCanvasAgg(figure)
         return figure, figure.subplots(1, columns)
 
 
-def _style() -> Any:
+@contextmanager
+def _style() -> Iterator[None]:
     import matplotlib
 
-    return matplotlib.rc_context({
-        "svg.hashsalt": "clipjax", "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False,
+    settings = {
+        "svg.hashsalt": "clipjax", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
         "axes.spines.right": False, "axes.edgecolor": "#444444", "hatch.linewidth": 0.5,
-    })  # fmt: skip
+        "font.sans-serif": FAMILIES,
+    }  # fmt: skip
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's machine has it, see letters.py
+        yield
+
+
+def _few(*series: Series) -> str:
+    """What a hollow dot is, where there is one."""
+    return " (hollow: few images)" if any(any(s.small) for s in series) else ""
 
 
 def _rows(axes: Any, names: Sequence[str], longest: int = LONGEST, inverted: bool = True) -> None:
-    axes.set_yticks(range(len(names)), [_short(name, longest) for name in names])
+    axes.set_yticks(range(len(names)), [short(name, longest) for name in names])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     if inverted:
         axes.set_ylim(len(names) - 0.45, -0.55)
-
-
-def _short(name: str, longest: int = LONGEST) -> str:
-    """Cut to what an axis can hold; characters that the font lacks become their number."""
-    name = "".join(c if ord(c) < 0x2E80 and c.isprintable() else f"\\u{ord(c):x}" for c in name)
-    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def _words(s: Series, i: int) -> str:
@@ -358,7 +409,7 @@ def _x_label(axes: Any, text: str) -> None:
 
 
 def _title(axes: Any, text: str) -> None:
-    _plain(axes.set_title(_short(text, 60), fontsize=9.5))
+    _plain(axes.set_title(short(text, 60), fontsize=9.5))
 
 
 def _plain(text: Any) -> None:

@@ -68,6 +68,8 @@ def breaches(condition: Condition, results: Sequence[Record]) -> list[str]:
     named = [record for record in records if _matches(condition, record)]
     if not named:
         raise InputError(f"--fail-if {condition.text!r} matches nothing; {_offer(condition, records)}")
+    if any(SIDES[condition.side] not in record for record in named):
+        raise InputError(f"--fail-if {condition.text!r}: {condition.metric} has no interval; write @ value")
     out = []
     for record in named:
         value = record.get(SIDES[condition.side])

@@ -59,7 +59,7 @@ def worst_group(
     return Record(
         metric=_named(of, "worst_group"), group={}, groups=len(n), worst=names[worst], k=int(k[worst]), n=int(n[worst]),
         value=float(k[worst] / n[worst]), low=low, high=high, level=method.level,
-        method=f"clopper-pearson, simultaneous over {len(n)} groups", small=bool(n[worst] < method.min_n) or None,
+        method=f"clopper-pearson, simultaneous over {len(n)} groups", small=bool(n[worst] < method.min_n),
     )  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def _between(metric: str, k: np.ndarray, n: np.ndarray, names: Sequence[str], me
     worst, best = int(rate.argmin()), int(rate.argmax())
     return Record(
         metric=metric, group={}, groups=len(n), n=int(n.sum()), value=None, highest=names[best], lowest=names[worst],
-        level=method.level, small=bool(min(n[worst], n[best]) < method.min_n) or None,
+        level=method.level, small=bool(min(n[worst], n[best]) < method.min_n),
     )  # fmt: skip
 
 

@@ -54,8 +54,8 @@ def paired_records(
 ) -> list[PairedRecord]:
     """Counts of cells [G] -> for each the rates of A and B, their paired difference B - A, and McNemar.
 
-    k_a, k_b, n; low_a .. high_b by `method`; only_a, only_b (discordant counts); difference with its interval
-    (Newcombe 1998, method 10 for paired data); p (exact).
+    k_a, k_b, n; low_a .. high_b by `method`, the record's rate_method; only_a, only_b (discordant counts); difference
+    with its interval (Newcombe 1998, method 10 for paired data); p (exact).
     """
     both, only_a, only_b, neither = (np.atleast_1d(np.asarray(x, np.int64)) for x in (both, only_a, only_b, neither))
     k_a, k_b, n = both + only_a, both + only_b, both + only_a + only_b + neither
@@ -68,7 +68,7 @@ def paired_records(
         "low_b": low_b, "high_b": high_b, "only_a": only_a, "only_b": only_b, "difference": (k_b - k_a) / some,
         "low": low, "high": high, "p": p,
     }  # fmt: skip
-    rest = {"level": check_level(level), "method": method}
+    rest = {"level": check_level(level), "rate_method": method}
     rows = zip(*(x.tolist() for x in columns.values()), strict=True)
     # No images have no rate: null, as JSON has no nan.
     numbers = ({k: None if v != v else v for k, v in zip(columns, row, strict=True)} for row in rows)

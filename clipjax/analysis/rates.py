@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from clipjax.analysis import two_rates
 from clipjax.analysis.intervals import interval
 from clipjax.analysis.manifest import MIN_N
+from clipjax.analysis.order import places
 from clipjax.analysis.records import Record, finite
 from clipjax.design import Design
 from clipjax.errors import InputError
@@ -72,6 +73,16 @@ def bands(text: str, columns: Columns) -> tuple[dict[str, np.ndarray], list[str]
     return out, notes
 
 
+def band_names(text: str) -> dict[str, list[str]]:
+    """The bands of `bands` in the order they are written: {"age_band": ["0-19", "20-59"]}."""
+    found: dict[str, list[str]] = {}
+    for line in lines(text.replace("&", "\n")):
+        head, _, body = line.partition(":")
+        named = (entry.partition("=")[0].strip() for entry in body.split(";"))
+        found[head.partition("=")[0].strip()] = list(filter(None, named))
+    return found
+
+
 def _members(body: str, source: str) -> dict[str, str]:
     """Value -> its band."""
     found: dict[str, str] = {}
@@ -98,7 +109,7 @@ def groupings(text: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def cells(grouping: Sequence[str], columns: Columns, n: int) -> Cells:
-    """The groups that have images, in order of their values; an image with an empty value is in none."""
+    """The groups that have images, as `clipjax.analysis.order` has them; an image with an empty value is in none."""
     if not grouping:
         return Cells([{}], np.zeros(n, np.int64))
     texts = np.stack([np.asarray(columns[name]).astype(str) for name in grouping], axis=1)
@@ -108,9 +119,11 @@ def cells(grouping: Sequence[str], columns: Columns, n: int) -> Cells:
         raise InputError(
             f"groups: {'*'.join(grouping)} has {len(distinct)} cells for {n} images; group by fewer columns"
         )
+    ranks = [places(column.tolist()) for column in distinct.T]
+    order = sorted(range(len(distinct)), key=lambda g: [rank[v] for rank, v in zip(ranks, distinct[g], strict=True)])
     of = np.full(n, -1, np.int64)
-    of[known] = place.ravel()
-    return Cells([dict(zip(grouping, map(str, row), strict=True)) for row in distinct], of)
+    of[known] = np.argsort(order)[place.ravel()]
+    return Cells([dict(zip(grouping, map(str, distinct[g]), strict=True)) for g in order], of)
 
 
 def counts(prediction: np.ndarray, partition: Cells, classes: int) -> np.ndarray:
@@ -170,7 +183,7 @@ def numbers(metric: str, k: ArrayLike, n: ArrayLike, method: Method) -> list[Rec
     return [
         Record(
             metric=metric, k=k, n=n, value=k / n if n else None, low=low, high=high, level=method.level,
-            method=method.name, small=n < method.min_n or None,
+            method=method.name, small=n < method.min_n,
         )
         for k, n, low, high in cells
     ]  # fmt: skip
@@ -193,6 +206,6 @@ def against_rest(tally: np.ndarray, groups: list[dict[str, str]], design: Design
                     metric=metric, set=name, group=group, against="the rest", k=int(k[g]), n=int(n[g]),
                     k_rest=int(pairs[2][g]), n_rest=int(pairs[3][g]), value=finite(found.value[g]),
                     low=finite(found.low[g]), high=finite(found.high[g]), level=method.level, method=found.method,
-                    small=bool(min(n[g], pairs[3][g]) < method.min_n) or None,
+                    small=bool(min(n[g], pairs[3][g]) < method.min_n),
                 ))  # fmt: skip
     return out

@@ -52,11 +52,13 @@ class Record(Struct, frozen=True, kw_only=True):
     tokens: Count | None = None
     low: Number | None = None
     high: Number | None = None
-    lowest: str | None = None  # the designs with the lowest and the highest rate
+    smallest: Number | None = None  # rate over the designs of a sweep; `value` is largest - smallest
+    largest: Number | None = None
+    lowest: str | None = None  # the designs that have them
     highest: str | None = None
     level: Number | None = None
     method: str | None = None
-    small: bool | None = None  # True: fewer images than min_n; never False
+    small: bool | None = None  # fewer images than min_n; None where no min_n applies
     classes: Count | None = None
     direction: Literal["image_to_text", "text_to_image"] | None = None
     split: str | None = None
@@ -185,7 +187,7 @@ REQUIRED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("rates", "rate"): ("group", "k", "level", "method"),
     ("rates", "rate_difference"): ("set", "group", "k", "k_rest", "n_rest"),
     ("rates", "rate_ratio"): ("set", "group", "k", "k_rest", "n_rest"),
-    ("rates", "rate_range"): ("set", "group", "designs", "lowest", "highest", "low", "high"),
+    ("rates", "rate_range"): ("set", "group", "designs", "smallest", "largest", "lowest", "highest"),
     ("labels", "label_rate"): ("label", "threshold", "group", "k"),
     ("labels", "chi_squared"): ("label", "threshold", "denominator", "p", "p_benjamini_hochberg", "min_expected"),
     ("labels", "fisher"): ("label", "threshold", "denominator", "p", "p_benjamini_hochberg", "min_expected"),
@@ -217,7 +219,8 @@ class Question(NamedTuple):
 class PairedRecord(Struct, frozen=True, kw_only=True):
     """The same question asked of the same images under A and B: both rates, their paired difference, McNemar's test.
 
-    Rates of no images are None. The adjusted p-values and `tests` belong to the family of tests it is one of.
+    `method` is of `low` and `high`, as in every record: the interval of the difference. Those of the two rates are by
+    `rate_method`. Rates of no images are None. The adjusted p-values and `tests` belong to its family of tests.
     """
 
     question: Question | None = None  # None: counts by themselves, as `paired_rates` gives them
@@ -238,8 +241,8 @@ class PairedRecord(Struct, frozen=True, kw_only=True):
     high: float
     p: float
     level: float
-    method: str
-    difference_method: str = "newcombe, paired"
+    rate_method: str
+    method: str = "newcombe, paired"
     small: bool | None = None
     p_benjamini_hochberg: float | None = None
     p_bonferroni: float | None = None
@@ -259,7 +262,7 @@ class PairedRecord(Struct, frozen=True, kw_only=True):
         a, b = (
             Record(
                 metric="rate", group=self.group, k=k, n=self.n, value=value, low=low, high=high, level=self.level,
-                method=self.method, small=self.small,
+                method=self.rate_method, small=self.small,
             )
             for k, value, low, high in rates
         )  # fmt: skip

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipjax import stored
-from clipjax.analysis import findings
+from clipjax.analysis import findings, order
 from clipjax.analysis.manifest import Manifest, Settings
+from clipjax.analysis.rates import band_names
 from clipjax.analysis.records import Finding, Metrics, Record, missing
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, one_line
 from clipjax.files import lines
 
 SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
+LOG = "log.jsonl"  # one JSON object per line
+COMPLETE = "complete"  # stage of its last event
 REMEDY = "run the probe again"
 IMAGE = "image_sha256"  # of predictions.parquet: the first 16 hexadecimal digits of the sha256 of an image's contents
 NEEDED = {"rates": {"prediction"}, "labels": {"probabilities"}}  # columns of predictions.parquet, by probe
@@ -42,6 +47,29 @@ class Run:
     def probe(self) -> str:
         """The kind of run: rates, labels, zeroshot, ..."""
         return self.settings.probe
+
+    @property
+    def folder(self) -> str:
+        """What the run's folder is called, also where the path is "."."""
+        return self.path.resolve().name
+
+    @functools.cached_property
+    def date(self) -> str:
+        """The day (UTC) on which the run was completed, as its log says; "" where it says nothing."""
+        try:
+            events = [json.loads(line) for line in (self.path / LOG).read_bytes().splitlines()]
+            times = [event["time"] for event in events if event["stage"] == COMPLETE]
+            return datetime.datetime.fromtimestamp(times[-1], datetime.UTC).date().isoformat()
+        except (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError):  # the log is not part of a result
+            return ""
+
+    def places(self, column: str) -> dict[str, int]:
+        """Value of a group column -> its place in tables: as the bands or the design list the values, else by
+        `clipjax.analysis.order`."""
+        known = band_names(str(self.manifest.config.get("bands", ""))).get(column, [])
+        if not known and self.design is not None:
+            known = [value for value in dict.fromkeys(self.design.attribute(column)) if value is not None]
+        return order.places(self.columns[column].astype(str).tolist(), known)
 
     @functools.cached_property
     def design(self) -> Design | None:
@@ -105,6 +133,7 @@ def read_run(path: str | Path, as_written: bool = True) -> Run:
         inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
         hint = f"it holds the runs {', '.join(inside[:4])}" if inside else "the same probe command again finishes it"
         raise InputError(f"{path}: holds no finished run (no manifest.json); {hint}")
+    _check_kind(path)
     if as_written:
         verify(path)
     manifest = read_manifest(path)
@@ -113,6 +142,22 @@ def read_run(path: str | Path, as_written: bool = True) -> Run:
         raise InputError(f"{path}: there is no probe {brief(settings.probe)!r}; {REMEDY}")
     _check_manifest(path / "manifest.json", settings.probe, manifest)
     return Run(path, manifest, settings, read_records(path, settings.probe))
+
+
+def _check_kind(path: Path) -> None:
+    """InputError for a run of `clipjax finetune`, whose probes are the runs that hold numbers."""
+    config = path / "config.json"
+    if not config.exists() or stored.read(config, dict[str, Any], REMEDY).get("verb") != "finetune":
+        return
+    steps = sorted(p.parent for p in path.glob("probes/*/step-*/manifest.json"))
+    last = list({step.parent: step for step in steps}.values())
+    weights = path / "model.safetensors"
+    remedy = (
+        f"name its probes, which are runs: {' '.join(map(str, last))}"
+        if last
+        else f"it has no probes; run one on its weights: clipjax probe CONFIG --config.model={weights} --out=RUN"
+    )
+    raise InputError(f"{path}: is a fine-tuning run; {remedy}")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -26,7 +26,7 @@ AT_ONCE = 64  # images decoded at a time
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax classify`."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
     parser.add_argument("--classes", required=True, help="a,b,c or a text file with one class per line")
     parser.add_argument(
         "--model", help="released name, weights file, folder, hf://org/name or py:FILE.py (default: the demo model)"

@@ -1,5 +1,8 @@
 """Paired comparison of two runs on the same images: clipjax compare RUN_A RUN_B [--vary=design] [--out=DIR]
 
+    clipjax compare runs/roles runs/roles-child --out=comparison
+    clipjax compare runs/before runs/after --vary=weights
+
 By default the runs differ in the class design; --vary=weights compares two models, --vary=design,weights both. Images
 are paired by their contents: copies, other names, another table or container are the same images. Ingested answers
 without contents are paired by file name, where names are unique in both runs. Runs on different
@@ -14,8 +17,8 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax compare`."""
-    parser.add_argument("a", metavar="RUN_A")
-    parser.add_argument("b", metavar="RUN_B")
+    parser.add_argument("a", metavar="RUN_A", help="the folder of a finished run")
+    parser.add_argument("b", metavar="RUN_B", help="of another one on the same images; differences are B - A")
     parser.add_argument("--vary", default="design", metavar="WHAT", help="what may differ: design (default), weights")
     parser.add_argument(
         "--annotations", default="", choices=("a", "b"), help="whose labels and groups count where the runs' differ"

@@ -44,7 +44,7 @@ class Verb:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax completion`."""
-    parser.add_argument("shell", choices=SHELLS)
+    parser.add_argument("shell", choices=SHELLS, help="the shell that the script is for")
 
 
 def run(args: argparse.Namespace) -> None:

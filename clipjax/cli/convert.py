@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax convert`."""
     from clipjax import loading
 
-    parser.add_argument("src", metavar="SRC")
+    parser.add_argument("src", metavar="SRC", help="a released name, a file, a folder or hf://org/name")
     parser.add_argument("dst", metavar="DST", help="a file; for --to=huggingface and --to=open_clip a new folder")
     parser.add_argument("--to", choices=FORMATS, default="clipjax", help="format to write (default: clipjax)")
     parser.add_argument("--dtype", choices=DTYPES, default="keep", help="cast floating tensors (default: keep)")

@@ -1,6 +1,10 @@
 """List the named data sets: task, metric, split, size, prompts, how to obtain them, published numbers.
 
-`clipjax datasets food101` shows one completely: the expected files, how known ambiguities are resolved, its classes and
+    clipjax datasets
+    clipjax datasets food101
+    clipjax datasets food101 --json
+
+`clipjax datasets NAME` shows one completely: the expected files, how known ambiguities are resolved, its classes and
 templates, and the published numbers of all nine models. Numbers marked ? were not confirmed in a second source.
 """
 

@@ -1,6 +1,7 @@
 """Write the features of images and texts to one .npz file, for your own analysis.
 
     clipjax embed --model=ViT-B/32 --images=photos/ --texts=captions.txt --out=features.npz
+    clipjax embed --model=mine.safetensors --texts=prompts.txt --out=prompts.npz
 
 Arrays: image_features [B, E], files [B], text_features [C, E], texts [C], scale (the factor of the cosine), logit_scale
 (its logarithm, the parameter), and logit_bias of models that have one. Features are float32 and not normalised. Images
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-skipped", type=float, default=SHARE, metavar="SHARE",
         help=f"stop if more than this share of the images cannot be read (default: {SHARE}; one is always allowed)",
     )  # fmt: skip
-    parser.add_argument("--out", required=True, metavar="F.npz")
+    parser.add_argument("--out", required=True, metavar="F.npz", help="the file that is written")
     from clipjax import loading
 
     loading.add_options(parser)

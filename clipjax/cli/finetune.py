@@ -5,6 +5,7 @@ The same command continues after the last checkpoint, also with another number o
 checkpoint first (exit status 143). RUN/model.safetensors is the result, which every command accepts as a model.
 
     clipjax finetune openai_vit_b32_csv --config.data.csv=captions.csv --config.data.caption_columns=caption --out=RUN
+    clipjax finetune openai_vit_b32_csv --keys
 
 On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md), run the same command on every host; elsewhere add
 --coordinator=HOST:PORT --processes=N --process=I. `clipjax finetune NAME --keys` lists
@@ -22,14 +23,16 @@ STOPS_TOGETHER = True  # a signal to one host stops all of them at the same step
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax finetune`; `--config.key=value` is taken by the config itself."""
-    parser.add_argument("config", metavar="CONFIG[:arg]")
+    parser.add_argument(
+        "config", metavar="CONFIG[:arg]", help="a shipped name or a .py file; what `arg` means, it says"
+    )
     parser.add_argument("--out", metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--keys", nargs="?", const="text", choices=("text", "json"), help="print every key of the config, and stop"
     )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0's address, for several hosts")
-    parser.add_argument("--processes", type=int, metavar="N")
-    parser.add_argument("--process", type=int, metavar="I")
+    parser.add_argument("--processes", type=int, metavar="N", help="how many hosts there are")
+    parser.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:

@@ -11,7 +11,7 @@ writes it; in place of it two files, images.parquet (columns file, features) or 
 texts.parquet (text, features) or texts.npy with --texts=FILE, one text per line; both with --scale.
 
     clipjax ingest --features=F.npz --table=people.csv --design=people-roles --group-columns=age --out=runs/theirs
-    clipjax ingest --features=images.parquet --text-features=texts.parquet --scale=100 --table=people.csv ...
+    clipjax ingest --features=i.parquet --text-features=t.parquet --scale=100 --table=t.csv --design=mine.yaml --out=RUN
 
 Lists of `labels` are counted as the probe `labels` does (--contrast, --thresholds), answers beside a --label-column as
 `zeroshot`, all others as `rates`; --probe=NAME chooses. A column `image_sha256` (the first 16 hexadecimal digits of the

@@ -7,7 +7,7 @@ model:
     clipjax interpolate ViT-B/32 run/model.safetensors sweep/ --alpha=0,0.25,0.5,0.75,1 \\
         --probe=zeroshot --config.data.path=photos/
 
-Then: clipjax report sweep/alpha-*/probe
+    clipjax report sweep/alpha-*/probe
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TAKES_OVERRIDES = True  # --config.key=value is the probe's
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax interpolate`."""
     parser.add_argument("before", metavar="BEFORE", help="whatever takes a model: a released name, a file")
-    parser.add_argument("after", metavar="AFTER")
+    parser.add_argument("after", metavar="AFTER", help="the same architecture, for example fine-tuned from BEFORE")
     parser.add_argument("out", metavar="OUT", help="a .safetensors file; with several alphas a folder")
     parser.add_argument("--alpha", default="0.5", metavar="A[,A...]", help="share of AFTER (default: 0.5)")
     parser.add_argument("--probe", metavar="CONFIG[:arg]", help="run this probe on every model")

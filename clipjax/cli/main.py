@@ -22,7 +22,10 @@ from clipjax.files import check_option
 
 DONE, FAILED, WRONG_USE, BREACHED = 0, 1, 2, 3
 # These verbs do not run a model.
-WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "ingest", "models", "plan", "report")
+WITHOUT_PROGRAMS = ("compare", "completion", "convert", "datasets", "ingest", "models", "new", "plan", "report")
+EPILOG = """\
+exit status: 0 done; 1 failed: the last line of stderr says why, and the remedy; 2 wrong use; 3 a --fail-if condition
+held, or a rerun gives other numbers. Results go to stdout, everything else to stderr. docs/reference/cli.md"""
 GRACE = 5.0  # seconds
 # A full disk, a missing permission, a failing disk, an impossible file name: not errors of the program.
 MACHINE = (
@@ -57,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_USE
     module = importlib.import_module(f"clipjax.cli.{verb}")
     parser = argparse.ArgumentParser(
-        prog=f"clipjax {verb}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"clipjax {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EPILOG,
     )
     module.add_arguments(parser)
     if own_process:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="released name, weights file, folder or hf://org/name")
     parser.add_argument("--topology", required=True, help="CHIP:SHAPE, e.g. v5e:4x4, v5p:2x2x4, h100:8")
     parser.add_argument("--batch", type=int, default=64, help="images (with --train: pairs) per chip (64)")
-    parser.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"), help="default: bfloat16")
     parser.add_argument("--placement", default="replicated", choices=("replicated", "fsdp"), help="in evaluation")
     parser.add_argument("--train", action="store_true", help="the training step instead of the evaluation step")
     train = parser.add_argument_group("with --train, as in a fine-tuning config")

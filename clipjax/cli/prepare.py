@@ -21,7 +21,7 @@ TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax prepare`; `--config.key=value` is taken by the config itself."""
-    parser.add_argument("config", metavar="CONFIG[:arg]")
+    parser.add_argument("config", metavar="CONFIG[:arg]", help="the config of a probe: a shipped name or a .py file")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder of prepared images")
 
 

@@ -5,13 +5,16 @@ congress, celeba, rates). The same command continues an interrupted run. Feature
 same images does not run the image encoder.
 
     clipjax probe zeroshot --config.data.path=photos/ --config.classes="a cat,a dog" --out=runs/photos
+    clipjax probe rates --config.data.csv=people.csv --config.data.group_columns=age --config.design=mine.yaml --out=RUN
+    clipjax probe rates --keys
 
 If a condition on the numbers holds, the exit status is 3, and one line reports each number that met it:
 
-    clipjax probe fairface ... --fail-if="rate[set=crime, race=*] > 0.05 @ lower"
+    clipjax probe fairface --config.data.path=FAIRFACE --out=RUN --fail-if="rate[set=crime, race=*] > 0.05 @ lower"
 
 On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md), run the same command on every host; elsewhere add
---coordinator=HOST:PORT --processes=N --process=I. `clipjax probe NAME --keys` lists every key.
+--coordinator=HOST:PORT --processes=N --process=I. --log=tensorboard and --log=wandb:PROJECT write the numbers of the
+run there too (pip install 'clipjax[tensorboard]', 'clipjax[wandb]').
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax probe`; `--config.key=value` is taken by the config itself."""
-    parser.add_argument("config", metavar="CONFIG[:arg]")
+    parser.add_argument(
+        "config", metavar="CONFIG[:arg]", help="a shipped name or a .py file; what `arg` means, it says"
+    )
     parser.add_argument("--out", metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--keys", nargs="?", const="text", choices=("text", "json"), help="print every key of the config, and stop"
@@ -36,9 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONDITION",
         help="METRIC[key=value] > NUMBER @ lower; repeatable",
     )
+    parser.add_argument(
+        "--log", action="append", default=[], metavar="WHERE", help="tensorboard, or wandb:PROJECT; repeatable"
+    )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0's address, for several hosts")
-    parser.add_argument("--processes", type=int, metavar="N")
-    parser.add_argument("--process", type=int, metavar="I")
+    parser.add_argument("--processes", type=int, metavar="N", help="how many hosts there are")
+    parser.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:
@@ -46,15 +54,17 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     from clipjax import parallel
     from clipjax.analysis import gate
     from clipjax.errors import Breach
-    from clipjax.runs import config, runner
+    from clipjax.runs import config, publish, runner
 
     resolved = config.load(args.config, overrides)
     if config.print_keys(resolved, args.keys, args.out):
         return
     conditions = [gate.parse(text) for text in args.fail_if]
+    publish.check(args.log)
     parallel.start_hosts(args.coordinator, args.processes, args.process)
     found = runner.run(resolved, Path(args.out))
     if parallel.is_main_process():
+        publish.publish(found.runs, args.log)
         print(found.text())
     lines = [f"{run.path}: {line}" for run in found.runs for c in conditions for line in gate.breaches(c, run.records)]
     if lines:

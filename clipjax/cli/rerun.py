@@ -2,8 +2,9 @@
 
 Every number is computed again, including features (--cached takes features from the cache). Exit status 0: every record
 and prediction is bit-identical; 3: something differs, and the output lists it, with the versions, device,
-weights and data that differ. If data or weights have moved:
+weights and data that differ. If data or weights have moved, say where they are:
 
+    clipjax rerun runs/people
     clipjax rerun runs/people --config.data.path=/elsewhere/people --config.model=vit-b-32.safetensors
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,9 +110,7 @@ def image(drawing: figures.Drawing, kind: str) -> tuple[bytes, str]:
     if kind == "svg":
         return drawing.svg().encode(), "image/svg+xml"
     if kind == "png":
-        out = io.BytesIO()
-        drawing.figure.savefig(out, format="png", dpi=figures.DPI, metadata={"Software": "clipjax"})
-        return out.getvalue(), "image/png"
+        return drawing.png, "image/png"
     raise InputError(f"a figure is {' or '.join(FORMATS)}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import UNSET
 
 from clipjax import loading
-from clipjax.analysis import rates
+from clipjax.analysis import order, rates
 from clipjax.analysis.compare import MOST_VALUES
 from clipjax.analysis.run import Run
 from clipjax.cache import read_features
@@ -113,7 +113,7 @@ def open_run(run: Run) -> Opened:
 def _single(columns: Mapping[str, np.ndarray], name: str) -> rates.Cells:
     """The groups of one column of texts."""
     values = columns[name].tolist()
-    place = {value: g for g, value in enumerate(sorted({*values} - {""}))}
+    place = order.places({*values} - {""})
     of = np.fromiter(map((place | {"": -1}).__getitem__, values), np.int64, len(values))
     return rates.Cells([{name: value} for value in place], of)
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from clipjax.analysis import findings, rates, sentences
 from clipjax.analysis.findings import Finding
+from clipjax.analysis.order import places
 from clipjax.analysis.records import Question
-from clipjax.analysis.report.rates import AGES
 from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.explore import form
@@ -196,12 +196,13 @@ def _key(group: Mapping[str, str]) -> Group:
 
 
 def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ages in the order of life, everything else by name, as the reports do."""
-
-    def place(row: dict[str, Any]) -> list[tuple[int, str]]:
-        return [(AGES.index(v) if v in AGES else -1, v) for v in row["group"].values()]
-
-    return sorted(rows, key=place)
+    """Groups in the order of reports."""
+    values: dict[str, list[str]] = {}
+    for row in rows:
+        for column, value in row["group"].items():
+            values.setdefault(column, []).append(value)
+    ranks = {column: places(found) for column, found in values.items()}
+    return sorted(rows, key=lambda row: [ranks[column][value] for column, value in row["group"].items()])
 
 
 def _told(design: Design) -> dict[str, Any]:

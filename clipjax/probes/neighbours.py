@@ -42,7 +42,7 @@ def same_attribute_precision(
             metric="same_attribute_precision", group={} if group is None else {column: group}, k=k, n=int(rows.sum()),
             value=float(each[rows].mean()), low=low, high=high, level=method.level,
             method="bootstrap over queries, database fixed", expected=float(expected[rows].mean()),
-            small=bool(rows.sum() < method.min_n) or None,
+            small=bool(rows.sum() < method.min_n),
         ))  # fmt: skip
     return out
 

@@ -147,7 +147,7 @@ def _measured(
         ]
         if not group:
             found += calibration.curve_of(one.confidence, one.right, keys.bins, keys.scheme, method)
-        small = len(rows) < method.min_n or None
+        small = len(rows) < method.min_n
         out += [replace(record, group=group, small=record.small or small) for record in found]
     return out
 

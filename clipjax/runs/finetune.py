@@ -15,7 +15,6 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from clipjax import loading, parallel
-from clipjax.analysis.records import Record
 from clipjax.data.source import Source
 from clipjax.errors import InputError, some
 from clipjax.files import sha256
@@ -30,6 +29,7 @@ from clipjax.runs import task as tasks
 from clipjax.runs.config import digest, plain, typed
 from clipjax.runs.finetune_config import FinetuneConfig
 from clipjax.runs.folder import RunFolder, differences, environment, read_config
+from clipjax.runs.publish import label
 from clipjax.train import augment, feed, loop, optimiser, step, writers
 from clipjax.train.checkpoints import Checkpoints
 from clipjax.train.export import final_weights
@@ -222,13 +222,6 @@ def _hook(
         return {f"{name}/{label(r)}": r.value for r in records if r.value is not None}
 
     return hook
-
-
-def label(record: Record) -> str:
-    """A record's name on one line: rate[race=Black set=crime]."""
-    about = {"set": record.set, "class": record.class_, "label": record.label, "direction": record.direction}
-    named = (record.group or {}) | {name: value for name, value in about.items() if value is not None}
-    return record.metric + (f"[{' '.join(f'{name}={value}' for name, value in named.items())}]" if named else "")
 
 
 def _trained(resolved: dict[str, Any], begin: weights.Weights, pairs: feed.Pairs) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,7 @@ import clipjax
 from clipjax import stored
 from clipjax.analysis import findings
 from clipjax.analysis.records import Record
-from clipjax.analysis.run import SUMS, changed
+from clipjax.analysis.run import COMPLETE, LOG, SUMS, changed
 from clipjax.analysis.tables import csv_text, markdown_lines
 from clipjax.errors import InputError
 from clipjax.files import write_atomically
@@ -70,7 +71,7 @@ class RunFolder:
                 )
             (self.path / "manifest.json").unlink()  # this very run, with files missing: not finished after all
         known = (
-            "config.json", SUMS, ".lock", "log.jsonl", "predictions.parquet", "metrics.json", "tables",
+            "config.json", SUMS, ".lock", LOG, "predictions.parquet", "metrics.json", "tables",
             "figures", "report.html", "model_card.md",  # what `clipjax report` adds
             *self.holds,
         )  # fmt: skip
@@ -83,7 +84,7 @@ class RunFolder:
     @property
     def log(self) -> Path | None:
         """Where progress is logged; None on hosts that do not write."""
-        return self.path / "log.jsonl" if self.writes else None
+        return self.path / LOG if self.writes else None
 
     def close(self) -> None:
         """Lets another process have the folder."""
@@ -103,11 +104,18 @@ class RunFolder:
                 sums = {name: self._sums[name] for name in sorted((*FINAL, "config.json")) if name in self._sums}
                 self._put(SUMS, lambda path: path.write_text("".join(f"{sums[name]}  {name}\n" for name in sums)))
             self._put(name, lambda path: path.write_text(text, encoding="utf-8"))
+            if name == "manifest.json":
+                event = {"time": round(time.time(), 3), "stage": COMPLETE}
+                with open(self.path / LOG, "ab") as file:
+                    file.write(json.dumps(event).encode() + b"\n")
 
-    def write_table(self, name: str, columns: Mapping[str, Any]) -> None:
-        """A parquet table, one row per image; equal columns give equal bytes."""
+    def write_table(self, name: str, columns: Mapping[str, Any], classes: Sequence[str]) -> None:
+        """A parquet table, one row per image; equal columns give equal bytes. `classes`, whose probabilities the column
+        `probabilities` holds in this order, are a JSON list under the key "classes" of the file's metadata."""
         if self.writes:
             table = pa.table({k: _arrow(v) for k, v in columns.items()})
+            if "probabilities" in columns:
+                table = table.replace_schema_metadata({"classes": json.dumps(list(classes), ensure_ascii=False)})
 
             def write(path: Path) -> None:
                 pq.write_table(table, path, compression="zstd")

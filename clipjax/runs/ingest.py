@@ -108,7 +108,7 @@ def ingest(answers: Answers, out: str | Path, settings: Settings | None = None, 
     )  # fmt: skip
     folder = RunFolder(out, config)
     try:
-        folder.write_table("predictions.parquet", table)
+        folder.write_table("predictions.parquet", table, answers.design.names)
         folder.write_records(records)
         folder.write_json("manifest.json", manifest.to_dict())  # last: the run is complete
     finally:

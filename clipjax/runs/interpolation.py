@@ -16,7 +16,7 @@ from clipjax.models import weights
 from clipjax.progress import say
 from clipjax.runs import config as configs
 from clipjax.runs import runner
-from clipjax.runs.finetune import label
+from clipjax.runs.publish import label
 from clipjax.train.export import interpolate
 
 

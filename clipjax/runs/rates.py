@@ -149,6 +149,6 @@ def _ranges(rows: list[Swept]) -> list[Record]:
         (low, least), (high, most) = (which(swept, key=lambda pair: pair[0]) for which in (min, max))
         out.append(Record(
             metric="rate_range", set=least.set, group=least.group, n=least.n, designs=len(swept), value=high - low,
-            low=low, high=high, lowest=least.design, highest=most.design, method="smallest and largest over designs",
+            smallest=low, largest=high, lowest=least.design, highest=most.design,
         ))  # fmt: skip
     return out

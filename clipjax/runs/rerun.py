@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,18 @@ from ml_collections import ConfigDict
 
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import IMAGE, Run, read_run
-from clipjax.errors import InputError
+from clipjax.errors import InputError, some
+from clipjax.keys import flat
 from clipjax.runs import config as configs
 from clipjax.runs import runner
+from clipjax.runs.config import plain
 from clipjax.runs.folder import differences
 
 # What a manifest says about the circumstances: where these differ, other numbers have a reason.
 CIRCUMSTANCES = ("versions", "git_revision", "device", "arithmetic", "mesh", "model", "design", "data", "counts")
+PATHS = ("data.path", "data.csv", "data.train_path", "data.validation_path", "data.test_path")
+MAY_BE_FILES = ("model", "design", "classes", "templates", "data.class_names")
+FILE = re.compile(r"\.[A-Za-z]{2,11}$")
 VALUES = ("value", "low", "high", "p", "p_adjusted", "k", "n")
 
 
@@ -62,10 +68,31 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
     config = configs.resume(before.manifest.config, overrides, path / "manifest.json")
     if not cached:
         config.cache_dir = "none"
-    if out is not None:
-        return compare(before, *_run(config, out))
-    with tempfile.TemporaryDirectory(prefix="clipjax-rerun-") as folder:
-        return compare(before, *_run(config, Path(folder) / "run"))
+    try:
+        if out is not None:
+            return compare(before, *_run(config, out))
+        with tempfile.TemporaryDirectory(prefix="clipjax-rerun-") as folder:
+            return compare(before, *_run(config, Path(folder) / "run"))
+    except InputError as error:
+        if not (left := _left_behind(config)):
+            raise
+        places = " ".join(f"--config.{key}=PATH" for key in left)
+        names = some([f"{key}={value}" for key, value in left.items()])
+        raise InputError(
+            f"{path}: {names}: not in this folder; the run names it from the folder that it was started in. Start "
+            f"`clipjax rerun` there, or say where it is: {places} ({error})"
+        ) from error
+
+
+def _left_behind(config: ConfigDict) -> dict[str, str]:
+    """Keys of a config that name files relative to the current folder, where they are not."""
+    found = {}
+    for key, value in flat(plain(config)).items():
+        path = str(value).partition("+")[0]
+        named = key in PATHS or (key in MAY_BE_FILES and FILE.search(path))
+        if named and path and "://" not in path and not Path(path).is_absolute() and not Path(path).exists():
+            found[key] = str(value)
+    return found
 
 
 def _run(config: ConfigDict, out: Path) -> tuple[Run, str]:

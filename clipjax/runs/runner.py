@@ -18,10 +18,11 @@ from clipjax.analysis.report import head
 from clipjax.analysis.run import read_manifest, read_records
 from clipjax.data import catalog as data_sets
 from clipjax.data import info as infos
-from clipjax.errors import InputError
+from clipjax.errors import InputError, brief
+from clipjax.files import sha256
 from clipjax.models import catalog
 from clipjax.progress import say
-from clipjax.runs import account, summary
+from clipjax.runs import account, publish, summary
 from clipjax.runs.config import ProbeConfig, digest, plain, probe_module, refuse_unread, typed, words
 from clipjax.runs.data import kind
 from clipjax.runs.engine import Engines
@@ -85,14 +86,15 @@ def run(config: ConfigDict, out: Path, engines: Engines | None = None) -> Runs:
     engines = engines or Engines()
     if len(models) == len(sources) == 1:
         return Runs(out, [_run_one(config, out, engines)], several=False)
-    runs, called = [], _folders(models)
+    runs, called = [], _short_names(models)
     for model in models:
         for source in sources:
             one = config.copy_and_resolve_references()
             one.model, one.data.source = model, source
             if len(sources) > 1:  # data.path then holds one folder per data set
                 one.data.path = f"{config.data.path.rstrip('/')}/{source}"
-            runs.append(_run_one(one, out / f"{called[model]}-{_file_name(source)}", engines))
+            folder = out / f"{_file_name(called[model])}-{_file_name(source)}"
+            runs.append(dataclasses.replace(_run_one(one, folder, engines), model=called[model]))
     made = Runs(out, runs, several=True)
     if parallel.is_main_process():
         if made.cells:
@@ -117,11 +119,11 @@ def _run_one(config: ConfigDict, path: Path, engines: Engines) -> Run:
     parallel.check_same(digest(task.source.files.tolist()), "list of files")
     engine = engines.get(asked)
     engine.check_source(task.source)
-    out = RunFolder(path, resolved, writes=main_process)
+    out = RunFolder(path, resolved, writes=main_process, holds=publish.HOLDS)
     try:
         result = probe.run(asked, Features(engine, asked, out.log, quiet=not main_process), task)
         manifest = _manifest(engine, config, task, result)
-        out.write_table("predictions.parquet", result.columns)
+        out.write_table("predictions.parquet", result.columns, result.design.names)
         out.write_records(result.records)
         for name, text in result.tables.items():
             out.write_text(f"tables/{name}", text)
@@ -178,11 +180,15 @@ def _published(config: ConfigDict) -> dict[str, Any]:
     return {kind: known[kind][release.name] for kind in kinds if release.name in known.get(kind, {})}
 
 
-def _folders(models: Sequence[str]) -> dict[str, str]:
-    """What each model's run is called: ViT-L-14, or a file's name; the whole path where two files share one."""
+def _short_names(models: Sequence[str]) -> dict[str, str]:
+    """What each model is called in summaries: ViT-L/14, or a file's name, never its path; where two share a name, with
+    the first digits of the sha256 of the file (of the address, where it is not a file)."""
     short = {m: catalog.get(m).name if catalog.find(m) else Path(m).name for m in models}
-    twice = {name for name in short.values() if list(short.values()).count(name) > 1}
-    return {m: _file_name(m if name in twice else name) for m, name in short.items()}
+    names = list(short.values())
+    sums = {m: sha256(m) if Path(m).is_file() else digest(m) for m, name in short.items() if names.count(name) > 1}
+    if len(set(sums.values())) < len(sums):
+        raise InputError(f"config.model: two of {', '.join(map(brief, sums))} are one file; name it once")
+    return {m: f"{name}-{sums[m][:8]}" if m in sums else name for m, name in short.items()}
 
 
 def _file_name(text: str) -> str:

@@ -57,6 +57,28 @@ class Writer:
             self._wandb.finish()
 
 
+def write_once(
+    numbers: Mapping[str, float], tensorboard: Path | None = None, wandb: Mapping[str, Any] | None = None
+) -> None:
+    """Numbers of something without steps, at step 0; what an earlier call left in the folder is replaced."""
+    if tensorboard is not None:
+        for old in tensorboard.glob("events.out.tfevents.*"):
+            old.unlink()
+        board = _tensorboard(tensorboard, -1)
+        for name, value in numbers.items():
+            board.add_scalar(name, value, 0)
+        board.close()
+    if wandb is not None:
+        run = _wandb(wandb)
+        run.log(dict(numbers), step=0)
+        run.finish()
+
+
+def check_installed(kind: str) -> None:
+    """InputError where `tensorboard` or `wandb` cannot be written for want of its extra."""
+    {"tensorboard": _summary_writer, "wandb": _wandb_module}[kind]()
+
+
 def events(log: Path) -> Iterator[dict[str, Any]]:
     """The whole events of a log; an incomplete last line (after a kill) is ignored."""
     if not log.exists():
@@ -75,16 +97,24 @@ def _drop_after(log: Path, step: int) -> None:
 
 
 def _tensorboard(folder: Path, step: int) -> Any:
+    return _summary_writer()(str(folder), purge_step=step + 1)
+
+
+def _summary_writer() -> Any:
     try:
         from tensorboardX import SummaryWriter  # TensorBoard's own writer brings TensorFlow's stubs along
     except ImportError as error:
-        raise InputError("tensorboard=True needs tensorboardX: pip install 'clipjax[tensorboard]'") from error
-    return SummaryWriter(str(folder), purge_step=step + 1)
+        raise InputError("tensorboard needs tensorboardX: pip install 'clipjax[tensorboard]'") from error
+    return SummaryWriter
 
 
 def _wandb(options: Mapping[str, Any]) -> Any:
+    return _wandb_module().init(resume="allow", **options)
+
+
+def _wandb_module() -> Any:
     try:
         import wandb  # pyrefly: ignore[missing-import]  an extra that the tests do without
     except ImportError as error:
-        raise InputError("wandb.project needs wandb: pip install 'clipjax[wandb]'") from error
-    return wandb.init(resume="allow", **options)
+        raise InputError("wandb needs its extra: pip install 'clipjax[wandb]'") from error
+    return wandb

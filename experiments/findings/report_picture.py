@@ -25,7 +25,7 @@ def parts(page: str) -> str:
     head, _, body = page.partition("<main>")
     title = re.search(r"<h1>.*?</h1>", body, re.DOTALL)
     first = re.search(r'<section id="s0">.*?</section>', body, re.DOTALL)
-    flow = re.search(r'<figure><img src="[^"]+" alt="Images that moved.*?</figure>', body, re.DOTALL)
+    flow = re.search(r'<figure><img src="[^"]+" alt="Of \d+ images, those that moved.*?</figure>', body, re.DOTALL)
     found = [part[0] for part in (title, first, flow) if part]
     assert len(found) == 3, "not the page of a comparison"
     return f"{head}<main>{''.join(found)}</main></body></html>"

@@ -165,7 +165,7 @@ def test_a_flow_between_two_designs():
     assert f.p_adjusted == pytest.approx(2 * 0.5**12)
     assert (f.value, f.kind) == (-0.8, "moved")
     who = next(f for f in found if "moved" in f.what)
-    assert "The answer changed for 0.0% of the images with age adult (0 of 85)" in who.statement
+    assert "The answer changed for 80.0% of the images with age child (12 of 15) and 0.0% of" in who.statement
     assert len(findings.main(found)) < len(found)
 
 
@@ -173,7 +173,7 @@ def test_a_test_that_passes_against_its_interval_is_not_stated():
     record = PairedRecord(
         question=Question("class", "man"), n=50, k_a=9, value_a=0.18, low_a=0.1, high_a=0.3, k_b=20, value_b=0.4,
         low_b=0.3, high_b=0.5, only_a=0, only_b=11, difference=0.22, low=-0.01, high=0.4, p=0.01, level=0.95,
-        method="clopper-pearson", p_benjamini_hochberg=0.01, testable=True, tests=1, asked=1,
+        rate_method="clopper-pearson", p_benjamini_hochberg=0.01, testable=True, tests=1, asked=1,
     )  # fmt: skip
     (found,) = findings.moved([record])
     assert found.kind == "undecided"

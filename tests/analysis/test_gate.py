@@ -18,10 +18,12 @@ RECORDS = [
     record({"race": "White"}, 5, low=0.02, high=0.11),
     record({"race": "Black", "gender": "Male"}, 30, low=0.2, high=0.4),
     record({}, set="non-human"),
-    Record(metric="rate_ratio", set="crime", group={"race": "Black"}, n=100, value=None, low=1.4, high=None),
+    Record(metric="rate_ratio", set="crime", group={"race": "Black"}, n=100, value=None, low=1.4, high=None,
+           method="miettinen-nurminen"),
     Record(metric="label_rate", label="nanny", threshold=0.005, group={"gender": "F"}, k=3, n=9, value=1 / 3, low=0.07,
            high=0.7),
     Record(metric="top1", n=9, value=0.5, low=0.3, high=0.7),
+    Record(metric="rate_range", set="crime", group={}, n=100, designs=3, value=0.2, smallest=0.5, largest=0.7),
 ]  # fmt: skip
 
 
@@ -54,10 +56,17 @@ def test_what_conditions_match(text, breaches):
     assert len(lines(text)) == breaches
 
 
+@pytest.mark.parametrize("side", ["lower", "upper"])
+def test_a_number_without_an_interval_is_compared_by_its_value(side):
+    assert len(lines("rate_range[set=crime] > 0.1")) == 1
+    with pytest.raises(InputError, match="rate_range has no interval; write @ value"):
+        lines(f"rate_range[set=crime] > 0.1 @ {side}")
+
+
 def test_a_condition_that_nothing_answers_is_no_pass():
     with pytest.raises(InputError, match="matches nothing; set: crime, non-human; groups: everybody, race, race"):
         lines("rate[set=crimes] > 0")
-    with pytest.raises(InputError, match="metrics are label_rate, rate, rate_ratio, top1"):
+    with pytest.raises(InputError, match="metrics are label_rate, rate, rate_range, rate_ratio, top1"):
         lines("rates[set=crime] > 0")
     with pytest.raises(InputError, match="matches nothing"):
         lines("rate[set=crime, age=*] > 0")

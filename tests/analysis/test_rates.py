@@ -46,7 +46,7 @@ def test_every_rate_is_a_recount():
         assert (r.k, r.n) == (k[(*key, r.set)], n[key])
         assert r.value == r.k / r.n
         assert (r.low, r.high) == pytest.approx(clopper_pearson(r.k, r.n))
-        assert bool(r.small) == (r.n < 20)
+        assert r.small is (r.n < 20)
     assert any(r.small for r in found)
     json.dumps([r.to_dict() for r in records], allow_nan=False)
 
@@ -54,7 +54,8 @@ def test_every_rate_is_a_recount():
 @pytest.mark.parametrize(("n", "small"), [(19, True), (20, False)])
 def test_a_cell_of_min_n_images_is_large_enough(n, small):
     records = rates.rate_records(np.zeros(n, np.int64), DESIGN, {}, [()], METHOD)
-    assert bool(records[0].small) == small
+    assert records[0].small is small
+    assert records[0].to_dict()["small"] is small  # false is written, not left out
 
 
 def test_single_classes_for_everybody_and_single_columns():

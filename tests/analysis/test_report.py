@@ -144,7 +144,7 @@ def test_denominators_and_small_cells_are_shown(pair, reported):
         "fairface-default",
     )
     assert float(crime["value"]) == k / old.sum()  # one value per cell, in full
-    assert (rows["20-29"]["small"], list(rows)) == ("", ["0-2", "20-29", "more than 70"])
+    assert (rows["20-29"]["small"], list(rows)) == ("false", ["0-2", "20-29", "more than 70"])
     text = (reported[0] / "tables" / "rates_by_age.md").read_text()
     assert f"† [{percent(float(crime['low']))}, {percent(float(crime['high']))}] {k}/{old.sum()}" in text
     assert "† fewer images" in text
@@ -314,9 +314,10 @@ def test_tables_in_four_forms():
     assert (percent(0.14438), percent(None), percent(0.5, 0)) == ("14.4", "", "50")
 
 
-def _overlap(figure):
+def _overlap(drawing):
     """Texts of the figure that overlap or leave it, in pixels."""
-    figure.canvas.draw()
+    drawing.svg()  # laid out
+    figure = drawing.figure
     renderer = figure.canvas.get_renderer()
     axes = figure.axes[0]
     boxes = [t.get_window_extent(renderer) for t in axes.get_yticklabels() if t.get_text()]
@@ -332,11 +333,11 @@ def test_figures_fit_their_words(groups):
     for drawing in (
         figures.rates_by_group(names, [series, series], "Rate of $x_1$"),
         figures.flows([(n, n, 3) for n in names], 100),
-        figures.heat_map(np.full((groups, 5), 0.2), names, HOSTILE[:5], "Rate"),
+        *figures.heat_maps(np.full((groups, 5), 0.2), names, HOSTILE[:5], "Rate"),
         figures.mirrored_bars([("A", names, [0.1] * groups, [0.2] * groups)] * 2, ("F", "M")),
         figures.sweep_strip(names, [[0.1, 0.2]] * groups, [0.1] * groups, "Rate"),
     ):
-        assert _overlap(drawing.figure) == ([], [])
+        assert _overlap(drawing) == ([], [])
         ticks = [t for axes in drawing.figure.axes for t in (*axes.get_yticklabels(), *axes.get_xticklabels())]
         assert not any(t.get_parse_math() for t in ticks if "$" in t.get_text())
         assert "0" in drawing.alt

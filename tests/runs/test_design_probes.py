@@ -135,8 +135,10 @@ def test_sweeps_of_classes_and_templates(people, tmp_path):
     assert (int(mine["k"]), int(mine["n"])) == (other["k"], other["n"])
     ranges = [r for r in records if r["metric"] == "rate_range" and r["set"] == "other" and r["group"] == {}]
     values = [float(r["value"]) for r in rows if r["set"] == "other" and r["group"] == "everybody"]
-    assert ranges[0]["low"] == pytest.approx(min(values), abs=1e-5)
-    assert ranges[0]["high"] == pytest.approx(max(values), abs=1e-5)
+    assert ranges[0]["smallest"] == pytest.approx(min(values), abs=1e-5)
+    assert ranges[0]["largest"] == pytest.approx(max(values), abs=1e-5)
+    assert ranges[0]["value"] == pytest.approx(max(values) - min(values), abs=1e-5)
+    assert not {"low", "high", "method"} & ranges[0].keys()  # the two are not an interval
 
 
 def test_classes_in_no_set_are_said_and_counted(people, tmp_path, capsys):

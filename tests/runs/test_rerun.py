@@ -73,6 +73,26 @@ def test_renamed_copies_give_the_same_numbers(world, finished, capsys, tmp_path)
     assert "files: 41 of 41 images have other names (cat/0000.jpg != cat/copy-0000.jpg, ...)" in out
 
 
+def test_from_another_folder_the_remedy_is_named_and_works(world, tmp_path, monkeypatch, capsys):
+    """A run that names its data relative to the folder in which it was started."""
+    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(world, tmp_path / "there")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    words = ["probe", "zeroshot", "--config.model=tiny.safetensors", "--config.data.path=photos"]
+    assert main([*words, "--config.batch_size=8", f"--out={tmp_path / 'run'}"]) == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["rerun", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "data.path=photos, model=tiny.safetensors: not in this folder" in said
+    remedy = [word.replace("PATH", f"{tmp_path}/there/") for word in said.split() if word.startswith("--config.")]
+    assert [word.split("=")[0] for word in remedy] == ["--config.data.path", "--config.model"]
+    places = [f"{word}{name}" for word, name in zip(remedy, ("photos", "tiny.safetensors"), strict=True)]
+    assert main(["rerun", str(tmp_path / "run"), *places]) == 0
+    monkeypatch.chdir(tmp_path / "there")
+    assert main(["rerun", str(tmp_path / "run")]) == 0
+
+
 def test_what_is_no_run_and_what_has_gone_is_one_line(finished, capsys, tmp_path):
     for argument, words in ((tmp_path, "holds the runs run"), (tmp_path / "nothing", "no such run")):
         assert main(["rerun", str(argument)]) == 1

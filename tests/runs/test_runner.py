@@ -230,15 +230,3 @@ def test_killed_runs_end_in_the_same_bytes(world, tmp_path):
     run_with(world, tmp_path / "killed", tmp_path / "k", 1, where)
     assert finals(whole) == finals(tmp_path / "killed")
     assert encoded(tmp_path / "killed") <= 2 * n + 3 * 2  # a kill costs at most one batch
-
-
-def test_each_models_run_has_a_folder_that_says_which(tmp_path):
-    from clipjax.runs.runner import _folders
-
-    assert _folders(("ViT-L/14", "vit-b-16", "hf://org/my-clip")) == {
-        "ViT-L/14": "ViT-L-14", "vit-b-16": "ViT-B-16", "hf://org/my-clip": "my-clip",
-    }  # fmt: skip
-    assert _folders(("runs/a/model.safetensors", "runs/b/model.safetensors")) == {
-        "runs/a/model.safetensors": "runs-a-model.safetensors",
-        "runs/b/model.safetensors": "runs-b-model.safetensors",
-    }

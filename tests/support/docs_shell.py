@@ -154,6 +154,8 @@ def parse(argv: Sequence[str]) -> int:
         parser.parse_args(rest)
         return 0
     args, overrides = parser.parse_known_args(rest)
+    if verb == "rerun":  # its keys are those of the run
+        return 0
     name = args.config if hasattr(args, "config") else args.probe
     if name:
         config.load(name, overrides, "finetune" if verb == "finetune" else "probes")

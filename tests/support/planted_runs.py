@@ -72,7 +72,7 @@ def write(path: Path, asked: design.Design, columns: dict, answers: np.ndarray, 
 def _finish(path: Path, probe: str, model: str, table, records, design_part, result, n: int, data="fairface") -> Path:
     config = {"probe": probe, "min_n": 20, "data": {"source": data, "split": "first10k", "options": "", "limit": 0}}
     folder = RunFolder(path, config)
-    folder.write_table("predictions.parquet", table)
+    folder.write_table("predictions.parquet", table, [c["name"] for c in design_part["classes"]])
     folder.write_records(records)
     image = {"image_size": 224, "kind": "vit"}
     folder.write_json("manifest.json", {

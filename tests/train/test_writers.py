@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from support.tensorboard_events import scalars
 
 from clipjax.errors import InputError
 from clipjax.train import writers
@@ -37,17 +38,7 @@ def test_tensorboard_gets_every_number(tmp_path):
     writer = writers.Writer(tmp_path / "log.jsonl", 0, tmp_path / "board")
     writer.write("train", 3, {"loss": 0.125, "files": ["a"]})
     writer.close()
-    from tensorboardX.event_file_writer import EventFileWriter  # noqa: F401  (the extra is part of [dev])
-    from tensorboardX.proto.event_pb2 import Event
-
-    found = {}
-    data = next((tmp_path / "board").iterdir()).read_bytes()
-    while data:  # TFRecord: length 8, crc 4, the event, crc 4
-        size = int.from_bytes(data[:8], "little")
-        event = Event.FromString(data[12 : 12 + size])
-        found |= {v.tag: (event.step, v.simple_value) for v in event.summary.value}
-        data = data[16 + size :]
-    assert found == {"train/loss": (3, 0.125)}
+    assert scalars(tmp_path / "board") == {"train/loss": (3, 0.125)}
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,14 @@ from clipjax.analysis.tables import Table, csv_text, tidy
 from clipjax.files import write_text
 
 
-def write(runs: Sequence[Run], out: Path) -> list[Section]:
+def write(runs: Sequence[Run], out: Path, stated: card.Stated | None = None) -> list[Section]:
     """tables/*.csv .md .tex, figures/*.png .svg, report.html and model_card.md of finished runs; returns what they say.
 
-    Runs of one kind are put side by side. The same runs give the same bytes.
+    Runs of one kind are put side by side. `stated`: what the model card says and no run knows. The same runs give the
+    same bytes.
     """
     found = sections(runs)
-    texts = {"model_card.md": card.text(runs, found), "report.html": page.html(runs, found)}
+    texts = {"model_card.md": card.text(runs, found, stated), "report.html": page.html(runs, found)}
     out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for section in found:
@@ -52,7 +53,8 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     for kind in kinds:
         mine = _module_of(kind).sections([run for run in runs if run.probe == kind])
         results += [_of_kind(section, kind) for section in mine] if len(kinds) > 1 else mine
-    return [head.section(runs), head.methods(runs), *results, head.repeat(runs)]
+    known = Section("Caveats of this report", points=[(said, "") for said in head.caveats(runs)])
+    return [head.section(runs), head.methods(runs), *results, known, head.repeat(runs)]
 
 
 def _of_kind(section: Section, kind: str) -> Section:
@@ -63,7 +65,9 @@ def _of_kind(section: Section, kind: str) -> Section:
 
 def _module_of(kind: str) -> ModuleType:
     name = f"clipjax.analysis.report.{kind}"
-    known = kind not in ("card", "head", "page", "section", "metrics") and importlib.util.find_spec(name)
+    known = kind not in ("card", "head", "metrics", "page", "pdf", "schema", "section") and importlib.util.find_spec(
+        name
+    )
     return importlib.import_module(name if known else "clipjax.analysis.report.metrics")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from clipjax.analysis import figures
 from clipjax.analysis.records import Record
-from clipjax.analysis.report.section import Section, beside_paper, data, run_names, slug
+from clipjax.analysis.report.section import Section, beside_paper, data, ordered, run_names, slug
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table, percent, rate
 
@@ -70,7 +70,7 @@ def _by(runs: Sequence[Run], key: tuple[str, ...]) -> Section:
             if r.metric == "top1" and r.columns == key:
                 cells.setdefault(r.cell, {})[i, _head(r)] = r
     columns = [" ".join(h) + (f" {names[i]}" if len(runs) > 1 else "") for i, h in heads]
-    groups = sorted(cells)
+    groups = ordered(runs, key, cells)
     rows = [[*group, *(rate(cells[group][h]) if h in cells[group] else None for h in heads)] for group in groups]
     table = Table(
         f"accuracy_by_{slug('_'.join(key))}", f"Accuracy by {' and '.join(key)}", [*key, *columns], rows,

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from clipjax.analysis import figures, sentences
+from clipjax.analysis import compare, figures, sentences
 from clipjax.analysis.compare import Compared
 from clipjax.analysis.records import PairedRecord
 from clipjax.analysis.report import head, page
-from clipjax.analysis.report.section import Section, run_names, slug
+from clipjax.analysis.report.section import Section, ordered, run_names, slug
 from clipjax.analysis.tables import Table, percent, tidy
 from clipjax.files import write_text
 
 MOST_FIGURES = 30
+MOST_FLOWS = 6  # groups with a flow figure of their own
 
 
 def write(compared: Compared, out: Path) -> list[Section]:
@@ -59,6 +60,7 @@ def sections(compared: Compared) -> list[Section]:
     words += notes(compared)
     found = [head.of_comparison(compared.findings, compared.records[0].level, lead)]
     found.append(Section("What is compared", words))
+    found.append(Section("Methods", _methods(compared)))
     drawn = 0
     for key in dict.fromkeys(r.columns for r in compared.records):
         table = _table(compared, key, a, b)
@@ -67,15 +69,27 @@ def sections(compared: Compared) -> list[Section]:
         if len(key) == 1 and drawn + len(kinds) <= MOST_FIGURES:
             drawn += len(kinds)
             for name in kinds:
-                drawings[f"paired_{slug(name)}_by_{slug(key[0])}"] = (
-                    _drawing(compared, key, name),
-                    f"How far does the rate of {name} differ between A and B, by {key[0]}? B - A with its paired "
-                    "interval; one that holds zero is compatible with no difference.",
-                )  # fmt: skip
+                caption = f"How far does the rate of {name} differ between A and B, by {key[0]}? "
+                caption += f"{_answer(compared, key, name)} Shown: B - A with its paired interval."
+                drawings[f"paired_{slug(name)}_by_{slug(key[0])}"] = (_drawing(compared, key, name), caption)
         found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", [], [table], drawings))
     if compared.class_moves is not None:
         found.append(_moves(compared))
-    return found
+    runs = [compared.a, compared.b]
+    known = Section("Caveats of this comparison", points=[(said, "") for said in head.caveats(runs)])
+    return [*found, known, head.repeat(runs)]
+
+
+def _methods(compared: Compared) -> list[str]:
+    """A paragraph per run, and one about the pair, that can stand in a paper."""
+    first = compared.records[0]
+    paired = (
+        f"Both runs answered the same {len(compared.a.predictions['file'])} images and are compared image by image: "
+        f"McNemar's exact test of the images whose answer changed, and Newcombe's interval of the paired difference at "
+        f"{100 * first.level:g}%. p-values were adjusted by Benjamini and Hochberg's procedure over the tests of each "
+        "question in which enough answers changed to reject at 0.05 at all (Tarone 1990, Gilbert 2005)."
+    )
+    return [*(head.method(run, tests=False) for run in (compared.a, compared.b)), paired]
 
 
 def notes(compared: Compared) -> list[str]:
@@ -106,6 +120,8 @@ def _name(record: PairedRecord) -> str:
 
 def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
     mine = [r for r in compared.records if r.columns == key]
+    places = {group: i for i, group in enumerate(ordered([compared.a], key, {tuple(r.group.values()) for r in mine}))}
+    mine.sort(key=lambda r: places[tuple(r.group.values())])
     if len(mine) > 400:  # hundreds of labels: those that moved most surely
         mine = sorted(mine, key=lambda r: r.p)[:100]
     rows = []
@@ -147,7 +163,22 @@ def _drawing(compared: Compared, key: tuple[str, ...], kind: str) -> figures.Dra
     everybody = [r for r in compared.records if not r.group and _name(r) == kind]
     mine = sorted(mine, key=lambda r: r.difference or 0) + everybody
     groups = [", ".join(r.group.values()) or "all images" for r in mine]
-    return figures.differences_by_group(groups, mine, f"B - A of the rate of {kind}")
+    series = figures.Series(
+        "", [r.difference for r in mine], [r.low for r in mine], [r.high for r in mine],
+        [f"{r.k_a} → {r.k_b} of {r.n}" for r in mine], [bool(r.small) for r in mine],
+    )  # fmt: skip
+    return figures.differences_by_group(groups, series, f"B - A of the rate of {kind}")
+
+
+def _answer(compared: Compared, key: tuple[str, ...], name: str) -> str:
+    """What the figure of one question shows, in a sentence."""
+    asked = [f for f in compared.findings if f.kind == "moved" and list(f.what.values()) == [name]]
+    mine = [f for f in asked if tuple(f.group) in (key, ())]
+    if mine:
+        return mine[0].statement
+    if not any(r.testable for r in compared.records if _name(r) == name and r.columns in (key, ())):
+        return "So few answers changed that no test could pass the adjusted threshold."
+    return "No difference was found after adjustment for all tests of the comparison."
 
 
 def _moves(compared: Compared) -> Section:
@@ -161,7 +192,7 @@ def _moves(compared: Compared) -> Section:
     if shown := [r for r in records if r.only_a or r.only_b]:
         tables.append(_by_class(shown, *run_names([compared.a, compared.b])))
     for column, values in compared.a.columns.items():
-        groups = sorted(set(values.astype(str)))
+        groups = [g for (g,) in ordered([compared.a], (column,), {(v,) for v in values.astype(str)})]
         if 1 < len(groups) <= 50:
             rows = []
             for group in groups:
@@ -170,9 +201,25 @@ def _moves(compared: Compared) -> Section:
                 rows.append([group, k, int(inside.sum()), percent(k / inside.sum())])
             columns = [column, "moved", "images", "%"]
             tables.append(Table(f"flips_by_{slug(column)}", f"Images that moved, by {column}", columns, rows))
-    drawing = figures.flows(moves, n)
     caption = f"Which images moved from which class to which? {sentences.flows(moves)}, of {n} images."
-    return Section(head.MOVED, words, tables, {"flips": (drawing, caption)})
+    return Section(head.MOVED, words, tables, {"flips": (figures.flows(moves, n), caption)} | _flows(compared))
+
+
+def _flows(compared: Compared) -> dict[str, tuple[figures.Drawing, str]]:
+    """A flow figure for each group of one column of which a finding says that its answers changed."""
+    drawings = {}
+    a, b = (run.predictions["prediction"].astype(str) for run in (compared.a, compared.b))
+    stated = [f for f in compared.findings if f.kind == "moved" and len(f.group) == 1 and (f.value or 0) != 0]
+    for group in list({str(f.group): f.group for f in stated}.values())[:MOST_FLOWS]:
+        ((column, value),) = group.items()
+        inside = compared.a.columns[column].astype(str) == value
+        moves = compare.moves(*(x[inside & (a != b)] for x in (a, b)))
+        if moves:
+            said = next(f.statement for f in stated if f.group == group)
+            drawing = figures.flows(moves, int(inside.sum()), f"images with {column} {value}")
+            caption = f"Where did the images with {sentences.value_of(column, value)} move? {said}"
+            drawings[f"flips_{slug(column)}_{slug(value)}"] = (drawing, caption)
+    return drawings
 
 
 def _by_class(records: Sequence[PairedRecord], a: str, b: str) -> Table:

@@ -14,6 +14,11 @@ from clipjax.analysis.run import Run
 WIDTH = 110  # of a line on a terminal
 FOUND = "What was found"
 MOVED = "Images that moved"  # the section of a comparison that holds them
+NAMES = {
+    "clopper-pearson": "Clopper and Pearson's", "wilson": "Wilson's", "jeffreys": "Jeffreys'",
+    "newcombe": "Newcombe's (differences)", "miettinen-nurminen": "Miettinen and Nurminen's (ratios)",
+}  # fmt: skip
+DEMO = "emoji-clip"  # the embedded model
 NOTHING = "No question of this run compares groups, so there is nothing to state beside its numbers."
 
 
@@ -59,10 +64,11 @@ def lines(said: Sequence[str]) -> str:
 
 def methods(runs: Sequence[Run]) -> Section:
     """One paragraph per run that can stand in a paper."""
-    return Section("Methods", [_method(run) for run in runs])
+    return Section("Methods", [method(run) for run in runs])
 
 
-def _method(run: Run) -> str:
+def method(run: Run, tests: bool = True) -> str:
+    """How a run was made; with its tests, how its groups were compared."""
     manifest, design = run.manifest, run.design
     model, counts = manifest.model, manifest.counts
     weights = f" (parameters sha256 {model.weights_sha256[:16]})" if model.weights_sha256 else ""
@@ -87,24 +93,63 @@ def _method(run: Run) -> str:
         said.append("Probabilities are a softmax over all classes.")
     if columns := manifest.data.group_columns:
         said.append(f"Groups are the values of {', '.join(columns)} as annotated in the data.")
-    if used := sorted({f"{r.method} at {100 * r.level:g}%" for r in run.records if r.level and r.method}):
-        said.append(f"Intervals are {', '.join(used)}.")
-    if any(r.metric in findings.METRICS and r.group for r in run.records):
+    used = sorted({(r.method, r.level) for r in run.records if tests and r.level and r.method})
+    if used:
+        said.append(
+            f"Intervals are {', '.join(f'{NAMES.get(name, name)} at {100 * level:g}%' for name, level in used)}."
+        )
+    if tests and any(r.metric in findings.METRICS and r.group for r in run.records):
         said.append(
             "Each group was compared with all other images that have a value in its column by the chi-squared test or, "
             "where an expected count is below 5, Fisher's exact test; differences have Newcombe's intervals. p-values "
             "were adjusted by Benjamini and Hochberg's procedure over the tests of each question that could reject at "
             "0.05 given their margins (Tarone 1990, Gilbert 2005)."
         )
+    versions = manifest.versions
+    made = [f"{name} {versions[key]}" for name, key in (("clipjax", "clipjax"), ("JAX", "jax")) if key in versions]
+    if made:
+        day = f" on {run.date}" if run.date else ""
+        how = f" in {manifest.precision}" if manifest.precision else ""
+        said.append(f"Computed with {' and '.join(made)}{how}{day}.")
     return " ".join(said)
+
+
+def caveats(runs: Sequence[Run]) -> list[str]:
+    """What a reader of these runs' numbers has to know, each only where it is so; what is so of one run, with its
+    name."""
+    found: dict[str, list[str]] = {}
+    for name, run in zip(run_names(runs), runs, strict=True):
+        for said in _caveats(run):
+            found.setdefault(said, []).append(name)
+    every = [said if len(of) == len(runs) else f"{', '.join(of)}: {said}" for said, of in found.items()]
+    return [*every, "Another class list, other prompts or other images change these numbers: measure your own."]
+
+
+def _caveats(run: Run) -> list[str]:
+    found, manifest, limit = [], run.manifest, run.settings.min_n
+    if small := sum(bool(r.small) for r in run.records):
+        found.append(f"{small} numbers come from fewer than {limit} images (min_n); they are marked †.")
+    if skipped := manifest.counts.skipped_files:
+        named = sentences.some([f"{one.file} ({one.reason})" for one in skipped], 3)
+        found.append(f"{manifest.counts.skipped} images could not be read and are not counted: {named}.")
+    if run.design is not None and run.design.unset:
+        found.append(f"{run.design.unset_note()}.")
+    for column in manifest.data.group_columns:
+        if column in run.columns and (without := int((run.columns[column].astype(str) == "").sum())):
+            found.append(f"{without} images have no {column}; they are in none of its groups.")
+    if manifest.config.get("model") == DEMO:
+        found.append(f"{DEMO} is a toy that has seen emoji artwork only: read the method, not the numbers.")
+    if manifest.computed_by:
+        found.append("The answers were computed elsewhere; nothing here can check how.")
+    return found
 
 
 def repeat(runs: Sequence[Run]) -> Section:
     """How to run it again."""
     computed = [run for run in runs if not run.manifest.computed_by]
-    commands = [f"clipjax rerun {run.path.name}" for run in computed]
+    commands = [f"clipjax rerun {run.folder}" for run in computed]
     if elsewhere := [run for run in runs if run.manifest.computed_by]:
-        names = sentences.some([run.path.name for run in elsewhere], 3)
+        names = sentences.some([run.folder for run in elsewhere], 3)
         commands.append(f"Answers of {names} were computed elsewhere: what made them is not known here.")
     if not computed:
         return Section("How to repeat it", commands)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clipjax.analysis import association, figures, paper
+from clipjax.analysis.records import finite
 from clipjax.analysis.report.section import Section, beside_paper, run_names, slug
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Cell, Table, percent
@@ -68,7 +69,7 @@ def _at(run: Run, threshold: float, suffix: str) -> Section:
     n = list(found.n)
     given = np.flatnonzero(found.k.sum(1) > 0)
     p, smallest, exact = association.two_groups(found.tables)
-    adjusted = association.adjust_testable(p, smallest)
+    adjusted = np.where(association.can_reject(smallest), association.adjust_testable(p, smallest), np.nan)
     if not len(given):
         return Section(f"At {100 * threshold:g}%", [f"No label reaches {100 * threshold:g}% for any image."])
     top = association.top_gendered(found, TOP)
@@ -106,21 +107,21 @@ def _table(run, found, adjusted, rows, side: str, n: list[int], name: str, thres
         a, b = found.k[c]
         cells.append([
             run.design.names[c], f"{percent(a / n[0])} ({a}/{n[0]})", f"{percent(b / n[1])} ({b}/{n[1]})",
-            f"{found.image_chi2[c]:.1f}", f"{adjusted[c]:.2g}", f"{found.token_chi2[c]:.1f}",
-            f"{found.fisher_p[c]:.2g}", f"{found.min_expected[c]:.1f}",
+            f"{found.image_chi2[c]:.1f}", "–" if np.isnan(adjusted[c]) else f"{adjusted[c]:.2g}",
+            f"{found.token_chi2[c]:.1f}", f"{found.fisher_p[c]:.2g}", f"{found.min_expected[c]:.1f}",
         ])  # fmt: skip
     head = ["label", *(f"{s}, %" for s in sides), "χ² images", "p (BH)", "χ² tokens", "Fisher p", "min expected"]
     return Table(
         f"most_{slug(side)}_{name}", f"Labels given more often to {side}, threshold {100 * threshold:g}%", head, cells,
         "χ² images: with the label against without, uncorrected. χ² tokens: the label against all other labels given "
         "to that group, Yates-corrected (Schwemmer et al. 2020). p (BH): over images, Fisher's exact "
-        "test where the smallest expected count is below 5; over the labels that could differ at all.",
+        "test where the smallest expected count is below 5; over the labels that could differ at all, – elsewhere.",
         [
             ["label", *(f"{x} {s}" for s in sides for x in "kn"), "chi-squared images", "p adjusted",
              "chi-squared tokens", "Fisher p", "min expected"],
             *([
                 run.design.names[c], int(found.k[c, 0]), n[0], int(found.k[c, 1]), n[1], float(found.image_chi2[c]),
-                float(adjusted[c]), float(found.token_chi2[c]), float(found.fisher_p[c]), float(found.min_expected[c]),
+                finite(adjusted[c]), float(found.token_chi2[c]), float(found.fisher_p[c]), float(found.min_expected[c]),
             ] for c in rows),
         ],
     )  # fmt: skip

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import html as escaping
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
 
 from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
@@ -28,17 +31,22 @@ caption { text-align: left; font-weight: 600; padding: .2rem 0; }
 th, td { padding: .2rem .5rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { border-bottom: 2px solid var(--rule); } tbody th { font-weight: 400; }
 .number { text-align: right; font-variant-numeric: tabular-nums; } tbody tr:hover { background: var(--tint); }
-figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; background: #fff; }
+figure { margin: 1.2rem 0; } .wide { overflow-x: auto; } figure img { max-width: 100%; height: auto; background: #fff; }
+.wide:focus-visible { outline: 2px solid var(--link); }
+@media (max-width: 640px) { .wide img { max-width: none; } }
 figcaption, .note { font-size: .85rem; color: var(--soft); margin: 0 0 1rem; }
 .caveats { background: var(--mark); border-left: 4px solid var(--edge); padding: .4rem 1rem; }
 pre { overflow-x: auto; font-size: .78rem; background: var(--tint); padding: .8rem; }
 @media print { @page { margin: 12mm; } :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #333;
   --line: #bbb; --rule: #000; --tint: #fff; --mark: #fff; --link: #000; }
   body { max-width: none; margin: 0; padding: 0; font-size: 10pt; } nav, .manifests { display: none; }
-  figcaption, .note { font-size: 7.5pt; } figure img { max-height: 70mm; }
+  figcaption, .note { font-size: 7.5pt; }
+  .wide { overflow: visible; } figure img { max-width: 100%; max-height: 225mm; }
   .table { overflow: visible; } table { width: 100%; font-size: 7pt; } th, td { padding: .1rem .2rem;
   overflow-wrap: anywhere; white-space: normal; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
 """
+_HOME = re.compile(r"~[^/\\]*[/\\]|[A-Za-z]:[/\\]|\\\\|\.\.[/\\]")  # where a path starts that is not absolute for POSIX
+WIDE = 6.0  # inches of a figure that a narrow screen cannot shrink to letters that can be read
 OUT_OF_SCOPE = (
     "OpenAI's model card puts every deployed use of CLIP out of scope, and surveillance and facial recognition always. "
     "These numbers describe how a model answers one class design on one set of images; they do not permit its use. "
@@ -59,7 +67,8 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
     )  # fmt: skip
     manifests = "".join(
         f"<details><summary>Manifest of {_e(name)}</summary><pre tabindex=0>"
-        f"{_e(json.dumps(run.manifest.to_dict(), indent=1, sort_keys=True, ensure_ascii=False))}</pre></details>"
+        f"{_e(json.dumps(_without_paths(run.manifest.to_dict()), indent=1, sort_keys=True, ensure_ascii=False))}"
+        "</pre></details>"
         for name, run in zip(run_names(runs), runs, strict=True)
     )
     return (
@@ -74,12 +83,23 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
     )
 
 
+def _without_paths(value: Any) -> Any:
+    """A manifest as others may read it: of an absolute path only the last part, which names the file or folder."""
+    if isinstance(value, dict):
+        return {key: _without_paths(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(part) for part in value]
+    if isinstance(value, str) and (PurePosixPath(value).is_absolute() or _HOME.match(value)):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1] or value
+    return value
+
+
 def _row(name: str, run: Run) -> list[str | int]:
     manifest, split = run.manifest, run.settings.data.split
     data = f"{manifest.data.name} ({split})" if split else manifest.data.name
     counts = manifest.counts
     return [
-        name, run.probe, manifest.model.name, data, counts.seen, counts.skipped, manifest.precision, str(run.path.name)
+        name, run.probe, manifest.model.name, data, counts.seen, counts.skipped, manifest.precision, run.folder
     ]  # fmt: skip
 
 
@@ -89,7 +109,7 @@ def _section(i: int, section: Section, places: Mapping[str, int]) -> str:
     if "paper" in section.title.lower() and section.words:
         words = f"<div class=caveats>{words}</div>"
     points = "".join(
-        f"<li>{_e(said)}" + (f' <a href="#s{places[at]}">table</a></li>' if at in places else "</li>")
+        f"<li>{_e(said)}" + (f' <a href="#s{places[at]}">table and figure</a></li>' if at in places else "</li>")
         for said, at in section.points
     )
     points = f"<ul class=points>{points}</ul>" if points else ""
@@ -99,7 +119,7 @@ def _section(i: int, section: Section, places: Mapping[str, int]) -> str:
         points += f"<h3>Tested without a finding, or not testable</h3><ul class=points>{silent}</ul>"
     tables = "".join(table.html() for table in section.tables)
     figures = "".join(_figure(*drawing) for drawing in section.drawings.values())
-    body = f"{points}{words}{tables}{figures}"
+    body = f"{points}{words}{figures}{tables}"
     if section.folded:
         body = f"<details><summary>Show</summary>{body}</details>"
     return f'<section id="s{i}"><h2>{_e(section.title)}</h2>\n{body}</section>\n'
@@ -107,10 +127,11 @@ def _section(i: int, section: Section, places: Mapping[str, int]) -> str:
 
 def _figure(drawing, caption: str) -> str:
     data = base64.b64encode(drawing.svg().encode()).decode()
-    return (
-        f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{_e(drawing.alt)}">'
-        f"<figcaption>{_e(caption)}</figcaption></figure>\n"
-    )
+    image = f'<img src="data:image/svg+xml;base64,{data}" alt="{_e(drawing.alt)}">'
+    wide = ""
+    if drawing.figure.get_figwidth() > WIDE:  # on a narrow screen it scrolls in its frame, which the keyboard reaches
+        wide = f' class=wide aria-label="{_e(caption.partition("?")[0])}" tabindex=0'
+    return f"<figure{wide}>{image}<figcaption>{_e(caption)}</figcaption></figure>\n"
 
 
 def _e(words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,11 @@ import numpy as np
 from clipjax.analysis import figures, paper
 from clipjax.analysis import rates as counting
 from clipjax.analysis.records import Question, Record
-from clipjax.analysis.report.section import Section, beside_paper, data, run_names, slug
+from clipjax.analysis.report.section import Section, beside_paper, data, numbered, ordered, run_names, slug
 from clipjax.analysis.run import REMEDY, Run
 from clipjax.analysis.tables import Table, percent, rate
 from clipjax.design import NO_SET
-from clipjax.errors import InputError, one_line
+from clipjax.errors import InputError, one_line, some
 
 RACES = {
     "Black": "Black", "White": "White", "Indian": "Indian", "Latino": "Latino_Hispanic",
@@ -25,6 +26,8 @@ RACES = {
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 SMALL = "† fewer images than the run's min_n: read the interval, not the rate."
 MOST_FIGURES = 40
+MOST_GAPS = 6  # sets whose differences are drawn
+MOST_CLASSES = 40  # rows of a heat map of answers
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
@@ -64,14 +67,16 @@ def _by_group(runs: Sequence[Run]) -> list[Section]:
                 drawing = _drawing(runs, key, kind, name)
                 drawings[f"rates_{slug(name)}_by_{slug(key[0])}"] = (
                     drawing,
-                    f"Which {key[0]} is given {name}? {_answer(runs[0], key, kind, name)}",
+                    f"How does the rate of {name} differ by {key[0]}? {_answer(runs[0], key, kind, name)}",
                 )
             drawn += len(kinds)
         elif len(key) == 2:
             for kind, name in kinds[:4]:
-                if drawing := _crossed(runs, key, kind, name):
-                    caption = f"Rate of {name} by {key[0]} and {key[1]} ({run_names(runs)[0]})."
-                    drawings[f"rates_{slug(name)}_by_{slug('_'.join(key))}"] = (drawing, caption)
+                caption = (
+                    f"How does the rate of {name} differ by {key[0]} and {key[1]}? {_highest(runs[0], key, kind, name)}"
+                )
+                parts = _crossed(runs, key, kind, name)
+                drawings |= numbered(f"rates_{slug(name)}_by_{slug('_'.join(key))}", parts, caption)
         title = f"By {' and '.join(key)}" if key else "Everybody"
         found.append(Section(title, [], [table], drawings))
     return found
@@ -91,14 +96,9 @@ def _lookup(run: Run, key: tuple[str, ...], kind: str, name: str) -> dict[tuple[
 
 
 def _groups(runs: Sequence[Run], key: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """In the order of FairFace's ages where they are ages."""
+    """In the order of the runs' columns."""
     found = dict.fromkeys(r.cell for run in runs for r in run.records if r.metric == "rate" and r.columns == key)
-    return sorted(found, key=lambda values: [_place(value) for value in values])
-
-
-def _place(value: str) -> tuple[int, str]:
-    """Where a group stands: ages in their order, everything else by its name."""
-    return (AGES.index(value) if value in AGES else -1, value)
+    return ordered(runs, key, found)
 
 
 def _table(runs: Sequence[Run], key: tuple[str, ...]) -> Table:
@@ -107,7 +107,7 @@ def _table(runs: Sequence[Run], key: tuple[str, ...]) -> Table:
     found = [_lookup(run, key, *kind) for kind in kinds for run in runs]
     rows = [[*group, *(rate(f[group]) if group in f else None for f in found)] for group in _groups(runs, key)]
     small = any(r.small for f in found for r in f.values())
-    note = "Percent of the group's images [interval] k/n. " + (SMALL if small else "")
+    note = "Percent of the group's images [interval] k/n." + (f" {SMALL}" if small else "")
     methods = sorted({f"{r.method}, {100 * (r.level or 0):g}%" for f in found for r in f.values()})
     title = f"Rates by {' and '.join(key)}" if key else "Rates over all images"
     return Table(
@@ -134,23 +134,35 @@ def _answer(run: Run, key: tuple[str, ...], kind: str, name: str) -> str:
     return mine[0].statement if mine else "No difference was found after adjustment for all tests of its question."
 
 
-def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) -> figures.Drawing | None:
+def _highest(run: Run, key: tuple[str, ...], kind: str, name: str) -> str:
+    """The group of two columns with the highest rate, in a sentence, and how sure that is."""
+    found = [r for r in _lookup(run, key, kind, name).values() if r.value is not None]
+    if not found:
+        return "No image has a value in both."
+    top = max(found, key=lambda r: r.value or 0.0)
+    return (
+        f"The highest rate is that of {', '.join(top.cell)}: {rate(top)}. Groups of two columns are not tested against "
+        f"each other{'; † fewer images than min_n' if any(r.small for r in found) else ''}."
+    )
+
+
+def _crossed(runs: Sequence[Run], key: tuple[str, ...], kind: str, name: str) -> list[figures.Drawing]:
     found = _lookup(runs[0], key, kind, name)
-    axes = [sorted({group[i] for group in found}, key=_place) for i in (0, 1)]
+    axes = [[v for (v,) in ordered(runs[:1], (column,), {(g[i],) for g in found})] for i, column in enumerate(key)]
     if not found or len(axes[0]) > 30 or len(axes[1]) > 30:
-        return None
+        return []
     values = np.full((len(axes[0]), len(axes[1])), np.nan)
     small = np.zeros(values.shape, bool)
     for group, record in found.items():
         cell = axes[0].index(group[0]), axes[1].index(group[1])
         values[cell] = np.nan if record.value is None else record.value
         small[cell] = bool(record.small)
-    return figures.heat_map(values, axes[0], axes[1], f"Rate of {name}", small)
+    return figures.heat_maps(values, axes[0], axes[1], f"Rate of {name}", small)
 
 
 def _disparities(runs: Sequence[Run]) -> Section | None:
-    """Each group against all other images."""
-    tables, names = [], run_names(runs)
+    """Each group against all other images; of one run, a figure for each set too."""
+    tables, names, drawings = [], run_names(runs), {}
     columns = dict.fromkeys(r.columns[0] for run in runs for r in run.records if r.metric == "rate_ratio" and r.columns)
     for column in columns:
         rows = []
@@ -175,7 +187,29 @@ def _disparities(runs: Sequence[Run]) -> Section | None:
             f"disparities_by_{slug(column)}", f"Each {column} against the rest", head, rows, note,
             data(runs, ["rate_difference", "rate_ratio"], (column,)),
         ))  # fmt: skip
-    return Section("Differences between groups", [], tables) if tables else None
+        if len(runs) == 1:
+            drawings |= _gaps(runs[0], column)
+    return Section("Differences between groups", [], tables, drawings) if tables else None
+
+
+def _gaps(run: Run, column: str) -> dict[str, tuple[figures.Drawing, str]]:
+    """The difference of each group of a column to all other images, a figure per set, the largest first."""
+    found: dict[str, list[Record]] = {}
+    for r in run.records:
+        if r.metric == "rate_difference" and r.columns == (column,) and r.value is not None and r.set is not None:
+            found.setdefault(r.set, []).append(r)
+    drawings = {}
+    for name, records in list(found.items())[:MOST_GAPS]:
+        records = sorted(records, key=lambda r: -(r.value or 0.0))
+        counts = [f"{r.k}/{r.n}, others {r.k_rest}/{r.n_rest}" for r in records]
+        series = dataclasses.replace(figures.Series.of("", records), counts=counts)
+        drawing = figures.differences_by_group([r.cell[0] for r in records], series, f"Rate of {name} less the others'")
+        drawings[f"gaps_{slug(name)}_by_{slug(column)}"] = (
+            drawing,
+            f"How far does each {column} differ from all other images in the rate of {name}? "
+            f"{_answer(run, (column,), 'set', name)}",
+        )
+    return drawings
 
 
 def _factor(value: float | None, unbounded: bool = False) -> str:
@@ -192,17 +226,36 @@ def _answers(runs: Sequence[Run]) -> Section | None:
             if not 1 < len(found.groups) <= 40:
                 continue
             tally = counting.counts(run.answers, found, len(run.design.classes))
-            order = sorted(range(len(found.groups)), key=lambda g: _place(found.groups[g][column]))
+            groups = [group[column] for group in found.groups]
+            places = run.places(column)
+            order = sorted(range(len(groups)), key=lambda g: places[groups[g]])
+            tally, groups = tally[order], [groups[g] for g in order]
             used = np.flatnonzero(tally.sum(0) > 0)
-            used = np.sort(used[np.argsort(-tally.sum(0)[used], kind="stable")][:30])
-            share = (tally / tally.sum(1, keepdims=True))[order][:, used]
-            rows = [f"{found.groups[g][column]} ({tally[g].sum()})" for g in order]
-            few = (tally.sum(1) < run.settings.min_n)[order]
-            small = np.broadcast_to(few[:, None], share.shape)
-            drawing = figures.heat_map(share, rows, [run.design.names[c] for c in used], "Share of answers", small)
+            shown = np.sort(used[np.argsort(-tally.sum(0)[used], kind="stable")][:MOST_CLASSES])
+            n = tally.sum(1)
+            small = np.broadcast_to((n < run.settings.min_n)[:, None], (len(groups), len(shown)))
+            parts = figures.heat_maps(
+                (tally / n[:, None])[:, shown], groups, [run.design.names[c] for c in shown], "Share of answers", small,
+                [f" (n = {count})" for count in n],
+            )  # fmt: skip
             name = f"answers_by_{slug(column)}" + (f"_{i + 1}" if len(runs) > 1 else "")
-            drawings[name] = (drawing, f"Answers by {column} (images in brackets), {names[i]}.")
+            caption = _commonest(run, column, groups, tally, shown)
+            drawings |= numbered(name, parts, f"{names[i]}: {caption}" if len(runs) > 1 else caption)
     return Section("Which class they are given", [], [], drawings) if drawings else None
+
+
+def _commonest(run: Run, column: str, groups: Sequence[str], tally: np.ndarray, shown: np.ndarray) -> str:
+    """The caption of a heat map of answers: what each group is given most, and which classes are not drawn."""
+    assert run.design is not None
+    names = run.design.names
+    top = [f"{g}: {names[row.argmax()]} ({row.max()} of {row.sum()})" for g, row in zip(groups, tally, strict=True)]
+    said = f"Which class is each {column} given most often? {some(top, 12)}."
+    total = tally.sum(0)
+    if unused := [names[c] for c in np.flatnonzero(total == 0)]:
+        said += f" No image was given {some(unused, 12)}."
+    if rest := [c for c in np.flatnonzero(total > 0) if c not in shown]:
+        said += f" Not drawn: {len(rest)} rarer classes with {int(total[rest].sum())} of {int(total.sum())} answers."
+    return said
 
 
 def _sweep(run: Run) -> Section | None:
@@ -214,9 +267,9 @@ def _sweep(run: Run) -> Section | None:
         [
             r.set,
             ", ".join(r.cell) or "everybody",
-            percent(r.low),
+            percent(r.smallest),
             r.lowest,
-            percent(r.high),
+            percent(r.largest),
             r.highest,
         ]
         for r in ranges
@@ -230,12 +283,21 @@ def _sweep(run: Run) -> Section | None:
     for column in dict.fromkeys(row.column for row in swept if row.column):
         for name in dict.fromkeys(row.set for row in swept):
             mine = [row for row in swept if row.column == column and row.set == name]
-            groups = sorted(dict.fromkeys(row.group for row in mine), key=_place)
+            groups = [g for (g,) in ordered([run], (column,), {(row.group,) for row in mine})]
             values = [[row.value for row in mine if row.group == g] for g in groups]
             base = [rates[0] for rates in values]  # of the first design, which is the run's own
             drawing = figures.sweep_strip(groups, values, base, f"Rate of {name}")
-            drawings[f"sweep_{slug(name)}_by_{slug(column)}"] = (drawing, f"Rate of {name} by {column} over the sweep.")
+            drawings[f"sweep_{slug(name)}_by_{slug(column)}"] = (drawing, _widest(name, column, groups, values))
     return Section("Sweep of class designs", [], [table], drawings)
+
+
+def _widest(name: str, column: str, groups: Sequence[str], values: Sequence[Sequence[float]]) -> str:
+    """The caption of a sweep: the group whose rate moves furthest."""
+    g = max(range(len(groups)), key=lambda g: max(values[g]) - min(values[g]))
+    return (
+        f"How far does the rate of {name} move by {column} with the design? Furthest for {groups[g]}: "
+        f"{percent(min(values[g]))}% to {percent(max(values[g]))}% over {len(values[g])} designs."
+    )
 
 
 class _Swept(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from clipjax.analysis import paper
 from clipjax.analysis.figures import Drawing
@@ -35,10 +35,10 @@ def run_names(runs: Sequence[Run]) -> list[str]:
     """What tells the runs apart: the design, the model, or the folder."""
     designs = [run.manifest.design.name for run in runs]
     models = [run.manifest.model.name for run in runs]
-    for names in (designs, models, [run.label for run in runs], [run.path.name for run in runs]):
+    for names in (designs, models, [run.label for run in runs], [run.folder for run in runs]):
         if len(set(names)) == len(runs) and all(names):
             return names
-    return [f"{run.path.name} ({i + 1})" for i, run in enumerate(runs)]
+    return [f"{run.folder} ({i + 1})" for i, run in enumerate(runs)]
 
 
 def data(runs: Sequence[Run], metrics: Sequence[str], key: tuple[str, ...] | None = None) -> list[list[Cell]]:
@@ -49,6 +49,24 @@ def data(runs: Sequence[Run], metrics: Sequence[str], key: tuple[str, ...] | Non
             for name, run in zip(run_names(runs), runs, strict=True)
         ]
     )
+
+
+def ordered(runs: Sequence[Run], key: tuple[str, ...], groups: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Groups of the columns `key` in the order of the first run's values, those of later runs behind."""
+    places: list[dict[str, int]] = [{} for _ in key]
+    for run in runs:
+        for known, column in zip(places, key, strict=True):
+            for value in run.places(column) if column in run.columns else ():
+                known.setdefault(value, len(known))
+    return sorted(groups, key=lambda g: [(p.get(v, len(p)), v) for p, v in zip(places, g, strict=True)])
+
+
+def numbered(name: str, parts: Sequence[Drawing], caption: str) -> dict[str, tuple[Drawing, str]]:
+    """The parts of one figure by file name: NAME, NAME_part2, ...; the first has the whole caption."""
+    return {
+        f"{name}_part{i + 1}" if i else name: (part, f"Part {i + 1} of the figure above." if i else caption)
+        for i, part in enumerate(parts)
+    }
 
 
 def slug(words: str) -> str:

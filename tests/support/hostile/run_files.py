@@ -83,7 +83,7 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
     )
     config = {"probe": probe, "min_n": 20, "data": {"source": "folder", "split": "", "options": "", "limit": 0}}
     out = RunFolder(folder / "run", config)
-    out.write_table("predictions.parquet", table)
+    out.write_table("predictions.parquet", table, asked.names)
     out.write_records(records)
     image = {"image_size": 224, "kind": "vit"}
     out.write_json("manifest.json", {

@@ -1,0 +1,43 @@
+"""JSON Schema (draft 2020-12) of what runs and comparisons write, from the types that read it again."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+
+from clipjax.analysis.manifest import Manifest
+from clipjax.analysis.records import Finding, Metrics, PairedRecord, Question
+
+
+class Comparison(msgspec.Struct):
+    """All of compare.json. `annotations`: "equal", or the run whose labels and groups count for both."""
+
+    records: list[PairedRecord]
+    findings: list[Finding]
+    images: int
+    same_order: bool
+    annotations: str
+    columns_only_a: list[str]
+    columns_only_b: list[str]
+
+
+FILES = {"metrics.json": Metrics, "manifest.json": Manifest, "compare.json": Comparison}
+
+
+def schemas() -> dict[str, Any]:
+    """One schema whose definitions hold a type per file; `properties` says which file is of which."""
+    found, definitions = msgspec.json.schema_components(FILES.values(), ref_template="#/$defs/{name}")
+    paired = definitions["PairedRecord"]
+    # Written flat: {"metric": "paired_difference", "set": "person", ...} for the question ("set", "person").
+    del paired["properties"]["question"]
+    kinds = get_args(Question.__annotations__["kind"]) or ("set", "class", "label", "attribute", "accuracy")
+    paired["properties"] |= {"metric": {"const": "paired_difference"}, **{kind: {"type": "string"} for kind in kinds}}
+    del definitions["Question"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Files of clipjax",
+        "type": "object",
+        "properties": dict(zip(FILES, found, strict=True)),
+        "$defs": definitions,
+    }
