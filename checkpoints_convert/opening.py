@@ -64,6 +64,8 @@ def lines(path: str | Path, written: Weights, to: str) -> list[str]:
 
 def open_clip_name(config: CLIP) -> tuple[str, bool] | None:
     """open_clip's name of an architecture, and whether the call must ask for QuickGELU; None without a name."""
+    if not is_openai(config):
+        return None
     quick = openai_encoders(config)[1].activation == "quick_gelu"
     plain = _without_activation(config)
     for name, known in open_clip_architectures().items():
@@ -91,14 +93,14 @@ def _open_clip_folder(path: Path, config: CLIP) -> Iterator[str]:
 
 
 def _open_clip_file(path: Path, config: CLIP) -> Iterator[str]:
-    if is_openai(config) and open_clip_name(config):
+    if open_clip_name(config):
         yield from _open_clip_by_name(path, config)
     else:
         yield "note: open_clip has no name for this architecture and cannot open the file alone; write a folder instead"
 
 
 def _open_clip_by_name(file: Path, config: CLIP) -> Iterator[str]:
-    if not is_openai(config) or not (named := open_clip_name(config)):
+    if not (named := open_clip_name(config)):
         return
     name, needs_quick_gelu = named
     options = ", force_quick_gelu=True" if needs_quick_gelu else ""
