@@ -1,4 +1,4 @@
-"""The nine released models, one row of data each.
+"""The models that OpenAI released, one row of data each.
 
 Sources: the sha256 is part of OpenAI's own download path (openai/CLIP, clip.py); the hub repositories are those
 open_clip reads; accuracy is zero-shot top-1 on ImageNet from Table 11 of the CLIP paper (arXiv 2103.00020).
@@ -90,7 +90,7 @@ RELEASES = (
 
 
 def names() -> tuple[str, ...]:
-    """The nine released names, in the order of the CLIP paper's tables."""
+    """The released names, in the order of the CLIP paper's tables."""
     return tuple(r.name for r in RELEASES)
 
 

@@ -23,6 +23,11 @@ from clipjax.errors import InputError, nearest
 from clipjax.keys import Key, declared, key
 
 
+def kind_names() -> tuple[str, ...]:
+    """The kinds of sources, sorted."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(kinds.__path__) if m.name != "shared"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Data:
     """`data` of a config: what every source has, read here and by the loop over images.
@@ -32,7 +37,7 @@ class Data:
 
     source: str = key(
         "folder",
-        "folder, csv, webdataset, parquet, tfds, prepared, imagefolder, or a named data set; several by commas",
+        f"{', '.join(kind_names())}, or a named data set; several by commas",
     )
     limit: int = key(0, "only the first rows; 0 is all")
     max_skipped: float = key(0.01, "stop when more than this share of the images cannot be read; 0: at the first")
@@ -90,11 +95,6 @@ class Opened:
     source: Source
     design: Design | None = None
     metric: str = "top1"
-
-
-def kind_names() -> tuple[str, ...]:
-    """The kinds of sources, sorted."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(kinds.__path__) if m.name != "shared"))
 
 
 def kind(name: str) -> ModuleType | None:

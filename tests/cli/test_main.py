@@ -67,7 +67,7 @@ def test_wrong_use_is_status_two(capsys):
     assert stop.value.code == 2
 
 
-def test_models_lists_all_nine_and_the_embedded_one(capsys, here):
+def test_models_lists_every_released_model_and_the_embedded_one(capsys, here):
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [r["name"] for r in rows] == [

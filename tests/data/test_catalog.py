@@ -136,7 +136,9 @@ def test_imagenet_prompts_are_those_of_open_clip():
 
 def test_published_numbers_carry_their_provenance():
     stored = _published()
-    assert tuple(stored["models"]) == models()
+    evaluated = tuple(stored["models"])  # a later model may have no published numbers
+    assert evaluated == tuple(name for name in models() if name in evaluated)
+    assert len(evaluated) == 9
     assert set(stored["datasets"]) <= set(catalog.names())
     assert published("food101")["paper_zero_shot"]["RN50"] == {"value": 81.1, "provenance": "read"}
     assert published("kinetics700")["paper_zero_shot"]["RN50"] == {"value": 43.5, "provenance": "recalled"}
@@ -145,11 +147,11 @@ def test_published_numbers_carry_their_provenance():
     suite = [k for k, tables in stored["datasets"].items() if len(tables.get("paper_zero_shot", ())) == 9]
     assert len(suite) == 27
     for table, recalled in (("paper_zero_shot", 160), ("paper_linear_probe", 195)):
-        marks = [published(k)[table][m]["provenance"] for k in suite for m in models()]
+        marks = [published(k)[table][m]["provenance"] for k in suite for m in evaluated]
         assert set(marks) <= set(PROVENANCES)
         assert marks.count("recalled") == recalled
     assert all(published(k)["paper_linear_probe"]["ViT-L/14"]["provenance"] == "read" for k in suite)
-    imagenet = [published("imagenet")["paper_zero_shot"][m]["value"] for m in models()]
+    imagenet = [published("imagenet")["paper_zero_shot"][m]["value"] for m in evaluated]
     assert imagenet == [59.6, 62.2, 65.8, 70.5, 73.6, 63.2, 68.6, 75.3, 76.2]
 
 
@@ -161,7 +163,7 @@ def test_datasets_prints_a_table(capsys):
     assert rows["food101"].split() == "food101 classification top1 25250 101 1 93.8 test".split()
     assert " 92.8? " in rows["caltech101"], "a recalled number is marked"
     assert "http" in lines[lines.index(rows["dtd"]) + 1]
-    assert "41 data sets, 33 of them" in "\n".join(lines)
+    assert f"{len(catalog.names())} data sets, 33 of them" in "\n".join(lines)
 
 
 def test_datasets_prints_one_in_full(capsys):
@@ -170,7 +172,7 @@ def test_datasets_prints_one_in_full(capsys):
     for part in ("pets", "3669", "images/Abyssinian_201.jpg", "cats first", "a type of pet", "american bulldog"):
         assert part in shown
     table = shown[shown.index("Published") :].splitlines()
-    assert [line.split()[0] for line in table[2:11]] == list(models())
+    assert [line.split()[0] for line in table[2:11]] == _published()["models"]
     assert "93.5" in table[10]
     assert "oxford_iiit_pet" in shown
 
