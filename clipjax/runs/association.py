@@ -19,7 +19,7 @@ from clipjax.runs import association_tests, groups
 from clipjax.runs import data as opening
 from clipjax.runs import task as tasks
 from clipjax.runs.association_tests import Association, Associations, Stimuli
-from clipjax.runs.config import Templates
+from clipjax.runs.config import Level, Templates
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 
@@ -27,12 +27,11 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Templates):
+class Config(Templates, Level):
     """What is read."""
 
     tests: str = key("", "a YAML file: tests, each with name, x, y, a, b of texts or images (docs: metrics)")
     allow_unequal: bool = key(False, "X and Y may differ in size; the means decide then")
-    level: float = key(0.95, "of intervals")
 
 
 @dataclasses.dataclass(frozen=True)

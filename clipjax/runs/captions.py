@@ -43,7 +43,7 @@ class Config(Intervals):
     by: str = key("", "columns of the table to group by: race,gender,race*gender")
     template: str = key("{}", "every caption is put into it")
     truncate: bool = key(True, "captions that are too long are cut; the manifest counts them")
-    min_n: int = key(20, "groups with fewer questions are marked")
+    min_n: int = key(20, "cells with fewer images, or questions about them, are marked")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,6 +66,12 @@ class Asked(Classes, Templates):
     """Of a probe that asks a class design."""
 
     design: str = key("", "a class design: a shipped name, a .yaml file, either with +class, or schwemmer:mc_data.tsv")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WithProbabilities(ProbeConfig):
+    """Of a probe that gives every class a probability."""
+
     probability: str = key(
         "",
         "softmax (over all classes) or sigmoid (of each by itself, of models with a logit bias); empty: softmax, but "
@@ -74,19 +80,30 @@ class Asked(Classes, Templates):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Intervals(ProbeConfig):
+class Level(ProbeConfig):
     """Of a probe with intervals."""
 
-    method: str = key("clopper-pearson", "of intervals: clopper-pearson, wilson, jeffreys, bootstrap")
     level: float = key(0.95, "of intervals")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Counted(Intervals):
+class Intervals(Level):
+    """Of a probe with intervals of shares."""
+
+    method: str = key("clopper-pearson", "of intervals: clopper-pearson, wilson, jeffreys, bootstrap")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cells(ProbeConfig):
     """Of a probe that counts in cells."""
 
     bands: str = key("", "columns made of others: NEW=COLUMN: BAND=value|value; ...")
-    min_n: int = key(20, "cells with fewer images are marked")
+    min_n: int = key(20, "cells with fewer images, or questions about them, are marked")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counted(Intervals, Cells):
+    """Of a probe that gives shares in cells."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,11 @@ from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.runs import data, groups
 from clipjax.runs import task as tasks
-from clipjax.runs.config import Asked, Counted
+from clipjax.runs.config import Asked, Cells
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DesignConfig(Asked, Counted):
+class DesignConfig(Asked, Cells):
     """Of a probe that counts a design's answers in cells."""
 
 
@@ -50,8 +50,6 @@ def prepare(config: DesignConfig, groupings: str = "") -> DesignTask:
         raise InputError(f"name a class design: --config.design=FILE.yaml or one of {', '.join(designs.shipped())}")
     if templates := tasks.templates_of(config.templates):
         asked = asked.ask(templates)
-    groups.method_of(config)
-    tasks.check_probability(config)
     source = data.open_source(config.data).source
     tasks.check_columns(source)
     columns = groups.columns(source, config.data.group_columns, config.bands)

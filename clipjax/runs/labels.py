@@ -20,7 +20,8 @@ from clipjax.errors import InputError
 from clipjax.keys import key
 from clipjax.progress import say
 from clipjax.runs import design_task, groups
-from clipjax.runs.config import words
+from clipjax.runs import task as tasks
+from clipjax.runs.config import Counted, WithProbabilities, words
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.zeroshot import answers
@@ -29,7 +30,7 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(design_task.DesignConfig):
+class Config(design_task.DesignConfig, WithProbabilities, Counted):
     """What is read."""
 
     contrast: str = key("gender", "the column whose two values are compared; COLUMN=A|B names them in order")
@@ -59,6 +60,8 @@ class LabelsTask(design_task.DesignTask):
 
 def prepare(config: Config) -> LabelsTask:
     """The portraits, the labels, and the two groups that are compared."""
+    tasks.check_probability(config)
+    groups.method_of(config)
     base = design_task.prepare(config)
     contrast = contrast_of(config.contrast, config.thresholds, base.columns)
     return LabelsTask(base.source, base.design, base.columns, base.grouped, contrast=contrast)

@@ -22,7 +22,7 @@ from clipjax.probes import zeroshot
 from clipjax.progress import say
 from clipjax.runs import design_task, groups, scoring, wording
 from clipjax.runs import task as tasks
-from clipjax.runs.config import Grouped, words
+from clipjax.runs.config import Grouped, WithProbabilities, words
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.zeroshot import answers
@@ -43,7 +43,7 @@ class Sweep:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(design_task.DesignConfig, Grouped):
+class Config(design_task.DesignConfig, WithProbabilities, Grouped):
     """What is read."""
 
     sweep: Sweep = inside(Sweep)
@@ -58,6 +58,8 @@ class RatesTask(design_task.DesignTask):
 
 def prepare(config: Config) -> RatesTask:
     """The images, the design, its variants and the groups."""
+    tasks.check_probability(config)
+    groups.method_of(config)
     base = design_task.prepare(config, config.groups)
     sweep = config.sweep
     templates = tasks.templates_of(sweep.templates)

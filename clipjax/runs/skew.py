@@ -17,7 +17,7 @@ from clipjax.errors import InputError
 from clipjax.keys import key
 from clipjax.probes import zeroshot
 from clipjax.runs import design_task, groups
-from clipjax.runs.config import words
+from clipjax.runs.config import Level, words
 from clipjax.runs.design_task import DesignTask
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
@@ -27,7 +27,7 @@ TESTED = ("max_skew_at_k", "ndkl")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(design_task.DesignConfig):
+class Config(design_task.DesignConfig, Level):
     """What is read."""
 
     k: tuple[int, ...] = key((100,), "how many images are the first; several: (10, 100, 1000)")
@@ -47,6 +47,7 @@ class SkewTask(DesignTask):
 def prepare(config: Config) -> SkewTask:
     """The images, the texts and the groups; refuses a k that says nothing before any compute."""
     base = design_task.prepare(config)
+    method_of(config)
     if not base.columns:
         raise InputError(
             f"{base.source.name}: a ranking is compared between groups; name columns: --config.data.group_columns=a,b"
@@ -83,6 +84,11 @@ def _pair(text: str, task: DesignTask) -> tuple[str, str, str]:
     return column, first, second
 
 
+def method_of(config: Config) -> rates.Method:
+    """Level, smallest cell and seed; the intervals here are of one kind. InputError for an unknown level."""
+    return groups.checked_method("clopper-pearson", config.level, config.min_n, config.seed)
+
+
 def run(config: Config, features: Features, task: SkewTask) -> Result:
     """Cosines of every image with every class, and the groups of the first k."""
     weights = features.class_weights(task.design)
@@ -90,7 +96,7 @@ def run(config: Config, features: Features, task: SkewTask) -> Result:
     cosines = zeroshot.logits(encoded.values, weights, 1.0)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}
     table = task.table(encoded.rows) | {"similarities": cosines}
-    records = skew_records(cosines, task, columns, config.k, groups.method_of(config))
+    records = skew_records(cosines, task, columns, config.k, method_of(config))
     outcome = Outcome(groups=["*".join(grouping) for grouping in task.grouped])
     return Result(records, table, encoded.skipped, task.design, outcome)
 
@@ -105,14 +111,17 @@ def skew_records(
     out: list[Record] = []
     for grouping in task.grouped:
         cells, over = rates.cells(grouping, columns, len(cosines)), "*".join(grouping)
-        names = _names(cells)
+        names, sizes = _names(cells), np.bincount(cells.of[cells.of >= 0], minlength=len(cells.groups))
+        small = {name for name, size in zip(names, sizes.tolist(), strict=True) if size < method.min_n}
         mine: list[Record] = []
         for c, name in enumerate(task.design.names):
             found = skew.measure(cosines[:, c], cells.of, ks, task.references, names, method, over)
             for column, first, second in task.pairs:
                 if column == over:
                     found += [skew.bias_at_k(cosines[:, c], cells.of, k, (first, second), names, method) for k in ks]
-            mine += [replace(record, class_=name, over=None if record.group else over) for record in found]
+            for record in found:
+                few = not small.isdisjoint((record.group or {}).values())
+                mine.append(replace(record, class_=name, over=None if record.group else over, small=few))
         out += _named(mine, grouping) + _means(mine, over)
     return _adjusted(out)
 

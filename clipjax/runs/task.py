@@ -20,7 +20,7 @@ from clipjax.errors import InputError, some
 from clipjax.probes.zeroshot import PROBABILITIES
 from clipjax.progress import say
 from clipjax.runs import data as opening
-from clipjax.runs.config import Asked, words
+from clipjax.runs.config import Asked, WithProbabilities, words
 
 # Of predictions.parquet.
 RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabilities", "similarities")
@@ -114,7 +114,7 @@ def templates_of(value: Any) -> tuple[str, ...]:
     return templates
 
 
-def check_probability(config: Asked) -> None:
+def check_probability(config: WithProbabilities) -> None:
     """InputError for a kind of probability that does not exist."""
     if config.probability not in ("", *PROBABILITIES):
         raise InputError(f"probability={config.probability!r}: choose {' or '.join(PROBABILITIES)}, or leave it empty")

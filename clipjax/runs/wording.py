@@ -43,9 +43,16 @@ def renamed(text: str) -> list[tuple[str, str]]:
 
 
 def variants(sweep: Sweep, design: Design) -> list[Design]:
-    """The design and its wordings; [] where none are asked for."""
+    """The design and its wordings; [] where none are asked for. InputError where there is one only."""
     rename, templates = renamed(sweep.rename), templates_of(sweep.templates)
-    return designs.variants(design, templates=templates, rename=rename) if rename or templates else []
+    if not rename and not templates:
+        return []
+    if not rename and len(templates) == 1:
+        raise InputError(
+            f"sweep.templates={sweep.templates!r}: answers are compared between two templates or more, separated by |; "
+            "name the usual one too"
+        )
+    return designs.variants(design, templates=templates, rename=rename)
 
 
 def records(

@@ -19,7 +19,7 @@ from clipjax.probes import metrics, zeroshot
 from clipjax.runs import calibration, groups, scoring, wording
 from clipjax.runs import task as tasks
 from clipjax.runs.calibration import Calibration
-from clipjax.runs.config import Asked, Scored
+from clipjax.runs.config import Asked, Scored, WithProbabilities
 from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 from clipjax.runs.task import Task
@@ -29,7 +29,7 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Asked, Scored):
+class Config(Asked, WithProbabilities, Scored):
     """What is read."""
 
     calibration: Calibration = inside(Calibration)
