@@ -58,7 +58,7 @@ MUTANTS = [
            "tests/test_encoder.py"),
     Mutant("matrices not transposed when read", "checkpoints_convert/rules.py",
            "LINEAR = Layout(lambda x: x.T, lambda x: x.T, 2)", "LINEAR = Layout(lambda x: x, lambda x: x, 2)",
-           "tests/checkpoints_convert/test_convert.py"),
+           "tests/models/test_parity.py tests/checkpoints_convert/test_convert.py"),
     Mutant("convolutions read as OIHW -> WHIO", "checkpoints_convert/rules.py",
            "x.transpose(2, 3, 1, 0), lambda", "x.transpose(3, 2, 1, 0), lambda",
            "tests/models/test_parity.py tests/checkpoints_convert/test_convert.py"),
@@ -200,7 +200,7 @@ def tried(mutant: Mutant, folder: Path, tests: str) -> dict[str, object]:
         )  # fmt: skip
     finally:
         file.write_text(whole)
-    caught = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    caught = re.findall(r"^(?:FAILED|ERROR) (\S+::\S+)", done.stdout, re.MULTILINE)  # not a file that cannot be read
     if done.returncode > 2 or (done.returncode and not caught):  # the tests themselves did not run
         raise SystemExit(f"pytest {tests} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
     return {"caught_by": caught, "seconds": round(time.time() - begin, 1), "tests": tests}
