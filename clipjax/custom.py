@@ -11,7 +11,6 @@ import functools
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import sys
 import traceback
@@ -27,7 +26,6 @@ from clipjax.classifying import Classifying
 from clipjax.errors import InputError, brief, one_line
 from clipjax.files import sha256
 
-PREFIX = "py:"
 FORMAT = "py"  # in `source`, where a weights file has its format
 TEXTS_AT_ONCE = 32
 Inputs = dict[str, np.ndarray]  # what `preprocess` makes of one image; of B images, each array with a batch axis
@@ -235,11 +233,6 @@ class CustomModel(Classifying):
                 f"{self.file}: {member} of {rows} gives {values.dtype} {list(values.shape)}; give float32 [{rows}, E]"
             )
         return values.astype(np.float32, copy=False)
-
-
-def is_address(text: str | os.PathLike) -> bool:
-    """Whether this names a Python file that defines a model."""
-    return os.fspath(text).startswith(PREFIX)
 
 
 def parts_of(address: str) -> tuple[Path, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import checkpoints_convert
 from checkpoints_convert import Options, parse
-from clipjax import custom, text
+from clipjax import text
 from clipjax.errors import InputError, nearest
 from clipjax.files import sha256
 from clipjax.keys import declared, key
@@ -68,7 +68,9 @@ def load(
         InputError: the source does not exist, is damaged, is not CLIP, needs an architecture unknown here, or does
             not say what changes its numbers.
     """
-    if custom.is_address(source):
+    if is_custom(source):
+        from clipjax import custom
+
         if dtype != "float32" or (options or Options(activation, heads, text_heads)) != Options():
             raise InputError(f"{source}: takes no options; the file decides how its model computes")
         return custom.load(os.fspath(source))
@@ -106,7 +108,9 @@ def find_weights(source: str | os.PathLike, options: Options | None = None) -> w
 
 def describe(source: str | os.PathLike, options: Options | None = None) -> dict[str, Any]:
     """What a model is, in plain JSON types; with the file that was read, its format and the sha256 of its bytes."""
-    if custom.is_address(source):
+    if is_custom(source):
+        from clipjax import custom
+
         return custom.load(os.fspath(source)).description
     from clipjax.models import describe
 
@@ -155,7 +159,9 @@ def locate(source: str | os.PathLike) -> Path:
         from clipjax import download
 
         return download.fetch_hub(named)
-    if custom.is_address(named):
+    if is_custom(named):
+        from clipjax import custom
+
         return custom.parts_of(named)[0]
     return _existing(named)
 
@@ -180,8 +186,13 @@ def convert(
     return loaded
 
 
+def is_custom(source: str | os.PathLike) -> bool:
+    """Whether this names a Python file that defines a model (`clipjax.custom`)."""
+    return os.fspath(source).startswith("py:")
+
+
 def _refuse_custom(named: str) -> None:
-    if custom.is_address(named):
+    if is_custom(named):
         raise InputError(
             f"{named}: a Python file gives features, not weights; it can be probed, embedded and explored, and not "
             "converted, fine-tuned, interpolated, planned or prepared for"

@@ -152,6 +152,8 @@ def between_group_variance(
     The idea: Lum, Zhang and Bower (2022), "De-biasing 'bias' measurement". Groups of one image: null.
     """
     k, n, names = _groups(k, n, names)
+    order = np.lexsort((k, n))  # what groups are called decides no rounding
+    k, n = k[order], n[order]
     rate = k / n
     value = rate.var(ddof=1) - (rate * (1 - rate) / (n - 1)).mean() if n.min() > 1 else None
     return Record(
@@ -279,6 +281,8 @@ def _between(metric: str, k: np.ndarray, n: np.ndarray, names: Sequence[str], me
 
 def _mean(metric: str, k: np.ndarray, n: np.ndarray, weights: np.ndarray, method: Method) -> Record:
     """Square-and-add interval (Zou, Huang and Zhang 2009): Wilson's interval of each group, weighted."""
+    order = np.lexsort((k, n, weights))  # what groups are called decides no rounding
+    k, n, weights = k[order], n[order], weights[order]
     low, high = wilson(k, n, method.level)
     rate = k / n
     value = float(weights @ rate)

@@ -66,6 +66,8 @@ def gap_to(k: np.ndarray, n: np.ndarray, level: float = 0.95) -> Bounds:
 
 def ratio(k: np.ndarray, n: np.ndarray, level: float = 0.95) -> Bounds:
     """Interval of the smallest true rate over the largest: Miettinen and Nurminen's of every pair."""
+    order = np.lexsort((k, n))  # what groups are called decides no rounding
+    k, n = k[order], n[order]
     first, second = np.array(list(itertools.combinations(range(len(n)), 2))).T
     each = split_level(level, len(first))
     one = two_rates.ratio(k[first], n[first], k[second], n[second], each)
@@ -84,17 +86,15 @@ def equal_groups(k: np.ndarray, n: np.ndarray, seed: int = 0) -> tuple[np.ndarra
     The right answers are dealt to the images at random (multivariate hypergeometric). All ways where there are at most
     EXACT, with their probabilities; else DRAWS of them, seeded. What the groups are called decides nothing.
     """
-    total = int(k.sum())
-    if math.prod((n + 1).tolist()) <= EXACT:
-        dealt = np.stack(np.meshgrid(*(np.arange(m + 1) for m in n), indexing="ij"), -1).reshape(-1, len(n))
+    total, order = int(k.sum()), np.argsort(n, kind="stable")
+    size, place = n[order], np.argsort(order)
+    if math.prod((size + 1).tolist()) <= EXACT:
+        dealt = np.stack(np.meshgrid(*(np.arange(m + 1) for m in size), indexing="ij"), -1).reshape(-1, len(size))
         dealt = dealt[dealt.sum(1) == total]
-        chance = np.exp(-(gammaln(dealt + 1) + gammaln(n - dealt + 1)).sum(1) + gammaln(n + 1).sum())
-        return dealt, chance / chance.sum(), True
-    order = np.argsort(n, kind="stable")
-    generator = np.random.default_rng(seed)
-    dealt = np.empty((DRAWS, len(n)), np.int64)
-    dealt[:, order] = generator.multivariate_hypergeometric(n[order], total, DRAWS, method="marginals")
-    return dealt, np.full(DRAWS, 1 / DRAWS), False
+        chance = np.exp(-(gammaln(dealt + 1) + gammaln(size - dealt + 1)).sum(1) + gammaln(size + 1).sum())
+        return dealt[:, place], chance / chance.sum(), True
+    dealt = np.random.default_rng(seed).multivariate_hypergeometric(size, total, DRAWS, method="marginals")
+    return dealt[:, place], np.full(DRAWS, 1 / DRAWS), False
 
 
 def p_value(null: np.ndarray, weights: np.ndarray, exact: bool, observed: float) -> float:

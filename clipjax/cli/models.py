@@ -17,9 +17,11 @@ from typing import Any
 FAMILIES = (
     ("OpenAI's CLIP", "a released name; OpenAI's .pt; Hugging Face, open_clip and timm folders and files"),
     ("LAION, DataComp, DFN, MetaCLIP", "open_clip and Hugging Face folders and files, hf://org/name"),
-    ("SigLIP, SigLIP 2 (fixed resolution)", "open_clip folders and files, hf://org/name; tokenizer.json"),
-    ("CLIPA, MetaCLIP 2", "open_clip folders and files, hf://org/name; tokenizer.json"),
-    ("PE-Core, EVA01 and EVA02, CoCa", "open_clip folders and files, hf://org/name"),
+    ("SigLIP, SigLIP 2 (fixed resolution)", "open_clip, Hugging Face and big_vision, hf://org/name; tokenizer.json"),
+    ("MetaCLIP 2", "open_clip and Hugging Face folders and files, hf://org/name; tokenizer.json"),
+    ("CLIPA", "open_clip folders and files, hf://org/name; tokenizer.json"),
+    ("PE-Core, EVA01 and EVA02", "open_clip folders and files, hf://org/name; their own releases"),
+    ("CoCa, its contrastive part", "open_clip folders and files, hf://org/name"),
     ("MobileCLIP-B, MobileCLIP2-B and -L", "open_clip folders and files, hf://org/name"),
     ("every other image-text model", "py:FILE.py, a Python file of your own (docs: Models that clipjax does not have)"),
 )

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from msgspec import UNSET
 
-from clipjax import custom, loading, parallel
+from clipjax import loading, parallel
 from clipjax.analysis import manifest as manifests
 from clipjax.analysis.manifest import SourceFile
 from clipjax.cache import sha256_of_arrays
@@ -160,7 +160,7 @@ class Engines:
 def load(config: ProbeConfig) -> Engine:
     """Reads the model that a run's config names. InputError as `loading.load` and `Encoder` raise it."""
     cache = cache_keys.cache_root(config)
-    if custom.is_address(config.model):
+    if loading.is_custom(config.model):
         refuse_unread(config)
     model = loading.load(config.model, dtype=config.precision, options=loading.options_of(config.weights))
     if isinstance(model, CustomModel):

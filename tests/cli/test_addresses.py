@@ -22,6 +22,7 @@ NEEDED = {
     "finetune": ["lit", "--out=x"],
     "ingest": ["--predictions=x.csv", "--design=people-roles", "--out=x"],
     "interpolate": ["a", "b", "c"],
+    "new": ["study", "x"],
     "plan": ["--model=ViT-B/32", "--topology=h100:8"],
     "prepare": ["zeroshot", "--out=x"],
     "probe": ["zeroshot", "--out=x"],
@@ -37,17 +38,23 @@ def actions(verb: str) -> list[argparse.Action]:
     return [a for a in parser._actions if a.nargs != 0 and not a.choices and a.type is None and a.dest not in TEXTS]
 
 
+def positionals(verb: str) -> list[argparse.Action]:
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"clipjax.cli.{verb}").add_arguments(parser)
+    return [a.dest for a in parser._actions if not a.option_strings]
+
+
 def cases() -> list[tuple[str, ...]]:
     out: list[tuple[str, ...]] = []
     for verb in verbs():
         needed = NEEDED.get(verb, [])
         found = actions(verb)
-        positional = [a for a in found if not a.option_strings]
+        positional = positionals(verb)
         for action in found:
             if action.option_strings:
                 out.append((verb, *needed, f"{action.option_strings[-1]}={ADDRESS}"))
             elif action.dest != "config":
-                words, at = list(needed), positional.index(action)
+                words, at = list(needed), positional.index(action.dest)
                 out.append((verb, *words[:at], ADDRESS, *words[at + 1 :]))
         if getattr(importlib.import_module(f"clipjax.cli.{verb}"), "TAKES_OVERRIDES", False):
             out += [(verb, *needed, f"--config.{key}={ADDRESS}") for key in KEYS]

@@ -269,9 +269,9 @@ def test_the_explorer_opens_the_run_and_asks_new_prompts(stage, model):
     opened = open_run(run)
     answers = Answers(opened)
     asked = answers.ask(opened.design)
-    np.testing.assert_allclose(asked.probabilities, run.predictions["probabilities"], atol=1e-6)
+    np.testing.assert_allclose(answers.probabilities(asked), run.predictions["probabilities"], atol=1e-6)
     other = answers.ask(opened.design.add(["a small bird:pet"]))
-    assert other.probabilities.shape == (24, 4)
+    assert answers.probabilities(other).shape == (24, 4)
     with pytest.raises(InputError, match=r"has 3\d tokens, and this model reads 20"):
         answers.ask(opened.design.add(["word " * 30]))
 

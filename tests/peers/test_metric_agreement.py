@@ -10,6 +10,7 @@ import pytest
 from clipjax.analysis import agreement, calibration, groups, wording
 from clipjax.analysis.rates import Cells
 
+pytestmark = pytest.mark.peers
 SEEDS = range(200)
 
 
