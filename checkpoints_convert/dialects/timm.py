@@ -69,7 +69,7 @@ _SIGLIP_TEXT = (
     Rule("text_projection_bias", "text.text_projection.bias", SAME),
     *scalars(),
 )
-# One way: a BatchNorm that has been folded cannot be told from the convolution any more.
+# One way: after folding, the BatchNorm cannot be separated from the convolution.
 _FOLDED, _FOLDED_CONV = Layout(SAME.to_ours, None), Layout(CONV.to_ours, None, 4)
 _STEM = tuple(
     rule for i in range(3) for rule in (

@@ -19,7 +19,7 @@ VISION_DEFAULTS = clip.VISION_DEFAULTS
 
 
 def refused(text: Mapping[str, Any], vision: Mapping[str, Any]) -> list[str]:
-    """Beside what holds in every family: an end of text that is no id, transformers' own default among them."""
+    """Beside what holds in every family: an end of text outside the vocabulary, as transformers' own default is."""
     reasons, end = list(shared.refused(text, vision)), text["eos_token_id"]
     if type(end) is not int or end == clip.TEXT_DEFAULTS["eos_token_id"] or not 0 <= end < text["vocab_size"]:
         reasons.append(

@@ -1,7 +1,7 @@
 """Figures of a report: each takes plain values, gives a Drawing with a text that says the same in words.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; series differ in marker too, for print. Names are
-set as `clipjax.analysis.letters` says.
+Colours are Okabe and Ito's, which colour-blind readers can distinguish; series differ in marker too, for print. Names
+are set as `clipjax.analysis.letters` says.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ Bounds = tuple[float, float]
 
 
 def counts(k: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """k of n [G] as int64; InputError where they are no counts, or of fewer than two groups."""
+    """k of n [G] as int64; InputError where they are not counts, or of fewer than two groups."""
     k, n = np.broadcast_arrays(np.atleast_1d(np.asarray(k)), np.atleast_1d(np.asarray(n)))
     check_counts(k, n)
     if (present := int((n > 0).sum())) < 2:

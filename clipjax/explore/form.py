@@ -78,8 +78,8 @@ def _class(entry: Any, number: int) -> dict[str, Any]:
     elif asked := texts(entry.get("texts"), f"{where}: a text"):
         out["texts"] = asked
     out["sets"] = [s.strip() for s in texts(entry.get("sets"), f"{where}: a set") if s.strip()]
-    told = {_text(k, where): _text(v, where) for k, v in attributes.items()}
-    return out | {k: v for k, v in told.items() if k not in ("name", "prompt", "prompts", "texts", "sets")}
+    given = {_text(k, where): _text(v, where) for k, v in attributes.items()}
+    return out | {k: v for k, v in given.items() if k not in ("name", "prompt", "prompts", "texts", "sets")}
 
 
 def texts(value: Any, what: str) -> list[str]:

@@ -12,7 +12,7 @@ from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.explore.answers import Answers
 from clipjax.explore.opened import Opened
-from clipjax.explore.view import Pair, told
+from clipjax.explore.view import Pair, as_shown
 from clipjax.runs.labels import label_records
 
 TOP = 20  # of each side, as Figure 1 of the paper
@@ -41,7 +41,7 @@ def labels_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[s
         f"{asked.design.name}: labels from a probability of {100 * threshold:.3g}%, {sides[0]} ({len(inside[0])} "
         f"images) and {sides[1]} ({len(inside[1])})."
     )
-    return told(findings.of_records(records), lead) | {
+    return as_shown(findings.of_records(records), lead) | {
         "column": column, "sides": list(sides), "n": list(found.n), "threshold": threshold, "classes": k,
         "marks": list(opened.thresholds), "rows": _rows(records, asked.design.names, found),
         "top": [[asked.design.names[c] for c in rows] for rows in association.top_gendered(found, TOP)],

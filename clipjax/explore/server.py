@@ -85,7 +85,7 @@ class Explorer:
         self._thread.shutdown(wait=False)
 
     def warm(self) -> None:
-        """Loads the model beside everything else; what is wrong with it is told when a class needs it."""
+        """Loads the model beside everything else; what is wrong with it is reported when a class needs it."""
 
         def load() -> None:
             with contextlib.suppress(InputError):
@@ -98,7 +98,7 @@ class Explorer:
         """What the page needs to know about the run, its own design, and the shipped ones."""
         opened, manifest = self.opened, self.opened.run.manifest
         own = self.answers.ask(opened.design, unwanted)
-        told = opened.run.predictions["prediction"].astype(str)
+        recorded = opened.run.predictions["prediction"].astype(str)
         if self.ahead:
             self.warm()
         return {
@@ -106,7 +106,7 @@ class Explorer:
             "model": manifest.model.name, "data": manifest.data.name, "images": len(opened.unit),
             "skipped": manifest.counts.skipped, "precision": manifest.precision,
             "design": form.write(opened.design), "shipped": list(design.shipped()),
-            "differ": int((own.names.astype(str) != told).sum()), "device": manifest.device,
+            "differ": int((own.names.astype(str) != recorded).sum()), "device": manifest.device,
             "columns": {name: sorted({v for v in values.tolist() if v}) for name, values in opened.columns.items()},
             "groupings": [list(g) for g in opened.grouped], "kind": opened.run.probe,
             "contrast": {"column": opened.contrast, "sides": list(opened.sides)},
@@ -141,13 +141,13 @@ class Explorer:
 
     def table(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
         """The table of the view as CSV."""
-        found = self._told(body, unwanted)
+        found = self._answer(body, unwanted)
         table = exports.labels_table(found["labels"]) if "labels" in found else exports.rates_table(found)
         return {"file": f"{table.name}_{slug(found['design']['name'])}.csv", "text": table.csv()}
 
     def figure(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> Response:
         """The figure of the view, as the reports draw it."""
-        found, kind, which = self._told(body, unwanted), str(body.get("format", "svg")), body.get("figure")
+        found, kind, which = self._answer(body, unwanted), str(body.get("format", "svg")), body.get("figure")
         if "labels" in found:
             drawing = (exports.curves_figure if which == "curves" else exports.labels_figure)(found["labels"])
         else:
@@ -167,7 +167,7 @@ class Explorer:
         """The trail as a page of HTML."""
         return trail.report(self.answers, body, unwanted)
 
-    def _told(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
+    def _answer(self, body: Mapping[str, Any], unwanted: Callable[[], bool]) -> dict[str, Any]:
         return (self.labels if body.get("view") == "labels" else self.rates)(body, unwanted)
 
     async def _asked(self, answer: Answer, request: Request) -> Response:
@@ -192,14 +192,14 @@ class Explorer:
             return _dropped()
         begin = time.perf_counter()
         encoded = self.answers.texts.seconds
-        found = await _told(asyncio.wrap_future(self._thread.submit(compute)))
-        told = {"texts": self.answers.texts.seconds - encoded, "answer": time.perf_counter() - begin}
-        found.headers["server-timing"] = ", ".join(f"{what};dur={1000 * s:.2f}" for what, s in told.items())
+        found = await _response(asyncio.wrap_future(self._thread.submit(compute)))
+        timing = {"texts": self.answers.texts.seconds - encoded, "answer": time.perf_counter() - begin}
+        found.headers["server-timing"] = ", ".join(f"{what};dur={1000 * s:.2f}" for what, s in timing.items())
         return found
 
     async def _image(self, request: Request) -> Response:
         make = functools.partial(self.images.jpeg, request.path_params["index"])
-        return await _told(asyncio.to_thread(lambda: Response(make(), media_type="image/jpeg")))
+        return await _response(asyncio.to_thread(lambda: Response(make(), media_type="image/jpeg")))
 
 
 def _shipped(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _added(body: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _light(answer: Callable[[dict[str, Any]], Any], request: Request) -> Response:
     body = await _body(request)
-    return body if isinstance(body, Response) else await _told(asyncio.to_thread(answer, body))
+    return body if isinstance(body, Response) else await _response(asyncio.to_thread(answer, body))
 
 
 async def _body(request: Request) -> dict[str, Any] | Response:
@@ -242,7 +242,7 @@ async def _body(request: Request) -> dict[str, Any] | Response:
     return found if isinstance(found, dict) else _error("the request is no JSON object; load the page again")
 
 
-async def _told(answer: Any) -> Response:
+async def _response(answer: Any) -> Response:
     """The answer as JSON, or the one line that says why there is none."""
     try:
         found = await answer

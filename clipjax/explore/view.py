@@ -53,7 +53,7 @@ def found(answers: Answers, pair: Pair) -> list[Finding]:
     return answers.alone(pair.now) if pair.same else answers.between(pair.base, pair.now).findings
 
 
-def told(stated: Sequence[Finding], lead: str) -> dict[str, Any]:
+def as_shown(stated: Sequence[Finding], lead: str) -> dict[str, Any]:
     """Findings as the page has them: those stated, each with what the chart shows of it, and those that were not."""
     main = findings.main(stated)
     return {
@@ -88,11 +88,11 @@ def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[st
     between = answers.between(pair.base, pair.now)
     tests = next((r.tests for r in between.of(question)), 0)
     return {
-        "design": _told(pair.now.design), "baseline": _told(pair.base.design), "question": list(question),
+        "design": _described(pair.now.design), "baseline": _described(pair.base.design), "question": list(question),
         "grouping": list(grouping), "rows": shown, "images": len(opened.unit), "moved": between.moved,
         "moves": between.moves.moves()[:MOST_MOVES], "tests": tests,
         "level": opened.method.level, "method": opened.method.name, "min_n": opened.method.min_n,
-        **told(stated, lead(answers, pair)),
+        **as_shown(stated, lead(answers, pair)),
     }  # fmt: skip
 
 
@@ -205,7 +205,7 @@ def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: [ranks[column][value] for column, value in row["group"].items()])
 
 
-def _told(design: Design) -> dict[str, Any]:
+def _described(design: Design) -> dict[str, Any]:
     """What the page needs of a design that was asked: its sets, a prompt of each class, and which are in no set."""
     return {
         "name": design.name, "sha256": design.sha256, "sets": {k: len(v) for k, v in design.counted.items()},

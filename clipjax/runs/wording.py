@@ -17,7 +17,7 @@ from clipjax.keys import key
 from clipjax.probes.zeroshot import normalise, similarity
 from clipjax.runs import scoring
 from clipjax.runs.config import words
-from clipjax.runs.task import templates_of
+from clipjax.runs.task import Task, templates_of
 
 ROWS = 1 << 14  # images scored at once
 
@@ -53,6 +53,16 @@ def variants(sweep: Sweep, design: Design) -> list[Design]:
             "name the usual one too"
         )
     return designs.variants(design, templates=templates, rename=rename)
+
+
+def check(sweep: Sweep, task: Task) -> None:
+    """InputError for wordings that cannot be asked, or of a data set whose answers are not each image's likeliest."""
+    own = {"video", "lexicon"} & task.source.protocol.keys()
+    if variants(sweep, task.design) and own:
+        raise InputError(
+            f"{task.source.name}: its images are scored by {' and '.join(sorted(own))}, and answers to other wordings "
+            "are compared image by image over all classes; leave sweep.rename and sweep.templates out"
+        )
 
 
 def records(

@@ -41,7 +41,7 @@ def prepare(config: Config) -> Task:
     tasks.check_probability(config)
     task = scoring.grouped(config, tasks.prepare(config))
     calibration.check(config.calibration, task)
-    wording.variants(config.sweep, task.design)
+    wording.check(config.sweep, task)
     return task
 
 

@@ -1,5 +1,6 @@
 """Wording sweeps: planted sensitivity by group and class, and sweeps of both probes from a command."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +10,10 @@ from support.probe_processes import argv
 from clipjax import design
 from clipjax.analysis.rates import Method
 from clipjax.cli.main import main
+from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.runs import wording
+from clipjax.runs.task import Task
 
 BASE = design.of_classes(["thief", "cook"], source="here")
 
@@ -81,3 +84,16 @@ def test_rates_from_a_command(world, tmp_path):
 def test_refusals(text, message):
     with pytest.raises(InputError, match=message):
         wording.variants(wording.Sweep(rename=text), BASE)
+
+
+@pytest.mark.parametrize("protocol", ["lexicon", "video"])
+def test_wordings_of_a_set_that_is_scored_otherwise_are_refused(protocol):
+    """Within each image's own lexicon, or over clips, an image's answer over all classes is not what is scored."""
+    image = np.zeros((1, 1, 3), np.uint8)
+    plain = Source("s", ["a.png"], lambda row: image)
+    own = dataclasses.replace(plain, protocol={protocol: np.zeros(1, np.int64)})
+    sweep = wording.Sweep(rename="thief=robber")
+    wording.check(sweep, Task(plain, BASE))
+    wording.check(wording.Sweep(), Task(own, BASE))
+    with pytest.raises(InputError, match=f"scored by {protocol}"):
+        wording.check(sweep, Task(own, BASE))
