@@ -7,7 +7,6 @@ inversion stops with an error where a count is zero or small, which is where suc
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -50,8 +49,7 @@ def difference(
         low = value - np.hypot(k1 / n1 - low1, high2 - k2 / n2)
         high = value + np.hypot(high1 - k1 / n1, k2 / n2 - low2)
     else:
-        inside = functools.partial(_inside, _score_difference, (k1, n1, k2, n2), level)
-        low, high = _edge(inside, value, -np.ones_like(value)), _edge(inside, value, np.ones_like(value))
+        low, high = _edges(_score_difference, (k1, n1, k2, n2), level, value, (-1.0, 1.0))
     low, high = np.maximum(low, -1), np.minimum(high, 1)
     return _comparison(empty, value, low, high, -1.0, 1.0, method, level)
 
@@ -67,18 +65,12 @@ def ratio(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, level: flo
     p1, p2 = k1 / n1, k2 / n2
     unknown = empty | ((k1 == 0) & (k2 == 0))
     share = np.where(unknown, 0.5, p1 / np.where(p1 + p2 > 0, p1 + p2, 1))
-    inside = functools.partial(_inside, _score_ratio, (k1, n1, k2, n2), level)
-    bounds = [_edge(inside, share, np.full_like(share, end)) for end in (0.0, 1.0)]
+    bounds = _edges(_score_ratio, (k1, n1, k2, n2), level, share, (0.0, 1.0))
     with np.errstate(divide="ignore"):
         low, high = (np.where(s >= 1, np.inf, s / (1 - np.where(s >= 1, 0.5, s))) for s in bounds)
     low, high = np.where(k1 == 0, 0.0, low), np.where(k2 == 0, np.inf, high)
     value = np.where(k2 > 0, p1 / np.where(k2 > 0, p2, 1), np.nan)
     return _comparison(unknown, value, low, high, 0.0, np.inf, "miettinen-nurminen", level)
-
-
-def _inside(score: Callable, counts: tuple[np.ndarray, ...], level: float, hypothesis: np.ndarray) -> np.ndarray:
-    """Whether the interval of `level` holds the hypothesis: its chi-squared is not above the quantile."""
-    return score(*counts, hypothesis) <= chi2.ppf(level, 1)
 
 
 def _score_difference(k1, n1, k2, n2, d):
@@ -115,14 +107,21 @@ def _over(gap, variance):
     return np.where(certain, np.where(fits, 0.0, np.inf), gap**2 / np.where(certain, 1.0, variance))
 
 
-def _edge(inside: Callable[[np.ndarray], np.ndarray], start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The last point on the way from `start` (inside) to `end` that is inside, by halving."""
-    near, far = start.copy(), end.copy()
+def _edges(
+    score: Callable, counts: tuple[np.ndarray, ...], level: float, start: np.ndarray, ends: tuple[float, float]
+) -> np.ndarray:
+    """[2, ...]: the last point from `start` (inside) to each of `ends` that is inside the interval, by halving.
+
+    Inside is where the chi-squared of the hypothesis is not above the quantile of `level`.
+    """
+    limit = chi2.ppf(level, 1)
+    near, end = np.stack([start, start]), np.stack([np.full_like(start, end) for end in ends])
+    far = end
     for _ in range(HALVINGS):
         middle = (near + far) / 2
-        keep = inside(middle)
+        keep = score(*counts, middle) <= limit
         near, far = np.where(keep, middle, near), np.where(keep, far, middle)
-    return np.where(inside(end), end, near)
+    return np.where(score(*counts, end) <= limit, end, near)
 
 
 def _counts(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike):
