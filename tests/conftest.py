@@ -79,6 +79,15 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def figures_are_not_drawn():
+    """Most of a report's time; `with drawings.drawn():` is for the tests that look at figures."""
+    from support import drawings
+
+    with drawings.undrawn():
+        yield
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
     """once(name, make): the folder that `make(folder)` filled, once for all workers of a pytest run."""
@@ -119,11 +128,13 @@ def demo_run(once):
 
 
 def _demo(folder: Path) -> None:
+    from support import drawings
+
     from clipjax.cli.main import main
 
     there = Path.cwd()
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, drawings.drawn():
         patch.setenv("CLIPJAX_CACHE", str(folder / "cache"))
         patch.setenv("CLIPJAX_OFFLINE", "1")
         os.chdir(folder)

@@ -6,6 +6,7 @@ are set as `clipjax.analysis.letters` says.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
 import io
@@ -60,6 +61,10 @@ class Drawing:
             tight = {"bbox_inches": "tight", "pad_inches": 0.02}  # numbers of letters may leave the figure
             self.figure.savefig(out, format="png", dpi=DPI, metadata={"Software": "clipjax"}, **tight)
         return out.getvalue()
+
+    def address(self) -> str:
+        """The figure as an address that holds it, for the <img> of a page that needs no other file."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg().encode()).decode()}"
 
     def save(self, folder: Path, name: str) -> None:
         """folder/name.png and folder/name.svg, whole or not at all."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html as escaping
 import json
 import re
@@ -126,8 +125,7 @@ def _section(i: int, section: Section, places: Mapping[str, int]) -> str:
 
 
 def _figure(drawing, caption: str) -> str:
-    data = base64.b64encode(drawing.svg().encode()).decode()
-    image = f'<img src="data:image/svg+xml;base64,{data}" alt="{_e(drawing.alt)}">'
+    image = f'<img src="{drawing.address()}" alt="{_e(drawing.alt)}">'
     wide = ""
     if drawing.figure.get_figwidth() > WIDE:  # on a narrow screen it scrolls in its frame, which the keyboard reaches
         wide = f' class=wide aria-label="{_e(caption.partition("?")[0])}" tabindex=0'
