@@ -69,7 +69,7 @@ ARROWS: dict[str, set[str]] = {
         "clipjax.progress",
         "checkpoints_convert",
     },
-    "clipjax.demo": {"clipjax.analysis", "clipjax.demo", "clipjax.image", "clipjax.runs"},
+    "clipjax.demo": {"clipjax.analysis", "clipjax.demo", "clipjax.design", "clipjax.image", "clipjax.runs"},
     "clipjax.train": {
         "clipjax.data",
         "clipjax.image",

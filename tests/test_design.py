@@ -237,6 +237,28 @@ def test_a_class_in_no_set_is_named_and_counted():
         assert design.NO_SET not in without.counted
 
 
+@pytest.mark.parametrize(("name", "mirrored"), [
+    ("people-roles", "person"), ("people-roles+child:person", "person"), ("people-roles+child", ""),
+    ("fairface-default", ""), ("fairface-race", ""),
+])  # fmt: skip
+def test_a_set_whose_rates_are_the_rest_of_another_s(name, mirrored):
+    found = design.read_design(name)
+    assert found.mirrored == mirrored
+    if mirrored:
+        (other,) = set(found.counted) - {mirrored}
+        assert (found.members(mirrored) == ~found.members(other)).all()
+
+
+def test_sets_that_share_a_class_or_leave_one_out_mirror_nothing_or_no_set():
+    def of(*sets):
+        return design.Design("d", tuple(design.DesignClass(f"c{i}", sets=one) for i, one in enumerate(sets)), ("a {}",))
+
+    assert of(["x"], ["y"]).mirrored == "y"
+    assert of(["x"], ["x", "y"], ["y"]).mirrored == ""
+    assert of(["x"], ["x"], []).mirrored == design.NO_SET
+    assert of(["x"], ["y"], ["z"]).mirrored == ""
+
+
 def test_a_set_that_is_not_there_is_refused():
     for make in (
         lambda t: design.read_design(f"people-roles+{t}"),

@@ -46,8 +46,8 @@ class Drawing:
     def _svg(self) -> str:
         out = io.BytesIO()
         with _style():
-            self.figure.draw_without_rendering()
-            self.figure.set_layout_engine("none")  # it is laid out: matplotlib would do it again at every save
+            self.figure.get_layout_engine().execute(self.figure)
+            self.figure.set_layout_engine(None)  # with one, matplotlib draws twice at every save
             self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "clipjax"})
         return out.getvalue().decode()
 
@@ -55,11 +55,11 @@ class Drawing:
     def png(self) -> bytes:
         """Letters as they can be drawn on this machine."""
         _ = self.svg()  # before its texts are changed
-        to_glyphs(self.figure)
+        wider = to_glyphs(self.figure)
         out = io.BytesIO()
         with _style():
-            tight = {"bbox_inches": "tight", "pad_inches": 0.02}  # numbers of letters may leave the figure
-            self.figure.savefig(out, format="png", dpi=DPI, metadata={"Software": "clipjax"}, **tight)
+            options: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.02} if wider else {}  # draws twice
+            self.figure.savefig(out, format="png", dpi=DPI, metadata={"Software": "clipjax"}, **options)
         return out.getvalue()
 
     def address(self) -> str:
@@ -360,7 +360,7 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
 
     with _style():
         pads = {"w_pad": 0.1, "h_pad": 0.06}  # inches: the reader's font may be a little wider
-        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**pads))
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**pads), dpi=72)  # as an .svg is drawn
         FigureCanvasAgg(figure)
         return figure, figure.subplots(1, columns)
 

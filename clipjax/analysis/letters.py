@@ -39,8 +39,9 @@ def number(letter: str) -> str:
     return f"\\u{ord(letter):x}"
 
 
-def to_glyphs(figure: Any) -> None:
-    """Prepares a figure's texts for a .png: fonts of this machine, then numbers, for what DejaVu Sans lacks.
+def to_glyphs(figure: Any) -> bool:
+    """Prepares a figure's texts for a .png: fonts of this machine, then numbers, for what DejaVu Sans lacks; returns
+    whether there was such a letter.
 
     The figure's layout has to be frozen: what is wider than its letter leaves the figure, and `savefig` with
     bbox_inches="tight" keeps it.
@@ -51,7 +52,7 @@ def to_glyphs(figure: Any) -> None:
     texts = figure.findobj(Text)
     missing = lacking({c for text in texts for c in text.get_text()})
     if not missing:
-        return
+        return False
     fonts = _fonts(missing)
     known = {c for font in fonts for c in missing if ord(c) in _letters(font.fname)}
     table = {ord(c): number(c) for c in missing - known}
@@ -62,6 +63,7 @@ def to_glyphs(figure: Any) -> None:
     for text in texts:
         text.set_text(text.get_text().translate(table))
         text.set_fontfamily([FAMILY, *(font.name for font in fonts)])
+    return True
 
 
 def lacking(letters: Iterable[str]) -> set[str]:

@@ -10,8 +10,10 @@ tests. Everything it writes lies in --out.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import textwrap
+import threading
 from pathlib import Path
 
 ABOUT = """\
@@ -36,6 +38,7 @@ Measure  your own images and classes, with OpenAI's weights (--config.model=ViT-
            clipjax compare {out}/people-roles {out}/mine
 Ask      about one image:
            clipjax classify {photo} --classes="a cat,a dog,a rocket,an astronaut" --model=ViT-B/32"""
+AHEAD = ("grain", "scipy.stats", *(f"matplotlib.{name}" for name in ("figure", "backends.backend_svg")))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Answers, prints, draws, characterises."""
-    from clipjax import demo, loading
+    from clipjax import demo
     from clipjax.analysis.report import head
     from clipjax.demo import people
     from clipjax.errors import InputError
     from clipjax.files import write_atomically, write_text
     from clipjax.progress import Progress
+    from clipjax.runs.config import plain, typed
+    from clipjax.runs.engine import Engines
+    from clipjax.runs.features import Features
 
     out = Path(args.out)
     try:
@@ -61,9 +67,12 @@ def run(args: argparse.Namespace) -> None:
     sections, answers = [], []
     image_sets = (demo.drawings(), demo.photographs())
     with Progress("demo", sum(len(p.images) for p in image_sets), "images") as progress:
-        model = loading.load(loading.DEMO)
+        engines, asked = Engines(), people.configs(people.unpack(out / "people"))
+        first = typed(plain(asked[0]))
+        threading.Thread(target=_import_ahead, daemon=True).start()
+        features = Features(engines.get(first), first, quiet=True)
         for image_set in image_sets:
-            probabilities = model.classify(image_set.images, image_set.classes)
+            probabilities = demo.answer(features, image_set)
             sections.append((image_set, probabilities))
             progress.update(len(image_set.images))
             for truth, row in zip(image_set.truth, probabilities, strict=True):
@@ -74,13 +83,13 @@ def run(args: argparse.Namespace) -> None:
     surest = int(guesses.max(1).argmax())
     about = {"truth": photographs.truth[surest], "answer": photographs.classes[int(guesses[surest].argmax())]}
     print(ABOUT.format(n=len(photographs.truth), probability=float(guesses[surest].max()), **about))
-    text = json.dumps({"model": model.name, "answers": answers}, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps({"model": features.engine.name, "answers": answers}, indent=1, ensure_ascii=False) + "\n"
     write_text(out / "answers.json", text)
     write_atomically(out / "demo.png", lambda path: demo.draw(path, sections))
     photo = out / "cat.jpg"
     cat = image_sets[1].images[image_sets[1].truth.index("cat")]
     write_atomically(photo, lambda path: cat.save(path, format="JPEG", quality=90))
-    found = people.characterise(out)
+    found = people.characterise(asked, out, engines)
     print(CLASS_DESIGN.format(moved=len(found.flipped), images=len(found.a.predictions["file"])))
     print(f"{people.table(found)}\n\n{head.terminal(found.findings, 2)}\n\n{people.ABOUT}")
     print(NEXT.format(photo=photo, listing=out / "people" / "people.csv", out=out))
@@ -89,3 +98,9 @@ def run(args: argparse.Namespace) -> None:
 
         print()
         serve(out / people.DESIGNS[0], browse=True)
+
+
+def _import_ahead() -> None:
+    """What the probe and its reports need, while XLA compiles on another processor."""
+    for name in AHEAD:
+        importlib.import_module(name)

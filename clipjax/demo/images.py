@@ -5,15 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from clipjax.image import open_image
+from clipjax.image import open_image, preprocess_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from clipjax.runs.features import Features
 
 ASSETS = resources.files("clipjax") / "assets"
+CELL, ROW = 3.6, 1.25  # inches of one image with its bars
+TITLE = 0.35  # rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +60,20 @@ def photographs() -> ImageSet:
     return ImageSet("Photographs (public domain)", images, truth, classes)
 
 
+def answer(features: Features, image_set: ImageSet) -> np.ndarray:
+    """Zero-shot probabilities [N, C], computed by the compiled programs of the probe that `features` is for."""
+    from clipjax.design import of_classes
+    from clipjax.runs.engine import JaxEngine
+
+    assert isinstance(features.engine, JaxEngine)
+    known = features.known
+    pixels = preprocess_uint8(image_set.images, features.engine.model.preprocessing)
+    with ThreadPoolExecutor(1) as pool:  # XLA compiles both encoders at once
+        weights = pool.submit(features.class_weights, of_classes(image_set.classes))
+        images = known.start(pixels, "proj")()
+    return features.probabilities(images, weights.result(), "softmax")
+
+
 def summary(image_set: ImageSet, probabilities: np.ndarray) -> str:
     """How often the first answer was right, and the wrong ones."""
     best = probabilities.argmax(1)
@@ -70,32 +93,32 @@ def draw(path: Path, sections: Sequence[tuple[ImageSet, np.ndarray]], columns: i
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = sum(-(-len(p.images) // columns) for p, _ in sections)
-    figure = Figure(figsize=(3.6 * columns, 1.25 * rows + 0.5 * len(sections)), dpi=110, layout="constrained")
+    rows = sum(TITLE + -(-len(p.images) // columns) for p, _ in sections)
+    figure = Figure(figsize=(CELL * columns, ROW * rows), dpi=110)
     FigureCanvasAgg(figure)
-    heights = [-(-len(p.images) // columns) + 0.35 for p, _ in sections]
-    for part, (image_set, probabilities) in zip(
-        figure.subfigures(len(sections), 1, height_ratios=heights, squeeze=False)[:, 0], sections, strict=True
-    ):
-        part.suptitle(image_set.title, fontsize=12)
-        grid = part.subplots(-(-len(image_set.images) // columns), 2 * columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        cells = grid.reshape(-1, 2)
-        for cell, image, truth, row in zip(cells, image_set.images, image_set.truth, probabilities, strict=False):
-            cell[0].imshow(image)
-            _bars(cell[1], image_set.classes, truth, row)
+    axes = figure.add_axes((0, 0, 1, 1))  # one, in inches: axes are slow to draw
+    axes.set_axis_off()
+    top = 0.0
+    for image_set, probabilities in sections:
+        axes.text(CELL * columns / 2, top + ROW * TITLE / 2, image_set.title, fontsize=12, ha="center", va="center")
+        top += ROW * TITLE
+        for i, (image, truth, row) in enumerate(zip(image_set.images, image_set.truth, probabilities, strict=True)):
+            x, y = CELL * (i % columns) + 0.08, top + ROW * (i // columns) + 0.05
+            scale = (ROW - 0.1) / max(image.size)
+            axes.imshow(image, extent=(x, x + scale * image.width, y + scale * image.height, y), aspect="auto")
+            _bars(axes, x + ROW, y, image_set.classes, truth, row)
+        top += ROW * -(-len(image_set.images) // columns)
+    axes.set(xlim=(0, CELL * columns), ylim=(ROW * rows, 0))  # an image has set its own
     figure.savefig(path, format="png", metadata={"Software": "clipjax"})
 
 
-def _bars(axes, classes: Sequence[str], truth: str, row: np.ndarray) -> None:
+def _bars(axes: Axes, x: float, y: float, classes: Sequence[str], truth: str, row: np.ndarray) -> None:
     best = np.argsort(-row, kind="stable")[:3]
+    places = y + (np.arange(len(best)) + 0.5) * (ROW - 0.1) / 3
     colours = ["#2a9d5c" if classes[i] == truth else "#b8b8b8" for i in best]
-    axes.barh(range(len(best)), row[best], color=colours, height=0.82)
-    axes.set_xlim(0, 1.0)
-    axes.set_ylim(len(best) - 0.4, -0.6)
-    for y, i in enumerate(best):
-        axes.text(0.03, y, f"{classes[i]}  {row[i]:.0%}", va="center", fontsize=9)
+    axes.barh(places, (CELL - ROW - 0.2) * row[best], left=x, color=colours, height=0.27 * ROW)
+    for place, i in zip(places, best, strict=True):
+        axes.text(x + 0.06, place, f"{classes[i]}  {row[i]:.0%}", va="center", fontsize=9)
 
 
 def _listing() -> dict:

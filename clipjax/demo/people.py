@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ from clipjax.demo.images import ASSETS
 from clipjax.image import open_image
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from clipjax.analysis.compare import Compared
+    from clipjax.runs.engine import Engines
 
 DESIGNS = ("people-roles", "people-roles-child")
 GROUPS = "age,skin_tone,gender"
@@ -48,13 +52,15 @@ def unpack(folder: Path) -> Path:
     return listing
 
 
-def commands(listing: Path, runs: Path) -> list[tuple[Path, list[str]]]:
-    """The run folder and the overrides of `clipjax probe rates` for each design."""
+def configs(listing: Path) -> list[ConfigDict]:
+    """Of `clipjax probe rates` for each design."""
+    from clipjax.runs import config
+
     shared = [f"--config.data.csv={listing}", f"--config.data.group_columns={GROUPS}"]
-    return [(runs / name, [*shared, f"--config.design={name}"]) for name in DESIGNS]
+    return [config.load("rates", [*shared, f"--config.design={name}"]) for name in DESIGNS]
 
 
-def characterise(out: Path) -> Compared:
+def characterise(asked: Sequence[ConfigDict], out: Path, engines: Engines) -> Compared:
     """Both probes, their comparison and the reports below `out`.
 
     The real path: the same functions behind `clipjax probe`, `report` and `compare`.
@@ -62,13 +68,10 @@ def characterise(out: Path) -> Compared:
     from clipjax.analysis import compare, report
     from clipjax.analysis.report import comparison
     from clipjax.analysis.run import read_run
-    from clipjax.runs import config, runner
-    from clipjax.runs.engine import Engines
+    from clipjax.runs import runner
 
-    listing = unpack(out / "people")
-    engines = Engines()
-    for folder, overrides in commands(listing, out):
-        runner.run(config.load("rates", overrides), folder, engines)
+    for name, config in zip(DESIGNS, asked, strict=True):
+        runner.run(config, out / name, engines)
     a, b = (read_run(out / name) for name in DESIGNS)
     report.write([a], a.path)
     found = compare.compare(a, b)

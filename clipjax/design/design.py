@@ -97,6 +97,16 @@ class Design:
         """What rates are of -> its classes: the sets, then `NO_SET` where classes are in none."""
         return self.sets | ({NO_SET: self.unset} if self.unset else {})
 
+    @property
+    def mirrored(self) -> str:
+        """Where each class is in one of two sets: the set of which nothing has to be drawn, because its rates are 100%
+        less those of the other: `NO_SET`, or the one of more classes (the second of equals). "" for other designs."""
+        counted = list(self.counted.items())
+        if len(counted) != 2 or sum(len(names) for _, names in counted) != len(self.classes):
+            return ""
+        (first, mine), (second, others) = counted
+        return second if second == NO_SET or len(others) >= len(mine) else first
+
     def unset_note(self) -> str:
         """One line that names the classes in no set and how to put them into one; "" where there are none."""
         if not self.unset:

@@ -19,7 +19,7 @@ from support.amount import EXHAUSTIVE, amount
 from support.drawings import drawn
 
 from clipjax import design
-from clipjax.analysis import compare, figures
+from clipjax.analysis import compare, figures, report
 from clipjax.analysis.report.section import slug
 from clipjax.analysis.run import read_run
 from clipjax.analysis.tables import Table, latex, percent
@@ -317,6 +317,15 @@ def test_tables_in_four_forms():
     assert '<th scope="col">name</th>' in table.html()
     assert latex("a_b{c}~^\\") == r"a\_b\{c\}\textasciitilde{}\textasciicircum{}\textbackslash{}"
     assert (percent(0.14438), percent(None), percent(0.5, 0)) == ("14.4", "", "50")
+
+
+def test_of_two_sets_that_mirror_each_other_one_is_drawn(few):
+    found = report.sections([read_run(few("a"))])
+    (by_race,) = [section for section in found if section.title == "By race"]
+    assert "Of person nothing is drawn: its rates are 100% less those below." in by_race.words
+    assert {"rates_fantasy_by_race", "gaps_fantasy_by_race"} <= {name for section in found for name in section.drawings}
+    assert not [name for section in found for name in section.drawings if "person" in name]
+    assert by_race.tables[0].columns[1:] == ["person", "fantasy"]  # its numbers are there
 
 
 def _overlap(drawing):

@@ -12,7 +12,7 @@ from clipjax.analysis import compare, figures, sentences
 from clipjax.analysis.compare import Compared
 from clipjax.analysis.records import PairedRecord
 from clipjax.analysis.report import head, page
-from clipjax.analysis.report.section import Section, ordered, run_names, slug
+from clipjax.analysis.report.section import Section, not_drawn, ordered, run_names, slug
 from clipjax.analysis.tables import Table, percent, tidy
 from clipjax.files import write_text
 
@@ -61,18 +61,19 @@ def sections(compared: Compared) -> list[Section]:
     found = [head.of_comparison(compared.findings, compared.records[0].level, lead)]
     found.append(Section("What is compared", words))
     found.append(Section("Methods", _methods(compared)))
-    drawn = 0
+    drawn, mirrored = 0, not_drawn([compared.a, compared.b])
     for key in dict.fromkeys(r.columns for r in compared.records):
         table = _table(compared, key, a, b)
         drawings = {}
-        kinds = dict.fromkeys(_name(r) for r in compared.records)
+        kinds = [name for name in dict.fromkeys(map(_name, compared.records)) if name != mirrored]
         if len(key) == 1 and drawn + len(kinds) <= MOST_FIGURES:
             drawn += len(kinds)
             for name in kinds:
                 caption = f"How far does the rate of {name} differ between A and B, by {key[0]}? "
                 caption += f"{_answer(compared, key, name)} Shown: B - A with its paired interval."
                 drawings[f"paired_{slug(name)}_by_{slug(key[0])}"] = (_drawing(compared, key, name), caption)
-        found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", [], [table], drawings))
+        words = [f"Of {mirrored} nothing is drawn: it lost what is gained below."] if mirrored and drawings else []
+        found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", words, [table], drawings))
     if compared.class_moves is not None:
         found.append(_moves(compared))
     runs = [compared.a, compared.b]

@@ -13,7 +13,7 @@ import numpy as np
 from clipjax.analysis import figures, paper
 from clipjax.analysis import rates as counting
 from clipjax.analysis.records import Question, Record
-from clipjax.analysis.report.section import Section, beside_paper, data, numbered, ordered, run_names, slug
+from clipjax.analysis.report.section import Section, beside_paper, data, not_drawn, numbered, ordered, run_names, slug
 from clipjax.analysis.run import REMEDY, Run
 from clipjax.analysis.tables import Table, percent, rate
 from clipjax.design import NO_SET
@@ -58,10 +58,11 @@ def _by_group(runs: Sequence[Run]) -> list[Section]:
     """A section for everybody and for each grouping; figures for up to one column."""
     keys = dict.fromkeys(r.columns for run in runs for r in run.records if r.metric == "rate")
     found, drawn = [], 0
+    mirrored = not_drawn(runs)
     for key in keys:
         table = _table(runs, key)
         drawings = {}
-        kinds = _kinds(runs)
+        kinds = [kind for kind in _kinds(runs) if kind.name != mirrored]
         if len(key) == 1 and drawn + len(kinds) <= MOST_FIGURES:
             for kind, name in kinds:
                 drawing = _drawing(runs, key, kind, name)
@@ -78,7 +79,8 @@ def _by_group(runs: Sequence[Run]) -> list[Section]:
                 parts = _crossed(runs, key, kind, name)
                 drawings |= numbered(f"rates_{slug(name)}_by_{slug('_'.join(key))}", parts, caption)
         title = f"By {' and '.join(key)}" if key else "Everybody"
-        found.append(Section(title, [], [table], drawings))
+        said = f"Of {mirrored} nothing is drawn: its rates are 100% less those below."
+        found.append(Section(title, [said] if mirrored and drawings else [], [table], drawings))
     return found
 
 
@@ -199,6 +201,7 @@ def _gaps(run: Run, column: str) -> dict[str, tuple[figures.Drawing, str]]:
         if r.metric == "rate_difference" and r.columns == (column,) and r.value is not None and r.set is not None:
             found.setdefault(r.set, []).append(r)
     drawings = {}
+    found.pop(not_drawn([run]), None)
     for name, records in list(found.items())[:MOST_GAPS]:
         records = sorted(records, key=lambda r: -(r.value or 0.0))
         counts = [f"{r.k}/{r.n}, others {r.k_rest}/{r.n_rest}" for r in records]

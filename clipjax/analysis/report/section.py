@@ -41,6 +41,12 @@ def run_names(runs: Sequence[Run]) -> list[str]:
     return [f"{run.folder} ({i + 1})" for i, run in enumerate(runs)]
 
 
+def not_drawn(runs: Sequence[Run]) -> str:
+    """The set of which these runs need no figure, because another one mirrors it in all of them; "" for none."""
+    (name, *more) = {run.design.mirrored if run.design else "" for run in runs}
+    return "" if more else name
+
+
 def data(runs: Sequence[Run], metrics: Sequence[str], key: tuple[str, ...] | None = None) -> list[list[Cell]]:
     """The records behind a table, one value per cell: those of these metrics, grouped by exactly the columns `key`."""
     return tidy(
