@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from clipjax.models.kinds.resnet import ResNet
-from clipjax.models.layers import Intermediates, Linear, attend, normal, sow
+from clipjax.models.layers import Intermediates, Linear, at_least_float32, attend, normal, sow
 from clipjax.models.lowering import Lowering
 
 
@@ -47,15 +47,16 @@ class BatchNorm(nnx.Module):
         self.running_var = nnx.BatchStat(jnp.ones((width,), jnp.float32))
         self.eps = eps
 
-    def affine(self) -> tuple[jax.Array, jax.Array]:
-        """What is left of it with stored statistics: scale and shift [D], float32."""
-        var, mean = self.running_var[...].astype(jnp.float32), self.running_mean[...].astype(jnp.float32)
-        scale = self.weight[...].astype(jnp.float32) * jax.lax.rsqrt(var + self.eps)
-        return scale, self.bias[...].astype(jnp.float32) - mean * scale
+    def affine(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What is left of it with stored statistics: scale and shift [D] for x, in float32 at least."""
+        dtype = at_least_float32(x)
+        var, mean = self.running_var[...].astype(dtype), self.running_mean[...].astype(dtype)
+        scale = self.weight[...].astype(dtype) * jax.lax.rsqrt(var + self.eps)
+        return scale, self.bias[...].astype(dtype) - mean * scale
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        scale, shift = self.affine()
-        return (x.astype(jnp.float32) * scale + shift).astype(x.dtype)
+        scale, shift = self.affine(x)
+        return (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
 
 
 def normalised(conv: Conv, bn: BatchNorm, x: jax.Array, lowering: Lowering) -> jax.Array:
@@ -65,20 +66,20 @@ def normalised(conv: Conv, bn: BatchNorm, x: jax.Array, lowering: Lowering) -> j
     """
     if not lowering.cudnn:
         return bn(conv(x))
-    scale, shift = bn.affine()
-    w = (conv.weight[...].astype(jnp.float32) * scale).astype(x.dtype)
+    scale, shift = bn.affine(x)
+    w = (conv.weight[...].astype(scale.dtype) * scale).astype(x.dtype)
     return convolution(x, w, conv.stride) + shift.astype(x.dtype)
 
 
 def average_pool(x: jax.Array, size: int) -> jax.Array:
-    """Non-overlapping mean over size x size, summed in float32: [B, H, W, D] -> [B, H / size, W / size, D].
+    """Non-overlapping mean over size x size, summed in float32 at least: [B, H, W, D] -> [B, H / size, W / size, D].
 
     A sum of strided views, which compilers fuse; a mean over a reshaped array moves a sixth more bytes on a TPU and
     takes twice as long on a CPU.
     """
     if size == 1:
         return x
-    y = x.astype(jnp.float32)
+    y = x.astype(at_least_float32(x))
     views = [y[:, i::size, j::size] for i in range(size) for j in range(size)]
     return (sum(views[1:], views[0]) / (size * size)).astype(x.dtype)
 
@@ -126,7 +127,7 @@ class AttentionPool(nnx.Module):
     def __call__(self, x: jax.Array, intermediates: Intermediates, lowering: Lowering) -> jax.Array:
         b, h, w, d = x.shape
         x = x.reshape(b, h * w, d)
-        mean = x.astype(jnp.float32).mean(1, keepdims=True).astype(x.dtype)
+        mean = x.astype(at_least_float32(x)).mean(1, keepdims=True).astype(x.dtype)
         x = jnp.concatenate([mean, x], axis=1) + self.positional_embedding[...].astype(x.dtype)  # [B, N, D]
         split = (b, -1, self.heads, d // self.heads)
         q, k, v = self.q_proj(x[:, :1], lowering), self.k_proj(x, lowering), self.v_proj(x, lowering)

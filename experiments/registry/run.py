@@ -29,13 +29,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "tests")]
 
 import numpy as np  # noqa: E402
 import open_clip  # noqa: E402
 import torch  # noqa: E402
-from open_clip.pretrained import get_pretrained_cfg  # noqa: E402
-from open_clip.transform import PreprocessCfg, merge_preprocess_dict  # noqa: E402
+from support.peer_registry import hub_file  # noqa: E402
 
 from checkpoints_convert import dialects, rules  # noqa: E402
 from checkpoints_convert.open_clip import read_config  # noqa: E402
@@ -57,16 +56,6 @@ them alone is reason enough.
 | attribute | pairs that are refused for it |
 |---|---|
 """
-
-
-def hub_file(architecture: str, tag: str) -> dict[str, Any]:
-    """open_clip_config.json of a pair."""
-    model, pretrained = open_clip.get_model_config(architecture), get_pretrained_cfg(architecture, tag)
-    if pretrained.get("quick_gelu"):
-        model["quick_gelu"] = True
-    pixels = merge_preprocess_dict(PreprocessCfg(), pretrained)
-    kept = {key: pixels[key] for key in ("mean", "std", "interpolation", "resize_mode")}
-    return {"model_cfg": model, "preprocess_cfg": kept}
 
 
 def refusal(data: dict[str, Any], folder: Path) -> str:

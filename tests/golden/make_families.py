@@ -24,6 +24,7 @@ import open_clip  # noqa: E402
 import timm  # noqa: E402
 from open_clip.transformer import LayerNorm, TextTransformer, VisionTransformer  # noqa: E402
 from support.family_models import EMBED, LENGTH, MODELS, WORDS  # noqa: E402
+from support.peer_layers import randomise  # noqa: E402
 from timm.layers import HybridEmbed  # noqa: E402
 from timm.models.eva import Eva  # noqa: E402
 from timm.models.vision_transformer import VisionTransformer as TimmViT  # noqa: E402
@@ -96,22 +97,6 @@ def text_of(name: str) -> nn.Module:
     sizes = {"context_length": LENGTH, "vocab_size": WORDS, "width": 48, "heads": 3, "layers": 2, "mlp_ratio": 2.0,
              "output_dim": EMBED}  # fmt: skip
     return TextTransformer(**sizes | TEXT.get(name, {}))
-
-
-def randomise(module: nn.Module, seed: int) -> nn.Module:
-    """Every parameter and statistic off its start, at values that float16 holds; float64."""
-    generator = torch.Generator().manual_seed(seed)
-    module = module.double().eval()
-    with torch.no_grad():
-        for name, value in [*module.named_parameters(), *module.named_buffers()]:
-            if not value.is_floating_point() or "rope" in name or name.endswith(("attn_mask", "k_bias")):
-                continue
-            noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-            scale = 0.3 if value.ndim < 2 or "emb" in name or "latent" in name else 1.2 * value[0].numel() ** -0.5
-            is_gain = name.endswith("weight") and value.ndim == 1
-            noise = (0.5 + noise.abs()) if name.endswith("running_var") else scale * noise + is_gain
-            value.copy_(noise.half().double())
-    return module
 
 
 def record(outputs: dict[str, np.ndarray], name: str, module: nn.Module) -> None:

@@ -39,7 +39,7 @@ def randomise(model: torch.nn.Module) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, value in [*model.named_parameters(), *model.named_buffers()]:
-            if not value.is_floating_point() or value.ndim != 1:
+            if not value.is_floating_point() or value.ndim != 1 or name.endswith("k_bias"):  # EVA's is always 0
                 continue
             noise = torch.randn(value.shape, generator=generator)
             if name.endswith("running_var"):
