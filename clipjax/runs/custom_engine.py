@@ -49,26 +49,6 @@ class CustomEngine:
     known_rows: int = 1
 
     @property
-    def named(self) -> str:
-        """The address of the file."""
-        return self.model.named
-
-    @property
-    def name(self) -> str:
-        """What the file calls it."""
-        return self.model.name
-
-    @property
-    def scale(self) -> float:
-        """The factor of the cosine."""
-        return self.model.scale
-
-    @property
-    def bias(self) -> float | None:
-        """The logit bias; None where there is none."""
-        return self.model.bias
-
-    @property
     def about(self) -> manifests.Model:
         """The model in the manifest's form; a scale of 1 where the file has none, as of a model of images alone."""
         model, texts = self.model, hasattr(self.model.definition, "encode_text")

@@ -40,21 +40,6 @@ class JaxEngine:
     encoder: Encoder
     cache: Path | None = None
 
-    @property
-    def name(self) -> str:
-        """The model's own name."""
-        return self.model.name
-
-    @property
-    def scale(self) -> float:
-        """exp(logit_scale)."""
-        return self.model.scale
-
-    @property
-    def bias(self) -> float | None:
-        """logit_bias, of models trained with a sigmoid loss."""
-        return self.model.bias
-
     @functools.cached_property
     def weights_sha256(self) -> str:
         """See `weights_sha256`."""

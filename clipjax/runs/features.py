@@ -98,7 +98,7 @@ class Features:
                     bad = batch.rows[~np.isfinite(out).all(1)][0]
                     raise InputError(
                         f"{source.files[bad]}: its features are not finite; the weights or --config.precision "
-                        f"are at fault (model {self.engine.name})"
+                        f"are at fault (model {self.engine.model.name})"
                     )
                 lost = [(int(row), str(file), reason) for row, file, reason in batch.skipped]
                 rows.append(batch.rows)
@@ -186,11 +186,11 @@ class Features:
     def probability(self, chosen: str, several: bool) -> Probability:
         """Which probabilities are meant: those that are chosen; else softmax, but what the model was trained for where
         an image may have several classes. InputError for "sigmoid" of a model that was not trained for it."""
-        meant = chosen or ("sigmoid" if several and self.engine.bias is not None else "softmax")
-        zeroshot.bias_of(meant, self.engine.bias)
+        meant = chosen or ("sigmoid" if several and self.engine.model.bias is not None else "softmax")
+        zeroshot.bias_of(meant, self.engine.model.bias)
         return "sigmoid" if meant == "sigmoid" else "softmax"
 
     def probabilities(self, images: np.ndarray, weights: np.ndarray, probability: Probability) -> np.ndarray:
         """Raw image features [N, E], class weights [C, E] -> probabilities [N, C]."""
-        bias = zeroshot.bias_of(probability, self.engine.bias)
-        return zeroshot.probabilities(images, weights, self.engine.scale, bias)
+        bias = zeroshot.bias_of(probability, self.engine.model.bias)
+        return zeroshot.probabilities(images, weights, self.engine.model.scale, bias)

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from clipjax.analysis.manifest import Model
+from clipjax.analysis import manifest as manifests
+from clipjax.custom import CustomModel
 from clipjax.data.pipeline import Batch
 from clipjax.data.source import Source
+from clipjax.model import Model
 
 
 class Texts(NamedTuple):
@@ -38,30 +40,15 @@ class Known(Protocol):
 class Engine(Protocol):
     """A model ready to encode. Rows go in and features come out; on several hosts each brings its own rows.
 
-    named: what the config calls the model. rows_per_step: how many rows this host brings to one step; known_rows: how
-    many of these the first step of a run keeps for the known image.
+    rows_per_step: how many rows this host brings to one step; known_rows: how many of these the first step of a run
+    keeps for the known image.
     """
 
     @property
-    def named(self) -> str: ...
+    def model(self) -> Model | CustomModel: ...
 
     @property
-    def name(self) -> str:
-        """The model's own name."""
-        ...
-
-    @property
-    def scale(self) -> float:
-        """The factor of the cosine."""
-        ...
-
-    @property
-    def bias(self) -> float | None:
-        """The logit bias of a model trained with a sigmoid loss."""
-        ...
-
-    @property
-    def about(self) -> Model:
+    def about(self) -> manifests.Model:
         """The model in the manifest's form."""
         ...
 

@@ -59,7 +59,7 @@ def run(config: Config, features: Features, task: Task) -> Result:
     if config.calibration.bins:
         if probability != "softmax":
             raise InputError("calibration.bins scores the confidence among all classes: --config.probability=softmax")
-        scale, method = features.engine.scale, groups.method_of(config)
+        scale, method = features.engine.model.scale, groups.method_of(config)
         logits = zeroshot.logits(encoded.values, weights, scale)
         records += calibration.records(logits, task, encoded.rows, config.calibration, config.groups, method, scale)
     if wordings := wording.variants(config.sweep, task.design):

@@ -23,6 +23,7 @@ from clipjax.runs import custom_checks
 from clipjax.testing import pictures
 
 FILE = Path(numpy_model.__file__)
+BATCH = 4  # the checks of a file use one image and five
 DESIGN = """
 name: mine
 templates: ["a photo of a {}."]
@@ -37,6 +38,14 @@ templates: ["a photo of a {}."]
 classes:
   - {name: cat, kind: cat}
   - {name: dog, kind: dog}
+"""
+ASSOCIATION = """
+tests:
+  - name: kinds
+    x: {images: {gender: F}}
+    y: {images: {gender: M}}
+    a: {texts: [a cat, a kitten]}
+    b: {texts: [a dog, a puppy]}
 """
 
 
@@ -61,13 +70,18 @@ def stage(tmp_path, monkeypatch):
             writer.writerow([name, "FM"[i % 2], kind, part, f"a {kind} that is number {i} {'word ' * (i * 2)}"])
     (tmp_path / "mine.yaml").write_text(DESIGN)
     (tmp_path / "kinds.yaml").write_text(ATTRIBUTE)
+    (tmp_path / "tests.yaml").write_text(ASSOCIATION)
+    lines = [
+        f"{name},a {name[:3]},a {'dog' if name[0] == 'c' else 'cat'},{'FM'[i % 2]}" for i, name in enumerate(files)
+    ]
+    (tmp_path / "questions.csv").write_text("\n".join(["file,caption,wrong,gender", *lines]) + "\n")
     return tmp_path
 
 
 def probe(stage, model, config, *more, out="run"):
     words = [
         "probe", config, f"--config.model=py:{model}", "--config.data.source=csv", f"--config.data.path={stage}/photos",
-        f"--config.data.csv={stage}/people.csv", "--config.batch_size=5", f"--out={stage / out}", *more,
+        f"--config.data.csv={stage}/people.csv", f"--config.batch_size={BATCH}", f"--out={stage / out}", *more,
     ]  # fmt: skip
     return main(words)
 
@@ -94,13 +108,27 @@ PROBES = {
     "retrieval": ["--config.data.caption_columns=caption"],
     "linear": ["--config.data.label_column=kind", "--config.C=1"],
     "fewshot": ["--config.data.label_column=kind", "--config.shots=(2,)", "--config.feature=proj"],
+    "skew": ["--config.classes=cat,dog", "--config.k=(6,)", "--config.data.group_columns=gender"],
+    "association": ["--config.tests={stage}/tests.yaml", "--config.data.group_columns=gender"],
+    "captions": ["--config.instances={stage}/questions.csv", "--config.by=gender", "--config.data.csv=",
+                 "--config.data.source=folder"],
+    "zeroshot:csv": ["--config.data.label_column=kind", "--config.classes=cat,dog", "--config.calibration.bins=5",
+                     "--config.calibration.fit=0.5", "--config.data.group_columns=gender"],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("config", PROBES)
-def test_every_probe_is_made_again_from_its_manifest(stage, model, config, capsys):
+def test_every_probe_goes_on_after_a_stop_and_is_made_again_from_its_manifest(
+    stage, model, config, capsys, monkeypatch
+):
+    """`rerun` computes all of it again in one go, so what was stopped has the numbers of what was not."""
     more = [word.format(stage=stage) for word in PROBES[config]]
+    with monkeypatch.context() as patch:
+        patch.setenv("NUMPY_MODEL_STOPS_AFTER", "3")
+        assert probe(stage, model, config, *more) == 130
+    assert 0 < encoded(stage / "run") < 24
     assert probe(stage, model, config, *more) == 0
+    assert 24 <= encoded(stage / "run") <= 24 + 2 * BATCH
     found = json.loads((stage / "run" / "metrics.json").read_text())["records"]
     assert found
     manifest = json.loads((stage / "run" / "manifest.json").read_text())
@@ -136,6 +164,7 @@ def test_retrieval_counts_cut_captions_where_the_file_tells_lengths(stage, model
     assert "truncated" not in json.loads((stage / "untold" / "manifest.json").read_text())["result"]
 
 
+@pytest.mark.exhaustive  # four processes that start JAX; `PROBES` are stopped in this one
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(world, tmp_path):
     more = [f"--config.model=py:{FILE}:slow=0.05", "--config.batch_size=4"]
     whole, out = tmp_path / "whole", tmp_path / "out"

@@ -28,6 +28,7 @@ class Numpy:
         if "bias" in given:
             self.bias = float(given["bias"])
         self.slow = float(given.get("slow", 0))
+        self.left = int(os.environ.get("NUMPY_MODEL_STOPS_AFTER", -1))  # batches of four
 
     def weights(self):
         return {"image": self.image_weights, "text": self.text_weights}
@@ -39,6 +40,9 @@ class Numpy:
         return {"pixels": np.asarray(small, np.float32) / 255 - 0.5, "mean": np.float32(np.asarray(small).mean())}
 
     def encode_image_pre(self, pixels, mean):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= len(pixels) == 4
         return pixels.reshape(len(pixels), -1) + mean[:, None] / 1000
 
     def encode_image(self, pixels, mean):
