@@ -163,13 +163,13 @@ def test_platform_labels(tmp_path):
     rows = [
         "name\tgender\twiki_img_labels\twiki_img_labels_awsrek\twiki_img_labels_macv",
         "A B\tFemale\tSuit; Smile\tPerson,Suit\tman|tie",
-        "C D\tMale\tsmile;Official\tPerson\t",
+        "C D\tMale\tsmile;Formal_Wear\tPerson\t",
     ]
     path = tmp_path / "mc_data.tsv"
     path.write_text("\n".join(rows) + "\n")
     found = design.read_design(f"schwemmer:{path}")
     assert found.name == "platform-labels"
-    assert found.names == ("man", "official", "person", "smile", "suit", "tie")
+    assert found.names == ("formal wear", "man", "person", "smile", "suit", "tie")
     assert found.attribute("platforms")[4] == "Google, Amazon"
     assert "6 labels" in found.note
     path.write_text("name\tgender\nA\tB\n")

@@ -162,7 +162,7 @@ def tally_records(tally: np.ndarray, groups: list[dict[str, str]], design: Desig
     """[G, C] counts of one grouping -> rate records, sets first; single classes only up to one column."""
     n = tally.sum(1)
     kinds = [({"set": name}, tally[:, design.members(name)].sum(1)) for name in design.counted]
-    if len(groups[0]) <= 1:
+    if groups and len(groups[0]) <= 1:  # two columns may have no image in common
         kinds += [({"class_": name}, tally[:, c]) for c, name in enumerate(design.names)]
     return [record for what, k in kinds for record in cell_records(k, n, groups, method, **what)]
 

@@ -63,7 +63,7 @@ def platform_labels(path: Path) -> Design:
 
 
 def read_labels(path: Path) -> dict[str, list[set[str]]]:
-    """mc_data.tsv -> platform -> per portrait the labels it returned, lower case."""
+    """mc_data.tsv -> platform -> per portrait the labels it returned, lower case, spaces for its underscores."""
     remedy = "take mc_data.tsv of the replication material"
     damage = (OSError, UnicodeDecodeError, csv.Error)
     with (
@@ -75,7 +75,7 @@ def read_labels(path: Path) -> dict[str, list[set[str]]]:
         require(column, rows[0] if rows else (), path, "column", f"; {remedy}")
     out = {}
     for platform, column in SCHWEMMER.items():
-        cells = [(row[column] or "").strip() for row in rows]
+        cells = [(row[column] or "").strip().replace("_", " ") for row in rows]
         separator = max(";|,", key=lambda s: sum(cell.count(s) for cell in cells))
         labels = [{part.strip().lower() for part in cell.split(separator)} - {"", "na"} for cell in cells]
         if not any(labels):

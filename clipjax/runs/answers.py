@@ -389,10 +389,11 @@ def _lists(values: np.ndarray, classes: int, where: str) -> np.ndarray:
     out = np.empty((len(values), classes), np.float64)
     for row, cell in enumerate(values):
         at = f'{where} row {row}: column "{PROBABILITIES}"'
-        listed = cell if isinstance(cell, tuple) else [t for t in re.split(r"[\s,]+", (cell or "").strip("[]() ")) if t]
+        listed = cell if isinstance(cell, tuple) else re.findall(r"[^\s,;]+", (cell or "").strip("[]() "))
         if len(listed) != classes:
             raise InputError(
-                f"{at} has {len(listed)} numbers for {classes} classes; give one per class, in the design's order"
+                f"{at} has {len(listed)} numbers for {classes} classes; give one per class (no NaN), in the design's "
+                "order, with a decimal point"
             )
         out[row] = [_number(text, at) for text in listed]
     return out

@@ -26,7 +26,11 @@ def columns(source: Source, group_columns: str, bands: str) -> dict[str, np.ndar
         values = source.columns[name]
         if not named and len(set(values.tolist())) > MOST_GROUPS:
             continue
-        if without := int((values == "").sum()):
+        if (without := int((values == "").sum())) == len(values):
+            if named:
+                raise InputError(f"{source.name}: column {name!r} has no value for any image; leave it out")
+            continue
+        if without:
             say(
                 f"note: {source.name}: {without} of {len(values)} images have no {name}; they are in none of its groups"
             )

@@ -159,7 +159,7 @@ def test_refusals():
 )
 def test_multiplicity_of_the_real_labels():
     """Of 61 labels that Google gave at least five times 45 differ at p < .05 (BH 45, Bonferroni 42); of the union's
-    178, 115 (114, 88); by Fisher and Bonferroni 40 and 83."""
+    178, 115 (114, 88); by Fisher and Bonferroni 40 and 83. Of two more, "human" and "person", every portrait has both."""
     import csv
 
     path = Path(os.environ["CLIPJAX_MC_DATA"])
@@ -170,7 +170,7 @@ def test_multiplicity_of_the_real_labels():
     for rows, wanted in ((labels["Google"], (61, 45, 45, 42, 40)), (union, (178, 115, 114, 88, 83))):
         names = sorted(set().union(*rows))
         has = np.array([[name in row for name in names] for row in rows])
-        has = has[:, has.sum(0) >= 5]
+        has = has[:, (has.sum(0) >= 5) & ~has.all(0)]
         found = gendered_labels(has[women].sum(0), has[~women].sum(0), women.sum(), (~women).sum())
         counted = (has.shape[1], *significant(found.image_p).values(), significant(found.fisher_p)["bonferroni"])
         assert counted == wanted

@@ -115,28 +115,88 @@ def test_parquet_files_of_a_run_are_tables_of_answers_themselves(stage, tmp_path
     assert records(tmp_path / "again") == records(stage / "rates")
 
 
-@pytest.mark.parametrize("probe", ["rates", "zeroshot"])
-def test_rows_and_class_columns_in_any_order(stage, tmp_path, probe):
+@pytest.mark.parametrize(
+    ("probe", "suffix"), [("zeroshot", ".csv"), ("rates", ".parquet"), ("rates", ".jsonl"), ("rates", ".tsv")]
+)
+def test_rows_and_class_columns_in_any_order(stage, tmp_path, probe, suffix):
     found = exported(stage, probe)
     rng = np.random.default_rng(1)
     rows, classes = rng.permutation(60), rng.permutation(len(CLASSES))
     odds = np.array(found.pop("probabilities"), np.float32)
     columns = {CLASSES[c]: odds[rows, c] for c in classes}
     columns |= {name: np.array(values, object)[rows] for name, values in found.items() if name != "prediction"}
-    table = write(columns, tmp_path / "moved.csv")
+    table = write(columns, tmp_path / f"moved{suffix}")
     assert not run(table, tmp_path / "a", "--group-columns=race,gender", *OPTIONS[probe], asked=stage / "mine.yaml")
     assert records(tmp_path / "a") == records(stage / probe)
 
 
-def test_predictions_alone(stage, tmp_path):
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_predictions_alone(stage, tmp_path, suffix):
     """The same rates; accuracy without top-5, which one class cannot tell."""
     found = exported(stage, "zeroshot")
-    table = write({k: found[k] for k in ("file", "race", "gender", "label", "prediction")}, tmp_path / "p.csv")
+    table = write({k: found[k] for k in ("file", "race", "gender", "label", "prediction")}, tmp_path / f"p{suffix}")
     groups, asked = "--group-columns=race,gender", stage / "mine.yaml"
     assert not run(table, tmp_path / "rates", groups, "--probe=rates", asked=asked)
     assert records(tmp_path / "rates") == records(stage / "rates")
     assert not run(table, tmp_path / "top", groups, "--label-column=label", asked=asked)
     assert records(tmp_path / "top") == [r for r in records(stage / "zeroshot") if not r["metric"].startswith("top5")]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+def test_lists_of_labels_of_a_run_give_its_records(stage, tmp_path, suffix):
+    """Every label from the lowest threshold on, with its probability: all that is counted is known."""
+    found = exported(stage, "labels")
+    listed = [
+        [{"name": name, "score": score} for name, score in zip(CLASSES, row, strict=True) if score >= 0.1]
+        for row in found["probabilities"]
+    ]
+    cells = [json.dumps([[one["name"], one["score"]] for one in row]) for row in listed] if suffix == ".csv" else listed
+    columns = {name: found[name] for name in ("file", "race", "gender")} | {"labels": cells}
+    table = write(columns, tmp_path / f"labels{suffix}")
+    more = ["--group-columns=race,gender", "--contrast=gender", "--thresholds=0.1,0.2"]
+    assert not run(table, tmp_path / "again", *more, asked=stage / "mine.yaml")
+    said = [{k: v for k, v in r.items() if k != "probability"} for r in records(stage / "labels")]
+    assert records(tmp_path / "again") == said  # a list does not say what its scores are
+
+
+PLAIN = "file,sex,man,woman,fox,thief,cat,dog\na,F,.5,.5,0,0,0,0\né,M,0,0,0,0,.2,.8\n"
+SAME = {
+    "bom": PLAIN.encode("utf-8-sig"),
+    "utf-16": PLAIN.encode("utf-16"),
+    "semicolons": PLAIN.replace(",", ";").encode(),
+    "windows": PLAIN.replace("\n", "\r\n").encode(),
+    "lists": "file;sex;probabilities\na;F;[.5,.5,0,0,0,0]\né;M;0 0 0 0 .2 .8\n".encode(),
+}
+DAMAGED = {
+    "decimal comma": (PLAIN.replace(",", ";").replace(".", "0,").encode(), ["row 0", "holds 0,5, not a number"]),
+    "decimal comma in lists": (
+        b"file;sex;probabilities\na;F;0,5 0,5 0 0 0 0\n", ["8 numbers for 6 classes", "with a decimal point"],
+    ),
+    "empty": (b"", ["is empty (0 bytes)"]),
+    "header alone": (b"file,sex,prediction\n", ["has no rows"]),
+    "short row": (b"file,sex,prediction\na,F,man\nb,M\n", ["line 3 has 2 fields, the header has 3"]),
+    "latin-1": (PLAIN.encode("latin-1"), ["is not UTF-8", "iconv"]),
+    "class twice": (PLAIN.replace("woman", "man").encode(), ["none for \"woman\""]),
+    "column twice": (PLAIN.replace("file,", "man,").encode(), ["no column \"file\""]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*SAME, *DAMAGED])
+def test_a_table_is_read_as_its_author_meant_it_or_refused(tmp_path, capsys, kind):
+    (tmp_path / "mine.yaml").write_text(DESIGN)
+    table, asked = tmp_path / "t.csv", tmp_path / "mine.yaml"
+    table.write_bytes(SAME[kind] if kind in SAME else DAMAGED[kind][0])
+    status = run(table, tmp_path / "run", "--group-columns=sex", asked=asked)
+    if kind in SAME:
+        assert not status
+        table.write_text(PLAIN, encoding="utf-8")
+        assert not run(table, tmp_path / "plain", "--group-columns=sex", asked=asked)
+        assert records(tmp_path / "run") == records(tmp_path / "plain")
+    else:
+        assert status == 1
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert all(part in last for part in [str(table), *DAMAGED[kind][1]]), last
+        assert not (tmp_path / "run").exists()
 
 
 LISTS = [
@@ -200,6 +260,7 @@ BAD = {
     ),
     "ids": ({"file": ["a", "a"], "prediction": ["cat", "dog"]}, ["a is named twice (rows 0 and 1)"]),
     "no id": ({"file": ["a", None], "prediction": ["cat", "dog"]}, ["row 1", "file name or id"]),
+    "no groups": ({"sex": ["", ""], "prediction": ["cat", "dog"]}, ["column 'sex' has no value for any image"]),
     "no rows": ({"file": [], "sex": [], "prediction": []}, ["has no rows"]),
     "no answers": ({"answer": ["cat", "dog"]}, ["has no answers", "answer"]),
     "both": ({"labels": ["cat", "dog"], "prediction": ["cat", "dog"]}, ["--probe=labels"]),
