@@ -23,7 +23,7 @@ BUCKETS = ("gs", "s3", "az", "hf")  # what options that take a data set read bes
 # Options and config keys that take more than local paths. All others refuse addresses, those of a new verb too; texts
 # that may hold anything are exempt.
 ADDRESSES = {
-    **dict.fromkeys(("model", "src", "before", "after", "file"), HUB),
+    **dict.fromkeys(("model", "models", "src", "before", "after", "file"), HUB),
     **dict.fromkeys(("data.path", "data.csv", "data.train_path", "data.validation_path", "data.test_path"), BUCKETS),
 }
 TEXTS = ("template", "fail_if", "templates", "sweep.templates", "prefix")
@@ -55,6 +55,7 @@ def check_address(text: str | os.PathLike, option: str, reads: Collection[str] =
 
 def check_option(key: str, value: str, option: str) -> None:
     """`check_address` of an option or config key; `option` is what it is called in messages."""
+    key = re.sub(r"^data_sets\.[^.]+\.", "data.", key)  # of a panel: data of its probes
     if key not in TEXTS:
         check_address(value, option, ADDRESSES.get(key, ()))
 

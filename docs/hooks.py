@@ -1,6 +1,6 @@
 """What the built pages take from the code itself: every verb's help, every config's keys, every shipped design.
 
-A line `<!-- verbs -->`, `<!-- configs probes -->`, `<!-- configs finetune -->`, `<!-- keys KIND.CONFIG -->` or
+A line `<!-- verbs -->`, `<!-- configs KIND -->` (probes, panels, finetune), `<!-- keys KIND.CONFIG -->` or
 `<!-- designs -->` in a page is replaced by what the parsers and configs say at the time of the build.
 """
 

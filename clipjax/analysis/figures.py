@@ -94,11 +94,12 @@ class Series:
 
 
 def rates_by_group(
-    groups: Sequence[str], series: Sequence[Series], quantity: str, overall: float | None = None
-) -> Drawing:
+    groups: Sequence[str], series: Sequence[Series], quantity: str, overall: float | None = None,
+    unit: str = "percent of the group's images",
+) -> Drawing:  # fmt: skip
     """A row per group, a dot with its interval per series, k/n at the right; small cells are hollow.
 
-    overall: the rate of all images, a line across the groups.
+    overall: the rate of all images, a line across the groups. unit: what the axis counts.
     """
     offsets = (np.arange(len(series)) - (len(series) - 1) / 2) * min(0.26, 0.75 / max(len(series), 1))
     height = 1.0 + len(groups) * max(0.32, 0.2 * len(series)) + 0.25 * len(series)
@@ -125,7 +126,7 @@ def rates_by_group(
             _text(axes, 1.02, at, s.counts[g], transform=axes.get_yaxis_transform(), fontsize=7.5, color=colour)
     _rows(axes, groups)
     axes.set_xlim(0, min(100.0, most * 1.05 + 0.5))
-    _x_label(axes, f"{quantity}, percent of the group's images{_few(*series)}")
+    _x_label(axes, f"{quantity}, {unit}{_few(*series)}")
     _grid(axes, "x")
     if overall is not None:
         axes.axvline(100 * overall, color="black", lw=0.9, ls="--", zorder=1)
@@ -142,8 +143,11 @@ def rates_by_group(
     return Drawing(figure, f"{quantity} by group. " + ". ".join(words) + f".{every}")
 
 
-def differences_by_group(groups: Sequence[str], of: Series, quantity: str) -> Drawing:
-    """A row per group: a difference with its interval around the line at zero, and its counts at the right."""
+def differences_by_group(groups: Sequence[str], of: Series, quantity: str, hollow: str = "few images") -> Drawing:
+    """A row per group: a difference with its interval around the line at zero, and its counts at the right.
+
+    hollow: what a hollow dot is, where `of.small` has one.
+    """
     figure, axes = _axes(ROWS, 1.0 + 0.32 * max(len(groups), 1))
     value, low, high = (100 * np.array([np.nan if x is None else x for x in v]) for v in (of.values, of.low, of.high))
     y = range(len(groups))
@@ -156,7 +160,7 @@ def differences_by_group(groups: Sequence[str], of: Series, quantity: str) -> Dr
     _rows(axes, groups)
     reach = 1.06 * max([*np.abs(low), *np.abs(high), 1.0])
     axes.set_xlim(-reach, reach)
-    _x_label(axes, f"{quantity}, points of percent{_few(of)}")
+    _x_label(axes, f"{quantity}, points of percent{_few(of, hollow=hollow)}")
     _grid(axes, "x")
     words = [
         f"{g}: {v:+.1f} ({a:+.1f} to {b:+.1f}; {said})"
@@ -379,9 +383,9 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _few(*series: Series) -> str:
+def _few(*series: Series, hollow: str = "few images") -> str:
     """What a hollow dot is, where there is one."""
-    return " (hollow: few images)" if any(any(s.small) for s in series) else ""
+    return f" (hollow: {hollow})" if any(any(s.small) for s in series) else ""
 
 
 def _rows(axes: Any, names: Sequence[str], longest: int = LONGEST, inverted: bool = True) -> None:

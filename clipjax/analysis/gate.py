@@ -20,20 +20,32 @@ from clipjax.errors import InputError
 
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 SIDES = {"lower": "low", "upper": "high", "value": "value"}
-GRAMMAR = re.compile(
-    r"\s*(?P<metric>[\w@]+)\s*(\[(?P<selector>[^\]]*)\])?\s*(?P<op>>=|<=|>|<)\s*(?P<bound>[-+.\deE]+)\s*"
-    r"(@\s*(?P<side>\w+)\s*)?"
-)
+_NUMBERS = r"\s*(?P<metric>[\w@]+)\s*(\[(?P<selector>[^\]]*)\])?\s*"
+SELECTOR = re.compile(_NUMBERS)
+GRAMMAR = re.compile(_NUMBERS + r"(?P<op>>=|<=|>|<)\s*(?P<bound>[-+.\deE]+)\s*(@\s*(?P<side>\w+)\s*)?")
 EXAMPLE = '"rate[set=crime, race=*] > 0.05 @ lower"'
 
 
 @dataclasses.dataclass(frozen=True)
-class Condition:
-    """When a record matching metric and selector has `side` `op` `bound`, the run fails."""
+class Selector:
+    """Which numbers are meant: of a metric, with these values of fields or group columns."""
 
     text: str
     metric: str
     selector: Mapping[str, str]
+
+    def of(self, records: Sequence[Record]) -> list[Record]:
+        """The records that are meant. InputError, with what there is, where none is."""
+        found = [record for record in records if _matches(self, record.to_dict())]
+        if not found:
+            raise InputError(f"{self.text!r} matches nothing; {_offer(self, [r.to_dict() for r in records])}")
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition(Selector):
+    """When a record matching metric and selector has `side` `op` `bound`, the run fails."""
+
     op: str
     bound: float
     side: str
@@ -44,14 +56,7 @@ def parse(text: str) -> Condition:
     parsed = GRAMMAR.fullmatch(text)
     if not parsed:
         raise InputError(f"--fail-if {text!r} is not METRIC[key=value, ...] > NUMBER @ lower|upper|value, as {EXAMPLE}")
-    selector = {}
-    for part in filter(None, (p.strip() for p in (parsed["selector"] or "").split(","))):
-        key, equals, value = (p.strip() for p in part.partition("="))
-        if not equals or not key or not value:
-            raise InputError(f"--fail-if {text!r}: {part!r} is not key=value")
-        if key in selector:
-            raise InputError(f"--fail-if {text!r}: {key} is named twice")
-        selector[key] = value
+    selector = _selected(parsed["selector"] or "", f"--fail-if {text!r}")
     side = parsed["side"] or "value"
     if side not in SIDES:
         raise InputError(f"--fail-if {text!r}: @ {side} is none of {', '.join(SIDES)}")
@@ -60,6 +65,27 @@ def parse(text: str) -> Condition:
     except ValueError:
         raise InputError(f"--fail-if {text!r}: {parsed['bound']!r} is not a number") from None
     return Condition(text.strip(), parsed["metric"], selector, parsed["op"], bound, side)
+
+
+def selector(text: str) -> Selector:
+    """ "rate[set=crime, race=*]" -> which numbers are meant, or InputError with the part that cannot be read."""
+    parsed = SELECTOR.fullmatch(text)
+    if not parsed:
+        raise InputError(f"{text!r} is not METRIC[key=value, ...], as rate[set=crime, race=*]")
+    return Selector(text.strip(), parsed["metric"], _selected(parsed["selector"] or "", repr(text)))
+
+
+def _selected(text: str, where: str) -> dict[str, str]:
+    """ "set=crime, race=*" -> {"set": "crime", "race": "*"}."""
+    found: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        key, equals, value = (p.strip() for p in part.partition("="))
+        if not equals or not key or not value:
+            raise InputError(f"{where}: {part!r} is not key=value")
+        if key in found:
+            raise InputError(f"{where}: {key} is named twice")
+        found[key] = value
+    return found
 
 
 def breaches(condition: Condition, results: Sequence[Record]) -> list[str]:
@@ -82,7 +108,7 @@ def breaches(condition: Condition, results: Sequence[Record]) -> list[str]:
     return out
 
 
-def _matches(condition: Condition, record: Mapping[str, Any]) -> bool:
+def _matches(condition: Selector, record: Mapping[str, Any]) -> bool:
     group = record.get("group") or {}
     if record.get("metric") != condition.metric:
         return False
@@ -95,7 +121,7 @@ def _matches(condition: Condition, record: Mapping[str, Any]) -> bool:
     )
 
 
-def _offer(condition: Condition, records: Sequence[Mapping[str, Any]]) -> str:
+def _offer(condition: Selector, records: Sequence[Mapping[str, Any]]) -> str:
     """What could have been asked."""
     same = [record for record in records if record.get("metric") == condition.metric]
     if not same:

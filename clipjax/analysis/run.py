@@ -130,7 +130,11 @@ def read_run(path: str | Path, as_written: bool = True) -> Run:
     if not path.is_dir():
         raise InputError(f"{path}: no such run; a run is the folder that `clipjax probe ... --out=RUN` made")
     if not (path / "manifest.json").exists():
-        inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
+        inside = sorted(
+            p.parent.relative_to(path).as_posix()
+            for pattern in ("*/manifest.json", "runs/*/manifest.json")  # of several models, of a panel
+            for p in path.glob(pattern)
+        )
         hint = f"it holds the runs {', '.join(inside[:4])}" if inside else "the same probe command again finishes it"
         raise InputError(f"{path}: holds no finished run (no manifest.json); {hint}")
     _check_kind(path)

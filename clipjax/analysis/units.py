@@ -12,6 +12,23 @@ PLAIN = frozenset((
 ))  # fmt: skip
 
 
+def name(record: Record) -> str:
+    """What a number is, in words: "top1_group_difference gender", "max_skew@100 doctor gender share"."""
+    r = record
+    test = r.label if r.sizes is not None else None  # of an association test
+    about = (
+        r.direction, r.shots, r.split, r.attribute, r.classifier, r.reading, r.set, test, r.subset, r.class_, r.over,
+        r.reference,
+    )  # fmt: skip
+    extra = [str(part) for part in about if part is not None]
+    extra += [f"threshold {r.threshold}"] if r.threshold is not None else []
+    extra += [f"candidates {r.candidates}"] if r.candidates is not None else []
+    extra += [r.images] if r.images is not None else []
+    group = [f"{column}={value}" for column, value in (r.group or {}).items()]
+    metric = f"{r.metric.removesuffix('_at_k')}@{r.k}" if r.metric.endswith("_at_k") else r.metric
+    return ", ".join([" ".join([metric, *extra]), *group])
+
+
 def is_share(record: Record) -> bool:
     """Whether a value of 0.5 is 50%."""
     return not any(record.metric == one or record.metric.endswith(f"_{one}") for one in PLAIN)

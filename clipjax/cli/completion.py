@@ -66,7 +66,7 @@ def known() -> list[Verb]:
         module.add_arguments(parser)
         flags = [flag for action in parser._actions for flag in _flags(action)]
         if getattr(module, "TAKES_OVERRIDES", False):
-            kind = "finetune" if name == "finetune" else "probes"
+            kind = config.KINDS.get(name, "probes")
             flags += _keys(kind)
             if any(action.dest == "config" for action in parser._actions):
                 words[name] = tuple(config.shipped(kind))

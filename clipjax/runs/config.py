@@ -139,15 +139,27 @@ class FittedAndTested(Fitted, Classes):
     test_split: str = key("test", "the part to score, where data.split does not name one")
 
 
+# Configs of the verbs that are not probes: the folder below `configs`, and the type of the keys.
+KINDS = {"finetune": "finetune", "panel": "panels"}
+TYPES = {
+    "finetune": ("clipjax.runs.finetune_config", "FinetuneConfig"),
+    "panel": ("clipjax.runs.panel_config", "PanelConfig"),
+}
+
+
 def keys_of(config: Mapping[str, Any]) -> dict[str, Key]:
     """Every key of a config's verb or probe, names with dots: {"data.path": Key, ...}."""
-    return {f"data.{name}": one for name, one in opening.every_key().items()} | declared(type_of(config))
+    own = declared(type_of(config))
+    if "data.source" not in own:  # a panel, whose probes have data
+        return own
+    return {f"data.{name}": one for name, one in opening.every_key().items()} | own
 
 
 def type_of(config: Mapping[str, Any]) -> type:
     """The dataclass of a config's verb or probe."""
-    if config.get("verb") == "finetune":
-        return importlib.import_module("clipjax.runs.finetune_config").FinetuneConfig
+    if config.get("verb") in TYPES:
+        module, name = TYPES[config["verb"]]
+        return getattr(importlib.import_module(module), name)
     return probe_module(str(config.get("probe"))).Config
 
 
@@ -157,7 +169,9 @@ def typed(config: Mapping[str, Any]) -> Any:
     Raises:
         InputError: a value is of another type than the key's default.
     """
-    values = dict(config) | {"data": config["data"] | {"given": config["data"]}}
+    values = dict(config)
+    if "data" in config:
+        values["data"] = config["data"] | {"given": config["data"]}
     return stored.check(values, type_of(config), "config", "correct it")
 
 
@@ -169,10 +183,12 @@ def probe_config(probe: str) -> ConfigDict:
 def listing(config: ConfigDict) -> list[dict[str, Any]]:
     """Every key of a config: name, default (of this config), type, meaning, and for data.* the sources that read it."""
     known, rows = keys_of(config.to_dict()), []
+    if config.get("verb") == "panel":  # its probes and data sets have keys of their own
+        known |= importlib.import_module("clipjax.runs.panel_config").inner_keys(config)
     for name, value in flat(plain(config)).items():
         if name in ("probe", "verb"):
             continue
-        one = known.get(name) or known.get(name.partition(".")[0])  # what lies in `architecture` is its own
+        one = known.get(name) or known.get(name.partition(".")[0])  # what lies in `architecture`, `probes` is its own
         row = {"name": name, "default": value, "type": type(value).__name__, "meaning": one.meaning if one else ""}
         if name.startswith("data.") and name[5:] not in opening.GENERAL:
             row["sources"] = opening.readers_of(name[5:])
@@ -215,7 +231,7 @@ def find(name: str, kind: str = "probes") -> Path:
 
 
 def shipped(kind: str = "probes") -> dict[str, Path]:
-    """Name -> file of every config of a kind ("probes", "finetune") that comes with clipjax."""
+    """Name -> file of every config of a kind ("probes", "finetune", "panels") that comes with clipjax."""
     package = Path(clipjax.__file__).parent
     for folder in (package / "configs", package.parent / "configs"):  # a wheel, a clone
         if (folder / kind).is_dir():

@@ -176,6 +176,11 @@ def open_source(data: Data, split: str = "") -> Opened:
     return opened
 
 
+def check_keys(data: Data) -> None:
+    """InputError where a key is set that the source does not read, or the source does not exist."""
+    _refuse_unread(data, data.source if kind(data.source) else _data_set(data.source))
+
+
 def _data_set(name: str) -> str:
     try:
         return data_sets.find(name)

@@ -86,7 +86,7 @@ def run(config: ConfigDict, out: Path, engines: Engines | None = None) -> Runs:
     engines = engines or Engines()
     if len(models) == len(sources) == 1:
         return Runs(out, [_run_one(config, out, engines)], several=False)
-    runs, called = [], _short_names(models)
+    runs, called = [], short_names(models)
     for model in models:
         for source in sources:
             one = config.copy_and_resolve_references()
@@ -180,7 +180,7 @@ def _published(config: ConfigDict) -> dict[str, Any]:
     return {kind: known[kind][release.name] for kind in kinds if release.name in known.get(kind, {})}
 
 
-def _short_names(models: Sequence[str]) -> dict[str, str]:
+def short_names(models: Sequence[str]) -> dict[str, str]:
     """What each model is called in summaries: ViT-L/14, or a file's name, never its path; where two share a name, with
     the first digits of the sha256 of the file (of the address, where it is not a file)."""
     short = {m: catalog.get(m).name if catalog.find(m) else Path(m).name for m in models}

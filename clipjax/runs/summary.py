@@ -99,7 +99,7 @@ def _bars(path: Path, kind: str, cells: Sequence[Cell]) -> None:
         low, value, high = np.array([(r.low, r.value, r.high) for r in mine.values()], float).T
         error = 100 * np.array([value - low, high - value])
         axes.bar(at, 100 * value, width * 0.92, yerr=error, capsize=2, label=model)
-    metric_of = {c.source: _name(c.main) for c in cells}
+    metric_of = {c.source: units.name(c.main) for c in cells}
     axes.set_xticks(range(len(sources)), [f"{s}\n{metric_of[s]}" for s in sources])
     axes.set_ylim(0, 100)
     axes.set_ylabel("percent, with 95% interval")
@@ -111,7 +111,7 @@ def _bars(path: Path, kind: str, cells: Sequence[Cell]) -> None:
 def _grid(cells: Sequence[Cell]) -> list[list[str]]:
     models, sources = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "source"))
     main = {(c.model, c.source): c.main for c in cells}
-    head = ["model", *(f"{s} ({_name(main[models[0], s])})" for s in sources)]
+    head = ["model", *(f"{s} ({units.name(main[models[0], s])})" for s in sources)]
     return [head, *([m, *(percent(main[m, s].value, 2) for s in sources)] for m in models)]
 
 
@@ -127,25 +127,9 @@ def _overview(records: Sequence[Record]) -> Sequence[Record]:
     return wanted[:OVERVIEW]
 
 
-def _name(record: Record) -> str:
-    r = record
-    test = r.label if r.sizes is not None else None  # of an association test
-    about = (
-        r.direction, r.shots, r.split, r.attribute, r.classifier, r.reading, r.set, test, r.subset, r.class_, r.over,
-        r.reference,
-    )  # fmt: skip
-    extra = [str(part) for part in about if part is not None]
-    extra += [f"threshold {r.threshold}"] if r.threshold is not None else []
-    extra += [f"candidates {r.candidates}"] if r.candidates is not None else []
-    extra += [r.images] if r.images is not None else []
-    group = [f"{column}={value}" for column, value in (r.group or {}).items()]
-    metric = f"{r.metric.removesuffix('_at_k')}@{r.k}" if r.metric.endswith("_at_k") else r.metric
-    return ", ".join([" ".join([metric, *extra]), *group])
-
-
 def _names(listed: Sequence[Record]) -> list[str]:
     """A name for each record; where two would be equal, with whatever else tells them apart."""
-    names, records = [_name(record) for record in listed], [record.to_dict() for record in listed]
+    names, records = [units.name(record) for record in listed], [record.to_dict() for record in listed]
     alike: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         alike.setdefault(name, []).append(i)

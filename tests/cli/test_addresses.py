@@ -23,6 +23,7 @@ NEEDED = {
     "ingest": ["--predictions=x.csv", "--design=people-roles", "--out=x"],
     "interpolate": ["a", "b", "c"],
     "new": ["study", "x"],
+    "panel": ["people", "--out=x"],
     "plan": ["--model=ViT-B/32", "--topology=h100:8"],
     "prepare": ["zeroshot", "--out=x"],
     "probe": ["zeroshot", "--out=x"],

@@ -17,7 +17,7 @@ from support.docs_shell import parse
 from clipjax import design
 
 PAGES = [page for page in pages() if blocks(page)]
-LONG = ("paper", "finetune")  # half the time of all pages: CI runs them, elsewhere their commands are checked
+LONG = ("paper", "finetune", "panel")  # half the time of all pages: CI runs them, elsewhere their commands are checked
 
 
 @pytest.mark.parametrize(

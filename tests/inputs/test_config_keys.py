@@ -21,8 +21,8 @@ from clipjax.runs import data as opening
 from clipjax.runs import finetune, finetune_config, groups, task
 from clipjax.train import feed
 
-SHIPPED = [(kind, name) for kind in ("probes", "finetune") for name in configs.shipped(kind)]
-VERB = {"probes": "probe", "finetune": "finetune"}
+SHIPPED = [(kind, name) for kind in ("probes", "finetune", "panels") for name in configs.shipped(kind)]
+VERB = {"probes": "probe", "finetune": "finetune", "panels": "panel"}
 
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)

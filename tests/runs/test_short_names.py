@@ -7,7 +7,7 @@ import pytest
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.files import sha256
-from clipjax.runs.runner import _file_name, _short_names
+from clipjax.runs.runner import _file_name, short_names
 from clipjax.testing import tiny_model
 
 
@@ -23,18 +23,18 @@ def two(tmp_path_factory, world):
 
 def test_names_are_short_and_told_apart(two):
     a, b = (str(two / name / "m.safetensors") for name in ("one", "two"))
-    assert _short_names([a, "ViT-B/32"]) == {a: "m.safetensors", "ViT-B/32": "ViT-B/32"}
-    assert _short_names([a, b]) == {path: f"m.safetensors-{sha256(path)[:8]}" for path in (a, b)}
-    assert _short_names(["vit-b-16", "hf://org/my-clip"]) == {"vit-b-16": "ViT-B/16", "hf://org/my-clip": "my-clip"}
+    assert short_names([a, "ViT-B/32"]) == {a: "m.safetensors", "ViT-B/32": "ViT-B/32"}
+    assert short_names([a, b]) == {path: f"m.safetensors-{sha256(path)[:8]}" for path in (a, b)}
+    assert short_names(["vit-b-16", "hf://org/my-clip"]) == {"vit-b-16": "ViT-B/16", "hf://org/my-clip": "my-clip"}
     assert _file_name("ViT-B/16") == "ViT-B-16"
-    assert _short_names(["hf://x/m", "hf://y/m"]).keys() == {"hf://x/m", "hf://y/m"}
-    assert len(set(_short_names(["hf://x/m", "hf://y/m"]).values())) == 2
+    assert short_names(["hf://x/m", "hf://y/m"]).keys() == {"hf://x/m", "hf://y/m"}
+    assert len(set(short_names(["hf://x/m", "hf://y/m"]).values())) == 2
 
 
 def test_one_file_under_two_paths_is_refused(two, tmp_path):
     copy = shutil.copy(two / "one" / "m.safetensors", tmp_path / "m.safetensors")
     with pytest.raises(InputError, match="are one file"):
-        _short_names([str(two / "one" / "m.safetensors"), str(copy)])
+        short_names([str(two / "one" / "m.safetensors"), str(copy)])
 
 
 def test_no_path_is_in_a_summary(two, world, tmp_path, monkeypatch, capsys):

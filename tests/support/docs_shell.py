@@ -158,7 +158,7 @@ def parse(argv: Sequence[str]) -> int:
         return 0
     name = args.config if hasattr(args, "config") else args.probe
     if name:
-        config.load(name, overrides, "finetune" if verb == "finetune" else "probes")
+        config.load(name, overrides, config.KINDS.get(verb, "probes"))
     elif overrides:
         raise SystemExit(f"{overrides[0]}: nothing takes it")
     return 0

@@ -18,6 +18,8 @@ from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table, csv_text, tidy
 from clipjax.files import write_text
 
+NO_KINDS = ("card", "head", "metrics", "page", "panel", "panel_findings", "pdf", "schema", "section")
+
 
 def write(runs: Sequence[Run], out: Path, stated: card.Stated | None = None) -> list[Section]:
     """tables/*.csv .md .tex, figures/*.png .svg, report.html and model_card.md of finished runs; returns what they say.
@@ -65,9 +67,7 @@ def _of_kind(section: Section, kind: str) -> Section:
 
 def _module_of(kind: str) -> ModuleType:
     name = f"clipjax.analysis.report.{kind}"
-    known = kind not in ("card", "head", "metrics", "page", "pdf", "schema", "section") and importlib.util.find_spec(
-        name
-    )
+    known = kind not in NO_KINDS and importlib.util.find_spec(name)
     return importlib.import_module(name if known else "clipjax.analysis.report.metrics")
 
 

@@ -45,6 +45,7 @@ pre { overflow-x: auto; font-size: .78rem; background: var(--tint); padding: .8r
   overflow-wrap: anywhere; white-space: normal; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
 """
 _HOME = re.compile(r"~[^/\\]*[/\\]|[A-Za-z]:[/\\]|\\\\|\.\.[/\\]")  # where a path starts that is not absolute for POSIX
+LISTED = 8  # runs that are listed before the sections; more are shown on demand
 WIDE = 6.0  # inches of a figure that a narrow screen cannot shrink to letters that can be read
 OUT_OF_SCOPE = (
     "OpenAI's model card puts every deployed use of CLIP out of scope, and surveillance and facial recognition always. "
@@ -64,6 +65,9 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
         "runs", "What was run", ["run", "probe", "model", "data", "images", "skipped", "precision", "folder"],
         [_row(name, run) for name, run in zip(run_names(runs), runs, strict=True)],
     )  # fmt: skip
+    listed = data.html()
+    if len(runs) > LISTED:
+        listed = f"<details><summary>What was run: {len(runs)} runs</summary>{listed}</details>"
     manifests = "".join(
         f"<details><summary>Manifest of {_e(name)}</summary><pre tabindex=0>"
         f"{_e(json.dumps(_without_paths(run.manifest.to_dict()), indent=1, sort_keys=True, ensure_ascii=False))}"
@@ -76,7 +80,7 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         f"style-src 'unsafe-inline'\">\n<style>{STYLE}</style></head>\n"
         f"<body>\n<main>\n<h1>{_e(title)}</h1>\n{shown[0]}<p class=caveats>{_e(OUT_OF_SCOPE)}</p>\n"
-        f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n{data.html()}{"".join(shown[1:])}'
+        f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n{listed}{"".join(shown[1:])}'
         f'<section class=manifests id="manifests"><h2>Manifests</h2>\n{manifests}</section>\n'
         "</main>\n</body>\n</html>\n"
     )

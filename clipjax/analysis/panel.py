@@ -1,0 +1,387 @@
+"""Several models asked the same questions: their numbers side by side, which ranks hold, what goes with accuracy.
+
+Models are compared where their runs are over the same images: pairs by McNemar's exact test, ranks by resampling the
+images, the same ones for every model. The models are fixed: nothing here is about models that were not asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from scipy import stats
+
+from clipjax.analysis import effective_robustness, gate, units
+from clipjax.analysis.association import ALPHA, adjust, adjust_testable, can_reject
+from clipjax.analysis.compare import questions
+from clipjax.analysis.effective_robustness import Line
+from clipjax.analysis.intervals import draws, interval
+from clipjax.analysis.paired import paired_records, smallest_p
+from clipjax.analysis.pairing import pair
+from clipjax.analysis.rates import Method
+from clipjax.analysis.records import PairedRecord, Question, Record
+from clipjax.analysis.run import Run
+from clipjax.errors import InputError
+
+ACCURACIES = (
+    "top1", "mean_per_class", "map_11pt", "roc_auc", "mean_top1_top5", "recall@1", "mwap", "pm_k", "choice_accuracy",
+    "group_score", "resolution_accuracy",
+)  # fmt: skip
+KINDS = ("accuracy", "worst groups", "differences between groups", "rates", "confidence", "wording", "other numbers")
+DIFFERENCES = (
+    "demographic_parity_difference", "equal_opportunity_difference", "equalized_odds_difference", "mean_max_skew_at_k",
+    "mean_ndkl", "eat", "sc_eat", "bias_at_k", "resolution_gap",
+)  # fmt: skip
+CONFIDENCE = ("ece", "brier", "nll", "aurc")
+WORDING = ("answers_changed", "flip_rate")
+FEWEST = 4  # models of a correlation: fewer have no interval (Fisher)
+ASKED = ("accuracy", "attribute", "set")  # kinds of questions that models are ranked by
+Column = tuple[str, str]  # probe, data set
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entry:
+    """A finished run of the panel. `published`: {table: {value, provenance}}; `show`: selectors, () for the main
+    numbers."""
+
+    model: str
+    data_set: str
+    probe: str
+    run: Run
+    published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    show: tuple[str, ...] = ()
+
+    @property
+    def column(self) -> Column:
+        """Which question was asked of which images."""
+        return self.probe, self.data_set
+
+    @property
+    def shown(self) -> list[Record]:
+        """The numbers of the run that the page has. InputError where a selector matches none."""
+        if not self.show:
+            return main_numbers(self.run.records)
+        return [record for text in self.show for record in gate.selector(text).of(self.run.records)]
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A run that ended with one line."""
+
+    model: str
+    data_set: str
+    probe: str
+    message: str
+
+    @property
+    def name(self) -> str:
+        """Which it is."""
+        return f"{self.probe} on {self.data_set}, {self.model}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One number of every model that has it."""
+
+    column: Column
+    name: str
+    kind: str
+    of: dict[str, Record]
+
+
+class Rank(msgspec.Struct, frozen=True, kw_only=True):
+    """The place of one model among those asked the same: 1 has the largest share.
+
+    `low`, `high`: of its rank when images are resampled; `first`: how often it is the first then, ties shared.
+    """
+
+    probe: str
+    data_set: str
+    question: Question
+    model: str
+    k: int
+    n: int
+    value: float
+    value_low: float
+    value_high: float
+    rank: int
+    low: int
+    high: int
+    first: float
+    level: float
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """Two models on the same images: `record` has the paired difference B - A, with p adjusted over all pairs."""
+
+    probe: str
+    data_set: str
+    a: str
+    b: str
+    record: PairedRecord
+
+    @property
+    def distinguished(self) -> bool:
+        """Whether the test passes and the interval excludes zero."""
+        p = self.record.p_benjamini_hochberg
+        return p is not None and p < ALPHA and (self.record.low > 0 or self.record.high < 0)
+
+
+class Correlation(msgspec.Struct, frozen=True, kw_only=True):
+    """Pearson's r of two numbers over models, with Fisher's interval."""
+
+    x: str
+    y: str
+    models: int
+    value: float
+    low: float
+    high: float
+    level: float
+    p: float
+    p_benjamini_hochberg: float | None = None
+    method: str = "pearson; fisher z"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+    """What effective robustness is asked of: two columns, the models of the line, and {name: (x, y)} of further
+    ones, in shares."""
+
+    reference: Column
+    shifted: Column
+    baselines: tuple[str, ...]
+    axis: effective_robustness.Axis
+    table: Mapping[str, tuple[float, float]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Robustness:
+    """The line (None where there are too few baselines), the accuracies of every model, and the evaluated ones."""
+
+    shift: Shift
+    line: Line | None
+    points: dict[str, tuple[Record, Record]]
+    records: dict[str, Record]
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """All that the page has. `notes`: which runs are not compared, and why."""
+
+    entries: list[Entry]
+    failed: list[Failed]
+    models: list[str]
+    columns: list[Column]
+    rows: list[Row]
+    ranks: list[Rank]
+    pairs: list[Pair]
+    correlations: list[Correlation]
+    robustness: Robustness | None
+    notes: list[str]
+    level: float
+
+
+def measure(
+    entries: Sequence[Entry], failed: Sequence[Failed], level: float = 0.95, seed: int = 0, shift: Shift | None = None
+) -> Panel:
+    """Everything that several runs say together."""
+    models = list(dict.fromkeys(one.model for one in (*entries, *failed)))
+    columns = list(dict.fromkeys((one.probe, one.data_set) for one in (*entries, *failed)))
+    rows = side_by_side(entries)
+    ranks: list[Rank] = []
+    pairs: list[Pair] = []
+    notes: list[str] = []
+    seen: set[tuple[str, Question, bytes]] = set()
+    for column in columns:
+        mine = [one for one in entries if one.column == column]
+        if len(mine) > 1:
+            try:
+                answers = same_images(mine)
+            except InputError as error:
+                notes.append(f"{' on '.join(column)}: models are not compared: {error}")
+                continue
+            for question, right in answers.items():
+                same = (mine[0].run.manifest.data.fingerprint, question, right.tobytes())
+                if same in seen:  # another probe of the same answers, as one with other numbers about them
+                    continue
+                seen.add(same)
+                ranks += ranked(column, question, [one.model for one in mine], right, level, seed)
+                pairs += paired(column, question, [one.model for one in mine], right, level)
+    return Panel(
+        list(entries), list(failed), models, columns, rows, ranks, adjusted(pairs), correlations(rows, models, level),
+        None if shift is None else robustness(entries, shift, Method(level=level, seed=seed)), notes, level,
+    )  # fmt: skip
+
+
+def main_numbers(records: Sequence[Record]) -> list[Record]:
+    """The numbers of a run that a page of several models has: over all images, of all classes together."""
+    return [r for r in records if _is_main(r, records[0])]
+
+
+def _is_main(r: Record, first: Record) -> bool:
+    if r.group or r.split is not None or r.subset is not None or r.temperature is not None:
+        return False
+    kind = kind_of(r)
+    if kind == "rates":
+        return r.metric == "rate" and r.set is not None
+    if kind == "accuracy":
+        return r.metric == first.metric and r.class_ is None
+    if kind in ("worst groups", "differences between groups"):
+        if r.metric.startswith("top5") or r.metric == "answers_changed_worst_group":
+            return False
+        one_column = "*" not in (r.over or "")
+        return one_column and (r.class_ is None or r.metric == "sc_eat")
+    return kind != "other numbers" and r.class_ is None
+
+
+def kind_of(record: Record) -> str:
+    """One of `KINDS`."""
+    metric = record.metric
+    if metric in ACCURACIES:
+        return "accuracy"
+    if metric.endswith("_worst_group"):
+        return "worst groups"
+    if metric.endswith("_group_difference") or metric in DIFFERENCES:
+        return "differences between groups"
+    kinds = {"rate": "rates"} | dict.fromkeys(CONFIDENCE, "confidence") | dict.fromkeys(WORDING, "wording")
+    return kinds.get(metric, "other numbers")
+
+
+def side_by_side(entries: Sequence[Entry]) -> list[Row]:
+    """Every shown number with the record of each model, in the order of the runs."""
+    found: dict[tuple[Column, str], dict[str, Record]] = {}
+    for one in entries:
+        for record in one.shown:
+            found.setdefault((one.column, units.name(record)), {})[one.model] = record
+    rows = [Row(column, name, kind_of(next(iter(of.values()))), of) for (column, name), of in found.items()]
+    return sorted(rows, key=lambda row: KINDS.index(row.kind))
+
+
+def same_images(entries: Sequence[Entry]) -> dict[Question, np.ndarray]:
+    """The questions that all runs answer -> bool [M, N], image by image. InputError where images differ."""
+    first = entries[0].run
+    runs = [first, *(pair(first, one.run).b for one in entries[1:])]
+    if runs[0].probe == "skew" or not {"prediction"} <= runs[0].predictions.keys():
+        return {}
+    answers = [questions(run) for run in runs]
+    shared = [q for q in answers[0] if q.kind in ASKED and all(q in other for other in answers)]
+    return {q: np.stack([other[q] for other in answers]) for q in shared}
+
+
+def ranked(
+    column: Column, question: Question, models: Sequence[str], right: np.ndarray, level: float, seed: int
+) -> list[Rank]:
+    """bool [M, N] of the same images -> the rank of every model, the best first."""
+    right = right[:, np.lexsort(right)]  # the images' own order decides nothing
+    k, n = right.sum(1), right.shape[1]
+    found = np.concatenate([_ranks(weights @ right.T) for weights in draws(n, seed)])
+    tail = (1 - level) / 2
+    low, high = np.quantile(found, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    first = ((found == 1) / (found == 1).sum(1, keepdims=True)).mean(0)
+    bounds = interval(k, np.full(len(k), n), level=level)
+    own = _ranks(k[None].astype(float))[0]
+    return [
+        Rank(
+            probe=column[0], data_set=column[1], question=question, model=models[m], k=int(k[m]), n=n,
+            value=float(k[m] / n), value_low=float(bounds[0][m]), value_high=float(bounds[1][m]), rank=int(own[m]),
+            low=int(low[m]), high=int(high[m]), first=float(first[m]), level=level,
+        )
+        for m in np.lexsort((np.arange(len(k)), -k))
+    ]  # fmt: skip
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """[B, M] -> 1 for the largest of each row; equal ones share the best of their ranks."""
+    return 1 + (values[:, :, None] < values[:, None, :]).sum(2)
+
+
+def paired(column: Column, question: Question, models: Sequence[str], right: np.ndarray, level: float) -> list[Pair]:
+    """bool [M, N] of the same images -> every pair of models, by the paired difference."""
+    rows = list(itertools.combinations(range(len(models)), 2))
+    a, b = (right[[row[i] for row in rows]] for i in (0, 1))
+    tallies = [(x).sum(1) for x in (a & b, a & ~b, ~a & b, ~a & ~b)]
+    return [
+        Pair(probe=column[0], data_set=column[1], a=models[i], b=models[j], record=replace(record, question=question))
+        for (i, j), record in zip(rows, paired_records(*tallies, level=level), strict=True)
+    ]
+
+
+def adjusted(pairs: Sequence[Pair]) -> list[Pair]:
+    """All pairs of a page are one family of tests: Benjamini and Hochberg's p over those that could reject (Tarone)."""
+    if not pairs:
+        return []
+    p = np.array([one.record.p for one in pairs])
+    smallest = smallest_p([one.record.only_a + one.record.only_b for one in pairs])
+    counted, found = can_reject(smallest), adjust_testable(p, smallest)
+    common = {"tests": int(counted.sum()), "asked": len(pairs)}
+    return [
+        replace(
+            one,
+            record=replace(one.record, p_benjamini_hochberg=float(found[i]), testable=bool(counted[i]), **common),
+        )
+        for i, one in enumerate(pairs)
+    ]
+
+
+def correlations(rows: Sequence[Row], models: Sequence[str], level: float = 0.95) -> list[Correlation]:
+    """Every accuracy with every difference between groups and every number of confidence, over the models that have
+    both; none over fewer than FEWEST models."""
+    first = [row for row in rows if row.kind == "accuracy"]
+    others = [row for row in rows if row.kind in ("worst groups", "differences between groups", "confidence")]
+    out = []
+    for x, y in itertools.product(first, others):
+        values = [
+            (x.of[m].value, y.of[m].value)
+            for m in models
+            if m in x.of and m in y.of and x.of[m].value is not None and y.of[m].value is not None
+        ]
+        if len(values) < FEWEST or any(np.ptp(one) == 0 for one in np.array(values, float).T):
+            continue
+        found = stats.pearsonr(*np.array(values, float).T)
+        low, high = found.confidence_interval(level)
+        out.append(Correlation(
+            x=called(x), y=called(y), models=len(values), value=float(found.statistic), low=float(low),
+            high=float(high), level=level, p=float(found.pvalue),
+        ))  # fmt: skip
+    p = adjust([one.p for one in out]).tolist() if out else []
+    return [replace(one, p_benjamini_hochberg=q) for one, q in zip(out, p, strict=True)]
+
+
+def called(row: Row) -> str:
+    """A number with the run that it is of."""
+    return f"{row.column[0]}/{row.column[1]}: {row.name}"
+
+
+def robustness(entries: Sequence[Entry], shift: Shift, method: Method) -> Robustness:
+    """The line through the baselines, and every other model beside it."""
+    found: dict[str, dict[Column, Record]] = {}
+    for one in entries:
+        if one.column in (shift.reference, shift.shifted) and one.run.records:
+            found.setdefault(one.model, {})[one.column] = one.run.records[0]
+    points = {m: (of[shift.reference], of[shift.shifted]) for m, of in found.items() if len(of) == 2}
+    through = {m: tuple(map(_accuracy, points[m])) for m in shift.baselines if m in points} | dict(shift.table)
+    evaluated = [m for m in points if m not in through]
+    x, y = ([both[i] for both in through.values()] for i in (0, 1))
+    try:
+        line = effective_robustness.fit(x, y, shift.axis, list(through))
+    except InputError as error:
+        return Robustness(shift, None, points, {}, (str(error),))
+    records = {}
+    for m in evaluated:
+        own, shifted = points[m]
+        n = own.n, shifted.n
+        records[m] = effective_robustness.of(line, _accuracy(own), _accuracy(shifted), m, n, method)
+    return Robustness(shift, line, points, records, ())
+
+
+def _accuracy(record: Record) -> float:
+    """A share that has a logit."""
+    value = record.value
+    if value in (0, 1) or value is None:
+        return effective_robustness.share(round((value or 0) * record.n), record.n)
+    return value
