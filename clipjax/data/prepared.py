@@ -39,6 +39,7 @@ FORMAT, VERSION = "clipjax-prepared", 3
 DIGEST = "own:digest"  # of each original, in hexadecimal
 ROLES = ("own", "label", "group", "protocol")  # of the columns of table.parquet
 SHARD_ROWS = 1024  # 154 MB at 224 pixels; what a kill loses
+READERS = 64  # open shards at a time, far below the usual limit of 1,024 open files; rows come nearly in order
 BATCH_ROWS = 64  # a divisor, so that no batch lies in two shards
 INFO, PLAN, TABLE = "info.json", "plan.json", "table.parquet"
 LARGEST_SIZE = 1 << 14  # pixels a side
@@ -204,6 +205,7 @@ class _Shards:
         self.size, self.rows = info["image_size"], info["shard_rows"]
         self.reasons = {row: reason for row, _, reason in info["skipped"]}
         self._lock = threading.Lock()
+        self._reader = functools.lru_cache(READERS)(self._open)
 
     def read(self, i: int) -> np.ndarray:
         """The crop of one row."""
@@ -219,8 +221,7 @@ class _Shards:
             raise InputError(f"{self.path / self.names[shard]} record {record} has {len(data)} bytes; prepare it again")
         return np.frombuffer(data, np.uint8).reshape(self.size, self.size, 3)
 
-    @functools.cache  # noqa: B019 (readers live as long as their source)
-    def _reader(self, shard: int) -> Any:
+    def _open(self, shard: int) -> Any:
         from array_record.python import array_record_module  # half a second that other sources do without
 
         # No read-ahead: rows are asked for one by one, by many threads, and on a host of several with gaps.

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from msgspec import UNSET
 
-from clipjax import loading, parallel
+from clipjax import loading, parallel, stored
 from clipjax.analysis import findings
 from clipjax.analysis.manifest import AskedDesign, Counts, Data, Manifest, SkippedFile
 from clipjax.analysis.records import Record
@@ -107,15 +107,15 @@ def run(config: ConfigDict, out: Path, engines: Engines | None = None) -> Runs:
 def _run_one(config: ConfigDict, path: Path, engines: Engines) -> Run:
     resolved, main_process = plain(config), parallel.is_main_process()
     about = {"model": config.model, "source": config.data.source, "published": _published(config)}
-    if finished(path, resolved):
+    parallel.check_same(digest(resolved), "config")
+    if (complete := _complete(path, resolved)) is not None:
         if main_process:
             say(f"{path}: already complete, nothing to do")
-        return Run(path, manifest=read_manifest(path), records=read_records(path, config.probe), **about)
+        return Run(path, manifest=complete[0], records=complete[1], **about)
     probe = probe_module(config.probe)
     refuse_unread(config)
     asked: ProbeConfig = typed(resolved)
     task = probe.prepare(asked)  # every check of the input comes before the model is loaded and the folder made
-    parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(task.source.files.tolist()), "list of files")
     engine = engines.get(asked)
     engine.check_source(task.source)
@@ -134,6 +134,18 @@ def _run_one(config: ConfigDict, path: Path, engines: Engines) -> Run:
     finally:
         out.close()
     return Run(path, manifest=manifest, records=result.records, **about)
+
+
+def _complete(path: Path, config: dict[str, Any]) -> tuple[Manifest, list[Record]] | None:
+    """Manifest and records of a finished run of this config; None where process 0 has none.
+
+    The other hosts may not share its disk: they get its answer, and its files' contents.
+    """
+    there = None
+    if parallel.is_main_process() and finished(path, config):
+        there = read_manifest(path).to_dict(), [record.to_dict() for record in read_records(path, config["probe"])]
+    there = parallel.gather_json(there)[0]
+    return there and (stored.check(there[0], Manifest, str(path)), stored.check(there[1], list[Record], str(path)))
 
 
 def _account(manifest: Manifest) -> list[str]:

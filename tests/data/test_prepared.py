@@ -1,8 +1,10 @@
 """Pictures prepared once: the same bits as the originals, in every column too; whole or resumable; refusals."""
 
 import json
+import os
 import resource
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,6 +221,17 @@ def test_many_threads_read_the_same_shards(tmp_path, small_shards):
     found, skipped = crops(ready, rows, threads=16)
     assert skipped == []
     np.testing.assert_array_equal(found[:, 0, 0, 0], rows)
+
+
+def test_few_shards_are_open_at_a_time(tmp_path, small_shards, monkeypatch):
+    monkeypatch.setattr(prepared, "READERS", 3)
+    write(arrays.of_array("numbered", np.zeros((40, 20, 20, 3), np.uint8), {}), tmp_path / "out")
+    ready = prepared.open_prepared(tmp_path / "out").source
+    assert len(list((tmp_path / "out").glob("*.array_record"))) > 4
+    for row in range(40):
+        ready.read(row)
+    fds = [os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.exists()]
+    assert sum(fd.startswith(str(tmp_path)) for fd in fds) <= 3
 
 
 def test_a_picture_in_another_mode_is_prepared_as_it_is_seen(tmp_path):

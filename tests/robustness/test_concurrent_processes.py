@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from support.probe_processes import argv, command, encoded, finals, run_with
+from support.probe_processes import argv, command, encoded, finals, run_with, two_hosts
 
 from clipjax.cache import FeatureCache
 from clipjax.cli.main import main
@@ -174,6 +174,16 @@ def test_a_dead_host_is_told_and_not_waited_for(world, tmp_path):
     assert err.startswith("clipjax probe: another host of this run has stopped"), err
     assert err.count("\n") == 1, err
     assert seconds < 60
+
+
+@pytest.mark.exhaustive
+def test_hosts_without_a_shared_disk_agree_that_a_run_is_complete(world, tmp_path):
+    """Only the first host has the run's files; the second would otherwise wait for it at the first exchange."""
+    second = [f"--out={tmp_path / 'elsewhere'}"]
+    for _ in range(2):
+        ends = two_hosts(world, tmp_path / "run", tmp_path / "c", second=second)
+        assert [status for status, _ in ends] == [0, 0], ends
+    assert not (tmp_path / "elsewhere" / "manifest.json").exists()
 
 
 @pytest.mark.heavy
