@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     surest = int(guesses.max(1).argmax())
     about = {"truth": photographs.truth[surest], "answer": photographs.classes[int(guesses[surest].argmax())]}
     print(ABOUT.format(n=len(photographs.truth), probability=float(guesses[surest].max()), **about))
-    text = json.dumps({"model": features.engine.name, "answers": answers}, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps({"model": features.engine.model.name, "answers": answers}, indent=1, ensure_ascii=False) + "\n"
     write_text(out / "answers.json", text)
     write_atomically(out / "demo.png", lambda path: demo.draw(path, sections))
     photo = out / "cat.jpg"
