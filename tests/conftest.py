@@ -31,7 +31,8 @@ OPTIMISED = os.environ.get("CLIPJAX_OPTIMISED", "") == "1"
 if not OPTIMISED:
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     if [int(part) for part in version("jaxlib").split(".")[:2]] < [0, 11]:  # XLA ends a process over a flag it dropped
-        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+        flags = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
+        os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
 # Models in the Hugging Face cache of the person who runs the tests change no result.
 os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "clipjax-tests-hub")
@@ -60,10 +61,14 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in set(left)]
 
 
+gc.disable()  # while tests are collected: what is imported stays
+
+
 def pytest_collection_finish(session):
     """Python looks less often for garbage in cycles: what JAX and the libraries hold is large, and stays."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(10_000, 20, 50)
 
 
@@ -134,7 +139,7 @@ def _demo(folder: Path) -> None:
 
     there = Path.cwd()
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, drawings.drawn():
+    with pytest.MonkeyPatch.context() as patch, drawings.drawn() if EXHAUSTIVE else contextlib.nullcontext():
         patch.setenv("CLIPJAX_CACHE", str(folder / "cache"))
         patch.setenv("CLIPJAX_OFFLINE", "1")
         os.chdir(folder)

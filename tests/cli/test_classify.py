@@ -15,7 +15,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
-    tiny_model(tmp_path / "tiny.safetensors")
+    tiny_model(tmp_path / "tiny.safetensors", layers=1)
     pictures(tmp_path, {"photos": 4})
     return tmp_path
 

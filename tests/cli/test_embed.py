@@ -22,7 +22,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
-    tiny_model(tmp_path / "tiny.safetensors")
+    tiny_model(tmp_path / "tiny.safetensors", layers=1)
     pictures(tmp_path / "photos", {"a": 10, "b": 10})
     return tmp_path
 

@@ -29,12 +29,11 @@ def shell(demo_run):
 
 
 @pytest.fixture
-def offline(monkeypatch, tmp_path_factory, shared_cache):
+def offline(monkeypatch, once, shared_cache):
     """No network, released names answered by random weights."""
     monkeypatch.setenv("CLIPJAX_OFFLINE", "1")
     monkeypatch.setenv("CLIPJAX_CACHE", str(shared_cache))
-    folder = tmp_path_factory.mktemp("released")
-    find, locate = docs_files.released(folder)
+    find, locate = docs_files.released(once("released", docs_files.random_weights))
     monkeypatch.setattr(loading, "find_weights", find)
     monkeypatch.setattr(loading, "locate", locate)
     monkeypatch.setattr(fairface, "FIRST", docs_files.FIRST_10K)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.amount import EXHAUSTIVE
 from support.family_models import MODELS
 
 import checkpoints_convert
@@ -89,8 +90,12 @@ def test_every_layer_equals_the_peers_in_float64(x64, name):
     assert {k: v for k, v in found.items() if v > bound[k.partition("/")[0]]} == {}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("siglip", "eva02") else pytest.param(name, marks=pytest.mark.exhaustive) for name in MODELS],
+)
 def test_every_layer_equals_the_peers_in_float32(name):
+    """By default a pool and rotary positions; the code is what float64 tests to a millionth of these errors."""
     found = errors(ours(MODELS[name], name, jnp.float32), golden(name))
     assert {k: v for k, v in found.items() if v > (FLOAT32 if k.endswith("features") else LAYER_FLOAT32)} == {}
 
@@ -202,7 +207,9 @@ def test_texts_that_are_seen_whole_are_never_cut(name):
 def test_texts_that_are_read_at_their_end_may_be_cut_there(x64, name):
     config, tokens = MODELS[name], golden(name)["tokens"]
     params = clip.unflatten({k: jnp.asarray(v, jnp.float64) for k, v in parameters(name).items()})
-    for row, length, want in zip(tokens, config.text.lengths(tokens), golden(name)["text/features"], strict=True):
+    rows = list(zip(tokens, config.text.lengths(tokens), golden(name)["text/features"], strict=True))
+    for row, length, want in rows if EXHAUSTIVE else rows[1:2]:  # each length is compiled
+        assert EXHAUSTIVE or length < len(row)
         found = clip.apply_text(config, params, jnp.asarray(row[None, :length], jnp.int32), jnp.float64)[0]
         assert np.abs(found - want).max() <= FLOAT64 * np.abs(want).max()
 

@@ -55,13 +55,19 @@ def copy(root: Path, folder: Path) -> None:
         (folder / path.name).symlink_to(path, target_is_directory=path.is_dir())
 
 
+def random_weights(folder: Path) -> None:
+    """The files of which `released` answers."""
+    for kind in ("vit", "resnet"):
+        tiny_model(folder / f"{kind}.safetensors", kind, layers=1)
+
+
 def released(folder: Path):
     """What stands in for `find_weights` and `locate` without a network: a released name is answered by random weights.
 
     A ViT's name by a small ViT, a ResNet's by a small ResNet; every other source is read as it always is.
     """
     real, real_path = loading.find_weights, loading.locate
-    made = {name: tiny_model(folder / f"{name}.safetensors", name, layers=1) for name in ("vit", "resnet")}
+    made = {kind: folder / f"{kind}.safetensors" for kind in ("vit", "resnet")}
 
     def locate(source):
         release = catalog.find(os.fspath(source))

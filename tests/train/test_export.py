@@ -16,8 +16,8 @@ from clipjax.train.export import interpolate
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     root = tmp_path_factory.mktemp("two")
-    tiny_model(root / "a.safetensors", seed=0)
-    tiny_model(root / "b.safetensors", seed=1)
+    tiny_model(root / "a.safetensors", seed=0, layers=1)
+    tiny_model(root / "b.safetensors", seed=1, layers=1)
     pictures(root / "photos", {"cat": 4, "dog": 4}, size=33)
     return root
 
