@@ -1,4 +1,4 @@
-"""Hugging Face CLIP folders (`CLIPModel`): rules, config.json read strictly, and a folder that from_pretrained opens.
+"""Hugging Face folders (`CLIPModel` and its like): config.json read strictly, and a folder that from_pretrained opens.
 
 Attributes that change the numbers are read; those known not to are listed; any other is refused by name. The
 defaults below are transformers' own for `CLIPTextConfig`, `CLIPVisionConfig` and `CLIPImageProcessor`, which its
@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypedDict
 
 import numpy as np
@@ -19,15 +20,16 @@ import numpy as np
 from checkpoints_convert import families, rules
 from checkpoints_convert.dialects import huggingface as dialects
 from checkpoints_convert.encoders import openai_encoders
-from checkpoints_convert.families import clip, siglip
+from checkpoints_convert.families import clip, metaclip2, shared, siglip
 from checkpoints_convert.options import Options
 from clipjax import stored
 from clipjax.errors import InputError, brief, located
 from clipjax.files import write_folder
-from clipjax.models import catalog, weights
-from clipjax.models.config import CLIP
+from clipjax.models import catalog, describe, weights
+from clipjax.models.config import CLIP, differences
 from clipjax.models.inputs import CLIP_BPE, Pixels
 from clipjax.models.kinds.resnet import ResNet
+from clipjax.models.kinds.text import Text
 from clipjax.models.kinds.vit import ViT
 
 CONFIG_FILE = "config.json"
@@ -197,37 +199,32 @@ def _resize(data: Mapping[str, Any], size: Any, image_size: Any, squares: bool, 
 
 
 def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> None:
-    """A new folder that `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` open; whole or not at all."""
+    """A new folder that `from_pretrained` of the family's model and processor open; whole or not at all."""
     folder = Path(folder)
     with located(folder):
-        _check_writable(config)
-    from clipjax.text import merges  # the tokenizer, which no other conversion needs
-    from clipjax.text import vocabulary as words
-
-    tensors = rules.from_native(dialects.CLIP, flat, str(folder))
+        described = config_json(config, widest(flat))
+        if config.pixels.resize == "longest":
+            raise InputError("CLIPImageProcessor pads no images (resize longest); use --to=clipjax or --to=open_clip")
+    names = dialects.SIGLIP if _family_of(config) is siglip else dialects.CLIP
+    tensors = rules.from_native(names, flat, str(folder))
+    files = {CONFIG_FILE: described, PROCESSORS[0]: _preprocessor_json(config)}
 
     def fill(temporary: Path) -> None:
+        for name, data in (files | _tokenizer_files(config)).items():
+            text = data if isinstance(data, str) else json.dumps(data, indent=2 if len(data) < 100 else None) + "\n"
+            (temporary / name).write_text(text, encoding="utf-8")
+        if config.tokens != CLIP_BPE:
+            _check_read_back(temporary, config, folder)
         weights.save_tensors(temporary / "model.safetensors", tensors, {"format": "pt"})
-        for name, data in {
-            "config.json": config_json(config, widest(flat)),
-            "preprocessor_config.json": _preprocessor_json(config),
-            "tokenizer_config.json": _tokenizer_json(config),
-            "vocab.json": words(),
-        }.items():
-            (temporary / name).write_text(json.dumps(data, indent=2 if len(data) < 100 else None) + "\n")
-        lines = ["#version: 0.2", *(" ".join(pair) for pair in merges())]
-        (temporary / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     write_folder(folder, fill)
 
 
-def _check_writable(config: CLIP) -> None:
-    if isinstance(openai_encoders(config)[0], ResNet):
-        raise InputError("Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
-    if config.tokens != CLIP_BPE or config.logit_bias:
-        raise InputError("CLIPModel has CLIP's tokenizer and no logit_bias; use --to=clipjax or --to=open_clip")
-    if config.pixels.resize == "longest":
-        raise InputError("CLIPImageProcessor pads no images (resize longest); use --to=clipjax or --to=open_clip")
+def _check_read_back(temporary: Path, config: CLIP, folder: Path) -> None:
+    """InputError where the folder's files say another model; its `tokenizer.json` comes to it later."""
+    tokens = dataclasses.replace(config.tokens, file_sha256=None)
+    if lost := differences(dataclasses.replace(config, tokens=tokens), read_config(temporary)[0]):
+        raise InputError(f"{folder}: Hugging Face has no words for this model ({'; '.join(lost)}); use --to=clipjax")
 
 
 def widest(flat: Mapping[str, np.ndarray]) -> str:
@@ -242,49 +239,65 @@ def widest(flat: Mapping[str, np.ndarray]) -> str:
 
 
 def config_json(config: CLIP, dtype: str) -> dict[str, Any]:
-    """config.json for CLIPModel. Pooling at the highest id is what eos_token_id = vocab_size - 1 means there."""
-    image, text = openai_encoders(config)
+    """config.json of CLIPModel, SiglipModel or MetaClip2Model. InputError for a model that none of them is."""
+    image, text = config.image, config.text
+    family = _family_of(config)
     assert isinstance(image, ViT)
-    common = {"projection_dim": config.embed_dim, "attention_dropout": 0.0}
-    return {
-        "architectures": ["CLIPModel"],
-        "model_type": "clip",
-        "projection_dim": config.embed_dim,
+    assert isinstance(text, Text)
+    own = family.written(config)
+    common = {"attention_dropout": 0.0} | own.get("both", {})
+    return own["model"] | {
         "dtype": dtype,
-        "text_config": common | {
-            "model_type": "clip_text_model", "vocab_size": text.vocab_size, "hidden_size": text.width,
-            "intermediate_size": text.mlp, "num_hidden_layers": text.layers, "num_attention_heads": text.heads,
-            "max_position_embeddings": text.context_length, "hidden_act": text.activation,
-            "layer_norm_eps": text.eps, "bos_token_id": text.vocab_size - 2, "eos_token_id": text.vocab_size - 1,
-        },
-        "vision_config": common | {
-            "model_type": "clip_vision_model", "hidden_size": image.width, "intermediate_size": image.mlp,
-            "num_hidden_layers": image.layers, "num_attention_heads": image.heads, "num_channels": 3,
-            "image_size": image.image_size, "patch_size": image.patch_size, "hidden_act": image.activation,
-            "layer_norm_eps": image.eps,
-        },
+        "text_config": common | shared.sizes_json(text) | {
+            "vocab_size": text.vocab_size, "max_position_embeddings": text.context_length} | own["text_config"],
+        "vision_config": common | shared.sizes_json(image) | {
+            "num_channels": 3, "image_size": image.image_size, "patch_size": image.patch_size} | own["vision_config"],
     }  # fmt: skip
 
 
+def _family_of(config: CLIP) -> ModuleType:
+    """The family whose `config.json` can say the model. InputError where none can."""
+    if isinstance(config.image, ResNet):
+        raise InputError("Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
+    named = describe.family(config.image), describe.family(config.text)
+    if named == ("siglip", "siglip") and config.logit_bias:
+        return siglip
+    if named == ("openai", "metaclip2") and not config.logit_bias:
+        return metaclip2
+    openai_encoders(config)  # says what is another than OpenAI's
+    if config.tokens != CLIP_BPE or config.logit_bias:
+        raise InputError("CLIPModel has CLIP's tokenizer and no logit_bias; use --to=clipjax or --to=open_clip")
+    return clip
+
+
 def _preprocessor_json(config: CLIP) -> dict[str, Any]:
-    size = config.image.image_size
+    size, is_siglip = config.image.image_size, _family_of(config) is siglip
     squash = config.pixels.resize == "squash"
+    crop = {} if is_siglip else {"do_center_crop": not squash, "crop_size": {"height": size, "width": size}}
     return {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True,
+        "image_processor_type": "SiglipImageProcessor" if is_siglip else "CLIPImageProcessor", "do_resize": True,
         "size": {"height": size, "width": size} if squash else {"shortest_edge": size},
         "resample": BILINEAR if config.pixels.interpolation == "bilinear" else BICUBIC,
-        "do_center_crop": not squash, "crop_size": {"height": size, "width": size}, "do_rescale": True,
+        **crop, "do_rescale": True,
         "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": list(config.pixels.mean),
         "image_std": list(config.pixels.std), "do_convert_rgb": True,
     }  # fmt: skip
 
 
-def _tokenizer_json(config: CLIP) -> dict[str, Any]:
-    return {
+def _tokenizer_files(config: CLIP) -> dict[str, Any]:
+    """CLIP's own; of other models what their `tokenizer.json`, which is copied beside, does not say."""
+    if config.tokens != CLIP_BPE:
+        said = _family_of(config).tokenizer_json(config)
+        return {"tokenizer_config.json": said | {"model_max_length": config.text.context_length}}
+    from clipjax.text import merges, vocabulary  # the tokenizer, which no other conversion needs
+
+    about = {
         "tokenizer_class": "CLIPTokenizer", "model_max_length": config.text.context_length,
         "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
         "pad_token": "<|endoftext|>",
     }  # fmt: skip
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges())]
+    return {"tokenizer_config.json": about, "vocab.json": vocabulary(), "merges.txt": "\n".join(lines) + "\n"}
 
 
 def _unknown(data: Mapping[str, Any], known: Any, at: str = "") -> list[str]:

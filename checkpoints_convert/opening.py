@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoints_convert import open_clip, openai, timm
+from checkpoints_convert import huggingface, open_clip, openai, timm
 from checkpoints_convert.encoders import is_openai, openai_encoders
 from clipjax.models import catalog, families
 from clipjax.models.config import CLIP
@@ -52,14 +52,18 @@ def lines(path: str | Path, written: Weights, to: str) -> list[str]:
     """
     path, config = Path(path), written.config
     if to == "huggingface":
-        return [
-            f"transformers: CLIPModel.from_pretrained({_quoted(path)}), CLIPProcessor.from_pretrained({_quoted(path)})"
-        ]
+        return list(_huggingface(path, config))
     if to == "openai":
         return [f"clip: load({_quoted(path)})", *_rounding(written.flat)]
     if to == "open_clip":
         return list(_open_clip_file(path, config) if path.suffix == ".safetensors" else _open_clip_folder(path, config))
     return []
+
+
+def _huggingface(path: Path, config: CLIP) -> Iterator[str]:
+    model = huggingface.config_json(config, "float32")["architectures"][0]
+    processor = {"CLIPModel": "CLIPProcessor", "SiglipModel": "SiglipImageProcessor"}.get(model, "CLIPImageProcessor")
+    yield f"transformers: {model}.from_pretrained({_quoted(path)}), {processor}.from_pretrained({_quoted(path)})"
 
 
 def open_clip_name(config: CLIP) -> tuple[str, bool] | None:

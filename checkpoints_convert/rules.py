@@ -31,6 +31,7 @@ class Layout:
 
 SAME = Layout(lambda x: x, lambda x: x)
 SCALAR = Layout(lambda x: x.reshape(()) if x.shape == (1,) else x, lambda x: x)  # some files have it as [1]
+ONE_NUMBER = Layout(SCALAR.to_ours, lambda x: x.reshape(1))
 LINEAR = Layout(lambda x: x.T, lambda x: x.T, 2)  # torch's [out, in] <-> [in, out]
 CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1), 4)  # OIHW <-> HWIO
 ONE = Layout(lambda x: x[0], lambda x: x[None], 3)  # [1, N, D] <-> [N, D]

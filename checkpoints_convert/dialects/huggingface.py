@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from checkpoints_convert.dialects.openai import pairs, scalars
-from checkpoints_convert.rules import CONV, LINEAR, ONE, SAME, Dialect, Rule
+from checkpoints_convert.rules import CONV, LINEAR, ONE, ONE_NUMBER, SAME, Dialect, Rule
 
 _IGNORED = {
     "vision_model.embeddings.position_ids": "0, 1, 2, ...: derived",
@@ -34,12 +34,11 @@ _BOTH = (
     Rule("positional_embedding", "text_model.embeddings.position_embedding.weight", SAME),
     *_block("", "text_model."),
     *pairs(SAME, "ln_final", "text_model.final_layer_norm"),
-    *scalars(),
 )
 CLIP = Dialect(
     "Hugging Face", "huggingface",
     (
-        *_BOTH,
+        *_BOTH, *scalars(),
         Rule("visual.class_embedding", "vision_model.embeddings.class_embedding", SAME),
         *pairs(SAME, "visual.ln_pre", "vision_model.pre_layrnorm"),  # the typing error is theirs
         Rule("visual.proj", "visual_projection.weight", LINEAR),
@@ -51,7 +50,7 @@ _POOL, _HEAD = "visual.attn_pool.", "vision_model.head."
 SIGLIP = Dialect(
     "Hugging Face's SigLIP", "huggingface",
     (
-        *_BOTH,
+        *_BOTH, *scalars(ONE_NUMBER),
         Rule("visual.conv1.bias", "vision_model.embeddings.patch_embedding.bias", SAME),
         Rule(_POOL + "probe", _HEAD + "probe", ONE),
         Rule(_POOL + "in_proj_weight", _HEAD + "attention.in_proj_weight", LINEAR),

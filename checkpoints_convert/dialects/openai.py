@@ -30,9 +30,9 @@ def text(theirs: str = "") -> tuple[Rule, ...]:
     )
 
 
-def scalars() -> tuple[Rule, ...]:
+def scalars(layout: Layout = SCALAR) -> tuple[Rule, ...]:
     """Scale and bias of the logits."""
-    return same_names(SCALAR, "logit_scale", "logit_bias")
+    return same_names(layout, "logit_scale", "logit_bias")
 
 
 def _block(ours: str, theirs: str) -> tuple[Rule, ...]:

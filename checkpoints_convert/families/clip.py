@@ -57,3 +57,14 @@ def build(
     """The configuration."""
     image, texts = shared.encoders("openai", "openai", text, vision)
     return CLIP(data.get("projection_dim", 512), image, texts, pixels, tokens, False)
+
+
+def written(config: CLIP) -> dict[str, Any]:
+    """What config.json says beside sizes. Reading at the highest id is what eos_token_id = vocab_size - 1 means."""
+    words = config.text.vocab_size
+    return {
+        "model": {"architectures": ["CLIPModel"], "model_type": MODEL_TYPE, "projection_dim": config.embed_dim},
+        "both": {"projection_dim": config.embed_dim},
+        "text_config": {"model_type": "clip_text_model", "bos_token_id": words - 2, "eos_token_id": words - 1},
+        "vision_config": {"model_type": "clip_vision_model"},
+    }

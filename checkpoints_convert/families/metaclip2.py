@@ -16,6 +16,7 @@ MODEL_TYPE = "metaclip_2"
 PIXELS = clip.PIXELS
 TEXT_DEFAULTS = clip.TEXT_DEFAULTS | {"pad_token_id": 1}
 VISION_DEFAULTS = clip.VISION_DEFAULTS
+_END = 2  # the id at which texts are read
 
 
 def refused(text: Mapping[str, Any], vision: Mapping[str, Any]) -> list[str]:
@@ -40,3 +41,20 @@ def build(
     image, texts = shared.encoders("openai", "metaclip2", text, vision)
     texts = dataclasses.replace(texts, eos_id=text["eos_token_id"])
     return CLIP(data.get("projection_dim", 512), image, texts, pixels, tokens, False)
+
+
+def written(config: CLIP) -> dict[str, Any]:
+    """What config.json says beside sizes."""
+    ids = {"bos_token_id": 0, "pad_token_id": config.tokens.pad_id, "eos_token_id": _END}
+    return {
+        "model": {"architectures": ["MetaClip2Model"], "model_type": MODEL_TYPE, "projection_dim": config.embed_dim},
+        "both": {"projection_dim": config.embed_dim},
+        "text_config": {"model_type": "metaclip_2_text_model"} | ids,
+        "vision_config": {"model_type": "metaclip_2_vision_model"},
+    }
+
+
+def tokenizer_json(config: CLIP) -> dict[str, Any]:
+    """tokenizer_config.json beside XLM-V's tokenizer.json."""
+    return {"tokenizer_class": "XLMRobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>",
+            "unk_token": "<unk>"}  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from clipjax.errors import brief
+from clipjax.errors import InputError, brief
 from clipjax.files import sha256
 from clipjax.models import families
 from clipjax.models.kinds.text import Text
@@ -37,6 +37,17 @@ def _sizes(part: Mapping[str, Any]) -> tuple[int, int, int, int, str, float]:
         part["hidden_size"], part["num_hidden_layers"], part["num_attention_heads"], part["intermediate_size"],
         ACTIVATIONS[part["hidden_act"]], part["layer_norm_eps"],
     )  # fmt: skip
+
+
+def sizes_json(encoder: ViT | Text) -> dict[str, Any]:
+    """The attributes of config.json that both encoders of every family have."""
+    acts = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
+    if encoder.activation not in acts:
+        raise InputError(f"clipjax writes no {encoder.activation} for Hugging Face; use --to=clipjax")
+    return {
+        "hidden_size": encoder.width, "intermediate_size": encoder.mlp, "num_hidden_layers": encoder.layers,
+        "num_attention_heads": encoder.heads, "hidden_act": acts[encoder.activation], "layer_norm_eps": encoder.eps,
+    }  # fmt: skip
 
 
 def tokenizer_sha256(folder: Path) -> str | None:

@@ -66,3 +66,24 @@ def build(
     """The configuration; the image encoder's width is the embedding's length."""
     image, texts = shared.encoders("siglip", "siglip", text, vision)
     return CLIP(vision["hidden_size"], image, texts, pixels, tokens, True)
+
+
+def written(config: CLIP) -> dict[str, Any]:
+    """What config.json says beside sizes."""
+    return {
+        "model": {"architectures": ["SiglipModel"], "model_type": MODEL_TYPE},
+        "text_config": {"model_type": "siglip_text_model", "projection_size": config.embed_dim,
+                        "pad_token_id": config.tokens.pad_id},
+        "vision_config": {"model_type": "siglip_vision_model", "vision_use_head": True},
+    }  # fmt: skip
+
+
+def tokenizer_json(config: CLIP) -> dict[str, Any]:
+    """tokenizer_config.json: its class says how texts are cleaned; models were trained with padding on the right."""
+    first = config.tokens.clean == "remove_punctuation"
+    tokens = {"eos_token": "</s>", "pad_token": "</s>"} if first else {"eos_token": "<eos>", "pad_token": "<pad>"}
+    return {
+        "tokenizer_class": (_FIRST if first else _SECOND)[0],
+        "padding_side": "right",
+        "unk_token": "<unk>",
+    } | tokens

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from support import peer_exports
 
 import checkpoints_convert
@@ -159,3 +161,26 @@ def test_mixed_dtypes_that_hold_each_other_in_neither_are_float32(tmp_path):
     model = transformers.CLIPModel.from_pretrained(tmp_path / "hf")
     assert np.array_equal(model.visual_projection.weight.detach().numpy().T, flat["visual.proj"].astype(np.float32))
     assert {str(p.dtype) for p in model.parameters()} == {"torch.float32"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "processor"),
+    [
+        ("hf_siglip", "SiglipModel", "SiglipImageProcessor"), ("hf_metaclip2", "MetaClip2Model", "CLIPImageProcessor"),
+    ],
+)  # fmt: skip
+def test_families_of_transformers_go_back_to_it(name, kind, processor, tmp_path):
+    """A folder of transformers', read and written, is computed by its own class as before."""
+    golden = Path(__file__).parents[1] / "golden" / "families"
+    checkpoints_convert.write(tmp_path / "hf", checkpoints_convert.read(golden / name).weights, "huggingface")
+    model, said = getattr(transformers, kind).from_pretrained(
+        tmp_path / "hf", output_loading_info=True, dtype="float64"
+    )
+    assert not any(said.values())
+    assert type(transformers.AutoImageProcessor.from_pretrained(tmp_path / "hf")).__name__ == processor
+    with np.load(golden / f"{name}.npz") as stored, torch.no_grad():
+        pixels, tokens, want = (stored[key] for key in ("pixels", "tokens", "logits"))
+        found = model.eval()(
+            input_ids=torch.from_numpy(tokens), pixel_values=torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        )
+    assert np.abs(found.logits_per_image.numpy() - want).max() <= 1e-12 * np.abs(want).max()
