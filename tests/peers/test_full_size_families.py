@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import open_clip
 import pytest
+import torch
 from open_clip.push_to_hf_hub import save_for_hf
 from support import peer_layers, peer_models, peer_registry
 
@@ -44,6 +45,10 @@ def saved(pair, folder):
         force_preprocess_cfg=said["preprocess_cfg"],
     ).eval()  # fmt: skip
     peer_models.randomise(model)
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.ndim == 2 and value.std() < 2e-3:  # timm's heads of EVA: features would be their biases
+                value.normal_(0, value.shape[1] ** -0.5)
     save_for_hf(model, NoTokenizer(), said["model_cfg"], folder, safe_serialization=True)
     return model
 

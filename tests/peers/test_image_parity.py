@@ -83,23 +83,66 @@ def test_every_mode_and_size(transform, tell):
     assert largest == 0
 
 
+@pytest.mark.parametrize("size", [96, 224])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(("resize", "fill"), [("shortest", 0), ("squash", 0), ("longest", 0), ("longest", 117)])
-def test_every_resize_of_open_clip(tell, resize, interpolation, fill):
+def test_every_resize_of_open_clip(tell, resize, interpolation, fill, size):
     from open_clip.transform import image_transform
 
     def theirs(size):
         return image_transform(size, False, OPENAI_MEAN, OPENAI_STD, resize, interpolation, fill)
 
     counts: Counter = Counter()
-    kinds = [kind for kind in KINDS if kind != "F"] if fill else KINDS  # torchvision pads no image of floats
-    # Of the long strips nothing is left where the long side goes to 96: open_clip fails, clipjax refuses them.
-    sizes = [s for s in SIZES if resize != "longest" or round(96 * min(s) / max(s))]
-    cases = [(kind, *size) for kind in kinds for size in sizes]
+    cases = list(pictures_for(resize, size, fill))
     pairs = ((picture(*case), picture(*case)) for case in cases)
-    largest = compare(theirs, pairs, 96, counts, resize=resize, interpolation=interpolation, fill=fill)
-    tell(f"{resize}, {interpolation}, fill {fill}", counts, largest)
+    largest = compare(theirs, pairs, size, counts, resize=resize, interpolation=interpolation, fill=fill)
+    tell(f"{resize}, {interpolation}, fill {fill}, {size} px", counts, largest)
     assert sum(counts.values()) >= 200
+    assert largest == 0
+
+
+def pictures_for(resize, target, fill):
+    """(kind, width, height) of all that open_clip can prepare."""
+    kinds = [kind for kind in KINDS if kind != "F"] if fill else KINDS  # torchvision pads no image of floats
+    # Of the long strips nothing is left where the long side becomes the target: open_clip fails, clipjax refuses them.
+    sizes = [s for s in SIZES if resize != "longest" or round(target * min(s) / max(s))]
+    return ((kind, *size) for kind in kinds for size in sizes)
+
+
+def registry_transforms():
+    """What prepares the images of open_clip's registry: its distinct (resize, interpolation, fill, mean, std, size)."""
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+    from support import peer_registry
+
+    found = set()
+    for architecture, tag in peer_registry.pairs():
+        pretrained = peer_registry.get_pretrained_cfg(architecture, tag)
+        said = merge_preprocess_dict(PreprocessCfg(), pretrained)
+        size = peer_registry.hub_file(architecture, tag)["model_cfg"]["vision_cfg"]["image_size"]
+        fixed = (said["resize_mode"], said["interpolation"], said["fill_color"])
+        found.add((*fixed, tuple(said["mean"]), tuple(said["std"]), size))
+    return sorted(found)
+
+
+def test_every_transform_of_open_clips_registry(tell):
+    """At its own size and statistics, and clipjax reads the same of its configuration."""
+    from open_clip.transform import image_transform
+
+    every = registry_transforms()
+    counts: Counter = Counter()
+    largest = 0.0
+    for resize, interpolation, fill, mean, std, size in every:
+        theirs = image_transform(size, False, mean, std, resize, interpolation, fill)
+        spec = Preprocess(size, mean, std, resize=resize, interpolation=interpolation, fill=fill)
+        for case in pictures_for(resize, size, fill):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's advice on palette transparency
+                expected = theirs(picture(*case)).permute(1, 2, 0).numpy()
+            counts[case[0]] += 1
+            largest = max(largest, float(np.abs(preprocess(picture(*case), spec)[0] - expected).max()))
+    kinds = sorted({one[:3] for one in every})
+    tell(f"{len(every)} transforms of the registry; {kinds}, {len({one[3:5] for one in every})} statistics, "
+         f"{len({one[5] for one in every})} sizes", counts, largest)  # fmt: skip
     assert largest == 0
 
 
