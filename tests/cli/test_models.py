@@ -2,14 +2,20 @@
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 
+import pytest
 from support import numpy_model
+from support.checkpoints import random_weights
+from support.family_models import MODELS
 from support.small_siglip import siglip
 
 import clipjax
 from clipjax.cli.main import main
+from clipjax.models import shapes, weights
+from clipjax.plan import counts
 from clipjax.testing import tiny_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parity"
@@ -61,6 +67,31 @@ def test_operations_are_those_of_the_products(tmp_path, capsys):
     assert what["flops"]["image"] == 2 * 16 * (8 * 8 * 3) * d + block + last + 2 * d * e
     assert (what["image"]["family"], what["text"]["family"]) == ("openai", "openai")
     assert "family" not in described(capsys, "emoji-clip")["image"]  # a ResNet
+
+
+FAMILIES = {  # of the small models: what the image encoder and the text encoder are
+    "siglip": ("siglip", "siglip"), "siglip_rest": ("siglip", None), "pe_core": ("pe-core", "openai"),
+    "pe_core_g": ("pe-core-g", "openai"), "eva01": ("eva01", "openai"), "eva02": ("eva02", "openai"),
+    "eva02_e": ("eva02-e", "openai"), "mobileclip_b": ("mobileclip-b", "openai"),
+    "mobileclip_l": ("mobileclip-l", "mobileclip"), "clipa": ("clipa", "clipa"), "coca": ("coca", "coca"),
+    "metaclip2": ("openai", "metaclip2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_file_of_each_family_is_described(tmp_path, capsys, name):
+    config, path = MODELS[name], tmp_path / "m.safetensors"
+    weights.save(path, random_weights(config))
+    what = described(capsys, str(path))
+    assert (what["image"]["family"], what["text"].get("family")) == FAMILIES[name]
+    assert what["parameters"] == sum(math.prod(shape) for shape in shapes.shapes(config).values())
+    assert what["flops"]["image"] == counts.flops(config.image.products(config.embed_dim))
+    assert bool(what["missing"]) == (what["tokenizer"] == "file")
+    assert ("logit_bias" in what) == config.logit_bias
+    assert main(["models", str(path)]) == 0
+    table = capsys.readouterr().out
+    told = {key.replace("_", " ") for key in what["image"].keys() - {"kind", "image_size"}}
+    assert all(re.search(rf"^  {key} +\S", table, re.M) for key in told), told
 
 
 def test_a_siglip_without_its_tokenizer_says_what_is_missing(tmp_path, capsys):

@@ -111,6 +111,35 @@ def test_pooling_leaves_out_what_nobody_reads():
     assert full - pooled == 2 * 4 * (query + out + mlp + scores + mixture)
 
 
+def by_hand(image, e):
+    """Operations of one image, in the letters of `clipjax.models.layers`: two for each multiply-add."""
+    g, d, f, gates = (
+        image.image_size // image.patch_size,
+        image.width,
+        image.mlp,
+        3 if image.mlp_kind == "swiglu" else 2,
+    )
+    n = g * g + image.class_token
+    if image.patch == "stem":  # 4 x 4 and 2 x 2 to a quarter of the width, 2 x 2 to all of it
+        q = d // 4
+        patches = 2 * ((4 * g) ** 2 * 16 * 3 * q + (2 * g) ** 2 * 4 * q * q + g**2 * 4 * q * d)
+    else:
+        patches = 2 * g * g * image.patch_size**2 * 3 * d
+    rows = [n] * (image.layers - 1) + [1 if image.pool == "class" else n]  # queries, the last block's are those read
+    blocks = sum(2 * (2 * n * d * d + 2 * r * d * d + 2 * r * n * d + gates * r * d * f) for r in rows)
+    pool = {
+        "class": 0, "mean": 0, "attention": 2 * (2 * d * d + 2 * n * d * d + 2 * n * d + 2 * d * (image.pool_mlp or 0)),
+        "query": 2 * (2 * e * e + 2 * n * d * e + 2 * n * e),
+    }[image.pool]  # fmt: skip
+    return patches + blocks + pool + (0 if image.proj == "none" else 2 * (e if image.pool == "query" else d) * e)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_image_of_each_family_by_hand(name):
+    config = MODELS[name]
+    assert counts.flops(config.image.products(config.embed_dim)) == by_hand(config.image, config.embed_dim)
+
+
 def test_weights_are_the_parameters_that_are_multiplied():
     for release in catalog.RELEASES:
         config = release.config
