@@ -159,8 +159,7 @@ def test_refusals():
 )
 def test_multiplicity_of_the_real_labels():
     """Of 61 labels that Google gave at least five times 45 differ at p < .05 (BH 45, Bonferroni 42); of the union's
-    178, 115 (114, 88); by Fisher and Bonferroni 40 and 83. Of two more, "human" and "person", every portrait has both.
-    """
+    178, 115 (114, 88); by Fisher and Bonferroni 40 and 83. Two more ("human", "person") are of every portrait."""
     import csv
 
     path = Path(os.environ["CLIPJAX_MC_DATA"])
