@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 from typing import Any
 
+import numpy as np
+
 from clipjax.models import families, kinds
 from clipjax.models.config import CLIP
 from clipjax.models.inputs import CLIP_BPE
@@ -28,6 +30,7 @@ def describe(loaded: Weights) -> dict[str, Any]:
         "text": _encoder(loaded.config.text),
         "embed_dim": loaded.config.embed_dim,
         **_inputs(loaded.config),
+        **_logits(loaded),
         "parameters": sum(dtypes.values()),
         "dtypes": dict(dtypes),
         "flops": _flops(loaded.config),
@@ -69,7 +72,14 @@ def _inputs(config: CLIP) -> dict[str, Any]:
     said |= {"interpolation": pixels.interpolation, "tokenizer": tokens.kind}
     if tokens.kind != CLIP_BPE.kind:
         said |= {"tokenizer sha256": tokens.file_sha256, "clean": tokens.clean, "pad id": tokens.pad_id}
-    return said | ({"logit_bias": True} if config.logit_bias else {})
+    return said
+
+
+def _logits(loaded: Weights) -> dict[str, float]:
+    """The factor of the cosine, exp(logit_scale), and the logit bias of models trained with a sigmoid loss."""
+    scale, bias = (loaded.flat.get(name) for name in ("logit_scale", "logit_bias"))
+    said = {} if scale is None else {"scale": float(np.exp(np.asarray(scale, np.float32)))}
+    return said | ({} if bias is None else {"logit_bias": float(np.asarray(bias, np.float32))})
 
 
 def one_line(loaded: Weights) -> str:
@@ -98,6 +108,7 @@ def table(what: dict[str, Any]) -> str:
         "resize": f"{what['resize']}, {what['interpolation']}",
         "tokenizer": what["tokenizer"],
         **{name: what[name] for name in ("tokenizer sha256", "clean", "pad id") if name in what},
+        **{name.replace("_", " "): f"{what[name]:g}" for name in ("scale", "logit_bias") if name in what},
         "parameters": f"{what['parameters']:,} ({', '.join(f'{n:,} {d}' for d, n in what['dtypes'].items())})",
         "products": ", ".join(f"{flops / 1e9:.2f} GFLOP per {one}" for one, flops in what["flops"].items()),
         "source": ", ".join(f"{k} {v}" for k, v in what["source"].items() if not isinstance(v, dict)),

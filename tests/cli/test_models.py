@@ -14,7 +14,8 @@ from support.small_siglip import siglip
 
 import clipjax
 from clipjax.cli.main import main
-from clipjax.models import shapes, weights
+from clipjax.cli.models import FAMILIES
+from clipjax.models import families, shapes, weights
 from clipjax.plan import counts
 from clipjax.testing import tiny_model
 
@@ -98,14 +99,17 @@ def test_a_siglip_without_its_tokenizer_says_what_is_missing(tmp_path, capsys):
     path = siglip(tmp_path / "siglip.safetensors")
     what = described(capsys, str(path))
     assert what["image"]["family"] == what["text"]["family"] == "siglip"
-    assert what["logit_bias"] is True
+    loaded = clipjax.load(path)
+    assert (what["scale"], what["logit_bias"]) == (pytest.approx(loaded.scale), loaded.bias)
     assert what["missing"] == [
         "the model's tokenizer.json beside the weights: without it there are features of images alone"
     ]
     (tmp_path / "siglip.tokenizer.json").write_text("{}")
     assert described(capsys, str(path))["missing"] == []
     assert main(["models", str(path)]) == 0
-    assert "GFLOP per image" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "GFLOP per image" in out
+    assert re.search(rf"^logit bias +{loaded.bias:g}$", out, re.M)
 
 
 def test_a_python_file(capsys):
@@ -137,3 +141,9 @@ def test_the_list_names_families_and_what_the_hubs_cache_holds(tmp_path, monkeyp
     rows = json.loads(capsys.readouterr().out)
     assert rows[-1]["cached"] == str(snapshot / "open_clip_model.safetensors")
     assert rows[0]["name"] == "RN50"
+
+
+def test_every_family_that_is_built_is_listed():
+    listed = " ".join(name.lower().replace(" ", "") for name, _ in FAMILIES)
+    built = {re.sub("-[a-z]$", "", name) for name in (*families.IMAGE, *families.TEXT)}
+    assert [name for name in sorted(built) if name not in listed] == []
