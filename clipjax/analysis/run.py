@@ -29,6 +29,7 @@ SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks the
 LOG = "log.jsonl"  # one JSON object per line
 COMPLETE = "complete"  # stage of its last event
 REMEDY = "run the probe again"
+INGESTED_FEATURES = "features.npz"  # of a run of `clipjax ingest --features`
 IMAGE = "image_sha256"  # of predictions.parquet: the first 16 hexadecimal digits of the sha256 of an image's contents
 NEEDED = {"rates": {"prediction"}, "labels": {"probabilities"}}  # columns of predictions.parquet, by probe
 CLASSIFIERS = ("zero-shot", "linear")  # of the probe `attributes`

@@ -1,8 +1,9 @@
 """Change the class design of a run in the browser and see which images move: clipjax explore RUN [--open]
 
-RUN is a folder that `clipjax probe` wrote with a class design (fairface, congress, rates), or a zero-shot run. No image
-is encoded again; the text encoder encodes new prompts once. The server listens on this machine only, and the page sends
-nothing elsewhere; --host=ADDRESS opens it to other machines.
+RUN is a folder that `clipjax probe` wrote with a class design (fairface, congress, rates), a zero-shot run, or one of
+`clipjax ingest --features`, whose prompts have to be among the ingested texts. No image is encoded again; the text
+encoder encodes new prompts once. The server listens on this machine only, and the page sends nothing elsewhere;
+--host=ADDRESS opens it to other machines.
 
     clipjax explore runs/default --open
     clipjax explore runs/default --state=mine.yaml     # go on with a design, or with a state that the page saved

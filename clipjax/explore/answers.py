@@ -22,7 +22,7 @@ from clipjax.analysis.records import PairedRecord, Question, Record
 from clipjax.analysis.transitions import Transitions
 from clipjax.design import NO_SET, Design
 from clipjax.explore.opened import Opened
-from clipjax.explore.texts import Texts
+from clipjax.explore.texts import GivenTexts, Texts
 from clipjax.probes import zeroshot
 
 MOST_BYTES = 512 << 20  # of answers kept: a million images are 8 MB a design
@@ -89,7 +89,11 @@ class Answers:
 
     def __init__(self, opened: Opened):
         self.opened = opened
-        self.texts = Texts(opened.run, opened.config)
+        if opened.config is None:
+            assert opened.given is not None
+            self.texts: Texts | GivenTexts = GivenTexts(opened.given)
+        else:
+            self.texts = Texts(opened.run, opened.config)
         self._scored: OrderedDict[tuple[tuple[str, ...], ...], Scored] = OrderedDict()
         self._between: OrderedDict[tuple[str, str], Between] = OrderedDict()
         self._findings: OrderedDict[str, list[Finding]] = OrderedDict()

@@ -43,6 +43,8 @@ class Images:
 
     def _find(self) -> Source:
         config, known = self._opened.config, self._opened.run.manifest.data
+        if config is None:
+            raise InputError(f"the answers of {known.name} were ingested, and where the images lie is not known")
         try:
             source = opening.open_source(config.data).source
         except InputError as error:

@@ -11,13 +11,15 @@ from msgspec import UNSET
 from clipjax import loading
 from clipjax.analysis import order, rates
 from clipjax.analysis.compare import MOST_VALUES
-from clipjax.analysis.run import Run
+from clipjax.analysis.run import INGESTED_FEATURES, Run
 from clipjax.cache import read_features
 from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.probes import zeroshot
+from clipjax.runs import feature_files
 from clipjax.runs.cache_keys import cache_root, images_folder, images_of
 from clipjax.runs.config import ProbeConfig, typed
+from clipjax.runs.feature_files import Given
 
 PROBES = ("rates", "labels", "zeroshot")
 PAPER_THRESHOLDS = (0.005, 0.04)
@@ -29,11 +31,11 @@ class Opened:
     """Unit image features [N, E] of the run's images, the rows of the source they are, columns to group by [N].
 
     `thresholds`, `contrast` and `sides` are those of a run of labels; for other runs the paper's thresholds, and two
-    values of a column.
+    values of a column. Of a run whose features were ingested, `given` are these, and there is no config of a probe.
     """
 
     run: Run
-    config: ProbeConfig
+    config: ProbeConfig | None
     design: Design
     unit: np.ndarray
     rows: np.ndarray
@@ -42,6 +44,7 @@ class Opened:
     thresholds: tuple[float, ...]
     contrast: str
     sides: tuple[str, ...]
+    given: Given | None = None
     _cells: dict[tuple[str, ...], rates.Cells] = dataclasses.field(default_factory=dict)
 
     def cells(self, grouping: tuple[str, ...]) -> rates.Cells:
@@ -86,28 +89,50 @@ class Opened:
 
 
 def open_run(run: Run) -> Opened:
-    """InputError where the run has no design, its features are gone, or its model's weights are not at hand."""
+    """InputError where the run has no design, its features are gone, or its model's weights are not at hand.
+
+    A run of `clipjax ingest` has its features beside it, if it was made of features.
+    """
     if run.probe not in PROBES:
         raise InputError(
             f"{run.path}: a run of {run.probe} has no class design to change; explore one of {', '.join(PROBES)} (as "
             "`clipjax probe fairface`, `congress` or `rates` make them)"
         )
+    config: ProbeConfig | None = None
+    given: Given | None = None
     if run.manifest.computed_by:
-        raise InputError(
-            f"{run.path}: its answers were ingested, and another class design needs the model that encodes its "
-            "prompts; explore a run of `clipjax probe`"
-        )
-    config: ProbeConfig = typed(run.manifest.config)
-    unit, rows = _features(run, config)
-    if not loading.locate(config.model).exists():
-        raise InputError(
-            f"{run.path}: its model {config.model} is not there; put it back, or start where the run was made"
-        )
+        given = _given(run)
+        unit, rows = zeroshot.normalise(given.image_features), np.arange(len(given.image_features))
+    else:
+        config = _config(run)
+        unit, rows = _features(run, config)
+        if not loading.locate(config.model).exists():
+            raise InputError(
+                f"{run.path}: its model {config.model} is not there; put it back, or start where the run was made"
+            )
     columns = _columns(run)
     thresholds, contrast, sides = _labels(run, columns)
     settings = run.settings
     method = rates.Method(settings.method, settings.level, settings.min_n, settings.seed)
-    return Opened(run, config, _design(run), unit, rows, columns, method, thresholds, contrast, sides)
+    return Opened(run, config, _design(run), unit, rows, columns, method, thresholds, contrast, sides, given)
+
+
+def _config(run: Run) -> ProbeConfig:
+    return typed(run.manifest.config)
+
+
+def _given(run: Run) -> Given:
+    """The features that the run's answers were made of."""
+    path = run.path / INGESTED_FEATURES
+    if not path.exists():
+        raise InputError(
+            f"{run.path}: its answers were ingested, and another class design needs features; ingest those of the "
+            "model (--features=F.npz), or explore a run of `clipjax probe`"
+        )
+    found = feature_files.read(path)
+    if list(found.files or ()) != run.predictions["file"].tolist():
+        raise InputError(f"{path}: has features of other images than predictions.parquet; ingest the features again")
+    return found
 
 
 def _single(columns: Mapping[str, np.ndarray], name: str) -> rates.Cells:

@@ -15,9 +15,10 @@ from clipjax.cache import cached_array
 from clipjax.encoder import arithmetic
 from clipjax.errors import InputError
 from clipjax.models.config import from_dict
-from clipjax.runs import engine
+from clipjax.runs import engine, given_features
 from clipjax.runs.cache_keys import cache_root, text_key, texts_folder
 from clipjax.runs.config import ProbeConfig
+from clipjax.runs.feature_files import Given
 from clipjax.runs.features import Features
 
 MOST_NEW = 4000  # prompts of one question: a minute or more of a large text encoder on a small machine
@@ -122,6 +123,22 @@ class Texts:
             return cached_array(texts_folder(self._root), key, _absent)
         except LookupError:
             return None
+
+
+class GivenTexts:
+    """Text features of a run that was ingested with its features: those texts, and no others."""
+
+    seconds = 0.0
+
+    def __init__(self, given: Given):
+        self._given = given
+
+    def features(self, texts: Sequence[str], unwanted: Callable[[], bool] = lambda: False) -> np.ndarray:
+        """Texts -> float32 [T, E]. InputError for a text whose features are not there."""
+        return given_features.of_texts(texts, self._given)
+
+    def warm(self, text: str) -> None:
+        """There is no model."""
 
 
 def _absent() -> np.ndarray:

@@ -26,6 +26,7 @@ from clipjax.data.tables import Column
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, nearest, some
 from clipjax.probes import zeroshot
+from clipjax.runs.feature_files import Given
 
 # bfloat16 rounds each probability by up to 2^-9 of it, and so their sum by up to 0.002; four decimals of 100 classes
 # make up to 0.005. Percentages, logits and answers per label are far outside.
@@ -46,7 +47,8 @@ class Answers:
     contents: the first 16 hexadecimal digits of the sha256 of each image's bytes, object [N]; None where not known.
     probability: what the scores are: "softmax", over all classes (they sum to 1); "sigmoid", of each by itself; ""
         where it is not known.
-    scale, bias, skipped: of features, the factor of the cosine, the logit bias, and the images without features.
+    scale, bias, skipped, features: of answers that features gave, the factor of the cosine, the logit bias, the images
+        without features, and the features themselves, image by image.
     """
 
     source: Source
@@ -59,6 +61,7 @@ class Answers:
     scale: float = 1.0
     bias: float | None = None
     skipped: Sequence[SkippedFile] = ()
+    features: Given | None = None
 
     @property
     def sha256(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipjax import files
+from clipjax.analysis.run import INGESTED_FEATURES
 from clipjax.data import tables
 from clipjax.errors import InputError, brief, converted, located, nearest
 from clipjax.progress import say
@@ -75,6 +76,22 @@ def read(
     else:
         lines, of_texts = _lines(texts, text_features), _npy(text_features)
     return Given(str(images), values, names, of_texts, lines, checked_scale(scale), bias)
+
+
+def save(given: Given, folder: Path) -> None:
+    """The features of a run in its folder, as `clipjax embed` writes them: for the explorer."""
+    arrays = {
+        "image_features": given.image_features, "files": np.array(given.files, np.str_),
+        "text_features": given.text_features, "texts": np.array(given.texts, np.str_), "scale": np.float64(given.scale),
+    }  # fmt: skip
+    if given.bias is not None:
+        arrays["logit_bias"] = np.float64(given.bias)
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:  # an open file: numpy would add .npz to the temporary name
+            np.savez(file, **arrays)
+
+    files.write_atomically(folder / INGESTED_FEATURES, write)
 
 
 def checked_scale(scale: float) -> float:

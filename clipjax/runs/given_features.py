@@ -49,7 +49,7 @@ def of_table(
     kept_columns = {name: tables.Column(column.values[kept], column.declared) for name, column in columns.items()}
     described = answers.described(kept_columns, str(table), groups, label_column)
     found = answers.of_arrays([names[row] for row in kept], design, probabilities=odds, probability=kind, **described)
-    return dataclasses.replace(found, scale=given.scale, bias=given.bias, skipped=skipped)
+    return dataclasses.replace(_with(found, given, rows), skipped=skipped)
 
 
 def of_arrays(
@@ -71,7 +71,13 @@ def of_arrays(
         files, design, probabilities=odds, probability=probability, groups=groups, truth=truth, contents=contents,
         name=name,
     )  # fmt: skip
-    return dataclasses.replace(found, scale=given.scale, bias=given.bias)
+    return _with(found, given, np.arange(len(images)))
+
+
+def _with(found: Answers, given: Given, rows: np.ndarray) -> Answers:
+    """The answers with the features that gave them, of these rows."""
+    own = dataclasses.replace(given, image_features=given.image_features[rows], files=found.source.files.tolist())
+    return dataclasses.replace(found, scale=given.scale, bias=given.bias, features=own)
 
 
 def _check(given: Given) -> None:
@@ -100,7 +106,7 @@ def _check(given: Given) -> None:
 
 def _probabilities(given: Given, rows: np.ndarray, design: Design, kind: str) -> np.ndarray:
     with located(given.where):  # a row without direction, or a sigmoid without a bias
-        weights = zeroshot.class_weights(lambda texts: _of_texts(texts, given), [design])[0]
+        weights = zeroshot.class_weights(lambda texts: of_texts(texts, given), [design])[0]
         bias = zeroshot.bias_of(kind, given.bias)
         return zeroshot.probabilities(given.image_features[rows], weights, given.scale, bias)
 
@@ -128,8 +134,8 @@ def _matched(names: Sequence[str], given: Given, table: Path) -> tuple[np.ndarra
     return np.array([place[names[row]] for row in kept], np.int64), kept, lost
 
 
-def _of_texts(texts: Sequence[str], given: Given) -> np.ndarray:
-    """Features [T, E] of prompts."""
+def of_texts(texts: Sequence[str], given: Given) -> np.ndarray:
+    """Features [T, E] of prompts. InputError for one that is not among the texts."""
     place = {text: row for row, text in enumerate(given.texts)}
     if lacking := [text for text in texts if text not in place]:
         raise InputError(

@@ -16,11 +16,11 @@ from clipjax.analysis import manifest as manifests
 from clipjax.analysis.manifest import AskedDesign, Counts, Data, Manifest, Outcome, SourceFile
 from clipjax.analysis.records import Record
 from clipjax.analysis.report import head
-from clipjax.analysis.run import IMAGE, read_manifest, read_records
+from clipjax.analysis.run import IMAGE, INGESTED_FEATURES, read_manifest, read_records
 from clipjax.errors import InputError, require
 from clipjax.files import sha256
 from clipjax.progress import say
-from clipjax.runs import groups, labels, scoring, summary
+from clipjax.runs import feature_files, groups, labels, scoring, summary
 from clipjax.runs import task as tasks
 from clipjax.runs.answers import Answers
 from clipjax.runs.config import Grouped
@@ -106,8 +106,10 @@ def ingest(answers: Answers, out: str | Path, settings: Settings | None = None, 
         data=Data(Path(answers.source.name).name, answers.source.fingerprint, n + len(skipped), list(columns)),
         counts=Counts(n, len(skipped), skipped), result=outcome,
     )  # fmt: skip
-    folder = RunFolder(out, config)
+    folder = RunFolder(out, config, holds=(INGESTED_FEATURES,))
     try:
+        if answers.features is not None:
+            feature_files.save(answers.features, out)
         folder.write_table("predictions.parquet", table, answers.design.names)
         folder.write_records(records)
         folder.write_json("manifest.json", manifest.to_dict())  # last: the run is complete

@@ -9,11 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.explored import Page
 
 from clipjax import design
+from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
 from clipjax.data import labels as labels_of
 from clipjax.errors import InputError
+from clipjax.explore.opened import open_run
 from clipjax.runs import given_features, ingest
 
 N, E, SCALE, BIAS = 40, 12, 20.0, -3.0
@@ -208,3 +211,36 @@ def test_options_of_features_are_refused_beside_predictions(stage, capsys):
     words[0] = f"--predictions={stage.root / 'p.csv'}"
     assert main(["ingest", *words, "--probability=softmax"]) == 1
     assert "has no probabilities, which probability=softmax is about" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["images.npy", "images.parquet"])
+def test_the_explorer_asks_other_designs_of_the_texts_that_came_with_the_features(stage, form):
+    """Another name, set or subset of the prompts is answered as `ingest` would; a new prompt is one line."""
+    assert not stage.run(*[word.format(stage.root) for word in FORMS[form]], features=form)
+    page = Page(open_run(read_run(stage.root / "run")))
+    found = page.ask("start")
+    assert (found["images"], found["differ"], found["design"]["name"]) == (N, 0, "mine")
+    fewer = found["design"] | {"name": "fewer", "classes": found["design"]["classes"][:2]}
+    view = page.ask("rates", baseline=found["design"], design=fewer, grouping=["gender"], question=["set", "pet"])
+    (stage.root / "mine.yaml").write_text(
+        DESIGN.replace("  - {name: thief, sets: [crime]}\n", "").replace("mine", "fewer")
+    )
+    assert not stage.run(*[word.format(stage.root) for word in FORMS[form]], features=form, out="fewer")
+    rates = {r["group"]["gender"]: r["k"] for r in stage.records("fewer")
+             if r["metric"] == "rate" and r.get("set") == "pet" and "gender" in r["group"]}  # fmt: skip
+    assert {row["group"]["gender"]: row["now"]["k"] for row in view["rows"] if row["group"]} == rates
+    assert "moved" in view
+    more = found["design"] | {"classes": [*found["design"]["classes"], {"name": "fox"}]}
+    line = page.refused("rates", baseline=found["design"], design=more, grouping=["gender"], question=["set", "pet"])
+    assert "2 of the design's 8 prompts are not among its 6 texts" in line
+    assert "the answers of t.csv were ingested" in page.refused("images", on=True)
+    assert "computed elsewhere" in page.ask("report", design=fewer, trail=[found["design"], fewer])["text"]
+
+
+def test_features_of_other_images_are_not_explored(stage):
+    assert not stage.run()
+    with np.load(stage.root / "run" / "features.npz") as found:
+        arrays = dict(found)
+    np.savez(stage.root / "run" / "features.npz", **arrays | {"files": arrays["files"][::-1]})
+    with pytest.raises(InputError, match="has features of other images than predictions"):
+        open_run(read_run(stage.root / "run"))

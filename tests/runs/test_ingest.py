@@ -383,7 +383,7 @@ def test_what_works_on_ingested_runs(stage, ingested, tmp_path, capsys):
     assert main(["rerun", str(path)]) == 1
     assert "computed elsewhere and ingested from theirs.parquet" in capsys.readouterr().err
     assert main(["explore", str(path)]) == 1
-    assert "its answers were ingested" in capsys.readouterr().err
+    assert "its answers were ingested, and another class design needs features" in capsys.readouterr().err
     more = ["--group-columns=race,gender", "--fail-if=rate[class=man] >= 0", f"--model={path}"]
     assert run(tmp_path / "theirs.parquet", tmp_path / "gated", *more, asked=stage / "mine.yaml") == 3
     assert "1 breached" in capsys.readouterr().err
