@@ -31,13 +31,14 @@ from checkpoints_convert import (
     openai,
     released,
     rules,
+    training_state,
 )
 from checkpoints_convert.options import Options
 from checkpoints_convert.tokenizers import with_tokenizer
 from clipjax import stored
 from clipjax.errors import InputError
 from clipjax.files import check_new_folder, sha256
-from clipjax.models import catalog, weights
+from clipjax.models import catalog, trained, weights
 from clipjax.models import config as configs
 from clipjax.models.config import CLIP
 from clipjax.models.weights import Weights
@@ -153,6 +154,10 @@ def cast(loaded: Weights, dtype: str) -> Weights:
 
 def _load(path: Path, options: Options) -> tuple[Weights, tuple[str, ...], tuple[Path, ...]]:
     """What a path holds, its source not yet hashed; notes; and the files whose sha256 the source is to have."""
+    if trained.is_checkpoint(path):
+        if options != Options():
+            raise InputError(f"{path}: a training checkpoint says itself what its model is; leave the options out")
+        return training_state.read(path), (), ()
     place = folders.find(path)
     where = str(place.file)
     if containers.is_native(place.file):

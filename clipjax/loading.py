@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import checkpoints_convert
 from checkpoints_convert import Options, parse
-from clipjax import text
+from clipjax import stored, text
 from clipjax.errors import InputError, nearest
 from clipjax.files import sha256
 from clipjax.keys import declared, key
-from clipjax.models import catalog, weights
+from clipjax.models import catalog, trained, weights
 from clipjax.models.kinds.base import ACTIVATIONS
 from clipjax.progress import say
 
@@ -115,7 +115,9 @@ def describe(source: str | os.PathLike, options: Options | None = None) -> dict[
     from clipjax.models import describe
 
     found, path = find_weights(source, options), locate(source)
-    if checkpoints_convert.is_native(path):
+    if trained.is_checkpoint(path):
+        read: dict[str, Any] = {"file": str(path), "format": "training checkpoint", "sha256": ""}
+    elif checkpoints_convert.is_native(path):
         read = {"file": str(path), "format": "clipjax", "sha256": sha256(path)}
     else:
         folder = path if path.is_dir() else path.parent
@@ -206,7 +208,21 @@ def _existing(named: str) -> Path:
         known = (*catalog.names(), DEMO)
         hint = f"{nearest(named, known)}; names: {', '.join(known)}; or a path, or hf://org/name"
         raise InputError(f"{named}: neither a file or folder nor a known model{hint}")
-    return Path(named)
+    return _of_run(Path(named))
+
+
+def _of_run(path: Path) -> Path:
+    """The result of a folder of `clipjax finetune`; any other path as it is."""
+    config = path / "config.json"
+    if not config.is_file() or not (path / "log.jsonl").is_file():
+        return path
+    if stored.read(config, dict[str, Any]).get("verb") != "finetune":
+        return path
+    if (path / "model.safetensors").is_file():
+        return path / "model.safetensors"
+    steps = sorted((p.name for p in (path / "checkpoints").glob("*") if p.name.isdigit()), key=int)
+    remedy = f"name a checkpoint of it: {path / 'checkpoints' / steps[-1]}" if steps else "it has no checkpoint yet"
+    raise InputError(f"{path}: is a fine-tuning run that is not finished, and has no model.safetensors; {remedy}")
 
 
 def _read(path: Path, options: Options, digest: Callable[[Path], str] = sha256) -> weights.Weights:

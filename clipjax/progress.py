@@ -71,6 +71,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.stage, self.total, self.unit, self.n = stage, total, unit, start
+        self.detail = ""  # what else is known, after the numbers
         self._stream = sys.stderr if stream is None else stream
         self._quiet = is_quiet() if quiet is None else quiet
         self._terminal = _is_terminal(self._stream)
@@ -127,10 +128,10 @@ class Progress:
             # Rounded down: 100 % means all of it.
             parts.append(f"{math.floor(100 * self.n / self.total)}%")
         if rate is not None:
-            parts.append(f"{rate * scale:.1f} {unit}/s" if unit else f"{rate:.1f}/s")
+            parts.append(_pace(rate * scale, unit))
             if eta and self.total is not None and rate > 0 and self.n < self.total:
                 parts.append(f"ETA {_duration((self.total - self.n) / rate)}")
-        return "  ".join(parts)
+        return "  ".join([*parts, *([self.detail] if self.detail else [])])
 
     def _show(self, numbers: str, end: str) -> None:
         if self._quiet:
@@ -142,6 +143,13 @@ class Progress:
         room = _columns(self._stream) - 1
         stage = self.stage[: max(room - len(numbers) - 2, 8)]
         _write(self._stream, _CLEAR_LINE + f"{stage}: {numbers}"[:room] + end)
+
+
+def _pace(rate: float, unit: str) -> str:
+    """Units per second; seconds per unit where that is a number below one."""
+    if 0 < rate < 0.95 and unit:
+        return f"{1 / rate:.1f} s per {unit.removesuffix('s')}"
+    return f"{rate:.1f} {unit}/s" if unit else f"{rate:.1f}/s"
 
 
 def _duration(seconds: float) -> str:

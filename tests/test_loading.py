@@ -14,7 +14,7 @@ from clipjax import loading, testing
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.runs import config as configs
-from clipjax.runs import finetune, prepare
+from clipjax.runs import finetune_input, prepare
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
 BARE = str(GOLDEN / "openai_vit.pt")
@@ -119,7 +119,7 @@ def test_what_reads_no_file_refuses_what_contradicts_it(capsys):
         prepare.image_size(("ViT-B/32",), Options(activation="gelu"))
     config = configs.typed(configs.plain(configs.load("emoji_from_scratch", ["--config.weights.heads=2"], "finetune")))
     with pytest.raises(InputError, match=r"config\.weights\.\* is for weights of a file"):
-        finetune._begin(config)
+        finetune_input.first_weights(config)
 
 
 def test_an_older_runs_config_has_no_such_keys():

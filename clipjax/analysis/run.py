@@ -150,19 +150,14 @@ def read_run(path: str | Path, as_written: bool = True) -> Run:
 
 
 def _check_kind(path: Path) -> None:
-    """InputError for a run of `clipjax finetune`, whose probes are the runs that hold numbers."""
+    """InputError for a run of `clipjax finetune`, whose probes are the runs that hold records."""
     config = path / "config.json"
     if not config.exists() or stored.read(config, dict[str, Any], REMEDY).get("verb") != "finetune":
         return
     steps = sorted(p.parent for p in path.glob("probes/*/step-*/manifest.json"))
     last = list({step.parent: step for step in steps}.values())
-    weights = path / "model.safetensors"
-    remedy = (
-        f"name its probes, which are runs: {' '.join(map(str, last))}"
-        if last
-        else f"it has no probes; run one on its weights: clipjax probe CONFIG --config.model={weights} --out=RUN"
-    )
-    raise InputError(f"{path}: is a fine-tuning run; {remedy}")
+    remedy = f"a run to put beside others is one of its probes: {' '.join(map(str, last))}" if last else "by itself"
+    raise InputError(f"{path}: is a fine-tuning run, whose page is clipjax report {path}; {remedy}")
 
 
 def read_manifest(path: Path) -> Manifest:

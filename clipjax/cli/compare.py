@@ -3,6 +3,10 @@
     clipjax compare runs/roles runs/roles-child --out=comparison
     clipjax compare runs/before runs/after --vary=weights
 
+    clipjax compare runs/ft
+
+A run of clipjax finetune by itself: each of its probes, before training (A) against after (B), in DIR/PROBE.
+
 By default the runs differ in the class design; --vary=weights compares two models, --vary=design,weights both. Images
 are paired by their contents: copies, other names, another table or container are the same images. Ingested answers
 without contents are paired by file name, where names are unique in both runs. Runs on different
@@ -13,12 +17,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipjax.analysis.compare import Compared
+    from clipjax.analysis.training import TrainingRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax compare`."""
     parser.add_argument("a", metavar="RUN_A", help="the folder of a finished run")
-    parser.add_argument("b", metavar="RUN_B", help="of another one on the same images; differences are B - A")
+    parser.add_argument(
+        "b", nargs="?", metavar="RUN_B", help="of another one on the same images; differences are B - A"
+    )
     parser.add_argument("--vary", default="design", metavar="WHAT", help="what may differ: design (default), weights")
     parser.add_argument(
         "--annotations", default="", choices=("a", "b"), help="whose labels and groups count where the runs' differ"
@@ -28,16 +39,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Nothing is written before the runs are known to be comparable."""
-    from clipjax.analysis import compare
-    from clipjax.analysis.report import comparison, head, main_tables
+    from clipjax.analysis import compare, training
     from clipjax.analysis.run import read_run
     from clipjax.errors import InputError
 
     out = Path(args.out)
     if (out / "manifest.json").exists():
         raise InputError(f"{out}: is a run; choose another --out for the comparison")
+    if args.b is None:
+        if not training.is_training(Path(args.a)):
+            raise InputError(f"{args.a}: name the run to compare it with: clipjax compare {args.a} RUN_B")
+        _compare_training(training.read_training(Path(args.a)), out)
+        return
     vary = [v.strip() for v in args.vary.split(",")]
-    found = compare.compare(read_run(args.a), read_run(args.b), vary, annotations=args.annotations)
+    _write(compare.compare(read_run(args.a), read_run(args.b), vary, annotations=args.annotations), out)
+
+
+def _compare_training(run: TrainingRun, out: Path) -> None:
+    """Every probe of a fine-tuning run, before against after."""
+    from clipjax.analysis.report.training import before_and_after
+    from clipjax.errors import InputError
+
+    probes = {name: steps for name, steps in run.probes.items() if len(steps) > 1}
+    if not probes:
+        raise InputError(
+            f"{run.path}: has no probe before and after; give it one (--keys: probes), or run one on both weights and "
+            "compare those"
+        )
+    for name, steps in probes.items():
+        print(f"{name}: step {steps[0][0]} (A) against step {steps[-1][0]} (B)")
+        _write(before_and_after(steps), out / name)
+
+
+def _write(found: Compared, out: Path) -> None:
+    from clipjax.analysis.report import comparison, head, main_tables
+    from clipjax.errors import InputError
+
     try:
         sections = comparison.write(found, out)
     except OSError as error:

@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="RUN", help="the run's folder")
     parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on from RUN's last checkpoint with another config or other data; the manifest records it",
+    )
+    parser.add_argument(
         "--keys", nargs="?", const="text", choices=("text", "json"), help="print every key of the config, and stop"
     )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0's address, for several hosts")
@@ -44,5 +49,5 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     if config.print_keys(resolved, args.keys, args.out):
         return
     parallel.start_hosts(args.coordinator, args.processes, args.process, saves=True)
-    if text := finetune.run(resolved, Path(args.out)).text:
+    if text := finetune.run(resolved, Path(args.out), args.accept_changes).text:
         print(text)

@@ -6,6 +6,7 @@ one file that needs no network, and the same runs give the same bytes.
     clipjax report runs/people
     clipjax report runs/people runs/people-child --out=reports/people --format=pdf
     clipjax report runs/people --to=model-card --license=mit > README.md
+    clipjax report runs/ft                                  # of clipjax finetune: learning curves, probes, recipe
 
 --to=model-card prints the card alone: metadata of the Hugging Face hub in YAML (with the evaluation results), then
 Markdown. It writes nothing. --schema prints the JSON Schema of metrics.json, manifest.json and compare.json.
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Reads all runs before anything is written."""
+    from clipjax.analysis import training
     from clipjax.analysis.report import card, schema
     from clipjax.analysis.run import read_run
     from clipjax.errors import InputError
@@ -53,6 +55,9 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("name the folder of a run: clipjax report RUN")
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise InputError(f"{twice[0]} is named twice; name each run once")
+    if trained := [path for path in paths if training.is_training(path)]:
+        _write_training(trained[0], paths, args)
+        return
     runs = [read_run(path) for path in paths]
     stated = card.Stated(args.license, args.language)
     if args.to == "report":
@@ -65,6 +70,29 @@ def run(args: argparse.Namespace) -> None:
     from clipjax.analysis import report
 
     print(card.text(runs, report.sections(runs), stated))
+
+
+def _write_training(path: Path, paths: Sequence[Path], args: argparse.Namespace) -> None:
+    """The page of a fine-tuning run, which is a report by itself."""
+    from clipjax.analysis.report import pdf, training
+    from clipjax.analysis.training import read_training
+    from clipjax.errors import InputError
+
+    if len(paths) > 1 or args.to != "report":
+        probes = " ".join(sorted(str(p.parent) for p in path.glob("probes/*/step-*/manifest.json"))[-2:])
+        remedy = f"; its probes are runs that stand beside others: {probes}" if probes else ""
+        raise InputError(f"{path}: a fine-tuning run has a page of its own: clipjax report {path}{remedy}")
+    out = Path(args.out) if args.out else path
+    program = pdf.browser() if args.format == "pdf" else ""
+    run = read_training(path)
+    try:
+        training.write(run, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    if program:
+        pdf.write(out / "report.html", out / "report.pdf", program)
+    print(f"{training.terminal(run)}\n")
+    print(f"Written: {out / 'report.html'} (and tables/, figures/ beside it)")
 
 
 def _write(runs: Sequence[Run], out: Path, stated: Stated, args: argparse.Namespace) -> None:

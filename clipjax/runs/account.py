@@ -62,7 +62,8 @@ def weights_of(named: str | os.PathLike, source: Mapping[str, Any]) -> tuple[str
     `named` is what was asked for, `source` the model's own word. A file of clipjax's format says where its parameters
     once came from, so a .safetensors that is named is hashed; of all others `source` has the bytes that were read.
     """
-    path = loading.locate(named) if named == loading.DEMO else Path(named)
+    # A folder may be a fine-tuning run, which is its result.
+    path = loading.locate(named) if named == loading.DEMO or Path(named).is_dir() else Path(named)
     if path.is_file() and (path.suffix == ".safetensors" or source.get("file") != path.name):
         return path.name, sha256(path)
     return str(source.get("file", named)), str(source.get("sha256", "unknown"))

@@ -12,7 +12,7 @@ import importlib.util
 import json
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -277,9 +277,26 @@ def _check_names(config: ConfigDict, overrides: Sequence[str], where: str) -> No
         if any(one.startswith(f"{name}.") for one in known):
             inside = ", ".join(one for one in known if one.startswith(f"{name}."))
             raise InputError(f"{word}: {name} has keys of its own: {inside}")
-        raise InputError(
-            f"{word}: {where} has no key {name!r}{_readers(name) or nearest(name, known)}; --keys lists all"
-        )
+        raise InputError(f"{word}: {where} has no key {name!r}{_readers(name) or _hint(name, known)}; --keys lists all")
+
+
+# What other libraries call a key.
+ALIASES = {
+    "lr": "optimizer.learning_rate", "learning_rate": "optimizer.learning_rate", "wd": "optimizer.weight_decay",
+    "beta1": "optimizer.b1", "beta2": "optimizer.b2", "grad_clip_norm": "optimizer.clip_norm", "accum_freq": "parts",
+    "accumulation_steps": "parts", "grad_checkpointing": "remat", "train_data": "data.csv", "val_data":
+    "data.validation_path", "csv": "data.csv", "path": "data.path", "save_frequency": "checkpoints.every", "workers":
+    "threads", "num_epochs": "epochs", "lora": "tune", "freeze": "optimizer.freeze", "image_size": "image_size",
+}  # fmt: skip
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown key: what it is called here, or the nearest name."""
+    if (meant := ALIASES.get(name.rpartition(".")[2], "")) in known:
+        return f"; it is called {meant}"
+    if within := [one for one in known if one.rpartition(".")[2] == name.rpartition(".")[2]]:
+        return f"; it is called {' or '.join(within)}"
+    return nearest(name, known)
 
 
 def _readers(name: str) -> str:

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
+import msgspec
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from clipjax import loading, parallel
-from clipjax.data.source import Source
-from clipjax.errors import InputError, some
-from clipjax.files import sha256
-from clipjax.image import Preprocess
-from clipjax.models import clip, weights
+from clipjax import parallel
+from clipjax.cache import sha256_of_arrays
+from clipjax.errors import InputError
+from clipjax.models import clip, trained, weights
 from clipjax.models import config as architectures
-from clipjax.models.inputs import CLIP_BPE
 from clipjax.progress import say
-from clipjax.runs import data as opening
-from clipjax.runs import finetune_config, runner
-from clipjax.runs import task as tasks
+from clipjax.runs import begun, finetune_config, finetune_result, runner
+from clipjax.runs.begun import Begun
 from clipjax.runs.config import digest, plain, typed
 from clipjax.runs.finetune_config import FinetuneConfig
-from clipjax.runs.folder import RunFolder, differences, environment, read_config
+from clipjax.runs.finetune_input import first_weights, mesh_of, training_feed, training_pairs, validation_batch
+from clipjax.runs.finetune_result import BEST, RESULT
+from clipjax.runs.folder import RunFolder
 from clipjax.runs.publish import label
-from clipjax.train import augment, feed, loop, optimiser, step, writers
+from clipjax.train import feed, loop, optimiser, step, writers
 from clipjax.train.checkpoints import Checkpoints
-from clipjax.train.export import final_weights
+from clipjax.train.evaluation import Evaluation
+from clipjax.train.export import final_weights, seen_tokens
+from clipjax.train.pairs import Pairs, notes
 
-RESULT = "model.safetensors"
 CHECKPOINTS = "checkpoints"
-HOLDS = (CHECKPOINTS, RESULT, "tensorboard", "wandb", "probes", "profile", "failed")
+HOLDS = (CHECKPOINTS, RESULT, BEST, "tensorboard", "wandb", "probes", "profile", "failed")
 
 
 class Finetuned(NamedTuple):
@@ -46,148 +44,173 @@ class Finetuned(NamedTuple):
     text: str = ""
 
 
-def run(given: ConfigDict, out: Path) -> Finetuned:
-    """Trains, or goes on. Only process 0 writes."""
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What a run is made of, once all of its input is read and checked."""
+
+    config: FinetuneConfig
+    begin: weights.Weights
+    pairs: Pairs
+    validation: Pairs | None
+    mesh: Mesh
+    feed: feed.Feed
+    options: step.Options
+    recipe: optimiser.Options
+    probes: dict[str, tuple[int, ConfigDict]]
+    about: trained.About
+    begun: Begun
+
+
+def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
+    """Trains, or goes on. Only process 0 writes. accept: another config or other data than a run was begun with."""
     main_process = parallel.is_main_process()
     resolved = plain(given)
     config: FinetuneConfig = typed(resolved)
     result = out / RESULT
-    _check_same_run(out, resolved)
-    if (out / "manifest.json").exists() and result.exists():
+    checkpoint = begun.latest(out / CHECKPOINTS)
+    before = None if checkpoint is None else begun.read(checkpoint)
+    differs = [] if before is None else begun.check_options(out, before, resolved, accept)
+    if (out / "manifest.json").exists() and result.exists() and not differs:
         if main_process:
             say(f"{out}: already complete, nothing to do")
         return Finetuned(result)
-    # Every check of the input comes before the model is loaded, and that before the folder is made.
+    job = _prepare(config, resolved)
+    if before is not None and checkpoint is not None:
+        at = int(checkpoint.name)
+        epoch = before.epoch + (at - before.step) / _epoch_batches(before)
+        job = dataclasses.replace(job, begun=begun.going_on(out, before, job.begun, at, epoch, accept))
+        if main_process:
+            (out / "manifest.json").unlink(missing_ok=True)  # of the run as it was: it goes on
+    if main_process:
+        for line in notes(job.pairs, job.feed.lengths, job.feed.context, config.soft_targets):
+            say(f"note: {line}")
+    folder = RunFolder(out, resolved, writes=main_process, holds=HOLDS)
+    try:
+        best = _train(job, folder)
+    finally:
+        job.feed.close()
+        folder.close()
+    events = list(writers.events(out / "log.jsonl"))
+    return Finetuned(result, finetune_result.summary(out, config, events, best) if main_process else "")
+
+
+def _epoch_batches(before: Begun) -> float:
+    size = before.options["batch_size"]
+    return before.pairs // size if before.options["data.last_batch"] == "drop" else before.pairs / size
+
+
+def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
+    """Every check of the input comes before the model is loaded, and that before the folder is made."""
     recipe, options = finetune_config.optimiser_options(config), finetune_config.step_options(config)
     augmentation = finetune_config.augmentation(config)
     probes = finetune_config.probe_configs(config)
-    source = _source(config)
-    pairs = feed.pairs(source, tasks.templates_of(config.templates), config.data.id_column, config.data.max_skipped)
+    pairs, validation = training_pairs(config)
+    finetune_config.check_best(config, validation is not None)
     parallel.check_same(digest(resolved), "config")
-    parallel.check_same(digest(source.files.tolist()), "list of files")
-    begin = _begin(config)
-    mesh = _mesh(config)
-    data = _feed(config, begin, pairs, augmentation)
-    folder = RunFolder(out, resolved, writes=main_process, holds=HOLDS)
+    parallel.check_same(digest(pairs.source.files.tolist()), "list of files")
+    begin = first_weights(config)
+    mesh = mesh_of(config)
+    stream = training_feed(config, begin, pairs, augmentation, config.batch_size, config.seed)
+    now = Begun(
+        options=begun.options_of(resolved), data=pairs.fingerprint, pairs=len(pairs),
+        model=sha256_of_arrays({name: np.asarray(array) for name, array in begin.flat.items()}),
+    )  # fmt: skip
+    about = trained.About(
+        architecture=architectures.to_dict(begin.config),
+        name=config.name or f"{begin.name}-finetuned",
+        source={"trained": finetune_result.trained(resolved, begin, pairs)},
+        averaged=config.export.average,
+        dtype=config.export.dtype,
+        seen=_seen(begin, pairs) if config.export.zero_unseen_tokens else None,
+    )
+    return _Job(config, begin, pairs, validation, mesh, stream, options, recipe, probes, about, now)
+
+
+def _seen(begin: weights.Weights, pairs: Pairs) -> list[int]:
+    return np.flatnonzero(seen_tokens(pairs, len(begin.flat[trained.TABLE]))).tolist()
+
+
+def _train(job: _Job, folder: RunFolder) -> int | None:
+    """From the first step to the files of a finished run; closes what the run writes through, whatever happens.
+
+    Returns the step of best.safetensors, where there is one.
+    """
+    config, out = job.config, folder.path
+    about = {trained.ABOUT: msgspec.to_builtins(job.about), begun.BEGUN: msgspec.to_builtins(job.begun)}
+    kept = Checkpoints(out / CHECKPOINTS, config.checkpoints.keep, config.checkpoints.best, about)
+    state = step.start(clip.unflatten(job.begin.flat), job.options, job.recipe, job.mesh)
+    state, first = _restored(job, kept, state, folder)
+    writer = _writer(config, folder, first)
     try:
-        checkpoints = Checkpoints(out / CHECKPOINTS, config.checkpoints.keep, config.checkpoints.best)
-        state = step.start(clip.unflatten(begin.flat), options, recipe, mesh)
-        first = checkpoints.latest or 0
-        if first:
-            state, place = checkpoints.restore(first, state, step.shardings(state, mesh))
-            data.set_state(place)
-            if main_process:
-                say(f"{out}: goes on after step {first} of {config.steps}")
-        writer = _writer(config, folder, first)
-        _train(config, begin, pairs, mesh, data, folder, checkpoints, writer, state, probes, options, recipe)
-    finally:
-        data.close()
-        folder.close()
-    return Finetuned(result, _summary(out, config, writers.events(out / "log.jsonl")) if main_process else "")
-
-
-def _source(config: FinetuneConfig) -> Source:
-    """The training data; labels, which are captions where there are no others, in the words of `classes`."""
-    source = opening.open_source(config.data).source
-    if not config.classes:
-        return source
-    if source.captions is not None or source.labels is None:
-        raise InputError(f"{source.name}: config.classes names labels, and the images have captions; leave it out")
-    asked = tasks.chosen("", config.classes)
-    assert asked is not None
-    return dataclasses.replace(source, labels=source.labels.align(asked.names, source.name))
-
-
-def _train(
-    config: FinetuneConfig, begin: weights.Weights, pairs: feed.Pairs, mesh: Mesh, data: feed.Feed, folder: RunFolder,
-    checkpoints: Checkpoints, writer: writers.Writer, state: loop.State, probes: dict[str, tuple[int, ConfigDict]],
-    options: step.Options, recipe: optimiser.Options,
-) -> None:  # fmt: skip
-    """From the first step to the files of a finished run; closes what the run writes through, whatever happens."""
-    update = step.make(begin.config, options, recipe, state, mesh)
-    profile = (config.profile.first, config.profile.steps)
-    pace = loop.Options(config.steps, config.log_every, config.checkpoints.every, profile, config.data.max_skipped)
-
-    def weights_of(state: loop.State) -> weights.Weights:
-        return final_weights(state, begin, pairs, config, _trained(folder.config, begin, pairs))
-
-    hooks = [(every, _hook(name, probe, folder, weights_of)) for name, (every, probe) in probes.items()]
-    try:
-        run = loop.Loop(update, state, data, mesh, checkpoints, writer, pace, folder.path, hooks)
+        for change in job.begun.changes:
+            if change["step"] == first and parallel.is_main_process():
+                say(f"{out}: goes on with changes, which its manifest records: {'; '.join(change['changed'])}")
+                writer.write("changed", first, {"changed": change["changed"]})
+        update = step.make(job.begin.config, job.options, job.recipe, state, job.mesh)
+        pace = loop.Options(
+            config.steps, config.log_every, config.checkpoints.every, (config.profile.first, config.profile.steps),
+            config.data.max_skipped, config.early_stopping, (job.begun.step, job.begun.epoch),
+        )  # fmt: skip
+        earlier = [e for e in writers.events(out / "log.jsonl") if e["stage"] in ("evaluation", "probe")]
+        run = loop.Loop(
+            update, state, job.feed, job.mesh, kept, writer, pace, out, _hooks(job, folder, state), earlier
+        )  # fmt: skip
         state = run.run()
-        final = weights_of(state)
+        final, best = final_weights(state, job.about), kept.best
+        chosen = None if best is None else _weights_at(job, kept, best, state)
         if folder.writes:
-            weights.save(folder.path / RESULT, final)
-            folder.write_json("manifest.json", _manifest(config, begin, pairs, mesh, folder))  # last: it is complete
+            weights.save(out / RESULT, final)
+            if chosen is not None:
+                weights.save(out / BEST, chosen)
+            said = finetune_result.manifest(
+                config, job.begin, job.pairs, job.mesh, folder, job.begun, run.step, best
+            )  # fmt: skip
+            folder.write_json("manifest.json", said)  # last: it is complete
+        return best
     finally:
         with contextlib.suppress(InputError):  # what went wrong first is what is told
-            checkpoints.close()
+            kept.close()
         writer.close()
 
 
-def _check_same_run(out: Path, resolved: dict[str, Any]) -> None:
-    """A folder with checkpoints belongs to one config: another would silently go on with the old one's moments."""
-    if not (out / "config.json").exists() or not any(p.name.isdigit() for p in (out / CHECKPOINTS).glob("*")):
-        return
-    free = tuple(f"{key}{end}" for key in finetune_config.FREE for end in ".:")
-    if differs := [one for one in differences(read_config(out), resolved) if not one.startswith(free)]:
-        raise InputError(
-            f"{out}: holds a run with another config ({'; '.join(differs[:5])}); choose another --out or remove it"
-        )
+def _restored(job: _Job, kept: Checkpoints, state: loop.State, folder: RunFolder) -> tuple[loop.State, int]:
+    """The state of the newest checkpoint, with the feed at its place, and its step; else `state` and 0."""
+    first = kept.latest or 0
+    if first:
+        state, place = kept.restore(first, state, step.shardings(state, job.mesh))
+        if job.begun.step < first:
+            job.feed.set_state(place)
+        if parallel.is_main_process():
+            say(f"{folder.path}: goes on after step {first} of {job.config.steps}")
+    return state, first
 
 
-def _mesh(config: FinetuneConfig) -> Mesh:
-    devices = jax.devices()
-    if config.devices:
-        if jax.process_count() > 1 or not 0 < config.devices <= len(devices):
-            raise InputError(f"devices={config.devices}: 1 to {len(devices)} on one host, 0 for all")
-        devices = devices[: config.devices]
-    if config.batch_size % (config.parts * len(devices)):
-        raise InputError(
-            f"batch_size={config.batch_size} does not divide over {len(devices)} devices in {config.parts} parts"
-        )
-    return parallel.training_mesh(config.fsdp, devices)
+def _weights_at(job: _Job, kept: Checkpoints, at: int, last: loop.State) -> weights.Weights:
+    """The model at a step that has a checkpoint; `last`: the state after the last step."""
+    if at == int(last["step"]):
+        return final_weights(last, job.about)
+    state, _ = kept.restore(at, last, step.shardings(last, job.mesh))
+    return final_weights(state, job.about)
 
 
-def _begin(config: FinetuneConfig) -> weights.Weights:
-    """The weights before the first step, float32: loaded, or drawn from the seed."""
-    if bool(config.model) == bool(config.architecture):
-        raise InputError("name either config.model (weights to begin from) or config.architecture (from scratch)")
-    options = loading.options_of(config.weights)
-    if config.architecture and options != loading.Options():
-        raise InputError("config.weights.* is for weights of a file; with config.architecture nothing is read")
-    if config.architecture:
-        architecture = architectures.from_dict(config.architecture)
-        flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
-        name = config.name or "from-scratch"
-        return weights.Weights({k: np.asarray(v) for k, v in flat.items()}, architecture, name, {"format": "random"})
-    loaded = loading.find_weights(config.model, options)
-    flat = {name: np.asarray(array, np.float32) for name, array in loaded.flat.items()}
-    return weights.Weights(flat, loaded.config, loaded.name, loaded.source)
-
-
-def _feed(
-    config: FinetuneConfig, begin: weights.Weights, pairs: feed.Pairs, augmentation: augment.Augment
-) -> feed.Feed:
-    architecture = begin.config
-    if architecture.tokens != CLIP_BPE or not architecture.text.can_cut:
-        raise InputError(
-            f"{begin.name}: fine-tuning reads captions with CLIP's tokenizer and cuts them at their end; this model "
-            "has another tokenizer, or a text encoder that sees padding: fine-tune it where it was trained"
-        )
-    context = config.data.context or architecture.text.context_length
-    if context > architecture.text.context_length:
-        raise InputError(f"data.context={context}: {begin.name} reads {architecture.text.context_length} tokens")
-    if config.batch_size > len(pairs):
-        raise InputError(
-            f"batch_size={config.batch_size} is more than the {len(pairs)} pairs of {pairs.source.name}: an image "
-            "would meet itself as its own negative; lower it"
-        )
-    if pairs.without and jax.process_index() == 0:
-        say(f"note: {len(pairs.without)} rows have no caption and are left out: {some(pairs.without, 3)}")
-    spec = Preprocess(architecture.image.image_size, **vars(architecture.pixels))
-    share = (jax.process_index(), jax.process_count())
-    return feed.Feed(pairs, config.batch_size, spec, context, augmentation, config.seed, share, config.threads)
+def _hooks(job: _Job, folder: RunFolder, state: loop.State) -> list[loop.Hook]:
+    """What is measured before, on the way and after: losses of pairs that never change, the probes of the config."""
+    config = job.config
+    loss = step.measure(job.begin.config, job.options, state, job.mesh, job.about.averaged)
+    parts = [("fixed", job.pairs, config.batch_size, 1)]
+    if job.validation is not None:
+        size = validation_batch(config, job.validation, job.mesh)
+        whole = len(job.validation) // size
+        parts.append(("validation", job.validation, size, min(whole, config.evaluate.batches or whole)))
+    hooks = []
+    for name, pairs, size, batches in parts:
+        stream = training_feed(config, job.begin, pairs, None, size, config.seed)
+        measured = Evaluation(name, stream, batches, loss, job.mesh)
+        hooks.append(loop.Hook(name, config.evaluate.every, measured, "evaluation"))
+    for name, (every, probe) in job.probes.items():
+        measure = _probing(name, probe, folder, lambda s: final_weights(s, job.about), job.begin.name)
+        hooks.append(loop.Hook(name, every, measure))
+    return hooks
 
 
 def _writer(config: FinetuneConfig, folder: RunFolder, first: int) -> writers.Writer:
@@ -199,15 +222,20 @@ def _writer(config: FinetuneConfig, folder: RunFolder, first: int) -> writers.Wr
     return writers.Writer(folder.log, first, path / "tensorboard" if config.tensorboard else None, wandb)
 
 
-def _hook(
-    name: str, probe: ConfigDict, folder: RunFolder, weights_of: Callable[[loop.State], weights.Weights]
-) -> loop.Hook:
-    """Runs a probe of the engine on the weights of the moment, as `clipjax probe` would on their file."""
+def _probing(
+    name: str, probe: ConfigDict, folder: RunFolder, weights_of: Callable[[loop.State], weights.Weights], first: str
+) -> Callable[[int, loop.State], dict[str, float]]:
+    """Runs a probe of the engine on the weights of the moment, as `clipjax probe` would on their file.
+
+    first: what the model is called before the first step.
+    """
 
     def hook(number: int, state: Any) -> dict[str, float]:
         out = folder.path / "probes" / name / f"step-{number:08d}"
         file = folder.path / "probes" / f".{name}.tmp.safetensors"
         now = weights_of(state)
+        if not number:
+            now = dataclasses.replace(now, name=first)
         if folder.writes:
             file.parent.mkdir(parents=True, exist_ok=True)
             weights.save(file, now)
@@ -222,66 +250,3 @@ def _hook(
         return {f"{name}/{label(r)}": r.value for r in records if r.value is not None}
 
     return hook
-
-
-def _trained(resolved: dict[str, Any], begin: weights.Weights, pairs: feed.Pairs) -> dict[str, Any]:
-    """What the weights file says of its training: no config, whose paths are nobody else's business."""
-    return {
-        "config_sha256": digest(resolved),
-        "data": {"name": pairs.source.name, "fingerprint": pairs.source.fingerprint, "pairs": len(pairs)},
-        "from": {"name": begin.name, **dict(begin.source)},
-    }
-
-
-def _manifest(
-    config: FinetuneConfig, begin: weights.Weights, pairs: feed.Pairs, mesh: Mesh, folder: RunFolder
-) -> dict[str, Any]:
-    events = [e for e in writers.events(folder.path / "log.jsonl") if e["stage"] == "train"]
-    return {
-        "command": "clipjax finetune",
-        **environment(mesh),
-        "config": folder.config,
-        **_trained(folder.config, begin, pairs),
-        "architecture": architectures.to_dict(begin.config),
-        "counts": {
-            "steps": config.steps,
-            "examples": config.steps * config.batch_size,
-            "without_caption": list(pairs.without),
-            "truncated": sum(e["truncated"] for e in events),
-            "replaced": sum(e["replaced"] for e in events),
-            "replaced_files": sorted({f for e in events for f in e["replaced_files"]}),
-        },
-        "last": {k: events[-1][k] for k in ("loss", "gradient_norm", "logit_scale")},
-        "weights": {"file": RESULT, "sha256": sha256(folder.path / RESULT)},
-    }
-
-
-def _summary(out: Path, config: FinetuneConfig, events: Any) -> str:
-    """What a person reads at the end: the losses that were logged, and how to ask who is affected."""
-    events = [e for e in events if e["stage"] == "train"]
-    before = config.model or "BEFORE"
-    replaced = sum(e["replaced"] for e in events)
-    lost = (
-        f"{replaced} images could not be read, others took their place: {out / 'manifest.json'}\n" if replaced else ""
-    )
-    return (
-        f"{config.steps} steps of {config.batch_size}; {_losses([(e['step'], e['loss']) for e in events])}\n{lost}\n"
-        f"Written: {out / RESULT}\n"
-        "Who is affected? Run the same probe before and after, then compare:\n"
-        f"  clipjax probe PROBE --config.model={before} --out=before\n"
-        f"  clipjax probe PROBE --config.model={out / RESULT} --out=after\n"
-        "  clipjax compare before after --vary=weights"
-    )
-
-
-def _losses(logged: Sequence[tuple[int, float]]) -> str:
-    """(step, loss) of single batches as one line: means with their spread, for two batches differ in their images."""
-    several = min(10, len(logged) // 2)
-    if several < 3:
-        return f"loss of the batch of step {logged[-1][0]}: {logged[-1][1]:.4f}"
-    parts = []
-    for name, part in (("first", logged[:several]), ("last", logged[-several:])):
-        losses = [loss for _, loss in part]
-        spread = f"{statistics.mean(losses):.4f} (standard deviation {statistics.stdev(losses):.4f})"
-        parts.append(f"{name} {several}, steps {part[0][0]} to {part[-1][0]}: {spread}")
-    return "mean loss of logged batches, " + "; ".join(parts)

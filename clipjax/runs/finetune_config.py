@@ -8,18 +8,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from clipjax import loading
-from clipjax.errors import InputError
+from clipjax.errors import InputError, nearest
 from clipjax.keys import defaults, inside, key
+from clipjax.models.trained import DTYPES
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
+from clipjax.runs import task as tasks
 from clipjax.train import augment, optimiser, step
-from clipjax.train.export import DTYPES
-
-# What may differ when a run goes on: where it computes, what it tells and what stops it, never what it learns.
-FREE = (
-    "devices", "fsdp", "log_every", "checkpoints", "probes", "profile", "tensorboard", "wandb", "export", "threads",
-    "data.max_skipped",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +22,10 @@ class PairsData(opening.Data):
     """With what makes captions of the images' descriptions."""
 
     id_column: str = key("", "images that share its value are each other's positives where soft_targets is on")
+    last_batch: str = key("drop", "the rest of an epoch that fills no batch: drop, or carry (into the next epoch)")
+    validation_path: str = key(
+        "", "the validation pairs, where they are another path than the training pairs; a table for csv"
+    )
     context: int = key(0, "tokens a caption is cut to; 0: the model's own length")
 
 
@@ -62,12 +61,24 @@ class OptimizerKeys:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluateKeys:
+    """The loss of pairs that never change, without augmentation: fixed/loss, validation/loss."""
+
+    every: int = key(100, "steps between measurements; 0: before the first and after the last step only")
+    batches: int = key(8, "of the validation pairs, at most; 0: all")
+    share: float = key(0.0, "of the images that validates and does not train, where there is no validation part")
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckpointKeys:
     """Checkpoints on the way."""
 
     every: int = key(500, "steps")
     keep: int = key(3, "how many")
-    best: str = key("", "a number's name that decides which checkpoint is the best; -loss is the lowest")
+    best: str = key(
+        "",
+        "the number that decides which step is best.safetensors: -validation/loss (the lowest), NAME/top1 of a probe",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +125,9 @@ class FinetuneConfig:
     batch_size: int = key(256, "pairs, over all devices and hosts")
     parts: int = key(1, "exact accumulation steps: the encoders hold batch_size / parts pairs at a time")
     loss: str = key("softmax", "softmax, ring_softmax, sigmoid, ring_sigmoid")
-    soft_targets: bool = key(False, "pairs with equal captions, or equal data.id_column, are not negatives")
+    soft_targets: bool = key(
+        True, "pairs with equal captions (or equal data.id_column) or the same image are positives of each other"
+    )
     precision: str = key("float32", "of the encoders: float32 or bfloat16; parameters and moments are float32")
     remat: str = key("none", "what the backward pass computes again: none, dots, full")
     scan: bool = key(False, "one compiled block per encoder instead of one per layer")
@@ -124,7 +137,12 @@ class FinetuneConfig:
     optimizer: OptimizerKeys = inside(OptimizerKeys)
     log_every: int = key(10, "steps")
     checkpoints: CheckpointKeys = inside(CheckpointKeys)
-    probes: dict[str, Any] = key({}, 'NAME = {"config": "zeroshot", "every": 500, "set": "data.path=...|classes=a,b"}')
+    evaluate: EvaluateKeys = inside(EvaluateKeys)
+    validation_split: str = key("", "the part that validates, a split of data.path; or data.validation_path")
+    early_stopping: int = key(0, "measurements of checkpoints.best without improvement that end the run; 0: never")
+    probes: dict[str, Any] = key(
+        {}, 'NAME = {"config": "zeroshot", "every": 500, "set": "data.path=...|classes=a,b"}; every 0: before and after'
+    )
     profile: ProfileKeys = inside(ProfileKeys)
     tensorboard: bool = key(False, "writes events for TensorBoard")
     wandb: WandbKeys = inside(WandbKeys)
@@ -168,6 +186,31 @@ def augmentation(config: FinetuneConfig) -> augment.Augment:
     return augment.Augment(**_values(config.augment))
 
 
+def _prefix(config: FinetuneConfig) -> str:
+    """What training writes before every caption; nothing where its templates do more than that."""
+    templates = tasks.templates_of(config.templates)
+    return templates[0].removesuffix("{}") if len(templates) == 1 and templates[0].endswith("{}") else ""
+
+
+def check_best(config: FinetuneConfig, validates: bool) -> None:
+    """InputError where `checkpoints.best` names nothing that is measured; of a probe, its first run knows the rest."""
+    metric = config.checkpoints.best.removeprefix("-")
+    if not metric:
+        if config.early_stopping:
+            raise InputError("early_stopping needs checkpoints.best: the number that has to improve")
+        return
+    losses = ["fixed/loss", *(["validation/loss"] if validates else [])]
+    known = [*losses, *(f"{name}/..." for name in config.probes)]
+    source, slash, _ = metric.partition("/")
+    if metric in losses or (slash and source in config.probes):
+        return
+    why = "the losses of two batches differ in their images: " if metric == "loss" else ""
+    raise InputError(
+        f"checkpoints.best={config.checkpoints.best}: {why}{metric} is not measured{nearest(metric, losses)}; what is: "
+        f"{', '.join(known)}"
+    )
+
+
 def _values(group: Any) -> dict[str, Any]:
     """The keys of a group by name; what reads them has the checks."""
     return dataclasses.asdict(group)
@@ -179,10 +222,16 @@ def probe_configs(config: FinetuneConfig) -> dict[str, tuple[int, ConfigDict]]:
     for name, given in config.probes.items():
         if unknown := sorted(set(given) - {"config", "every", "set"}):
             raise InputError(f"probes.{name}: unknown key {unknown[0]!r}; it takes config, every, set")
-        if "config" not in given or given.get("every", 0) < 1:
-            raise InputError(f"probes.{name}: needs config (a probe's) and every (steps, 1 or more)")
+        if "config" not in given or given.get("every", -1) < 0:
+            raise InputError(f"probes.{name}: needs config (a probe's) and every (steps; 0: before and after only)")
+        if name in ("fixed", "validation") or not name.isidentifier():
+            raise InputError(
+                f"probes.{name}: choose another name, of letters and digits; {name}/loss is measured already"
+            )
         overrides = [f"--config.{one}" for one in configs.words(given.get("set", ""), "|")]
         probe = configs.load(given["config"], overrides)
         probe.cache_dir = "none"  # weights change: nothing would ever be found again
+        if probe.probe == "retrieval" and not any(one.startswith("--config.prefix=") for one in overrides):
+            probe.prefix = _prefix(config)  # what it asks is what is trained
         configs_by_name[name] = (int(given["every"]), probe)
     return configs_by_name

@@ -38,8 +38,7 @@ def value_and_grad(
 
     def in_steps(params: Params, batch: Batch) -> tuple[jax.Array, Params]:
         split = jax.tree.map(lambda x: _split(x, steps, shards), batch)
-        embeddings = jax.lax.map(lambda examples: encode(params, examples), split)
-        joined = jax.tree.map(lambda x: _join(x, shards), embeddings)
+        joined = embeddings(encode, steps, shards)(params, batch)
         value, (gradient, cotangents) = jax.value_and_grad(loss, argnums=(0, 1))(params, joined, batch)
         cotangents = jax.tree.map(lambda x: _split(x, steps, shards), cotangents)
 
@@ -51,6 +50,18 @@ def value_and_grad(
         return value, jax.lax.scan(back, gradient, (split, cotangents))[0]
 
     return whole if steps == 1 else in_steps
+
+
+def embeddings(encode: Callable[[Params, Batch], Any], steps: int = 1, shards: int = 1) -> Callable:
+    """`encode` in microbatches, without gradients of its own: `f(params, batch)` -> a tree of [B, ...]."""
+    if steps == 1:
+        return encode
+
+    def in_steps(params: Params, batch: Batch) -> Any:
+        split = jax.tree.map(lambda x: _split(x, steps, shards), batch)
+        return jax.tree.map(lambda x: _join(x, shards), jax.lax.map(lambda part: encode(params, part), split))
+
+    return in_steps
 
 
 def _split(x: jax.Array, steps: int, shards: int) -> jax.Array:

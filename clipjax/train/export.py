@@ -10,34 +10,16 @@ import jax
 import numpy as np
 
 from clipjax.errors import InputError
-from clipjax.models import weights
+from clipjax.models import trained, weights
 from clipjax.models.config import differences
 from clipjax.text.tokenizer import END, START, tokenize_with_lengths
-from clipjax.train.feed import Pairs
-
-DTYPES = ("float32", "float16")
-TABLE = "token_embedding.weight"
+from clipjax.train.pairs import Pairs
 
 
-def final_weights(
-    state: Mapping[str, Any], begin: weights.Weights, pairs: Pairs, config: Any, trained: Mapping[str, Any]
-) -> weights.Weights:
-    """The model of a training state, on the host: the moving average where there is one and `export.average` asks.
-
-    A sigmoid loss has taught it a logit bias, which its configuration then says. Every host has to call this: shards
-    are gathered.
-    """
-    averaged = bool(state["ema"]) and config.export.average
-    flat = dict(state["ema"] if averaged else state["params"]) | dict(state["fixed"])
-    flat = {name: np.array(_whole(array), config.export.dtype) for name, array in flat.items()}
-    source = {
-        "format": "clipjax", "trained": dict(trained), "step": int(_whole(state["step"])), "averaged": averaged,
-    }  # fmt: skip
-    if config.export.zero_unseen_tokens:
-        flat[TABLE][~seen_tokens(pairs, len(flat[TABLE]))] = 0
-    name = config.name or f"{begin.name}-finetuned"
-    tuned = dataclasses.replace(begin.config, logit_bias="logit_bias" in flat)
-    return weights.Weights(flat, tuned, name, source)
+def final_weights(state: Mapping[str, Any], about: trained.About) -> weights.Weights:
+    """The model of a training state, on the host. Every host has to call this: shards are gathered."""
+    held = {part: state[part] for part in ("step", "params", "fixed", "ema")}
+    return trained.weights_of(jax.tree.map(_whole, held), about)
 
 
 def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:

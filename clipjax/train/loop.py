@@ -1,8 +1,9 @@
-"""The loop: next batch, update, look at the numbers, save; and the three ways it ends.
+"""The loop: next batch, update, look at the numbers, save; and the four ways it ends.
 
-It ends when all steps are done, when SIGTERM or Ctrl-C asks (after a checkpoint), or when a loss or gradient is no
-longer finite (before one). A run that goes on from a checkpoint makes the same updates, bit for bit on the same
-devices, as one that was never stopped: the state holds everything, and the feed is a function of its position.
+It ends when all steps are done, when the best number has not improved for long enough, when SIGTERM or Ctrl-C asks
+(after a checkpoint), or when a loss or gradient is no longer finite (before one). A run that goes on from a checkpoint
+makes the same updates, bit for bit on the same devices, as one that was never stopped: the state holds everything, and
+the feed is a function of its position.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
@@ -25,25 +26,42 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from clipjax import skipping
-from clipjax.errors import InputError, Stopped, some
+from clipjax.errors import InputError, Stopped, nearest, some
 from clipjax.progress import Progress, say
-from clipjax.train.checkpoints import Checkpoints
+from clipjax.train.checkpoints import Checkpoints, rank
 from clipjax.train.feed import Batch, Feed
 from clipjax.train.writers import Writer
 
 State = dict[str, Any]
-Hook = Callable[[int, State], Mapping[str, float]]  # (step, state) -> numbers, which may decide what is best
+
+
+class Hook(NamedTuple):
+    """A measurement before the first step, at every so many steps (0: none on the way) and after the last.
+
+    Numbers are called NAME/...; `measure(step, state)` returns them. stage: what the log calls them.
+    """
+
+    name: str
+    every: int
+    measure: Callable[[int, State], Mapping[str, float]]
+    stage: str = "probe"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """When things happen, in steps; 0 is never. `profile` = (first, how many) steps under JAX's profiler."""
+    """When things happen, in steps; 0 is never. `profile` = (first, how many) steps under JAX's profiler.
+
+    patience: measurements of the checkpoints' metric without improvement after which training ends; 0: never.
+    begun: the step and the epoch at which the data of this run began (`clipjax.runs.begun`), 0 for most.
+    """
 
     steps: int
     log_every: int = 10
     save_every: int = 1000
     profile: tuple[int, int] = (0, 0)
     max_replaced: float = 0.01
+    patience: int = 0
+    begun: tuple[int, float] = (0, 0.0)
 
 
 @dataclasses.dataclass
@@ -66,8 +84,9 @@ class Loop:
 
     def __init__(
         self, update: Callable, state: State, feed: Feed, mesh: Mesh, checkpoints: Checkpoints, writer: Writer,
-        options: Options, out: Path, hooks: Sequence[tuple[int, Hook]] = (),
+        options: Options, out: Path, hooks: Sequence[Hook] = (), measured: Sequence[Mapping[str, Any]] = (),
     ):  # fmt: skip
+        """measured: the numbers of earlier measurements of this run, in order, from its log."""
         self.update, self.state, self.feed, self.mesh = update, state, feed, mesh
         self.checkpoints, self.writer, self.options, self.out = checkpoints, writer, options, out
         self.hooks = tuple(hooks)
@@ -78,8 +97,10 @@ class Loop:
         # CPU are not given two at once (jaxlib 0.10 can lock up).
         self._lag = 0 if mesh.devices.flat[0].platform == "cpu" else 1
         self._last: dict[str, float] = {}
-        self._best: dict[str, float] = {}
+        self._ranks: list[float] = []  # of every measurement of the checkpoints' metric
         self._said: set[str] = set()
+        for numbers in measured:
+            self._improved(numbers)
 
     def run(self) -> State:
         """The state after the last step. Raises Stopped after a signal, InputError where numbers or data fail."""
@@ -88,19 +109,29 @@ class Loop:
             "train", self.options.steps, "steps", start=self.step, quiet=None if is_main_process else True
         )
         with _signals() as stop, progress:
+            if self.step == 0:
+                numbers, improved = self._measure(self.hooks)
+                if improved:  # what the first weights are is what training has to beat
+                    self._save(numbers)
             tally = _Tally(time.monotonic())
-            while self.step < self.options.steps:
+            while self.step < self.options.steps and not self.ended_early:
                 tally.add(self._one_step())
                 self._check_finite(self._lag)
+                progress.detail = self._detail(tally)
                 progress.update()
                 stopping = self._should_stop(stop)
-                saving = stopping or self._due(self.options.save_every)
-                if saving or self._due(self.options.log_every):
+                # A step at which something is measured is one that may be the best: measured first, then saved.
+                paused = time.monotonic()
+                numbers, improved = self._measure([hook for hook in self.hooks if self._due(hook.every)])
+                if self.ended_early:
+                    others = [hook for hook in self.hooks if not self._due(hook.every)]
+                    numbers |= self._measure(others)[0]
+                tally.began += time.monotonic() - paused  # which is not training
+                saving = stopping or improved or self.ended_early or self._due(self.options.save_every)
+                if saving or self.step == 1 or self._due(self.options.log_every):
                     tally = self._log(tally)
-                if due := [hook for every, hook in self.hooks if self._due(every)]:
-                    self._probe(due)
                 if saving:
-                    self._save()
+                    self._save(numbers)
                 if stopping:
                     self.checkpoints.wait()
                     raise Stopped(
@@ -108,6 +139,19 @@ class Loop:
                     )
         self.checkpoints.wait()
         return self.state
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the last `patience` measurements were no better than one before them."""
+        since = len(self._ranks) - self._ranks.index(max(self._ranks)) - 1 if self._ranks else 0
+        return 0 < self.options.patience <= since
+
+    def _detail(self, tally: _Tally) -> str:
+        """Loss, learning rate and speed, as far as they are known, for the progress line."""
+        if not self._last:
+            return ""
+        rate = tally.batches * self.feed.local * jax.process_count() / max(time.monotonic() - tally.began, 1e-9)
+        return f"loss {self._last['loss']:.4f}  rate {self._last['learning_rate']:.2g}  {rate:.3g} images/s"
 
     def _one_step(self) -> Batch:
         first, count = self.options.profile
@@ -156,26 +200,51 @@ class Loop:
                 say(f"note: {file} is replaced by the next image ({reason})")
         rate = seen * jax.process_count() / max(time.monotonic() - tally.began, 1e-9)
         numbers = self._last | {
-            "images_per_second": round(rate, 2), "epoch": round(self.step / self.feed.epoch_batches, 4),
+            "images_per_second": round(rate, 2), "epoch": self.epoch,
             "truncated": tally.truncated, "replaced": len(tally.replaced),
             "replaced_files": sorted({file for file, _ in tally.replaced}),
         }  # fmt: skip
         self.writer.write("train", self.step, numbers)
         return _Tally(time.monotonic())
 
-    def _probe(self, hooks: list[Hook]) -> None:
-        self._check_finite(0)
-        for hook in hooks:
-            numbers = dict(hook(self.step, self.state))
-            self._best |= numbers
-            self.writer.write("probe", self.step, numbers)
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        step, epoch = self.options.begun
+        return round(epoch + (self.step - step) / self.feed.epoch_batches, 4)
 
-    def _save(self) -> None:
+    def _measure(self, hooks: Sequence[Hook]) -> tuple[dict[str, float], bool]:
+        """The numbers of these measurements of the present step, and whether the checkpoints' metric has improved."""
+        if not hooks:
+            return {}, False
         self._check_finite(0)
-        self.checkpoints.save(self.step, self.state, self.feed.get_state(), self._last | self._best)
+        found: dict[str, float] = {}
+        for hook in hooks:
+            numbers = dict(hook.measure(self.step, self.state))
+            found |= numbers
+            self.writer.write(hook.stage, self.step, numbers)
+        metric = self.checkpoints.metric.removeprefix("-")
+        if metric.partition("/")[0] in [hook.name for hook in hooks] and metric not in found:
+            raise InputError(
+                f"checkpoints.best={self.checkpoints.metric}: {metric} is not measured{nearest(metric, found)}; "
+                f"what is: {some(sorted(found), 12)}"
+            )
+        return found, self._improved(found)
+
+    def _improved(self, numbers: Mapping[str, Any]) -> bool:
+        value = rank(self.checkpoints.metric, numbers) if self.checkpoints.metric else None
+        if value is None:
+            return False
+        best = max(self._ranks, default=-math.inf)
+        self._ranks.append(value)
+        return value > best
+
+    def _save(self, numbers: dict[str, float]) -> None:
+        self._check_finite(0)
+        self.checkpoints.save(self.step, self.state, self.feed.get_state(), numbers)
 
     def _due(self, every: int) -> bool:
-        return every > 0 and (self.step % every == 0 or self.step == self.options.steps)
+        return self.step == self.options.steps or (every > 0 and self.step % every == 0)
 
     def _should_stop(self, stop: threading.Event) -> bool:
         """Whether to stop now. Several hosts stop at the same step: JAX's preemption service picks it."""

@@ -4,8 +4,9 @@ The ring holds (B/n)^2 logits per device at any time: text embeddings travel aro
 them with its own images. Values and gradients are those of the global form; the gradient is a second trip around the
 ring and not the transpose of the first, which would keep every block that passed by.
 
-`ids` int [B] say which pairs have the same caption: then all images of that caption are its positives, each with an
-equal share (softmax) or each with the label +1 (sigmoid). Without ids a pair's only positive is itself.
+`ids` int [B], or [B, K] of several kinds (caption, image), say which pairs belong together: those that have any id in
+common are positives of each other, each with an equal share (softmax) or each with the label +1 (sigmoid). Without ids
+a pair's only positive is itself.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def softmax(image: jax.Array, text: jax.Array, scale: jax.Array, ids: jax.Array 
     _check(image, text)
     logits = scale * _product(image, text.T)
     same = _same(_ids(ids, image), _ids(ids, image))
-    positive = (logits * same / same.sum(1)).sum()  # of both directions: equal captions have equally many positives
+    share = 1 / same.sum(1)  # of each positive of a row and, as `same` is symmetric, of a column
+    positive = (logits * same * (share[:, None] + share[None])).sum() / 2
     rows, columns = jax.nn.logsumexp(logits, axis=1).sum(), jax.nn.logsumexp(logits, axis=0).sum()
     return ((rows + columns) / 2 - positive) / len(image)
 
@@ -88,12 +90,16 @@ def _softmax_forward(mesh: Mesh, image, text, scale, ids):
                 "positive": mine["positive"] + (logits * same).sum(1),
                 "count": mine["count"] + same.sum(1),
             }
-            return mine, guest | {"lse": jnp.logaddexp(guest["lse"], jax.nn.logsumexp(logits, axis=0))}
+            return mine, guest | {
+                "lse": jnp.logaddexp(guest["lse"], jax.nn.logsumexp(logits, axis=0)),
+                "positive": guest["positive"] + (logits * same).sum(0),
+            }
 
-        none = jnp.full(len(image), -jnp.inf)
-        start = {"lse": none, "positive": jnp.zeros(len(image)), "count": jnp.zeros(len(image))}
-        mine, guest = _around(mesh, meet, start, {"text": text, "ids": ids, "lse": none})
-        loss = ((mine["lse"] + guest["lse"]) / 2 - mine["positive"] / mine["count"]).sum()
+        none, zeros = jnp.full(len(image), -jnp.inf), jnp.zeros(len(image))
+        start = {"lse": none, "positive": zeros, "count": zeros}
+        mine, guest = _around(mesh, meet, start, {"text": text, "ids": ids, "lse": none, "positive": zeros})
+        positive = (mine["positive"] + guest["positive"]) / mine["count"]
+        loss = (mine["lse"] + guest["lse"] - positive).sum() / 2
         loss = jax.lax.psum(loss, mesh.axis_names) / (len(image) * mesh.size)
         return loss, mine["lse"], guest["lse"], mine["count"]
 
@@ -110,13 +116,14 @@ def _softmax_backward(mesh: Mesh, residuals, cotangent):
         def meet(mine, guest):
             cosine = _product(image, guest["text"].T)
             logits = scale * cosine
-            wanted = _same(ids, guest["ids"]) / count[:, None]
+            wanted = _same(ids, guest["ids"]) * (1 / count[:, None] + 1 / guest["count"][None])
             got = jnp.exp(logits - rows_lse[:, None]) + jnp.exp(logits - guest["lse"][None])
-            error = share * (got - 2 * wanted)
+            error = share * (got - wanted)
             return _gradients(mine, guest, image, scale, cosine, error)
 
         start = {"image": jnp.zeros_like(image, jnp.float32), "scale": jnp.zeros(())}
-        guest = {"text": text, "ids": ids, "lse": columns_lse, "gradient": jnp.zeros_like(text, jnp.float32)}
+        guest = {"text": text, "ids": ids, "lse": columns_lse, "count": count}
+        guest["gradient"] = jnp.zeros_like(text, jnp.float32)
         mine, guest = _around(mesh, meet, start, guest)
         return mine["image"], guest["gradient"], jax.lax.psum(mine["scale"], mesh.axis_names)
 
@@ -206,7 +213,9 @@ def _ids(ids: jax.Array | None, image: jax.Array) -> jax.Array:
 
 
 def _same(a: jax.Array, b: jax.Array) -> jax.Array:
-    return (a[:, None] == b[None]).astype(jnp.float32)
+    """float32 [b, b']: 1 where two pairs have an id in common."""
+    a, b = (x[:, None] if x.ndim == 1 else x for x in (a, b))
+    return (a[:, None] == b[None]).any(-1).astype(jnp.float32)
 
 
 def _check(image: jax.Array, text: jax.Array, mesh: Mesh | None = None) -> None:

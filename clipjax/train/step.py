@@ -39,7 +39,7 @@ class Options:
     remat: str = "none"
     scan: bool = False
     ema: float = 0.0
-    soft_targets: bool = False  # equal captions are each other's positives
+    soft_targets: bool = False  # pairs with an id in common are each other's positives
 
     def __post_init__(self):
         if self.loss not in LOSSES:
@@ -86,11 +86,41 @@ def shardings(state: State, mesh: Mesh) -> Any:
 def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State, mesh: Mesh) -> Callable:
     """`step(state, batch) -> (state, metrics)`, jitted; the old state is donated.
 
-    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] (equal for equal captions), cut over all devices.
+    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] or [B, K] (`losses`), cut over all devices.
     Metrics are float32 scalars: loss, gradient_norm, logit_scale, learning_rate.
     """
     leaves, structure = jax.tree.flatten(shardings(state, mesh))
     return _program(config, options, recipe, mesh, structure, tuple(leaves))
+
+
+def measure(config: CLIP, options: Options, state: State, mesh: Mesh, averaged: bool) -> Callable:
+    """`loss(state, batch)`, a float32 scalar, jitted: the loss of a batch without an update, in as many parts.
+
+    averaged: of the moving average of parameters, where there is one.
+    """
+    leaves, structure = jax.tree.flatten(shardings(state, mesh))
+    return _measurement(config, options, mesh, structure, tuple(leaves), averaged)
+
+
+@functools.lru_cache(4)
+def _measurement(
+    config: CLIP, options: Options, mesh: Mesh, structure: Any, leaves: tuple[NamedSharding, ...], averaged: bool
+) -> Callable:
+    def loss(state: State, batch: Any) -> jax.Array:
+        fixed = state["fixed"]
+        encode = _encoder(config, options, fixed, _lowering(options, mesh))
+        params = state["ema"] if averaged and options.ema else state["params"]
+        found = accumulate.embeddings(encode, options.accumulation_steps, mesh.size)(params, batch)
+        return _loss(options, fixed, mesh)(params, found, batch)
+
+    rows, replicated = NamedSharding(mesh, P(mesh.axis_names)), NamedSharding(mesh, P())
+    return jax.jit(loss, in_shardings=(jax.tree.unflatten(structure, leaves), rows), out_shardings=replicated)
+
+
+def _lowering(options: Options, mesh: Any) -> Lowering:
+    # A mesh without devices (jax.sharding.AbstractMesh) describes a machine that is not available.
+    on_cpu = isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu"
+    return Lowering(flat_rows=on_cpu, remat=options.remat, scan=options.scan)
 
 
 @functools.lru_cache(4)
@@ -103,9 +133,7 @@ def _program(
     optimizer = optimiser.make(clip.unflatten(layout["params"] | layout["fixed"]), recipe)
     rate = optimiser.schedule(recipe)
     rows = NamedSharding(mesh, P(mesh.axis_names))
-    # A mesh without devices (jax.sharding.AbstractMesh) describes a machine that is not available.
-    on_cpu = isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu"
-    lowering = Lowering(flat_rows=on_cpu, remat=options.remat, scan=options.scan)
+    lowering = _lowering(options, mesh)
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         encode, loss_of = _encoder(config, options, state["fixed"], lowering), _loss(options, state["fixed"], mesh)

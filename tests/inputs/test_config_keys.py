@@ -18,8 +18,8 @@ from clipjax.errors import InputError
 from clipjax.keys import declared, flat
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
-from clipjax.runs import finetune, finetune_config, groups, task
-from clipjax.train import feed
+from clipjax.runs import finetune_config, finetune_input, groups, task
+from clipjax.train import pairs as pairing
 
 SHIPPED = [(kind, name) for kind in ("probes", "finetune", "panels") for name in configs.shipped(kind)]
 VERB = {"probes": "probe", "finetune": "finetune", "panels": "panel"}
@@ -363,15 +363,18 @@ def test_circumstances_are_keys_of_every_probe():
 TABLE = "file,label,caption,name\n0.png,cat,one,x\n1.png,dog,two,y\n2.png,cat,three,x\n"
 # Read where the run is under way: by name of the module.
 UNDER_WAY = {
-    "threads": "runs/finetune.py", "devices": "runs/finetune.py", "fsdp": "runs/finetune.py",
+    "threads": "runs/finetune_input.py", "devices": "runs/finetune_input.py", "fsdp": "runs/finetune_input.py",
     "log_every": "runs/finetune.py", "tensorboard": "runs/finetune.py", "batch_size": "runs/finetune.py",
     "seed": "runs/finetune.py", "checkpoints.every": "runs/finetune.py", "checkpoints.keep": "runs/finetune.py",
     "checkpoints.best": "runs/finetune.py", "profile.first": "runs/finetune.py", "profile.steps": "runs/finetune.py",
     "wandb.project": "runs/finetune.py", "wandb.name": "runs/finetune.py", "probes": "runs/finetune_config.py",
-    "export.dtype": "train/export.py", "export.average": "train/export.py",
-    "export.zero_unseen_tokens": "train/export.py", "data.context": "runs/finetune.py",
-    "model": "runs/finetune.py", "architecture": "runs/finetune.py", "name": "train/export.py",
-    "data.max_skipped": "runs/finetune.py",
+    "export.dtype": "runs/finetune.py", "export.average": "runs/finetune.py",
+    "export.zero_unseen_tokens": "runs/finetune.py", "data.context": "runs/finetune_input.py",
+    "model": "runs/finetune_input.py", "architecture": "runs/finetune_input.py", "name": "runs/finetune.py",
+    "data.max_skipped": "runs/finetune.py", "data.last_batch": "runs/finetune_input.py",
+    "data.validation_path": "runs/finetune_input.py", "validation_split": "runs/finetune_input.py",
+    "evaluate.every": "runs/finetune.py", "evaluate.batches": "runs/finetune.py",
+    "evaluate.share": "runs/finetune_input.py", "early_stopping": "runs/finetune.py",
 }  # fmt: skip
 FINE = {
     "loss": "sigmoid", "parts": 2, "remat": "dots", "scan": True, "ema": 0.9, "soft_targets": True, "steps": 7,
@@ -387,8 +390,8 @@ def test_every_key_of_fine_tuning_matters(box):
 
     def derived(overrides):
         found = box.bench.typed("openai_vit_b32_csv", [*table, "soft_targets=False", *overrides], "finetune")
-        source = finetune._source(found)
-        pairs = feed.pairs(source, task.templates_of(found.templates), found.data.id_column, found.data.max_skipped)
+        source = finetune_input._source(found, opening.open_source(found.data).source)
+        pairs = pairing.pairs(source, task.templates_of(found.templates), found.data.id_column, found.data.max_skipped)
         options = finetune_config.optimiser_options(found), finetune_config.step_options(found)
         said = [dataclasses.asdict(one) for one in (*options, finetune_config.augmentation(found))]
         return repr([said, pairs.captions, pairs.templates, pairs.ids.tolist()])

@@ -21,8 +21,7 @@ from clipjax.analysis import intervals
 from clipjax.data import labels, prepared, tars
 from clipjax.errors import InputError
 from clipjax.probes import order
-from clipjax.runs import finetune, parts, task
-from clipjax.train import feed
+from clipjax.runs import finetune_input, parts
 
 DESIGN = """
 name: sets
@@ -281,7 +280,7 @@ def test_missing_labels_are_missing_in_every_container(bench, places, designs):
 def trained_on(bench, overrides):
     """{stem: captions} that fine-tuning draws from."""
     found = bench.typed("lit", [*overrides, "templates={}"], "finetune")
-    pairs = feed.pairs(finetune._source(found), task.templates_of(found.templates))
+    pairs = finetune_input.training_pairs(found)[0]
     stems = [pairs.source.files[row].rpartition("/")[2].removesuffix(".png") for row in pairs.rows]
     return dict(zip(stems, pairs.captions, strict=True))
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipjax import parallel
+from clipjax import loading, parallel
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.files import sha256
@@ -109,8 +110,11 @@ def test_the_run_and_its_file_say_what_they_are(recipes, straight, capsys):
     assert manifest["counts"]["examples"] == 12 * 8
     assert manifest["counts"]["truncated"] == manifest["counts"]["replaced"] == 0
     assert manifest["weights"]["sha256"] == sha256(straight / "model.safetensors")
-    assert [e["step"] for e in events(straight)] == [2, 3, 4, 6, 8, 9, 10, 12]
+    assert [e["step"] for e in events(straight)] == [1, 2, 3, 4, 6, 8, 9, 10, 12]
     assert all(np.isfinite(e["loss"]) for e in events(straight))
+    measured = {e["step"]: e["fixed/loss"] for e in events(straight, "evaluation")}
+    assert set(measured) == {0, 12}  # one batch that never changes, before and after
+    assert measured[12] < measured[0]
     found = weights.load(straight / "model.safetensors")
     assert found.name == "tiny-vit-finetuned"
     assert found.source["averaged"]
@@ -196,9 +200,20 @@ def test_two_hosts_make_the_run_of_one_and_one_goes_on_alone(recipes, straight, 
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert finetune(recipes, out, pace) == 0
-    assert [e["step"] for e in events(out)] == [2, 4, 6, 8, 10, 12]
+    assert [e["step"] for e in events(out)] == [1, 2, 4, 6, 8, 10, 12]
     for k, array in parameters(out).items():
         np.testing.assert_allclose(array, wanted[k], rtol=0, atol=2e-5, err_msg=k)
+
+
+def stopped(straight, out, step=9):
+    """A copy of the whole run as if it had ended after this step."""
+    shutil.copytree(straight, out)
+    for name in ("manifest.json", "model.safetensors"):
+        (out / name).unlink()
+    for path in (out / "checkpoints").iterdir():
+        if int(path.name) > step:
+            shutil.rmtree(path)
+    return out
 
 
 def test_another_config_is_not_a_continuation(recipes, straight, tmp_path, capsys):
@@ -206,8 +221,75 @@ def test_another_config_is_not_a_continuation(recipes, straight, tmp_path, capsy
     shutil.copytree(straight, out)
     (out / "manifest.json").unlink()
     assert finetune(recipes, out, "--config.optimizer.learning_rate=0.1") == 1
-    assert "another config (optimizer.learning_rate: 0.001 != 0.1)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "another config (optimizer.learning_rate: 0.001 != 0.1)" in told
+    assert "--accept-changes" in told
+    assert finetune(recipes, out, "--config.ema=0.0", "--accept-changes") == 1  # moments have a structure
+    assert "which its moments are made for" in capsys.readouterr().err
     assert finetune(recipes, out, "--config.log_every=1") == 0  # what changes no number may change
+
+
+def test_more_steps_at_another_rate_with_the_moments_of_a_finished_run(recipes, straight, tmp_path):
+    out = shutil.copytree(straight, tmp_path / "run")
+    more = ("--config.steps=14", "--config.optimizer.learning_rate=1e-4")
+    assert finetune(recipes, out, *more) == 1
+    assert finetune(recipes, out, *more, "--accept-changes") == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    changed = ["optimizer.learning_rate: 0.001 != 0.0001", "steps: 12 != 14"]
+    assert manifest["changes"] == [{"step": 12, "changed": changed}]
+    assert manifest["counts"]["steps"] == 14
+    assert [e["changed"] for e in events(out, "changed")] == [changed]
+    assert [e["epoch"] for e in events(out)][-2:] == [4.0, 4.6667]  # the same stream of examples
+    assert finetune(recipes, out, *more, "--accept-changes") == 0  # nothing to do, and nothing more to record
+    assert json.loads((out / "manifest.json").read_text()) == manifest
+
+
+def test_other_data_and_other_weights_do_not_go_on_silently(recipes, straight, tmp_path, capsys):
+    """Compared by content: a copy elsewhere is the same data; the same path with an image less is not."""
+    out = stopped(straight, tmp_path / "run")
+    photos = shutil.copytree(recipes / "photos", tmp_path / "copies")
+    moved = (f"--config.data.path={photos}",)
+    weights_file = recipes / "tiny.safetensors"
+    before = weights_file.read_bytes()
+    tiny_model(weights_file, layers=1, seed=1)
+    assert finetune(recipes, out, *moved) == 1
+    assert "was begun with other weights" in capsys.readouterr().err
+    weights_file.write_bytes(before)
+    for image in sorted((photos / "dog").iterdir())[:4]:
+        image.unlink()
+    assert finetune(recipes, out, *moved) == 1
+    told = capsys.readouterr().err
+    assert "not those that it was begun with (data: 30 pairs, now 26 others)" in told
+    assert len(told.splitlines()) == 1
+    assert finetune(recipes, out, *moved, "--accept-changes") == 0
+    assert json.loads((out / "manifest.json").read_text())["changes"] == [
+        {"step": 9, "changed": ["data: 30 pairs, now 26 others"]}
+    ]
+    assert [e["epoch"] for e in events(out)][-2:] == [3.3333, 4.0]  # three epochs of 30 pairs, then one of 26
+    again = stopped(straight, tmp_path / "again")
+    photos = shutil.copytree(recipes / "photos", tmp_path / "whole")
+    assert finetune(recipes, again, f"--config.data.path={photos}") == 0
+    assert all(np.array_equal(array, parameters(straight)[k]) for k, array in parameters(again).items())
+
+
+def test_a_checkpoint_is_a_model_and_a_run_is_its_result(recipes, straight, tmp_path, capsys):
+    last, result = straight / "checkpoints" / "12", (straight / "model.safetensors").read_bytes()
+    for source, name in ((last, "a"), (straight, "b")):
+        assert main(["convert", str(source), str(tmp_path / f"{name}.safetensors")]) == 0
+        assert (tmp_path / f"{name}.safetensors").read_bytes() == result
+    earlier = loading.find_weights(straight / "checkpoints" / "9")
+    assert earlier.source["step"] == 9
+    assert not np.array_equal(earlier.flat["visual.proj"], parameters(straight)["visual.proj"])
+    assert main(["models", str(last)]) == 0
+    assert "training checkpoint" in capsys.readouterr().out
+    assert loading.locate(straight) == straight / "model.safetensors"
+    left = stopped(straight, tmp_path / "left")
+    with pytest.raises(InputError, match=r"is not finished, and has no model.safetensors; name a checkpoint.*/9$"):
+        loading.find_weights(left)
+    (left / "checkpoints" / "9" / "state" / "_METADATA").write_text("{")
+    with pytest.raises(InputError, match="cannot be read") as error:
+        loading.find_weights(left / "checkpoints" / "9")
+    assert "\n" not in str(error.value)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_unsaved(recipes, tmp_path, monkeypatch, capsys):
@@ -251,19 +333,89 @@ def test_a_full_disk_leaves_the_checkpoint_before(recipes, straight, tmp_path):
     assert all(np.array_equal(found[k], wanted[k]) for k in wanted)
 
 
-def test_probes_run_on_the_way_and_choose_the_best_checkpoint(recipes, straight, tmp_path):
+def test_probes_run_on_the_way_and_choose_the_best_checkpoint(recipes, straight, tmp_path, capsys):
     out = tmp_path / "run"
     best = ("--config.checkpoints.best=zs/top1", "--config.checkpoints.keep=1")
     assert finetune(recipes, out, *best, name="probed") == 0
     found = events(out, "probe")
-    assert [e["step"] for e in found] == [6, 12]
+    assert [e["step"] for e in found] == [0, 6, 12]
     assert all(0 <= e["zs/top1"] <= 1 for e in found)
+    values = {e["step"]: e["zs/top1"] for e in found}
+    first = min(step for step in values if values[step] == max(values.values()))
+    chosen = json.loads((out / "manifest.json").read_text())["best"]
+    assert (chosen["metric"], chosen["step"], chosen["value"]) == ("zs/top1", first, values[first])
+    assert sorted(int(p.name) for p in (out / "checkpoints").iterdir()) == sorted({first, 12})
+    saved = weights.load(out / "best.safetensors")
+    assert saved.source["step"] == first
+    kept = loading.find_weights(out / "checkpoints" / str(first)).flat
+    assert all(np.array_equal(array, kept[k]) for k, array in saved.flat.items())
     run = out / "probes" / "zs" / "step-00000012"
     records = {r["metric"]: r["value"] for r in json.loads((run / "metrics.json").read_text())["records"]}
     assert records["top1"] == found[-1]["zs/top1"]
     assert not list((out / "probes").glob(".*"))  # the weights of the moment are gone
     wanted = parameters(straight)
     assert all(np.array_equal(array, wanted[k]) for k, array in parameters(out).items())  # looking changes nothing
+    assert finetune(recipes, tmp_path / "no", "--config.checkpoints.best=zs/top_1", name="probed") == 1
+    told = capsys.readouterr().err
+    assert 'checkpoints.best=zs/top_1: zs/top_1 is not measured; nearest: "zs/top1"' in told
+    assert not list((tmp_path / "no" / "checkpoints").glob("[0-9]*"))
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 0
+    assert f"best.safetensors is step {first}: zs/top1 {values[first]:.4f}" in capsys.readouterr().out
+    drawn = {p.stem for p in (out / "figures").glob("*.svg")}
+    assert {"loss", "learning_rate", "gradient_norm", "logit_scale", "seconds_per_step", "zs_top1"} <= drawn
+    page = (out / "report.html").read_text()
+    assert "Probe zs, before (A) against after (B)" in page
+    assert "optimizer.learning_rate" in page
+    assert main(["compare", str(out), f"--out={tmp_path / 'compared'}"]) == 0
+    assert (tmp_path / "compared" / "zs" / "compare.json").is_file()
+    assert main(["report", str(out), str(straight)]) == 1
+    assert f"a page of its own: clipjax report {out}; its probes are runs" in capsys.readouterr().err
+    assert main(["compare", str(run), str(out)]) == 1
+    assert "is a fine-tuning run, whose page is clipjax report" in capsys.readouterr().err
+
+
+def test_a_run_is_made_again_to_the_last_bit(recipes, straight, tmp_path, capsys):
+    assert main(["rerun", str(straight)]) == 0
+    assert "Same: 38 tensors and 2 measured numbers, to the last bit." in capsys.readouterr().out
+    other = shutil.copytree(straight, tmp_path / "run")
+    flat = parameters(other)
+    flat = dict(flat) | {"visual.proj": flat["visual.proj"] + np.float32(0.5)}
+    weights.save(
+        other / "model.safetensors", dataclasses.replace(weights.load(straight / "model.safetensors"), flat=flat)
+    )
+    assert main(["rerun", str(other)]) == 3
+    assert "visual.proj: by up to 0.5" in capsys.readouterr().out
+
+
+def test_the_last_lines_work_as_they_stand(recipes, straight, tmp_path, capsys, monkeypatch):
+    """Of the run made again, so that it prints them; paths hold no blank that a shell would cut at."""
+    out = stopped(straight, tmp_path / "run")
+    assert finetune(recipes, out) == 0
+    said = capsys.readouterr().out
+    commands = [shlex.split(line.strip()) for line in said.splitlines() if line.startswith("  clipjax ")]
+    assert [words[1] for words in commands] == ["probe", "probe", "compare"]
+    for words in commands:
+        assert main(words[1:]) == 0
+    assert (tmp_path / "run-comparison" / "report.html").is_file()
+    assert f"clipjax report {out}" in said
+
+
+def test_validation_chooses_the_best_step_and_ends_the_run(recipes, straight, tmp_path, capsys):
+    """A rate that only harms: the first measurement stays the best, and training ends after two worse ones."""
+    out = tmp_path / "run"
+    best = ("--config.checkpoints.best=-validation/loss", "--config.early_stopping=2", "--config.evaluate.every=2")
+    held = ("--config.evaluate.share=0.3", "--config.optimizer.learning_rate=0.3", "--config.ema=0.0")
+    assert finetune(recipes, out, *best, *held) == 0
+    said = capsys.readouterr().out
+    losses = {e["step"]: e["validation/loss"] for e in events(out, "evaluation") if "validation/loss" in e}
+    first = min(losses, key=lambda step: (losses[step], step))
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert max(losses) == first + 4 == manifest["counts"]["steps"] < 12
+    assert manifest["ended_early"]
+    assert manifest["best"]["step"] == first
+    assert f"{first + 4} steps of 8 (of 12: checkpoints.best did not improve)" in said
+    assert f"best.safetensors, of step {first}, the best by -validation/loss" in said
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ring_softmax"])
@@ -331,6 +483,11 @@ def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):
         (["--config.remat=some"], "unknown rematerialisation 'some'"),
         (["--config.export.dtype=int8"], "export.dtype='int8'"),
         (["--config.checkpoints.keep=0"], "at least the last one"),
+        (["--config.checkpoints.best=-loss"], "the losses of two batches differ in their images: loss is not measured"),
+        (["--config.checkpoints.best=-validation/loss"], 'is not measured; nearest: "fixed/loss"; what is: fixed/loss'),
+        (["--config.early_stopping=2"], "early_stopping needs checkpoints.best"),
+        (["--config.evaluate.share=1.0"], "from 0 to below 1"),
+        (["--config.data.last_batch=keep"], "drop or carry"),
         (["--config.templates=a photo"], "write {} once"),
     ],
 )

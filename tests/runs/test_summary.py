@@ -6,7 +6,7 @@ import io
 from clipjax.analysis.records import Record
 from clipjax.files import sha256
 from clipjax.runs import account, summary
-from clipjax.runs.finetune import _losses
+from clipjax.runs.finetune_result import _losses
 from clipjax.runs.folder import RunFolder
 
 
@@ -60,12 +60,11 @@ def test_what_was_used_and_done_as_lines():
 
 
 def test_the_losses_of_single_batches_are_not_shown_as_progress():
-    assert _losses([(10, 4.11), (20, 2.68)]) == "loss of the batch of step 20: 2.6800"
-    line = _losses([(10 * (i + 1), 3.0 + i % 2) for i in range(40)])
-    assert line == (
-        "mean loss of logged batches, first 10, steps 10 to 100: 3.5000 (standard deviation 0.5270); "
-        "last 10, steps 310 to 400: 3.5000 (standard deviation 0.5270)"
-    )
+    events = [
+        {"stage": "evaluation", "step": 0, "fixed/loss": 4.11}, {"stage": "train", "step": 20, "loss": 2.68},
+        {"stage": "evaluation", "step": 20, "fixed/loss": 4.0},
+    ]  # fmt: skip
+    assert _losses(events) == "loss of a fixed batch of training pairs: 4.1100 before, 4.0000 after step 20"
 
 
 def test_the_file_that_was_read_is_named_and_not_where_it_once_came_from(tmp_path):

@@ -23,7 +23,7 @@ from clipjax.data import prepared
 from clipjax.errors import InputError
 from clipjax.runs import config, data, engine, finetune, runner, task
 from clipjax.text import tokenize
-from clipjax.train import feed
+from clipjax.train import pairs as pairing
 
 CLASSES = ("cat", "dog", "ship", "tree", "sea lion", "ant")
 SIZES = (6, 5, 4, 4, 3, 2)  # unequal, so that an exchange of two classes shows
@@ -474,7 +474,7 @@ class Box:
         """{stem: captions} that fine-tuning would train on."""
         found = self.bench.typed("lit", overrides, "finetune")
         source = finetune._source(found)
-        pairs = feed.pairs(source, task.templates_of(found.templates), "", found.data.max_skipped)
+        pairs = pairing.pairs(source, task.templates_of(found.templates), "", found.data.max_skipped)
         files = [source.files[row].rpartition("/")[2].rpartition(".")[0] for row in pairs.rows]
         return dict(zip(files, pairs.captions, strict=True))
 

@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec as P
 
 from clipjax import parallel
 from clipjax.errors import InputError
+from clipjax.models import trained
 from clipjax.train.checkpoints import Checkpoints
 
 
@@ -39,6 +40,21 @@ def test_the_highest_and_runs_without_the_number(tmp_path):
         kept.save(step, state()[0], {"next_index": step}, metrics)
     kept.wait()
     assert kept.steps == [2, 4]
+    kept.close()
+
+
+def test_of_equal_numbers_the_earliest_is_the_best_and_unmeasured_steps_are_not_ranked(tmp_path):
+    kept = Checkpoints(tmp_path / "c", keep=1, metric="zs/top1", about={"said": [1]})
+    for step, metrics in enumerate(
+        ({"zs/top1": 0.5}, {"zs/top1": 0.9}, {"zs/top1": 0.9}, {"zs/top1": float("nan")}, {})
+    ):
+        kept.save(step, state()[0], {"next_index": step}, metrics)
+    kept.wait()
+    assert (kept.steps, kept.best) == ([1, 4], 1)
+    assert trained.custom_metadata(tmp_path / "c" / "1") == {"said": [1]}
+    kept.close()
+    kept = Checkpoints(tmp_path / "c", metric="other")
+    assert kept.best is None
     kept.close()
 
 

@@ -1,5 +1,7 @@
 """The stream of batches: every row once an epoch, the same for any host, thread or restart, and what is left out."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +11,7 @@ from clipjax.data.kinds import folder
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
 from clipjax.text import tokenize
-from clipjax.train import feed
+from clipjax.train import feed, order, pairs
 from clipjax.train.augment import Augment
 
 SPEC = Preprocess(16, (0.5,) * 3, (0.5,) * 3)
@@ -35,7 +37,11 @@ def ids(text, length=8):
 
 
 def make(source, batch=8, options=None, seed=3, share=(0, 1), threads=2, **more):
-    return feed.Feed(feed.pairs(source, **more), batch, SPEC, 12, options, seed, share, threads)
+    return feed.Feed(pairs.pairs(source, **more), batch, SPEC, 12, options, seed, share, threads)
+
+
+def of_texts(batch):
+    return batch.arrays["ids"][:, 0].tolist()
 
 
 def take(stream, n):
@@ -106,13 +112,75 @@ def test_going_on_from_a_position_is_never_having_stopped(source):
 def test_equal_captions_and_equal_columns_share_an_id(source):
     for b in take(make(source), 6):
         by_text = {}
-        for ids, tokens in zip(b.arrays["ids"].tolist(), b.arrays["tokens"], strict=True):
+        for ids, tokens in zip(of_texts(b), b.arrays["tokens"], strict=True):
             assert by_text.setdefault(ids, tokens.tobytes()) == tokens.tobytes()
         assert len(set(by_text.values())) == len(by_text)
     for b in take(make(source, id_column="kind"), 3):
         kinds = [int(f[:2]) % 5 for f in b.files]
-        pairs = zip(b.arrays["ids"].tolist(), kinds, strict=True)
-        assert len(set(pairs)) == len(set(kinds)) == len(set(b.arrays["ids"].tolist()))
+        together = zip(of_texts(b), kinds, strict=True)
+        assert len(set(together)) == len(set(kinds)) == len(set(of_texts(b)))
+
+
+def test_no_image_twice_in_a_batch_unless_batches_cross_epochs(source):
+    """The rest of an epoch is another one in every epoch, so that every image has its turn."""
+    batches = take(make(source), 12)
+    assert all(len(set(b.files)) == 8 for b in batches)
+    assert len({file for b in batches for file in b.files}) == N
+    carried = take(feed.Feed(pairs.pairs(source), 8, SPEC, 12, None, 3, last_batch="carry"), 23)
+    counts = np.unique([file for b in carried for file in b.files], return_counts=True)[1]
+    assert (counts == 8).all()  # eight whole epochs
+    with pytest.raises(InputError, match="drop or carry"):
+        order.Epochs(10, 2, 0, "keep")
+
+
+def test_copies_of_an_image_share_an_id_whatever_they_are_called(tmp_path):
+    for name, colour in (("a", 1), ("b", 2), ("c", 1)):
+        Image.new("RGB", (20, 20), (colour * 90, 0, 0)).save(tmp_path / f"{name}.png")
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    found = pairs.pairs(table.from_rows("copies", files, {"captions": [("one",), ("two",), ("three",)]}))
+    b = take(feed.Feed(found, 3, SPEC, 12, None, 0), 1)[0]
+    of_images = dict(zip(b.files, b.arrays["ids"][:, 1].tolist(), strict=True))
+    assert of_images["a.png"] == of_images["c.png"] != of_images["b.png"]
+    assert len(set(of_texts(b))) == 3
+    lengths = pairs.lengths(found, 12)
+    for soft, effect in ((True, "are not negatives"), (False, r"are negatives of each other \(soft_targets=False\)")):
+        [said] = pairs.notes(found, lengths, 12, soft)
+        assert re.search(f"1 of 3 images are copies of others under other names; copies {effect}", said)
+    files[2].unlink()
+    files[0].unlink()
+    gone = pairs.pairs(table.from_rows("gone", files, {"captions": [("one",), ("two",), ("three",)]}))
+    assert len(set(gone.images.tolist())) == 3  # nothing is known of what cannot be read
+
+
+def test_what_is_said_before_the_first_step(source):
+    found = pairs.pairs(source)
+    assert pairs.notes(found, pairs.lengths(found, 12), 12, True) == [
+        "23 images have 46 captions: an epoch shows every image once, with one of its captions"
+    ]
+    cut = pairs.notes(found, pairs.lengths(found, 4), 4, True)[1]
+    assert cut == "2 of 45 different captions are longer than 4 tokens and are cut there, the first: '20 again'" or (
+        "different captions are longer than 4 tokens and are cut there, the first:" in cut
+    )
+    assert "1 of 46 captions repeat another" in pairs.notes(found, pairs.lengths(found, 12), 12, False)[1]
+
+
+def test_the_fingerprint_is_of_contents_and_captions(source, tmp_path):
+    captions = [("number 1",), ("number 2",)]
+    copies = []
+    for i in (1, 2):
+        copies.append(tmp_path / f"other-{i}.png")
+        copies[-1].write_bytes(source.read(i).read_bytes())
+
+    def fingerprint(files, said=captions, **more):
+        return pairs.pairs(table.from_rows("two", files, {"captions": said}), **more).fingerprint
+
+    first = fingerprint([source.read(1), source.read(2)])
+    assert fingerprint(copies) == first
+    others = [
+        fingerprint(copies[::-1]), fingerprint(copies, [("number 1",), ("number 3",)]),
+        fingerprint(copies, templates=("a {}",)), fingerprint([copies[0], source.read(3)]),
+    ]  # fmt: skip
+    assert len({first, *others}) == 5
 
 
 def test_class_names_in_templates_are_captions(tmp_path):
@@ -140,7 +208,7 @@ def test_long_captions_are_cut_and_counted_braces_and_markers_are_text(tmp_path)
     assert take(make(source, batch=1), 1)[0].truncated == 0  # start, ten words and end fit exactly
     odd = "{0} {} <|endoftext|> {x}"
     source = table.from_rows("one", [tmp_path / "a.png"], {"captions": [(odd,)]})
-    b = take(feed.Feed(feed.pairs(source, templates=("{} end",)), 1, SPEC, 40, None, 0), 1)[0]
+    b = take(feed.Feed(pairs.pairs(source, templates=("{} end",)), 1, SPEC, 40, None, 0), 1)[0]
     assert (b.arrays["tokens"][0] == tokenize(odd + " end", 16, special_tokens="text")[0]).all()
     assert b.truncated == 0
 
@@ -168,13 +236,13 @@ def test_rows_without_captions_are_left_out_and_told(source):
     captions = [() if i == 4 else (f"n {i}",) for i in range(N)]
     files = [source.read(i) for i in range(N)]
     some = table.from_rows("numbers", files, {"captions": captions})
-    found = feed.pairs(some, max_without=0.05)
+    found = pairs.pairs(some, max_without=0.05)
     assert found.without == ("04.png",)
     assert len(found) == N - 1
     assert "04.png" not in take(feed.Feed(found, N - 1, SPEC, 12, None, 0), 1)[0].files
-    assert feed.pairs(some).without == ("04.png",)  # one may always be left out, unless the share is 0
+    assert pairs.pairs(some).without == ("04.png",)  # one may always be left out, unless the share is 0
     with pytest.raises(InputError, match=r"04.png has no caption"):
-        feed.pairs(some, max_without=0)
+        pairs.pairs(some, max_without=0)
 
 
 @pytest.mark.parametrize(
@@ -194,21 +262,23 @@ def test_batches_that_do_not_divide_and_contexts_without_room(source):
     with pytest.raises(InputError, match="over 3 hosts"):
         make(source, share=(0, 3))
     with pytest.raises(InputError, match="no room"):
-        feed.Feed(feed.pairs(source), 8, SPEC, 1, None, 0)
+        feed.Feed(pairs.pairs(source), 8, SPEC, 1, None, 0)
     plain = table.from_rows("plain", [source.read(0)], {})
     with pytest.raises(InputError, match="neither captions nor labels"):
-        feed.pairs(plain)
+        pairs.pairs(plain)
 
 
 def test_tokens_are_as_wide_as_the_longest_caption_needs_and_no_wider(source):
     """Exact, because nothing behind the end of a text is read; one width for the run, so one compiled step."""
     for template, want in (("{}", 8), ("one two three four five {}", 16), ("{}" + " more" * 90, 77)):
-        found = feed.pairs(source, templates=("{}", template))
+        found = pairs.pairs(source, templates=("{}", template))
+        assert pairs.lengths(found, 77).longest > want - 8
         stream = feed.Feed(found, 4, SPEC, 77, None, 0)
         assert stream.length == want
         for batch in take(stream, 4):
             tokens = batch.arrays["tokens"]
             assert tokens.shape == (4, want)
             assert (tokens.max(1) == 49407).all()  # every text's end is inside
-    assert feed.text_length(feed.pairs(source, templates=("{}" + " more" * 90,)), 12) == 12
-    assert feed.text_length(feed.pairs(source), 5) == 5  # never wider than what captions are cut to
+    for context, template in ((12, "{}" + " more" * 90), (5, "{}")):  # never wider than what captions are cut to
+        found = pairs.lengths(pairs.pairs(source, templates=(template,)), context)
+        assert pairs.text_length(found, context) == context

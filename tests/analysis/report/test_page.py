@@ -167,21 +167,3 @@ def test_a_browser_that_fails_leaves_no_pdf(tmp_path, script):
     with pytest.raises(InputError, match="cannot print"):
         pdf.write(tmp_path / "report.html", tmp_path / "report.pdf", str(program))
     assert [p.name for p in tmp_path.iterdir()] == ["chromium"]
-
-
-def test_a_fine_tuning_run_names_its_probes(planted, tmp_path, capsys):
-    """Its own numbers are of training; what a report shows are its probes, and the remedy is a command that works."""
-    run = tmp_path / "tuned"
-    run.mkdir()
-    (run / "config.json").write_text('{"verb": "finetune"}')
-    (run / "manifest.json").write_text('{"command": "clipjax finetune"}')
-    assert main(["report", str(run)]) == 1
-    said = capsys.readouterr().err
-    assert "is a fine-tuning run; it has no probes; run one on its weights" in said
-    assert f"--config.model={run / 'model.safetensors'}" in said
-    for step in (2, 10):
-        shutil.copytree(planted[0], run / "probes" / "faces" / f"step-{step:08d}")
-    assert main(["report", str(run)]) == 1
-    named = capsys.readouterr().err.strip().rpartition(": ")[2].split()
-    assert named == [str(run / "probes" / "faces" / "step-00000010")]
-    assert main(["report", *named]) == 0

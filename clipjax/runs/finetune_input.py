@@ -1,0 +1,130 @@
+"""What fine-tuning reads: training and validation pairs, the first weights, and how they come to the devices."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from clipjax import loading, parallel
+from clipjax.data.source import Source
+from clipjax.errors import InputError
+from clipjax.image import Preprocess
+from clipjax.models import clip, weights
+from clipjax.models import config as architectures
+from clipjax.models.inputs import CLIP_BPE
+from clipjax.runs import data as opening
+from clipjax.runs import task as tasks
+from clipjax.runs.finetune_config import FinetuneConfig
+from clipjax.train import augment, feed
+from clipjax.train.pairs import Pairs, pairs
+
+
+def training_pairs(config: FinetuneConfig) -> tuple[Pairs, Pairs | None]:
+    """The training pairs, and those of the validation part where the config names one."""
+    source = _source(config, opening.open_source(config.data).source)
+    share, other = config.evaluate.share, bool(config.data.validation_path or config.validation_split)
+    if not 0 <= share < 1:
+        raise InputError(f"evaluate.share={share}: a share of the images, from 0 to below 1")
+    if share and other:
+        raise InputError(
+            "evaluate.share, and data.validation_path or validation_split, both say what validates; keep one"
+        )
+    if not share and not other:
+        return _pairs(config, source), None
+    if other:
+        validation = _source(config, opening.open_part(config.data, "validation", config.validation_split).source)
+        return _pairs(config, source), _pairs(config, validation)
+    # By content, so that copies of an image are on one side, and a row more moves none of the others.
+    place = source.digests(np.arange(len(source)))[:, :4].copy().view(">u4").reshape(-1) / 2**32
+    held = place < share
+    if held.all() or not held.any():
+        raise InputError(f"evaluate.share={share} of {len(source)} images leaves nothing on one side")
+    return _pairs(config, source.select(np.flatnonzero(~held))), _pairs(config, source.select(np.flatnonzero(held)))
+
+
+def _pairs(config: FinetuneConfig, source: Source) -> Pairs:
+    templates = tasks.templates_of(config.templates)
+    return pairs(source, templates, config.data.id_column, config.data.max_skipped)
+
+
+def _source(config: FinetuneConfig, source: Source) -> Source:
+    """The data; labels, which are captions where there are no others, in the words of `classes`."""
+    if not config.classes:
+        return source
+    if source.captions is not None or source.labels is None:
+        raise InputError(f"{source.name}: config.classes names labels, and the images have captions; leave it out")
+    asked = tasks.chosen("", config.classes)
+    assert asked is not None
+    return dataclasses.replace(source, labels=source.labels.align(asked.names, source.name))
+
+
+def mesh_of(config: FinetuneConfig) -> Mesh:
+    """The devices that train."""
+    devices = jax.devices()
+    if config.devices:
+        if jax.process_count() > 1 or not 0 < config.devices <= len(devices):
+            raise InputError(f"devices={config.devices}: 1 to {len(devices)} on one host, 0 for all")
+        devices = devices[: config.devices]
+    if config.batch_size % (config.parts * len(devices)):
+        raise InputError(
+            f"batch_size={config.batch_size} does not divide over {len(devices)} devices in {config.parts} parts"
+        )
+    return parallel.training_mesh(config.fsdp, devices)
+
+
+def first_weights(config: FinetuneConfig) -> weights.Weights:
+    """The weights before the first step, float32: loaded, or drawn from the seed."""
+    if bool(config.model) == bool(config.architecture):
+        raise InputError("name either config.model (weights to begin from) or config.architecture (from scratch)")
+    options = loading.options_of(config.weights)
+    if config.architecture and options != loading.Options():
+        raise InputError("config.weights.* is for weights of a file; with config.architecture nothing is read")
+    if config.architecture:
+        architecture = architectures.from_dict(config.architecture)
+        flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
+        name = config.name or "from-scratch"
+        return weights.Weights({k: np.asarray(v) for k, v in flat.items()}, architecture, name, {"format": "random"})
+    loaded = loading.find_weights(config.model, options)
+    flat = {name: np.asarray(array, np.float32) for name, array in loaded.flat.items()}
+    return weights.Weights(flat, loaded.config, loaded.name, loaded.source)
+
+
+def training_feed(
+    config: FinetuneConfig, begin: weights.Weights, data: Pairs, augmentation: augment.Augment | None,
+    batch_size: int, seed: int,
+) -> feed.Feed:  # fmt: skip
+    """Batches of these pairs for this model, this host's share of them; without `augmentation`, nothing random."""
+    architecture = begin.config
+    if architecture.tokens != CLIP_BPE or not architecture.text.can_cut:
+        raise InputError(
+            f"{begin.name}: fine-tuning reads captions with CLIP's tokenizer and cuts them at their end; this model "
+            "has another tokenizer, or a text encoder that sees padding: fine-tune it where it was trained"
+        )
+    context = config.data.context or architecture.text.context_length
+    if context > architecture.text.context_length:
+        raise InputError(f"data.context={context}: {begin.name} reads {architecture.text.context_length} tokens")
+    if batch_size > len(data):
+        raise InputError(
+            f"batch_size={batch_size} is more than the {len(data)} pairs of {data.source.name}: an image "
+            "would meet itself as its own negative; lower it"
+        )
+    spec = Preprocess(architecture.image.image_size, **vars(architecture.pixels))
+    share = (jax.process_index(), jax.process_count())
+    return feed.Feed(
+        data, batch_size, spec, context, augmentation, seed, share, config.threads, config.data.last_batch
+    )  # fmt: skip
+
+
+def validation_batch(config: FinetuneConfig, validation: Pairs, mesh: Mesh) -> int:
+    """Pairs in a batch of the validation part: as in training, or as many as it has, divided over the devices."""
+    unit = mesh.size * config.parts
+    size = min(config.batch_size, len(validation) // unit * unit)
+    if not size:
+        raise InputError(
+            f"{validation.source.name}: {len(validation)} validation pairs do not divide over {mesh.size} devices in "
+            f"{config.parts} parts; name more of them"
+        )
+    return size
