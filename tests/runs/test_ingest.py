@@ -31,6 +31,9 @@ classes:
   - dog
 """
 CLASSES = ("man", "woman", "fox", "thief", "cat", "dog")
+# A batch of another size rounds features otherwise: the last digits of a cosine, 1e-7, times the scale, 100, times
+# p (1 - p), at most 1/4.
+ROUNDED = 2.5e-6
 
 
 @pytest.fixture(scope="module")
@@ -473,7 +476,7 @@ def test_features_give_the_records_of_the_probe(stage, embedded, tmp_path, probe
         np.array(pq.read_table(p / "predictions.parquet")["probabilities"].to_pylist())
         for p in (tmp_path / "run", stage / probe)
     )
-    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-6)  # a batch of another size rounds otherwise
+    np.testing.assert_allclose(mine, theirs, rtol=0, atol=ROUNDED)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert [file["name"] for file in manifest["ingested"]] == ["F.npz", "people.csv"]
     assert (
@@ -492,7 +495,7 @@ def test_features_in_any_order_and_without_images_that_could_not_be_read(stage, 
     mine, theirs = (pq.read_table(p / "predictions.parquet") for p in (tmp_path / "run", stage / "rates"))
     assert mine["file"] == theirs["file"]
     odds = (np.array(table["probabilities"].to_pylist()) for table in (mine, theirs))
-    np.testing.assert_allclose(*odds, rtol=0, atol=1e-6)  # a batch of another size rounds otherwise
+    np.testing.assert_allclose(*odds, rtol=0, atol=ROUNDED)
     lost = moved | {name: moved[name][1:] for name in ("files", "image_features")}
     lost |= {"skipped": moved["files"][:1], "skipped_reasons": np.array(["cut off"])}
     assert not of_features(stage, tmp_path, lost, out="lost")
