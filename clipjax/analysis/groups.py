@@ -40,9 +40,9 @@ def tally(right: np.ndarray, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     return np.bincount(cells.of[inside], np.asarray(right, bool)[inside], minlength=groups).astype(np.int64), n
 
 
-def names_of(cells: Cells) -> list[str]:
+def names_of(groups: Sequence[Mapping[str, str]]) -> list[str]:
     """What each group is called in a record: "Black", or "Black, Female" of two columns."""
-    return [", ".join(group.values()) for group in cells.groups]
+    return [", ".join(group.values()) for group in groups]
 
 
 def worst_group(
@@ -167,7 +167,15 @@ def demographic_parity_difference(
     against: Against = "between_groups",
 ) -> Record:  # fmt: skip
     """answer bool [N] (is it in the set?) -> the difference of the groups' selection rates."""
-    found = group_difference(*tally(answer, cells), names_of(cells), method, against=against)
+    return parity_difference(*tally(answer, cells), names_of(cells.groups), method, set, against)
+
+
+def parity_difference(
+    k: ArrayLike, n: ArrayLike, names: Sequence[str], method: Method = USUAL, set: str | None = None,
+    against: Against = "between_groups",
+) -> Record:  # fmt: skip
+    """`demographic_parity_difference` of counts: k of n [G] answers of each group are in the set."""
+    found = group_difference(k, n, names, method, against=against)
     return replace(found, metric="demographic_parity_difference", set=set)
 
 
@@ -175,8 +183,14 @@ def demographic_parity_ratio(
     answer: np.ndarray, cells: Cells, method: Method = USUAL, set: str | None = None
 ) -> Record:
     """answer bool [N] -> the smallest over the largest selection rate."""
-    found = group_ratio(*tally(answer, cells), names_of(cells), method)
-    return replace(found, metric="demographic_parity_ratio", set=set)
+    return parity_ratio(*tally(answer, cells), names_of(cells.groups), method, set)
+
+
+def parity_ratio(
+    k: ArrayLike, n: ArrayLike, names: Sequence[str], method: Method = USUAL, set: str | None = None
+) -> Record:
+    """`demographic_parity_ratio` of counts: k of n [G] answers of each group are in the set."""
+    return replace(group_ratio(k, n, names, method), metric="demographic_parity_ratio", set=set)
 
 
 def equal_opportunity_difference(
@@ -186,7 +200,7 @@ def equal_opportunity_difference(
     `undefined` names the others. fairlearn calls their rate 0."""
     answer, truth = _both(answer, truth)
     k, n, missing = _stratum(answer, truth, cells)
-    found = _defined("equal_opportunity_difference", k, n, names_of(cells), method)
+    found = _defined("equal_opportunity_difference", k, n, names_of(cells.groups), method)
     return replace(found, set=set, undefined=missing or None)
 
 
@@ -239,7 +253,7 @@ def _joint(nulls, both, value: float, seed: int) -> tuple[float, float]:
 def _stratum(answer: np.ndarray, inside: np.ndarray, cells: Cells) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Of the images `inside` bool [N]: how many answers of each group are yes, of how many [G]; groups without any."""
     k, n = tally(answer[inside], Cells(cells.groups, cells.of[inside]))
-    names = names_of(cells)
+    names = names_of(cells.groups)
     return k, n, [names[g] for g in np.flatnonzero(n == 0)]
 
 

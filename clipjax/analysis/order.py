@@ -39,6 +39,12 @@ def places(values: Iterable[str], known: Sequence[str] = ()) -> dict[str, int]:
     return {value: place for place, value in enumerate(found)}
 
 
+def in_order(groups: Sequence[Sequence[str]]) -> list[int]:
+    """Groups as values of each column -> their order by `places`, the first column leading."""
+    ranks = [places(column) for column in zip(*groups, strict=True)]
+    return sorted(range(len(groups)), key=lambda g: [rank[v] for rank, v in zip(ranks, groups[g], strict=True)])
+
+
 def _word(value: str) -> str:
     return re.sub(r"[\s_-]+", "-", value.strip().lower())
 

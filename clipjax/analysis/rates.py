@@ -17,14 +17,14 @@ from numpy.typing import ArrayLike
 from clipjax.analysis import two_rates
 from clipjax.analysis.intervals import interval
 from clipjax.analysis.manifest import MIN_N
-from clipjax.analysis.order import places
+from clipjax.analysis.order import in_order
 from clipjax.analysis.records import Record, finite
+from clipjax.analysis.tallies import Tally, check_cells, tally
 from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.files import lines
 
 Columns = Mapping[str, np.ndarray]
-MOST_CELLS = 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +115,8 @@ def cells(grouping: Sequence[str], columns: Columns, n: int) -> Cells:
     texts = np.stack([np.asarray(columns[name]).astype(str) for name in grouping], axis=1)
     known = (texts != "").all(1)
     distinct, place = np.unique(texts[known], axis=0, return_inverse=True)
-    if len(distinct) > MOST_CELLS:
-        raise InputError(
-            f"groups: {'*'.join(grouping)} has {len(distinct)} cells for {n} images; group by fewer columns"
-        )
-    ranks = [places(column.tolist()) for column in distinct.T]
-    order = sorted(range(len(distinct)), key=lambda g: [rank[v] for rank, v in zip(ranks, distinct[g], strict=True)])
+    check_cells(grouping, len(distinct), n)
+    order = in_order(distinct.tolist())
     of = np.full(n, -1, np.int64)
     of[known] = np.argsort(order)[place.ravel()]
     return Cells([dict(zip(grouping, map(str, distinct[g]), strict=True)) for g in order], of)
@@ -133,6 +129,28 @@ def counts(prediction: np.ndarray, partition: Cells, classes: int) -> np.ndarray
     return np.bincount(flat, minlength=len(partition.groups) * classes).reshape(len(partition.groups), classes)
 
 
+def tallies(prediction: np.ndarray, columns: Columns, grouped: Sequence[Sequence[str]], classes: int) -> list[Tally]:
+    """Class indices [N] -> for each grouping how many images of each group are given each class, [C]."""
+    found = ((grouping, cells(grouping, columns, len(prediction))) for grouping in grouped)
+    return [tally(one.groups, grouping, counts(prediction, one, classes)) for grouping, one in found]
+
+
+def records_of(tallied: Sequence[Tally], design: Design, method: Method) -> list[Record]:
+    """A record per set (or class) and group, then differences and ratios against the rest.
+
+    Sets for every grouping, `no set` among them where classes are in none; single classes for everybody and for single
+    columns. `small` marks a cell with fewer than `method.min_n` images. A design without sets is reported class
+    by class.
+    """
+    out: list[Record] = []
+    for one in tallied:
+        out += tally_records(one.table, one.groups, design, method)
+    for one in tallied:
+        if len(one.grouping) == 1:
+            out += against_rest(one.table, one.groups, design, method)
+    return out
+
+
 def rate_records(
     prediction: np.ndarray,
     design: Design,
@@ -140,22 +158,8 @@ def rate_records(
     grouped: Sequence[Sequence[str]],
     method: Method | None = None,
 ) -> list[Record]:
-    """Class indices [N] -> a record per set (or class) and group, then differences and ratios against the rest.
-
-    Sets for every grouping, `no set` among them where classes are in none; single classes for everybody and for single
-    columns. `small` marks a cell with fewer than `method.min_n` images. A design without sets is reported class
-    by class.
-    """
-    method = method or Method()
-    out: list[Record] = []
-    for grouping in grouped:
-        found = cells(grouping, columns, len(prediction))
-        out += tally_records(counts(prediction, found, len(design.classes)), found.groups, design, method)
-    for grouping in grouped:
-        if len(grouping) == 1:
-            found = cells(grouping, columns, len(prediction))
-            out += against_rest(counts(prediction, found, len(design.classes)), found.groups, design, method)
-    return out
+    """Class indices [N] -> `records_of`."""
+    return records_of(tallies(prediction, columns, grouped, len(design.classes)), design, method or Method())
 
 
 def tally_records(tally: np.ndarray, groups: list[dict[str, str]], design: Design, method: Method) -> list[Record]:

@@ -54,14 +54,18 @@ def mean_per_class(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> 
     scores, labels = check_scores(scores, labels)
     right = in_top(scores, labels, 1)
     sizes = np.bincount(labels, minlength=scores.shape[1])
-    hits = np.bincount(labels, right, minlength=scores.shape[1])
+    return mean_of_classes(np.bincount(labels, right, minlength=scores.shape[1]).astype(np.int64), sizes, seed=seed)
+
+
+def mean_of_classes(hits: np.ndarray, sizes: np.ndarray, *, seed: int = 0) -> Record:
+    """`mean_per_class` of counts: hits [C] of sizes [C] examples of each class are right."""
     classes = np.lexsort((hits, sizes))[np.count_nonzero(sizes == 0) :]
     hits, sizes = hits[classes], sizes[classes]
     recall = hits / sizes
     drawn = np.random.default_rng(seed).binomial(sizes, recall, (intervals.RESAMPLES, len(sizes))) / sizes
     low, high = intervals.percentile(drawn.mean(1), 0.95)
     return record(
-        "mean_per_class", len(labels), recall.mean(), low, high, "bootstrap within classes", classes=len(sizes)
+        "mean_per_class", sizes.sum(), recall.mean(), low, high, "bootstrap within classes", classes=len(sizes)
     )
 
 
@@ -223,8 +227,12 @@ def in_top(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def proportion(metric: str, right: np.ndarray) -> Record:
+    """`share` of those that are right, bool [N]."""
+    return share(metric, int(right.sum()), len(right))
+
+
+def share(metric: str, k: int, n: int) -> Record:
     """The record of k of n, with the exact interval."""
-    k, n = int(right.sum()), len(right)
     low, high = intervals.clopper_pearson(k, n)
     return record(metric, n, k / n, float(low), float(high), "clopper-pearson", k=k)
 

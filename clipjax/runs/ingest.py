@@ -154,8 +154,8 @@ def _rates(
         say(f"note: {answers.source.name}: no columns to group by; name some with --group-columns=a,b")
     if answers.design.unset:
         say(f"note: {answers.design.unset_note()}")
-    records = rates.rate_records(answers.predicted, answers.design, columns, grouped, method)
-    records += scoring.parity(answers.predicted, answers.design, columns, grouped, method)
+    tallied = rates.tallies(answers.predicted, columns, grouped, len(answers.design.classes))
+    records = rates.records_of(tallied, answers.design, method) + scoring.parity(tallied, answers.design, method)
     return records, Outcome(groups=["*".join(names) for names in grouped], probability=kind_of(answers))
 
 

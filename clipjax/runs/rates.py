@@ -7,7 +7,10 @@ FairFace; any table of images with group columns and any design work the same.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from clipjax import design
 from clipjax.analysis import rates
@@ -16,6 +19,7 @@ from clipjax.analysis.intervals import interval
 from clipjax.analysis.manifest import Outcome, SweptDesign
 from clipjax.analysis.records import Record
 from clipjax.analysis.tables import csv_text
+from clipjax.analysis.tallies import Tally
 from clipjax.errors import InputError
 from clipjax.keys import inside, key
 from clipjax.probes import zeroshot
@@ -23,8 +27,8 @@ from clipjax.progress import say
 from clipjax.runs import design_task, groups, scoring, wording
 from clipjax.runs import task as tasks
 from clipjax.runs.config import Grouped, WithProbabilities, words
-from clipjax.runs.features import Features
-from clipjax.runs.result import Result
+from clipjax.runs.features import Features, Probability
+from clipjax.runs.result import Counted, Result
 from clipjax.runs.zeroshot import answers
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
@@ -82,21 +86,50 @@ def run(config: Config, features: Features, task: RatesTask) -> Result:
     weights = zeroshot.class_weights(features.texts, [task.design, *task.variants])
     encoded = features.images(task.source)
     probabilities = features.probabilities(encoded.values, weights[0], probability)
-    best = probabilities.argmax(1)  # the first of equals
-    columns = {name: values[encoded.rows] for name, values in task.columns.items()}
-    method = groups.method_of(config)
-    records = rates.rate_records(best, task.design, columns, task.grouped, method)
-    records += scoring.parity(best, task.design, columns, task.grouped, method)
-    table = task.table(encoded.rows) | answers(task.design, probabilities)
-    outcome = Outcome(groups=["*".join(g) for g in task.grouped], probability=probability)
+    found = count(config, task, encoded.rows, probabilities)
+    records = total(config, task.design, found.tallies)
+    said = outcome(config, probability, found.tallies)
     tables = {}
     if task.variants:
+        columns = {name: values[encoded.rows] for name, values in task.columns.items()}
+        method = groups.method_of(config)
         rows = _swept(encoded.values, task.variants, weights[1:], columns, method)
         tables["sweep.csv"] = _csv(rows)
         records += _ranges(rows)
         records += wording.records(encoded.values, task.variants, weights[1:], columns, task.grouped, method)
-        outcome.sweep = [SweptDesign(d.name, d.sha256) for d in task.variants]
-    return Result(records, table, encoded.skipped, task.design, outcome, tables=tables)
+        said.sweep = [SweptDesign(d.name, d.sha256) for d in task.variants]
+    return Result(records, found.columns, encoded.skipped, task.design, said, tables=tables)
+
+
+def check_units(config: Config, task: RatesTask) -> None:
+    """InputError where the numbers of a run are more than sums over units."""
+    if task.variants:
+        raise InputError("sweep is not computed in units: leave it out, or make a plan for each design")
+
+
+def select(task: RatesTask, rows: np.ndarray) -> RatesTask:
+    """The task of these rows [M] alone."""
+    columns = {name: values[rows] for name, values in task.columns.items()}
+    return dataclasses.replace(task, source=task.source.select(rows), columns=columns)
+
+
+def count(config: Config, task: RatesTask, rows: np.ndarray, probabilities: np.ndarray) -> Counted:
+    """Probabilities [M, C] of these rows [M] -> their predictions, and counts by group."""
+    columns = {name: values[rows] for name, values in task.columns.items()}
+    best = probabilities.argmax(1)  # the first of equals
+    tallied = rates.tallies(best, columns, task.grouped, len(task.design.classes))
+    return Counted(task.table(rows) | answers(task.design, probabilities), tallied)
+
+
+def total(config: Config, asked: design.Design, tallied: Sequence[Tally], metric: str = "") -> list[Record]:
+    """Counts of all images -> the records."""
+    method = groups.method_of(config)
+    return rates.records_of(tallied, asked, method) + scoring.parity(tallied, asked, method)
+
+
+def outcome(config: Config, probability: Probability, tallied: Sequence[Tally]) -> Outcome:
+    """What the manifest says of the probe."""
+    return Outcome(groups=["*".join(one.grouping) for one in tallied], probability=probability)
 
 
 class Swept(NamedTuple):

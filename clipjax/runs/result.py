@@ -7,6 +7,7 @@ from typing import Any
 
 from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
+from clipjax.analysis.tallies import Tally
 from clipjax.cache import Skipped
 from clipjax.design import Design
 
@@ -26,3 +27,11 @@ class Result:
     outcome: Outcome = dataclasses.field(default_factory=Outcome)
     seen: int | None = None
     tables: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """Of some of the images: columns of predictions.parquet, and counts that add up to those of all images."""
+
+    columns: dict[str, Any]
+    tallies: list[Tally]

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from clipjax.analysis import groups as by_group
 from clipjax.analysis import rates
 from clipjax.analysis.records import Record
+from clipjax.analysis.tallies import Tally, tally
 from clipjax.data.labels import Labels
 from clipjax.design import Design
 from clipjax.errors import InputError
@@ -19,6 +20,8 @@ from clipjax.runs import groups
 from clipjax.runs.config import Scored
 from clipjax.runs.task import Task
 
+OF_SCORES = {"mean_top1_top5": metrics.mean_top1_top5, "roc_auc": metrics.roc_auc}  # metrics that are not of counts
+SPLIT = "split of the data set"  # as a grouping of its own
 MOST_COMPARED = 200  # groups of one grouping that are compared with each other
 
 
@@ -55,7 +58,7 @@ def weights_of(text: str, columns: rates.Columns) -> dict[str, dict[str, float]]
                 raise InputError(f"group_weights: {entry!r} is not VALUE*VALUE=SHARE, as land*water=0.04") from None
         cells = rates.cells(grouping, columns, len(next(iter(columns.values()))))
         n = np.bincount(cells.of[cells.of >= 0], minlength=len(cells.groups))
-        by_group.weighted_mean_of_groups(n, n, shares, by_group.names_of(cells))  # refuses what cannot be a mean
+        by_group.weighted_mean_of_groups(n, n, shares, by_group.names_of(cells.groups))  # refuses what cannot be a mean
         out["*".join(grouping)] = shares
     return out
 
@@ -71,56 +74,96 @@ def records(
     known = labels.known
     if not known.any():
         raise InputError(f"{task.source.name}: none of its {len(known)} images has a label")
+    if labels.present is None:
+        found = tallies(scores, labels, task, rows, groupings)
+        more = []
+        if task.metric in OF_SCORES:
+            more = [OF_SCORES[task.metric](scores[known], labels.column[known], seed=method.seed)]
+        return totals(found, task.metric, method, task.group_weights, more)
     scores, rows, labels = scores[known], rows[known], labels.select(known)
-    if labels.present is not None:  # several classes in one image: how well each class ranks the images
-        if task.metric == "map_11pt":
-            difficult = task.source.protocol.get("difficult")
-            difficult = None if difficult is None else difficult[rows]
-            return [metrics.map_11pt(scores, labels.present, difficult, seed=method.seed)]
-        pair = (metrics.map_all_point, metrics.map_11pt)
-        return [f(scores, labels.present, seed=method.seed) for f in pair]
-    index, classes = labels.column, len(labels.names)
-    out = [metrics.top_k(scores, index, k) for k in (1, 5) if k == 1 or classes > 5]
-    out.append(metrics.mean_per_class(scores, index, seed=method.seed))
+    if task.metric == "map_11pt":  # several classes in one image: how well each class ranks the images
+        difficult = task.source.protocol.get("difficult")
+        difficult = None if difficult is None else difficult[rows]
+        return [metrics.map_11pt(scores, labels.column, difficult, seed=method.seed)]
+    pair = (metrics.map_all_point, metrics.map_11pt)
+    return [f(scores, labels.column, seed=method.seed) for f in pair]
+
+
+def tallies(scores: np.ndarray, labels: Labels, task: Task, rows: np.ndarray, groupings: str) -> list[Tally]:
+    """Scores [M, C] of these rows [M] of the task and their labels -> images with a label, and how many of them are
+    right among the first and (of more than five classes) the five best: [C, 2 or 3] by their own class, then [2 or 3]
+    of each grouping, and of each split of a data set that has splits."""
+    known, classes = labels.known, len(labels.names)
+    scores, rows, index = scores[known], rows[known], labels.column[known]
+    if len(index):
+        scores, index = metrics.check_scores(scores, index)
+    right = [metrics.in_top(scores, index, k) for k in (1, 5) if k == 1 or classes > 5]
+    counted = np.stack([np.ones(len(index), bool), *right], axis=1)
+    by_class = np.stack([np.bincount(index, column, minlength=classes) for column in counted.T], axis=1)
+    out = [tally([{}], (), by_class.astype(np.int64)[None])]
+    columns = {name: values[rows] for name, values in task.groups.items()}
     splits = task.source.protocol.get("split")
-    if splits is not None and len(set(splits[rows])) > 1:
-        out += _per_split(scores, index, splits[rows])
-    if task.metric == "mean_top1_top5":
-        out.append(metrics.mean_top1_top5(scores, index, seed=method.seed))
-    if task.metric == "roc_auc":
-        out.append(metrics.roc_auc(scores, index, seed=method.seed))
-    out.sort(key=lambda record: record.metric != task.metric)
-    hits = {f"top{k}": metrics.in_top(scores, index, k) for k in (1, 5) if k == 1 or classes > 5}
-    return out + of_groups(hits, task, rows, groupings, method)
+    grouped = [grouping for grouping in rates.groupings(groupings, list(columns)) if grouping] if columns else []
+    if splits is not None:
+        columns, grouped = columns | {SPLIT: splits[rows]}, [*grouped, (SPLIT,)]
+    for grouping in grouped:
+        cells = rates.cells(grouping, columns, len(index))
+        table = np.stack([by_group.tally(column, cells)[0] for column in counted.T], axis=1)
+        out.append(tally(cells.groups, grouping, table))
+    return out
+
+
+def totals(
+    tallied: Sequence[Tally], metric: str, method: rates.Method, weights: Mapping[str, Mapping[str, float]],
+    more: Sequence[Record] = (),
+) -> list[Record]:  # fmt: skip
+    """`tallies` of all images, and records that are `more` than counts -> all records; those of `metric` first."""
+    out = [*of_everybody(tallied, method), *more]
+    out.sort(key=lambda record: record.metric != metric)
+    return out + of_groups(tallied, method, weights)
+
+
+def of_everybody(tallied: Sequence[Tally], method: rates.Method) -> list[Record]:
+    """`tallies` -> top-1, top-5, the mean over classes, and top-1 of each split."""
+    table = tallied[0].table[0]
+    n, *right = table.sum(0).tolist()
+    out = [metrics.share(f"top{k}", hits, n) for k, hits in zip((1, 5), right, strict=False)]
+    out.append(metrics.mean_of_classes(table[:, 1], table[:, 0], seed=method.seed))
+    return out + [record for one in tallied if one.grouping == (SPLIT,) for record in _per_split(one)]
 
 
 def of_groups(
-    hits: Mapping[str, np.ndarray], task: Task, rows: np.ndarray, groupings: str, method: rates.Method
+    tallied: Sequence[Tally], method: rates.Method, weights: Mapping[str, Mapping[str, float]]
 ) -> list[Record]:
-    """Each of several accuracies, "top1" -> bool [M] of these rows, by group; and the groups compared."""
-    if not task.groups:
-        return []
-    columns = {name: values[rows] for name, values in task.groups.items()}
+    """`tallies` -> each accuracy by group, and the groups compared."""
     out = []
-    for grouping in rates.groupings(groupings, list(columns)):
-        if not grouping:
+    for one in tallied:
+        if one.grouping in ((), (SPLIT,)):
             continue
-        cells = rates.cells(grouping, columns, len(rows))
-        for metric, right in hits.items():
-            out += by_group.accuracy_by_group(right, cells, method, metric)
-            out += compared(metric, right, cells, grouping, method, task.group_weights.get("*".join(grouping)))
+        over, (n, *right) = "*".join(one.grouping), one.table.T
+        for metric, k in zip(("top1", "top5"), right, strict=False):
+            found = rates.numbers(metric, k, n, method)
+            out += [replace(record, group=group) for group, record in zip(one.groups, found, strict=True)]
+            out += compared_counts(metric, k, n, by_group.names_of(one.groups), over, method, weights.get(over))
     return out
 
 
 def compared(
-    metric: str, right: np.ndarray, cells: rates.Cells, grouping: Sequence[str], method: rates.Method,
+    metric: str, right: np.ndarray, cells: rates.Cells, grouping: Sequence[str], method: rates.Method
+) -> list[Record]:
+    """right bool [N] -> `compared_counts`."""
+    return compared_counts(
+        metric, *by_group.tally(right, cells), by_group.names_of(cells.groups), "*".join(grouping), method
+    )
+
+
+def compared_counts(
+    metric: str, k: np.ndarray, n: np.ndarray, names: Sequence[str], over: str, method: rates.Method,
     weights: Mapping[str, float] | None = None,
 ) -> list[Record]:  # fmt: skip
-    """Worst group, gap, ratio, unweighted (and weighted) mean and variance of the groups' accuracies."""
-    k, n = by_group.tally(right, cells)
+    """k of n right [G] -> worst group, gap, ratio, unweighted (and weighted) mean and variance of the accuracies."""
     if not 1 < (n > 0).sum() <= MOST_COMPARED:
         return []
-    names = by_group.names_of(cells)
     numbers = (
         by_group.worst_group, by_group.group_difference, by_group.group_ratio, by_group.mean_of_groups,
         by_group.between_group_variance,
@@ -128,37 +171,32 @@ def compared(
     found = [number(k, n, names, method, metric) for number in numbers]
     if weights is not None:
         found.append(by_group.weighted_mean_of_groups(k, n, weights, names, method, metric))
-    return [replace(record, over="*".join(grouping)) for record in found]
+    return [replace(record, over=over) for record in found]
 
 
-def parity(
-    prediction: np.ndarray, design: Design, columns: rates.Columns, grouped: Sequence[Sequence[str]],
-    method: rates.Method,
-) -> list[Record]:  # fmt: skip
-    """Class indices [N] -> the difference and the ratio of the groups' rates of every set, for single columns."""
+def parity(tallied: Sequence[Tally], design: Design, method: rates.Method) -> list[Record]:
+    """`rates.tallies` -> the difference and the ratio of the groups' rates of every set, for single columns."""
     out = []
-    for grouping in grouped:
-        if len(grouping) != 1:
+    for one in tallied:
+        if len(one.grouping) != 1 or not 1 < len(one.groups) <= MOST_COMPARED:
             continue
-        cells = rates.cells(grouping, columns, len(prediction))
-        if not 1 < len(cells.groups) <= MOST_COMPARED:
-            continue
+        names, table = by_group.names_of(one.groups), one.table
         for name in design.counted:
-            answer = design.members(name)[prediction]
-            found = (
-                by_group.demographic_parity_difference(answer, cells, method, name),
-                by_group.demographic_parity_ratio(answer, cells, method, name),
-            )  # fmt: skip
-            out += [replace(record, over=grouping[0]) for record in found]
+            k, n = table[:, design.members(name)].sum(1), table.sum(1)
+            parity = by_group.parity_difference, by_group.parity_ratio
+            found = [number(k, n, names, method, name) for number in parity]
+            out += [replace(record, over=one.grouping[0]) for record in found]
     return out
 
 
-def _per_split(scores: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> list[Record]:
+def _per_split(splits: Tally) -> list[Record]:
     """Top-1 of each split, and their mean where the splits are a data set's test folds (UCF101's three)."""
-    records = []
-    for split in sorted(set(splits)):
-        rows = splits == split
-        records.append(replace(metrics.top_k(scores[rows], labels[rows], 1), split=split))
+    if len(splits.counts) < 2:
+        return []
+    records = [
+        replace(metrics.share("top1", int(row[1]), int(row[0])), split=split)
+        for (split,), row in sorted(splits.counts.items())
+    ]
     values, n = np.array([record.value for record in records], float), sum(record.n for record in records)
     spread = float(np.std(values, ddof=1))
     return [*records, Record(metric="top1_mean_of_splits", n=n, value=float(np.mean(values)), spread=spread)]

@@ -42,6 +42,13 @@ class Task:
     group_weights: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
+def select(task: Task, rows: np.ndarray) -> Task:
+    """The task of these rows [M] alone."""
+    labels = None if task.labels is None else task.labels.select(rows)
+    groups = {name: values[rows] for name, values in task.groups.items()}
+    return dataclasses.replace(task, source=task.source.select(rows), labels=labels, groups=groups)
+
+
 def prepare(config: Asked) -> Task:
     """The images of a config, asked with its design or classes, else with the data set's own."""
     opened = opening.open_source(config.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from clipjax.analysis import rates
 from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
+from clipjax.analysis.tallies import Tally
 from clipjax.data.labels import Labels
 from clipjax.design import Design
 from clipjax.errors import InputError
@@ -20,12 +22,14 @@ from clipjax.runs import calibration, groups, scoring, wording
 from clipjax.runs import task as tasks
 from clipjax.runs.calibration import Calibration
 from clipjax.runs.config import Asked, Scored, WithProbabilities
-from clipjax.runs.features import Features
-from clipjax.runs.result import Result
+from clipjax.runs.features import Features, Probability
+from clipjax.runs.result import Counted, Result
 from clipjax.runs.task import Task
 from clipjax.runs.wording import Sweep
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
+select = tasks.select
+ADDED = ("top1", "top5", "mean_per_class")  # metrics that are made of counts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,44 @@ def run(config: Config, features: Features, task: Task) -> Result:
     if several:  # how a class ranks images depends on it; which class is the likeliest does not
         records = [replace(record, probability=probability) for record in records]
     return Result(records, table, encoded.skipped, task.design, Outcome(probability=probability))
+
+
+def check_units(config: Config, task: Task) -> None:
+    """InputError where the numbers of a run are more than sums over units."""
+    own = {"video", "lexicon"} & task.source.protocol.keys()
+    for reason, remedy in (
+        (own, f"its images are scored by {' and '.join(sorted(own))}"),
+        (task.labels is not None and task.labels.several, "images with several labels are ranked"),
+        (task.metric not in ADDED, f"its metric {task.metric} is not a sum over images"),
+        (config.calibration.bins, "leave calibration.bins out"),
+        (config.sweep.rename or config.sweep.templates, "leave sweep out, or make a plan for each wording"),
+        (config.group_weights, "leave group_weights out"),
+    ):
+        if reason:
+            raise InputError(f"{task.source.name}: not all its numbers are sums over units of work: {remedy}")
+
+
+def count(config: Config, task: Task, rows: np.ndarray, probabilities: np.ndarray) -> Counted:
+    """Probabilities [M, C] of these rows [M] -> their predictions, and counts of right ones by class and group."""
+    table = tasks.columns(task.source, task.labels, rows) | answers(task.design, probabilities)
+    if task.labels is None:
+        return Counted(table, [])
+    labels = task.labels.select(rows)
+    return Counted(table, scoring.tallies(probabilities, labels, task, rows, config.groups))
+
+
+def total(config: Config, design: Design, tallied: Sequence[Tally], metric: str = "top1") -> list[Record]:
+    """Counts of all images -> the records, the metric that the data set is judged by first."""
+    if not tallied:
+        return []
+    if not tallied[0].counts:
+        raise InputError(f"{design.name}: none of the images has a label")
+    return scoring.totals(tallied, metric, groups.method_of(config), {})
+
+
+def outcome(config: Config, probability: Probability, tallied: Sequence[Tally]) -> Outcome:
+    """What the manifest says of the probe."""
+    return Outcome(probability=probability)
 
 
 def answers(design: Design, probabilities: np.ndarray) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from clipjax import design
+from clipjax.analysis import rates
 from clipjax.analysis.rates import Method
+from clipjax.analysis.tallies import Tally
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -93,7 +95,9 @@ def test_folds_have_their_accuracies_a_mean_and_a_sample_standard_deviation():
     labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
     answers = np.array([0, 1, 2, 1, 1, 0, 0, 1])
     folds = np.array(["1", "1", "1", "1", "2", "2", "3", "3"])
-    *each, mean = scoring._per_split(np.eye(3, dtype=np.float32)[answers], labels, folds)
+    right = np.stack([np.ones(len(folds), bool), answers == labels], axis=1)
+    counts = {(fold,): right[folds == fold].sum(0) for fold in set(folds)}
+    *each, mean = scoring._per_split(Tally((scoring.SPLIT,), (2,), counts))
     assert [(r.split, r.k, r.n) for r in each] == [("1", 3, 4), ("2", 1, 2), ("3", 2, 2)]
     assert (mean.metric, mean.n) == ("top1_mean_of_splits", 8)
     assert mean.value == pytest.approx(0.75)
@@ -107,7 +111,8 @@ def test_the_gap_of_every_set_of_a_design():
     )  # fmt: skip
     group = np.repeat(["a", "b"], 100).astype(object)
     prediction = np.where(np.arange(200) % 100 < np.where(group == "a", 50, 10), 0, 1)
-    found = scoring.parity(prediction, asked, {"g": group, "h": group}, [(), ("g",), ("g", "h")], Method())
+    tallied = rates.tallies(prediction, {"g": group, "h": group}, [(), ("g",), ("g", "h")], 2)
+    found = scoring.parity(tallied, asked, Method())
     gap = next(r for r in found if r.set == "crime" and r.metric == "demographic_parity_difference")
     assert (gap.value, gap.highest, gap.over) == (pytest.approx(0.4), "a", "g")
     assert gap.p < 0.001
