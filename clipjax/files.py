@@ -24,6 +24,7 @@ BUCKETS = ("gs", "s3", "az", "hf")  # what options that take a data set read bes
 # that may hold anything are exempt.
 ADDRESSES = {
     **dict.fromkeys(("model", "models", "src", "before", "after", "file"), HUB),
+    **dict.fromkeys(("place", "what"), BUCKETS[:3]),  # of `clipjax shards`
     **dict.fromkeys(("data.path", "data.csv", "data.train_path", "data.validation_path", "data.test_path"), BUCKETS),
 }
 TEXTS = ("template", "fail_if", "templates", "sweep.templates", "prefix")

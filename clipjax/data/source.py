@@ -84,15 +84,16 @@ class Source:
     def fingerprint(self) -> str:
         """Hex sha256 of the images' contents in their order, and of the change, never of names, times or labels."""
         changed = b"" if self.change is None else repr(self.change.key).encode()
-        return hashlib.sha256(b"images" + self._digests.tobytes() + changed).hexdigest()
+        return hashlib.sha256(b"images" + self.all_digests.tobytes() + changed).hexdigest()
 
     @functools.cached_property
     def short_digests(self) -> np.ndarray:
         """The first 16 hexadecimal digits of each image's digest, object [N] of str."""
-        return np.array([digest[:8].tobytes().hex() for digest in self._digests], object)
+        return np.array([digest[:8].tobytes().hex() for digest in self.all_digests], object)
 
     @functools.cached_property
-    def _digests(self) -> np.ndarray:
+    def all_digests(self) -> np.ndarray:
+        """`digests` of all rows, uint8 [N, 32]."""
         return self.digests(np.arange(len(self)))
 
     def digests(self, rows: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ class Features:
             done = np.zeros(len(source), bool)
             done[parallel.gather(here)] = True
             mine = np.flatnonzero(~done)[jax.process_index() :: jax.process_count()]
-            rows, values, skipped = self._encode(source, feature, mine, cache, int(done.sum()))
+            rows, values, skipped = self.encode(source, feature, mine, cache, int(done.sum()))
         kept = np.isin(known.rows, self._only_mine(here, len(source)))
         rows = parallel.gather(np.concatenate([known.rows[kept], rows]))
         values = parallel.gather(np.concatenate([known.values[kept], values]))
@@ -86,7 +86,13 @@ class Features:
             owner[part] = np.minimum(owner[part], process)
         return rows[owner[rows] == jax.process_index()]
 
-    def _encode(self, source: Source, feature: str, mine: np.ndarray, cache: FeatureCache, start: int):
+    def encode(
+        self, source: Source, feature: str, mine: np.ndarray, cache: FeatureCache, start: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, Skipped]:
+        """Rows that could be read, in their order, their features, and those that could not; `start` are done already.
+
+        The first batch has the known image, whatever was encoded before.
+        """
         feed, steps = self._feed(source, mine)
         rows: list[np.ndarray] = [np.zeros(0, np.int64)]
         values: list[np.ndarray] = [np.zeros((0, self.engine.width(feature)), np.float32)]

@@ -29,6 +29,7 @@ NEEDED = {
     "probe": ["zeroshot", "--out=x"],
     "report": ["a"],
     "rerun": ["a"],
+    "shards": ["plan", "zeroshot", "--out=x"],
 }
 KEYS = ("cache_dir", "classes", "design", "data.split", "name", "augment.background")
 
@@ -36,7 +37,8 @@ KEYS = ("cache_dir", "classes", "design", "data.split", "name", "augment.backgro
 def actions(verb: str) -> list[argparse.Action]:
     parser = argparse.ArgumentParser()
     importlib.import_module(f"clipjax.cli.{verb}").add_arguments(parser)
-    return [a for a in parser._actions if a.nargs != 0 and not a.choices and a.type is None and a.dest not in TEXTS]
+    takes_texts = [a for a in parser._actions if a.nargs != 0 and not a.choices and a.type is None]
+    return [a for a in takes_texts if a.dest not in TEXTS and "gs" not in ADDRESSES.get(a.dest, ())]
 
 
 def positionals(verb: str) -> list[argparse.Action]:

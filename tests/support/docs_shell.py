@@ -156,7 +156,10 @@ def parse(argv: Sequence[str]) -> int:
     args, overrides = parser.parse_known_args(rest)
     if verb == "rerun":  # its keys are those of the run
         return 0
-    name = args.config if hasattr(args, "config") else args.probe
+    if verb == "shards":
+        name = args.what if args.action == "plan" else ""
+    else:
+        name = args.config if hasattr(args, "config") else args.probe
     if name:
         config.load(name, overrides, config.KINDS.get(verb, "probes"))
     elif overrides:

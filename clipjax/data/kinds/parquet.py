@@ -35,8 +35,17 @@ LAYOUTS = ("{path}/{split}-*.parquet", "{path}/data/{split}-*.parquet", "{path}/
 
 def open_source(keys: Keys) -> Source:
     """The rows of the files, or of those of `split`."""
+    return open_files(_pattern(keys), shared.Columns.of_keys(keys))
+
+
+def inputs(keys: Keys) -> list[Path]:
+    """The files, each of which is a source by itself."""
+    return _parts(source.as_path(_pattern(keys)))
+
+
+def _pattern(keys: Keys) -> str:
     path = shared.given(keys.path, "parquet", "the files: --config.data.path=FILE_OR_FOLDER")
-    return open_files(shared.of_split(path, keys.split, LAYOUTS), shared.Columns.of_keys(keys))
+    return shared.of_split(path, keys.split, LAYOUTS)
 
 
 def open_files(path: str | os.PathLike, columns: shared.Columns = shared.NO_COLUMNS) -> Source:

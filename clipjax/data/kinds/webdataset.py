@@ -30,9 +30,17 @@ LABEL, CAPTION = "cls", "txt"
 
 def open_source(keys: Keys) -> Source:
     """The samples of the shards, or of those of `split`."""
+    return open_shards(_pattern(keys), shared.Columns.of_keys(keys))
+
+
+def inputs(keys: Keys) -> list[Path]:
+    """The shards, each of which is a source by itself."""
+    return find_shards(_pattern(keys))
+
+
+def _pattern(keys: Keys) -> str:
     path = shared.given(keys.path, "webdataset", "the shards: --config.data.path='shards-{000..012}.tar'")
-    pattern = shared.of_split(path, keys.split, ("{path}/{split}/*.tar", "{path}/{split}-*.tar"))
-    return open_shards(pattern, shared.Columns.of_keys(keys))
+    return shared.of_split(path, keys.split, ("{path}/{split}/*.tar", "{path}/{split}-*.tar"))
 
 
 def open_shards(pattern: str | os.PathLike, columns: shared.Columns = shared.NO_COLUMNS) -> Source:

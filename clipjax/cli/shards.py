@@ -1,0 +1,150 @@
+"""Run a probe in units that any number of machines work on: clipjax shards plan|work|status|seal|verify|export
+
+For data sets that one machine does not finish, and machines that come and go. A unit is a tar or parquet file, or
+10,000 rows of another source. Workers do not wait for each other; a unit counts once, whoever did it, and the numbers
+do not depend on how many workers there were. RUN is a folder that all machines share, or a bucket (gs://, s3://, az://).
+
+    clipjax shards plan zeroshot --config.data.source=webdataset --config.data.path='laion/{00000..00999}.tar' \\
+        --config.classes=classes.txt --config.model=ViT-B/32 --out=RUN
+    clipjax shards work RUN                           # on one machine, or in each task of a Slurm array
+    clipjax shards work RUN --workers=16              # in each pod of an indexed Kubernetes Job with 16 completions
+    clipjax shards work RUN --worker=3 --workers=16   # anywhere else
+    clipjax shards status RUN
+    clipjax shards seal RUN                           # RUN is then a run, as `clipjax probe` makes one
+    clipjax shards verify RUN --repair                # damaged units are done again by the next `work`
+    clipjax shards export RUN --out=FOLDER            # features as parquet tables
+
+The same command continues what was stopped. docs/pods.md has the files for Slurm and Kubernetes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipjax.runs.shards.seal import Status
+    from clipjax.runs.shards.store import Store
+
+TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is the config's
+ACTIONS = ("plan", "work", "status", "seal", "verify", "export")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `clipjax shards`; `--config.key=value` is taken by the config of `plan`."""
+    parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
+    parser.add_argument("what", metavar="CONFIG[:arg]|RUN", help="plan: a config as of `clipjax probe`; else the run")
+    parser.add_argument(
+        "--out", dest="place", metavar="RUN", help="plan: where the run is made; export: the folder of tables"
+    )
+    parser.add_argument("--unit-rows", type=int, default=10_000, metavar="N", help="plan: rows of a unit (10000)")
+    parser.add_argument("--group", type=int, default=1, metavar="N", help="plan: input files of a unit (1)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="plan: of stored features; numbers are of these",
+    )
+    parser.add_argument(
+        "--probabilities", action="store_true", help="plan: predictions have the probabilities of all classes"
+    )
+    parser.add_argument(
+        "--mixed", action="store_true", help="plan: units may be of devices that compute differently (1e-3 apart)"
+    )
+    parser.add_argument("--worker", type=int, metavar="I", help="work: which worker this is, from 0")
+    parser.add_argument("--workers", type=int, metavar="W", help="work: how many there are")
+    parser.add_argument(
+        "--grace", type=float, default=20.0, metavar="S", help="work: seconds for the unit after SIGTERM (20)"
+    )
+    parser.add_argument(
+        "--allow-missing", type=int, default=0, metavar="K", help="seal: without K units; the manifest says so"
+    )
+    parser.add_argument(
+        "--no-predictions", action="store_true", help="seal: no predictions.parquet; the units' files have them"
+    )
+    parser.add_argument("--quick", action="store_true", help="verify: sizes only")
+    parser.add_argument("--repair", action="store_true", help="verify: `work` does damaged units again")
+
+
+def run(args: argparse.Namespace, overrides: list[str]) -> None:
+    """One action, on one run."""
+    from clipjax.errors import InputError
+    from clipjax.runs.shards.store import Store
+
+    if overrides and args.action != "plan":
+        raise InputError(f"{overrides[0]} is read by `clipjax shards plan`, which writes it into the run; leave it out")
+    if args.action in ("plan", "export") and not args.place:
+        raise InputError(f"clipjax shards {args.action} needs --out=FOLDER")
+    if args.action not in ("plan", "export") and args.place:
+        raise InputError(f"--out={args.place} is read by plan and export; leave it out")
+    if args.action == "plan":
+        _plan(args, overrides)
+        return
+    store = Store(args.what)
+    {"work": _work, "status": _status, "seal": _seal, "verify": _verify, "export": _export}[args.action](store, args)
+
+
+def _plan(args: argparse.Namespace, overrides: list[str]) -> None:
+    from clipjax.runs import config
+    from clipjax.runs.shards import plan
+    from clipjax.runs.shards.store import Store
+
+    options = plan.Options(args.unit_rows, args.group, args.dtype, args.probabilities, args.mixed)
+    made = plan.make(config.load(args.what, overrides), Store(args.place), options)
+    print(f"{args.place}: {made.units} units of {made.data}; do them: clipjax shards work {args.place}")
+
+
+def _work(store: Store, args: argparse.Namespace) -> None:
+    from clipjax.errors import InputError
+    from clipjax.runs.shards import seal, work
+
+    if args.grace < 0:
+        raise InputError(f"--grace={args.grace} is a number of seconds, 0 or more")
+    worker = work.of_environment(os.environ, args.worker, args.workers)
+    finished = work.work(store, worker, grace=args.grace)
+    print(f"{store.place}: worker {worker.index} of {worker.count} did {finished} units; {_line(seal.status(store))}")
+
+
+def _status(store: Store, args: argparse.Namespace) -> None:
+    from clipjax.runs.shards import seal, work
+
+    found = seal.status(store)
+    print(f"{store.place}: {_line(found)}{', sealed' if found.sealed else ''}")
+    for unit in [*found.failed, *found.trying]:
+        print(work.reasons(store, [unit]))
+
+
+def _line(found: Status) -> str:
+    failed = f", {len(found.failed)} failed" if found.failed else ""
+    return f"{found.done} of {found.units} units are done{failed}"
+
+
+def _seal(store: Store, args: argparse.Namespace) -> None:
+    from clipjax.runs.shards import seal
+
+    found = seal.seal(store, args.allow_missing, predictions=not args.no_predictions)
+    missing = f", {found.mesh['missing']} units missing" if found.mesh["missing"] else ""
+    print(f"{store.place}: {found.counts.seen} images, {found.counts.skipped} skipped{missing}; see metrics.json")
+
+
+def _verify(store: Store, args: argparse.Namespace) -> None:
+    from clipjax.errors import InputError, some
+    from clipjax.runs.shards import seal
+
+    found = seal.verify(store, args.quick, args.repair)
+    if found:
+        end = (
+            f"do them again: clipjax shards work {store.place}"
+            if args.repair
+            else "add --repair to have them done again"
+        )
+        raise InputError(f"{len(found)} problems: {some(found, 5)}; {end}")
+    print(f"{store.place}: every file of every finished unit is what was written")
+
+
+def _export(store: Store, args: argparse.Namespace) -> None:
+    from clipjax.runs.shards import export
+    from clipjax.runs.shards.store import Store
+
+    print(export.export(store, Store(args.place)))

@@ -1,0 +1,1 @@
+"""Runs cut into units of work that any number of machines do without waiting for each other (`clipjax shards`)."""

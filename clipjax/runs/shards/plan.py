@@ -1,0 +1,271 @@
+"""What a sharded run computes, written once: its config, model, class weights, and the units that the images make.
+
+A unit is some whole input files (tar, parquet), which only the worker that does it opens, or consecutive rows of any
+other source, which every worker opens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ml_collections import ConfigDict
+from msgspec import Struct
+
+from clipjax import stored
+from clipjax.analysis import manifest as manifests
+from clipjax.data.labels import is_numbers
+from clipjax.errors import InputError, some
+from clipjax.runs import config as configs
+from clipjax.runs import data as opening
+from clipjax.runs.engine import Engines
+from clipjax.runs.features import Features
+from clipjax.runs.shards.store import Store
+
+PLAN, INPUTS, WEIGHTS, CONFIG = "plan.json", "inputs.parquet", "class_weights.npy", "config.json"
+FORMAT, VERSION = "clipjax-shards", 1
+REMEDY = "make a new plan in another folder"
+ROWS = 10_000  # of a unit, where units are rows
+DTYPES = {"float32": "<f4", "float16": "<f2"}
+
+
+class Plan(Struct, kw_only=True, frozen=True):
+    """plan.json. `inputs`: whether units are input files or rows of one source. `names_sha256`: of the names of rows.
+
+    weights_sha256: of the model; class_weights_sha256: of class_weights.npy. changed: what is done to every crop.
+    """
+
+    format: str
+    version: int
+    config: dict[str, Any]
+    units: int
+    inputs: Literal["files", "rows"]
+    dtype: Literal["float32", "float16"]
+    probabilities: bool
+    mixed: bool
+    data: str
+    names_sha256: str
+    inputs_sha256: str
+    changed: str
+    metric: str
+    group_columns: list[str]
+    design: manifests.AskedDesign
+    probability: Literal["softmax", "sigmoid"]
+    model: manifests.Model
+    precision: str
+    class_weights_sha256: str
+
+    @property
+    def probe(self) -> str:
+        """The probe that is run."""
+        return self.config["probe"]
+
+    @property
+    def identity(self) -> str:
+        """What every unit of this plan carries."""
+        return configs.digest(msgspec.to_builtins(self))[:32]
+
+    def name(self, kind: str, unit: int, sha256: str, suffix: str) -> str:
+        """The name of a file of a unit: features/features-000012-of-000100-1a2b3c4d.npy."""
+        folder = f"{kind}/{self.design.sha256[:8]}" if kind in ("predictions", "stats") else kind
+        return f"{folder}/{kind}-{unit:06d}-of-{self.units:06d}-{sha256[:8]}.{suffix}"
+
+
+class Input(Struct, frozen=True):
+    """A part of the input: rows [start, stop) of the source, or a whole file (`stop` is None: its rows are not counted
+    in advance), of so many bytes."""
+
+    unit: int
+    path: str
+    start: int = 0
+    stop: int | None = None
+    bytes: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a run is cut and what is kept of it."""
+
+    rows: int = ROWS
+    group: int = 1
+    dtype: Literal["float32", "float16"] = "float32"
+    probabilities: bool = False
+    mixed: bool = False
+
+
+def make(config: ConfigDict, store: Store, options: Options, engines: Engines | None = None) -> Plan:
+    """Checks everything, encodes the prompts, and writes the plan. The same call again changes nothing.
+
+    Raises:
+        InputError: as a probe, or where the probe's numbers cannot be added up from units, or the place holds another
+            plan.
+    """
+    resolved = configs.plain(config)
+    module = configs.probe_module(resolved["probe"])
+    if not hasattr(module, "check_units"):
+        able = [name for name in configs.probe_names() if hasattr(configs.probe_module(name), "check_units")]
+        raise InputError(
+            f"the probe {resolved['probe']} needs all images at once and is not run in units; {some(able)} are: "
+            "use `clipjax probe`"
+        )
+    if len(configs.words(resolved["model"])) > 1 or len(configs.words(resolved["data"]["source"])) > 1:
+        raise InputError("one plan is of one model and one data set; make a plan for each")
+    configs.refuse_unread(config)
+    if options.rows < 1 or options.group < 1:
+        raise InputError(f"--unit-rows={options.rows} and --group={options.group} are at least 1")
+    files = input_files(resolved)
+    first = of_file(resolved, files[0]) if files else resolved
+    asked = configs.typed(first)
+    task = module.prepare(asked)
+    module.check_units(asked, task)
+    if files:
+        _check_one_by_one(asked, task)
+        inputs = [Input(i // options.group, path, bytes=_size(path)) for i, path in enumerate(files)]
+    else:
+        n = len(task.source)
+        starts = range(0, n, options.rows)
+        inputs = [Input(i, task.source.name, s, min(s + options.rows, n)) for i, s in enumerate(starts)]
+    engine = (engines or Engines()).get(asked)
+    engine.check_source(task.source)
+    features = Features(engine, asked)
+    weights = _npy(features.class_weights(task.design))
+    table = _table(inputs)
+    change = task.source.change
+    made = Plan(
+        format=FORMAT, version=VERSION, config=resolved, units=inputs[-1].unit + 1,
+        inputs="files" if files else "rows", dtype=options.dtype, probabilities=options.probabilities,
+        mixed=options.mixed, data=task.source.name, changed="" if change is None else repr(change.key),
+        names_sha256="" if files else configs.digest(task.source.files.tolist()),
+        inputs_sha256=configs.digest([msgspec.to_builtins(one) for one in inputs]),
+        metric=getattr(task, "metric", "top1"), group_columns=_groups(task),
+        design=manifests.AskedDesign.of(task.design), model=engine.about, precision=asked.precision,
+        probability=features.probability(asked.probability, several=False),
+        class_weights_sha256=configs.digest(weights.hex()),
+    )  # fmt: skip
+    _write(store, made, {INPUTS: table, WEIGHTS: weights})
+    return made
+
+
+def _write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
+    """The plan last: where it is, everything is."""
+    text = msgspec.json.format(msgspec.json.encode(made, order="sorted"), indent=1) + b"\n"
+    if store.has(PLAN):
+        if read(store) != made:
+            raise InputError(f"{store.place}: holds another plan; choose another --out, or remove it")
+        return
+    if (others := store.names("")) and not {*others} <= {*files, CONFIG}:
+        raise InputError(f"{store.place}: is not empty and holds no plan ({others[0]}); choose another --out")
+    for name, data in files.items():
+        store.write(name, data)
+    store.write(CONFIG, msgspec.json.format(msgspec.json.encode(made.config, order="sorted"), indent=1) + b"\n")
+    if not store.create(PLAN, text) and read(store) != made:
+        raise InputError(f"{store.place}: another plan was written there meanwhile; choose another --out")
+
+
+def read(store: Store) -> Plan:
+    """The plan of a sharded run. InputError where there is none."""
+    if not store.has(PLAN):
+        raise InputError(f"{store.place}: holds no {PLAN}; make one: clipjax shards plan CONFIG --out={store.place}")
+    found = stored.parse(store.read(PLAN), store.path(PLAN), dict[str, Any], REMEDY)
+    if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
+        raise InputError(f"{store.path(PLAN)} is not of {FORMAT} version {VERSION}; {REMEDY}")
+    return stored.check(found, Plan, store.path(PLAN), REMEDY)
+
+
+def read_inputs(store: Store, plan: Plan) -> list[list[Input]]:
+    """The inputs of each unit. InputError where they are not the plan's."""
+    rows = pq.read_table(io.BytesIO(store.read(INPUTS))).to_pylist()
+    inputs = [Input(**row) for row in rows]
+    if configs.digest([msgspec.to_builtins(one) for one in inputs]) != plan.inputs_sha256:
+        raise InputError(f"{store.path(INPUTS)} is not what the plan wrote; {REMEDY}")
+    units: list[list[Input]] = [[] for _ in range(plan.units)]
+    for one in inputs:
+        units[one.unit].append(one)
+    return units
+
+
+def read_weights(store: Store, plan: Plan) -> np.ndarray:
+    """Class weights [C, E]. InputError where they are not the plan's."""
+    data = store.read(WEIGHTS)
+    if configs.digest(data.hex()) != plan.class_weights_sha256:
+        raise InputError(f"{store.path(WEIGHTS)} is not what the plan wrote; {REMEDY}")
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def input_files(config: Mapping[str, Any]) -> list[str]:
+    """The files that are units by themselves; none for a source that is cut by rows."""
+    data = configs.typed(config).data
+    module = opening.kind(data.source)
+    if module is None or not hasattr(module, "inputs"):
+        return []
+    if data.limit:
+        raise InputError(f"data.limit={data.limit}: units are whole files; name fewer of them in data.path instead")
+    keys = module.Keys(**{name: data.given[name] for name in opening.keys_of(data.source) if name in data.given})
+    return [os.fspath(path) for path in module.inputs(keys)]
+
+
+def of_file(config: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The config of one input file."""
+    return {**config, "data": {**config["data"], "path": path, "split": ""}}
+
+
+def _check_one_by_one(asked: Any, task: Any) -> None:
+    """InputError for what depends on all images, where each file is opened by itself."""
+    data = task.source
+    if not asked.classes and not asked.design:
+        raise InputError(
+            f"{data.name}: its classes are only known when all files have been read; give --config.classes=FILE or "
+            "--config.design=FILE"
+        )
+    if asked.bands:
+        raise InputError("bands depend on all images; write them into the table as a column, and leave bands out")
+    labels = data.labels
+    if labels is not None and labels.ids == labels.names and is_numbers(labels.names):
+        raise InputError(
+            f"{data.name}: labels are numbers, of which a file may lack some; say which is which: "
+            "--config.data.class_names=FILE (names by position, one a line)"
+        )
+
+
+def _groups(task: Any) -> list[str]:
+    found = task.columns if hasattr(task, "columns") else task.groups
+    return list(dict.fromkeys([*task.source.columns, *found]))
+
+
+def _size(path: str) -> int | None:
+    folder, _, name = path.rpartition("/")
+    return Store(folder or ".").size(name)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array, allow_pickle=False)
+    return out.getvalue()
+
+
+def _table(inputs: list[Input]) -> bytes:
+    out = io.BytesIO()
+    schema = pa.schema(
+        [
+            ("unit", pa.int64()),
+            ("path", pa.string()),
+            ("start", pa.int64()),
+            ("stop", pa.int64()),
+            ("bytes", pa.int64()),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist([msgspec.to_builtins(one) for one in inputs], schema), out, compression="zstd")
+    return out.getvalue()
+
+
+def of_units(units: int, worker: int, workers: int) -> range:
+    """The own block of one of several workers."""
+    return range(math.floor(units * worker / workers), math.floor(units * (worker + 1) / workers))

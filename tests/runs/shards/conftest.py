@@ -1,0 +1,81 @@
+"""A small run in units: a model of one block, 41 images, and what `clipjax probe` makes of them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from clipjax.runs import config
+from clipjax.runs.engine import Engines
+from clipjax.runs.shards import plan, seal, work
+from clipjax.runs.shards.store import Store
+
+# Files whose bytes depend on the images and the plan alone, whoever worked on them.
+RESULTS = ("metrics.json", "predictions.parquet", "shards.parquet", "tables/metrics.csv")
+
+
+@pytest.fixture(scope="session")
+def engines():
+    return Engines()
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("CLIPJAX_QUIET", "1")
+    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def asked(world):
+    """asked("--config.KEY=VALUE", ..., probe="zeroshot") -> the config over the world's images."""
+
+    def of(*overrides, probe="zeroshot"):
+        given = [f"--config.model={world}/tiny.safetensors", "--config.batch_size=2"]
+        if not any("data.source" in word for word in overrides):
+            given.append(f"--config.data.path={world}/photos")
+        return config.load(probe, [*given, *overrides])
+
+    return of
+
+
+@pytest.fixture
+def planned(asked, engines):
+    """planned(place, *overrides, probe=..., rows=7, ...) -> the store of a new plan."""
+
+    def of(place, *overrides, probe="zeroshot", **options):
+        store = Store(place)
+        plan.make(asked(*overrides, probe=probe), store, plan.Options(**{"rows": 7} | options), engines)
+        return store
+
+    return of
+
+
+@pytest.fixture
+def done(planned, engines):
+    """As `planned`, worked on by one worker and sealed."""
+
+    def of(place, *overrides, **options):
+        store = planned(place, *overrides, **options)
+        work.work(store, work.Worker(0, 1), engines)
+        seal.seal(store)
+        return store
+
+    return of
+
+
+def results(store, names=RESULTS):
+    return {name: store.read(name) for name in names}
+
+
+def files(store):
+    """Every file of a run on a disk but markers and the log, with its bytes."""
+    root = Path(store.place)
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not {"done", "failed"} & set(path.parts) and path.name not in ("log.jsonl",)
+    }
+
+
+def listed(store, folder):
+    return sorted(os.listdir(Path(store.place) / folder))

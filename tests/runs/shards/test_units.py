@@ -1,0 +1,291 @@
+"""A run in units has the numbers of a run at once, however it is cut, done, interrupted and damaged."""
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.amount import amount
+
+from clipjax.analysis.run import read_run
+from clipjax.errors import InputError
+from clipjax.runs import runner
+from clipjax.runs.shards import plan, seal, units, work
+from clipjax.runs.shards.store import Store
+from clipjax.runs.shards.work import Worker
+
+from .conftest import files, listed, results
+
+GROUPED = ("--config.data.group_columns=age,who", "--config.classes=cat,dog,fish")
+
+
+@pytest.fixture(scope="module")
+def table(world, tmp_path_factory):
+    """The world's images as a table with groups and labels."""
+    path = tmp_path_factory.mktemp("table") / "people.csv"
+    images = sorted((world / "photos").rglob("*.jpg"))
+    ages, people = ("0-9", "10-19", ""), ("F", "M")
+    lines = [f"{one},{one.parent.name},{ages[i % 3]},{people[i * 7 % 2]}" for i, one in enumerate(images)]
+    path.write_text("\n".join(["file,animal,age,who", *lines]) + "\n")
+    return ("--config.data.source=csv", f"--config.data.csv={path}", "--config.data.label_column=animal", *GROUPED)
+
+
+@pytest.mark.parametrize("probe", ["zeroshot", "rates"])
+def test_units_give_the_files_of_a_run_at_once(asked, done, table, engines, tmp_path, probe):
+    design = () if probe == "zeroshot" else ("--config.design=people-roles", "--config.classes=")
+    small = runner.run(asked(*table, *design, probe=probe), tmp_path / "small", engines).runs[0]
+    store = done(tmp_path / "run", *table, *design, probe=probe, probabilities=True)
+    for name in ("metrics.json", "predictions.parquet", "tables/metrics.csv"):
+        assert store.read(name) == (tmp_path / "small" / name).read_bytes(), name
+    manifest = json.loads(store.read("manifest.json"))
+    assert manifest["data"]["fingerprint"] == small.manifest.data.fingerprint
+    assert manifest["data"]["group_columns"] == ["age", "who"]
+    assert read_run(store.place).manifest.counts.seen == 41  # a run as every other
+
+
+@pytest.mark.parametrize("probe", ["zeroshot", "rates"])
+@given(rows=st.integers(1, 45), workers=st.integers(1, 8), random=st.randoms(use_true_random=False))
+@settings(
+    max_examples=amount(40, 1), deadline=None, derandomize=not amount(1, 0),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+def test_any_cut_any_workers_any_order(probe, rows, workers, random, table, planned, done, engines, tmp_path_factory):
+    """Metamorphic: counts and predictions of one unit and one worker, byte for byte; of the same cut, every file."""
+    folder = tmp_path_factory.mktemp("cut")
+    design = () if probe == "zeroshot" else ("--config.design=people-roles", "--config.classes=")
+    whole = done(folder / "whole", *table, *design, probe=probe, rows=1000)
+    store = planned(folder / "cut", *table, *design, probe=probe, rows=rows)
+    left = plan.read(store).units
+    while left:
+        most = random.randint(1, 5)
+        left -= work.work(store, Worker(random.randrange(workers), workers), engines, most=most)
+    seal.seal(store)
+    same = ("metrics.json", "predictions.parquet", "tables/metrics.csv")
+    assert results(store, same) == results(whole, same)
+    alone = done(folder / "alone", *table, *design, probe=probe, rows=rows)
+    mine, theirs = files(store), files(alone)
+    assert mine == theirs
+
+
+def test_workers_that_race_for_every_unit_change_nothing(done, planned, engines, tmp_path):
+    """Three threads in the same order: each does most units, and one marker of each counts."""
+    store, barrier = planned(tmp_path / "run"), threading.Barrier(3)
+    create = store.create
+
+    def together(name, data):
+        if name.startswith("done/"):
+            barrier.wait(5)
+        return create(name, data)
+
+    counts, stores = [], [Store(store.place) for _ in range(3)]
+    for one in stores:
+        one.create = together
+    job = [threading.Thread(target=lambda s=s: counts.append(_each(s, engines))) for s in stores]
+    for thread in job:
+        thread.start()
+    for thread in job:
+        thread.join()
+    assert sorted(map(sum, zip(*counts, strict=True))) == [1] * 6, "one marker of each unit counts"
+    seal.seal(store)
+    assert files(store) == files(done(tmp_path / "alone"))
+
+
+def _each(store, engines):
+    job = work.Job(store, plan.read(store), engines)
+    return [work._one(job, unit, Worker(0, 1)) for unit in range(job.plan.units)]
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing is tidied up."""
+
+
+@pytest.mark.parametrize("stage", ["work", "seal"])
+def test_a_kill_at_any_change_of_a_file_loses_nothing(stage, planned, done, engines, tmp_path, monkeypatch):
+    """The process ends before the k-th change of the store, for every k; the same command goes on."""
+    expected = files(done(tmp_path / "alone", rows=20))
+    changes = ("fill", "create", "remove")
+    own = {name: getattr(Store, name) for name in changes}
+    for k in range(1, 200, amount(1, 4)):
+        store = planned(tmp_path / f"run{k}", rows=20)
+        if stage == "seal":
+            work.work(store, Worker(0, 1), engines)
+        left = k
+        with monkeypatch.context() as patched:
+            for name in changes:
+
+                def change(self, *args, name=name):
+                    nonlocal left
+                    left -= 1
+                    if not left:
+                        raise Killed
+                    return own[name](self, *args)
+
+                patched.setattr(Store, name, change)
+            try:
+                _run(stage, store, engines)
+                break
+            except Killed:
+                pass
+        work.work(store, Worker(1, 2), engines)
+        seal.seal(store)
+        assert files(store) == expected, f"killed before change {k}"
+    assert k > 6, "the stage has changes"
+
+
+def _run(stage, store, engines):
+    return work.work(store, Worker(0, 1), engines) if stage == "work" else seal.seal(store)
+
+
+def test_a_zombie_does_not_change_a_sealed_run(done, engines, tmp_path):
+    """A worker that was stopped within a unit, and goes on after the run was sealed."""
+    store = done(tmp_path / "run")
+    before = files(store)
+    job = work.Job(store, plan.read(store), engines)
+    part = job.compute(2)
+    other = part.features + np.float32(1)  # as a worker whose device computes something else
+    zombie = units.Part(**{name: getattr(part, name) for name in part.__struct_fields__} | {"features": other})
+    assert not units.write(store, job.plan, 2, zombie, "other", "zombie", 0.0)
+    assert files(store) == before
+
+
+@pytest.mark.parametrize("kind", ["features", "rows", "predictions", "stats"])
+def test_a_damaged_file_is_named_and_its_unit_alone_is_done_again(kind, done, engines, tmp_path, monkeypatch):
+    store = done(tmp_path / "run")
+    before = files(store)
+    name = units.read_marker(store, 3).files[kind].name
+    data = bytearray(store.read(name))
+    for at in range(0, len(data), max(1, len(data) // amount(200, 2))):
+        data[at] ^= 1
+        (Path(store.place) / name).write_bytes(data)
+        (problem,) = seal.verify(store)
+        assert problem == f"{store.path(name)} is damaged: its sha256 is another"
+        data[at] ^= 1
+    (Path(store.place) / name).write_bytes(data[:-1])
+    with pytest.raises(InputError, match=r"is damaged: it has \d+ of \d+ bytes; find all such units"):
+        seal.seal(store)
+    assert len(seal.verify(store, quick=True, repair=True)) == 1
+    assert seal.status(store).done == 5
+    assert work.work(store, Worker(0, 1), engines) == 1
+    assert seal.verify(store) == []
+    seal.seal(store)
+    assert files(store) == before
+
+
+def test_a_unit_without_a_readable_image_has_a_marker_alone(world, planned, engines, tmp_path):
+    """The first unit is of broken images only; three failures are for good, and `seal` says so."""
+    photos = tmp_path / "photos"
+    for i in range(3):
+        (photos / "a").mkdir(parents=True, exist_ok=True)
+        (photos / "a" / f"{i}.jpg").write_bytes(b"nothing")
+    for i, one in enumerate(sorted((world / "photos").rglob("*.jpg"))[:6]):
+        (photos / "b").mkdir(exist_ok=True)
+        (photos / "b" / f"{i}.jpg").write_bytes(one.read_bytes())
+    store = planned(tmp_path / "run", f"--config.data.path={photos}", rows=3)
+    assert work.work(store, Worker(0, 1), engines) == 2
+    found = seal.status(store)
+    assert (found.units, found.done, found.failed) == (3, 2, [0])
+    assert "none of 3 images can be read" in work.failure(store, 0)
+    with pytest.raises(InputError, match=r"1 of 3 units are missing \(0\) \(1 failed: unit 0: .*--allow-missing=1"):
+        seal.seal(store)
+    assert seal.seal(store, allow_missing=1).mesh["missing"] == 1
+    allowed = planned(tmp_path / "all", f"--config.data.path={photos}", "--config.data.max_skipped=1", rows=3)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("clipjax.skipping.check", lambda *a: None)  # all images of a unit; `seal` looks at all units
+        assert work.work(allowed, Worker(0, 1), engines) == 3
+    assert set(units.read_marker(allowed, 0).files) == {"stats", "skipped"}
+    manifest = seal.seal(allowed)
+    assert (manifest.counts.seen, manifest.counts.skipped) == (6, 3)
+    assert seal.sealed(allowed)[1]["first_row"] == 0
+
+
+def test_a_broken_machine_stops_after_a_few_units(planned, engines, tmp_path, monkeypatch):
+    store = planned(tmp_path / "run", rows=3)
+
+    def broken(*args):
+        raise InputError("the compiled model gives other features")
+
+    monkeypatch.setattr(units, "of_images", broken)
+    with pytest.raises(InputError, match=r"5 units in a row failed here.*the compiled model gives"):
+        work.work(store, Worker(0, 1), engines)
+    monkeypatch.undo()
+    work.work(store, Worker(0, 1), engines)
+    assert seal.seal(store).counts.seen == 41
+
+
+def test_units_of_other_devices_or_another_plan_are_refused(done, tmp_path):
+    store = done(tmp_path / "run")
+    name = Path(store.place) / units.marker_name(1)
+    marker = json.loads(name.read_text())
+    name.write_text(json.dumps(marker | {"arithmetic": "TPU v5e"}))
+    with pytest.raises(InputError, match=r"different arithmetic \(1 by TPU v5e, 5 by cpu\).*--mixed"):
+        seal.seal(store)
+    name.write_text(json.dumps(marker | {"identity": "0" * 32}))
+    with pytest.raises(InputError, match="unit 1 was done for another plan"):
+        seal.seal(store)
+
+
+def test_float16_is_what_every_number_is_of(done, engines, tmp_path):
+    store = done(tmp_path / "run", dtype="float16", probabilities=True)
+    made = plan.read(store)
+    features = [np.load(Path(store.place) / "features" / name) for name in listed(store, "features")]
+    assert {one.dtype for one in features} == {np.dtype("<f2")}
+    job = work.Job(store, made, engines)
+    again = job.features.probabilities(np.concatenate(features).astype(np.float32), job.weights, made.probability)
+    told = pq.read_table(Path(store.place) / "predictions.parquet")["probabilities"].to_pylist()
+    assert np.array_equal(np.array(told, np.float32), again)
+    with pytest.raises(InputError, match="larger than float16 holds"):
+        units.rounded(np.array([[1e5]], np.float32), "float16", "x")
+
+
+def test_the_same_files_in_a_bucket(done, engines, tmp_path):
+    disk, bucket = done(tmp_path / "run"), done("memory://bucket/run")
+    assert results(bucket) == results(disk)
+    assert seal.verify(bucket) == []
+    assert not bucket.create("plan.json", b"")
+    assert bucket.names("features") == listed(disk, "features")
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "worker"),
+    [
+        ({}, (None, None), (0, 1)),
+        ({}, (3, 8), (3, 8)),
+        (
+            {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "8", "SLURM_ARRAY_TASK_MIN": "1"},
+            (None, None), (6, 8),
+        ),
+        (
+            {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "0",
+             "SLURM_ARRAY_TASK_STEP": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "1"},
+            (None, None), (9, 12),
+        ),
+        ({"JOB_COMPLETION_INDEX": "5"}, (None, 16), (5, 16)),
+    ],
+)  # fmt: skip
+def test_which_worker_this_is(environment, options, worker):
+    assert work.of_environment(environment, *options) == Worker(*worker)
+
+
+def test_a_worker_that_is_not_known_is_refused():
+    for environment, options, words in (
+        ({"JOB_COMPLETION_INDEX": "5"}, (None, None), "--workers=W"),
+        ({}, (None, 3), "--worker=I"),
+        ({}, (3, 3), "3 workers are numbered 0 to 2"),
+        ({"SLURM_ARRAY_TASK_ID": "x"}, (None, None), "SLURM_ARRAY_TASK_ID=x is not a whole number"),
+    ):
+        with pytest.raises(InputError, match=words):
+            work.of_environment(environment, *options)
+
+
+@given(st.integers(1, 3000), st.integers(1, 200))
+@settings(max_examples=amount(100, 20))
+def test_every_unit_is_in_one_block_and_in_every_workers_order(n, workers):
+    blocks = [plan.of_units(n, i, workers) for i in range(workers)]
+    assert [unit for block in blocks for unit in block] == list(range(n))
+    order = Worker(workers - 1, workers).order(n)
+    assert sorted(order) == list(range(n))
+    assert order[: len(blocks[-1])] == list(blocks[-1])
