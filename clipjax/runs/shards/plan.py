@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from clipjax import stored
 from clipjax.analysis import manifest as manifests
+from clipjax.classes import read_naming
 from clipjax.data.labels import is_numbers
 from clipjax.errors import InputError, some
 from clipjax.runs import config as configs
@@ -227,11 +228,13 @@ def _check_one_by_one(asked: Any, task: Any) -> None:
         )
     if asked.bands:
         raise InputError("bands depend on all images; write them into the table as a column, and leave bands out")
-    labels = data.labels
-    if labels is not None and labels.ids == labels.names and is_numbers(labels.names):
+    labels, named = data.labels, asked.data.given.get("class_names", "")
+    if labels is None or not is_numbers(labels.ids):
+        return
+    if labels.ids == labels.names or (named and read_naming(named).listed):
         raise InputError(
             f"{data.name}: labels are numbers, of which a file may lack some; say which is which: "
-            "--config.data.class_names=FILE (names by position, one a line)"
+            "--config.data.class_names=FILE with a line NUMBER=NAME for each"
         )
 
 

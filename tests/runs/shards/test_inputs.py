@@ -1,0 +1,131 @@
+"""Units that are input files: each is opened by itself, and together they are the data set."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clipjax.errors import InputError
+from clipjax.runs import runner
+from clipjax.runs.shards import plan, seal, units, work
+from clipjax.runs.shards.work import Worker
+
+from .conftest import files
+
+CLASSES = ("cat", "dog", "fish")
+NUMBERED = "--config.data.class_names=0=cat,1=dog,2=fish"
+
+
+@pytest.fixture(scope="module")
+def packed(world, tmp_path_factory):
+    """packed(kind, starts): the world's images in files that begin at these rows; the overrides that read them."""
+    images = sorted((world / "photos").rglob("*.jpg"))
+    order = np.random.default_rng(0).permutation(len(images))
+    rows = [(images[i].read_bytes(), images[i].parent.name, "FM"[i % 2]) for i in order]
+
+    def write(kind, starts, numbers=False):
+        folder = tmp_path_factory.mktemp(kind)
+        for part, (start, stop) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
+            write = {"webdataset": _tar, "parquet": _parquet}[kind]
+            label = (lambda name: str(CLASSES.index(name))) if numbers else str
+            write(
+                folder,
+                part,
+                [(f"{i:03}", data, label(who), sex) for i, (data, who, sex) in enumerate(rows)][start:stop],
+            )
+        name = {"webdataset": f"part-{{000..{len(starts) - 1:03}}}.tar", "parquet": "part-*.parquet"}[kind]
+        return (
+            f"--config.data.source={kind}", f"--config.data.path={folder}/{name}", "--config.classes=cat,dog,fish",
+            "--config.data.group_columns=sex",
+        )  # fmt: skip
+
+    return write
+
+
+def _tar(folder, part, rows):
+    with tarfile.open(folder / f"part-{part:03}.tar", "w") as tar:
+        for key, data, label, sex in rows:
+            for name, content in (("jpg", data), ("cls", label.encode()), ("json", json.dumps({"sex": sex}).encode())):
+                info = tarfile.TarInfo(f"{key}.{name}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+def _parquet(folder, part, rows):
+    keys, data, labels, sexes = zip(*rows, strict=True)
+    images = [{"bytes": one, "path": f"{key}.jpg"} for key, one in zip(keys, data, strict=True)]
+    table = pa.table({"image": images, "label": list(labels), "sex": list(sexes)})
+    pq.write_table(table, folder / f"part-{part:03}.parquet", row_group_size=4)
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_files_as_units_give_the_numbers_of_all_files_at_once(kind, packed, asked, planned, engines, tmp_path):
+    """Also where a file has one image only, lacks a class or a group, and where two files are one unit."""
+    words = packed(kind, [0, 1, 3, 20])
+    small = runner.run(asked(*words), tmp_path / "small", engines).runs[0]
+    for group, count in ((1, 4), (3, 2)):
+        store = planned(tmp_path / f"run{group}", *words, group=group, probabilities=True)
+        assert plan.read(store).units == count
+        for index in (1, 0):
+            work.work(store, Worker(index, 2), engines, most=2 if index else None)
+        manifest = seal.seal(store)
+        for name in ("metrics.json", "predictions.parquet"):
+            assert store.read(name) == (tmp_path / "small" / name).read_bytes(), name
+        assert manifest.data.fingerprint == small.manifest.data.fingerprint
+        rows = pa.concat_tables([pq.read_table(f"{store.place}/{u['rows_file']}") for u in seal.sealed(store)])
+        uids, keys = rows["uid"].to_pylist(), rows["key"].to_pylist()
+        assert len(set(uids)) == 41
+        assert keys == pq.read_table(f"{store.place}/predictions.parquet")["file"].to_pylist()
+
+
+def test_a_broken_input_file_is_one_unit_and_comes_back(packed, planned, engines, tmp_path):
+    words = packed("webdataset", [0, 14, 28])
+    folder = next(word for word in words if "data.path" in word).partition("=")[2].rpartition("/")[0]
+    store = planned(tmp_path / "run", *words)
+    path = tmp_path.parent / folder / "part-001.tar"
+    data = path.read_bytes()
+    path.write_bytes(data[:-20_000])
+    work.work(store, Worker(0, 1), engines)
+    assert seal.status(store).failed == [1]
+    assert "part-001.tar: has" in work.failure(store, 1)
+    path.write_bytes(data)
+    for name in store.names("failed"):
+        store.remove(f"failed/{name}")
+    assert work.work(store, Worker(0, 1), engines) == 1
+    seal.seal(store)
+    again = planned(tmp_path / "again", *words)
+    work.work(again, Worker(0, 1), engines)
+    seal.seal(again)
+    assert files(again) == files(store)
+    assert units.done(again) == {0, 1, 2}
+
+
+def test_what_depends_on_all_files_is_refused_before_any_work(packed, planned, tmp_path):
+    words = packed("webdataset", [0, 20], numbers=True)
+    without = [word for word in words if "classes" not in word]
+    for overrides, message in (
+        (without, r"only known when all files have been read; give --config\.classes=FILE"),
+        (words, r"labels are numbers, of which a file may lack some.*--config\.data\.class_names=FILE"),
+        ([*words, "--config.data.class_names=cat,dog,fish"], "a line NUMBER=NAME for each"),
+        ([*words, "--config.data.limit=5"], r"data\.limit=5: units are whole files"),
+        ([*words, NUMBERED, "--config.bands=b=sex: x=F; y=M"], "bands depend on all"),
+        ([*words, "--config.sweep.templates=a {}.|an {}."], "leave sweep out, or make a plan for each wording"),
+    ):
+        with pytest.raises(InputError, match=message):
+            planned(tmp_path / "run", *overrides)
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="the probe retrieval needs all images at once and is not run in units"):
+        planned(tmp_path / "run", probe="retrieval")
+
+
+def test_numbers_as_labels_are_named_one_by_one(packed, asked, planned, engines, tmp_path):
+    words = (*packed("webdataset", [0, 2, 20], numbers=True), NUMBERED)
+    runner.run(asked(*words), tmp_path / "small", engines)
+    store = planned(tmp_path / "run", *words)
+    work.work(store, Worker(0, 1), engines)
+    seal.seal(store)
+    assert store.read("metrics.json") == (tmp_path / "small" / "metrics.json").read_bytes()
