@@ -19,13 +19,15 @@ def engines():
     return Engines()
 
 
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("CLIPJAX_QUIET", "1")
-    monkeypatch.setenv("CLIPJAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(autouse=True, scope="module")
+def quiet(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CLIPJAX_QUIET", "1")
+        patched.setenv("CLIPJAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def asked(world):
     """asked("--config.KEY=VALUE", ..., probe="zeroshot") -> the config over the world's images."""
 
@@ -38,7 +40,7 @@ def asked(world):
     return of
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def planned(asked, engines):
     """planned(place, *overrides, probe=..., rows=7, ...) -> the store of a new plan."""
 
@@ -50,7 +52,7 @@ def planned(asked, engines):
     return of
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def done(planned, engines):
     """As `planned`, worked on by one worker and sealed."""
 
