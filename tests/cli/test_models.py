@@ -70,7 +70,7 @@ def test_operations_are_those_of_the_products(tmp_path, capsys):
     assert "family" not in described(capsys, "emoji-clip")["image"]  # a ResNet
 
 
-FAMILIES = {  # of the small models: what the image encoder and the text encoder are
+SMALL = {  # of the small models: what the image encoder and the text encoder are
     "siglip": ("siglip", "siglip"), "siglip_rest": ("siglip", None), "pe_core": ("pe-core", "openai"),
     "pe_core_g": ("pe-core-g", "openai"), "eva01": ("eva01", "openai"), "eva02": ("eva02", "openai"),
     "eva02_e": ("eva02-e", "openai"), "mobileclip_b": ("mobileclip-b", "openai"),
@@ -84,7 +84,7 @@ def test_a_file_of_each_family_is_described(tmp_path, capsys, name):
     config, path = MODELS[name], tmp_path / "m.safetensors"
     weights.save(path, random_weights(config))
     what = described(capsys, str(path))
-    assert (what["image"]["family"], what["text"].get("family")) == FAMILIES[name]
+    assert (what["image"]["family"], what["text"].get("family")) == SMALL[name]
     assert what["parameters"] == sum(math.prod(shape) for shape in shapes.shapes(config).values())
     assert what["flops"]["image"] == counts.flops(config.image.products(config.embed_dim))
     assert bool(what["missing"]) == (what["tokenizer"] == "file")
