@@ -11,8 +11,10 @@ import pytest
 import timm
 import torch
 import transformers
+from support import trained_tokenizers
 from support.docs_blocks import ROOT, blocks
 from support.probe_processes import encoded, finals, kill_at_random, run_with
+from tokenizers import Tokenizer
 
 import clipjax
 from clipjax import image, loading
@@ -174,3 +176,60 @@ def test_an_architecture_without_a_tag_has_random_weights_and_is_refused(stage, 
     words = ["classify", str(photo), "--classes=a,b", f"--model=py:{stage}/open_clip_model.py:ViT-B-32"]
     assert main(words) == 1
     assert "write NAME@TAG" in capsys.readouterr().err
+
+
+# What transformers does to texts of SigLIP where its caller says nothing, in the line of the page's file that says it.
+FAULTS = {
+    "attention mask passed on": ('"return_attention_mask": not siglip', '"return_attention_mask": True'),
+    "padding to the longest": ('"padding": "max_length"', '"padding": True'),
+    "padding on the left": ('"padding_side": "right"', '"padding_side": "left"'),
+}
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory):
+    """A SigLIP 2 with random weights and a small tokenizer of Gemma's kind, as transformers saves it."""
+    folder = tmp_path_factory.mktemp("siglip")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = sizes | {"vocab_size": 700, "max_position_embeddings": 64, "pad_token_id": 0, "eos_token_id": 1}
+    vision = sizes | {"image_size": 32, "patch_size": 8}
+    net = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision)).eval()
+    with torch.no_grad():
+        for value in net.parameters():
+            value.normal_(0, 0.3 if value.ndim < 2 else value[0].numel() ** -0.5)
+    net.save_pretrained(folder)
+    square = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "resample": 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(square))
+    trained_tokenizers.train("siglip2", folder)
+    return folder
+
+
+def through(folder, tmp_path, old="", new=""):
+    """The page's file, with one line changed."""
+    (block,) = [b for b in blocks(ROOT / "docs" / "other-models.md") if b.title == "transformers_model.py"]
+    assert not old or block.text.count(old) == 1
+    (tmp_path / block.title).write_text(block.text.replace(old, new))
+    return clipjax.load(f"py:{tmp_path / block.title}:{folder}").features_of_texts(TEXTS[:3])
+
+
+@torch.inference_mode()
+def wanted(folder):
+    """SiglipModel's own features of ids padded on the right to the whole context, which it sees."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    rows = [tokenizer.encode(text).ids for text in TEXTS[:3]]
+    ids = torch.tensor([row + [0] * (64 - len(row)) for row in rows])
+    return (
+        transformers.SiglipModel.from_pretrained(folder).eval().get_text_features(input_ids=ids).pooler_output.numpy()
+    )
+
+
+def test_texts_of_siglip_are_padded_as_it_was_trained(siglip, tmp_path):
+    want = wanted(siglip)
+    assert np.abs(through(siglip, tmp_path) - want).max() <= 1e-6 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_padding_of_siglip_shows(siglip, tmp_path, fault):
+    want = wanted(siglip)
+    assert np.abs(through(siglip, tmp_path, *FAULTS[fault]) - want).max() > 1e-2 * np.abs(want).max()
