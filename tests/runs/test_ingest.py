@@ -202,6 +202,15 @@ def test_a_table_is_read_as_its_author_meant_it_or_refused(tmp_path, capsys, kin
         assert not (tmp_path / "run").exists()
 
 
+def test_columns_that_no_image_has_both_of_have_no_pairs(tmp_path):
+    (tmp_path / "mine.yaml").write_text(DESIGN)
+    table = write(
+        {"file": ["a", "b"], "sex": ["F", ""], "race": ["", "W"], "prediction": ["cat", "dog"]}, tmp_path / "t.csv"
+    )
+    assert not run(table, tmp_path / "run", "--group-columns=sex,race", asked=tmp_path / "mine.yaml")
+    assert {len(r["group"]) for r in records(tmp_path / "run")} == {0, 1}
+
+
 LISTS = [
     [{"file": "a", "sex": "F", "labels": ["cat", "dog"]}, {"file": "b", "sex": "M", "labels": []}],
     [{"file": "a", "sex": "F", "labels": [["cat", 0.9], ["dog", 0.7]]}, {"file": "b", "sex": "M", "labels": None}],
