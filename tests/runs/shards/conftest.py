@@ -14,6 +14,23 @@ from clipjax.runs.shards.store import Store
 RESULTS = ("metrics.json", "predictions.parquet", "shards.parquet", "tables/metrics.csv")
 
 
+DESIGN = """
+name: pets
+classes:
+  - {name: cat, sets: [pet]}
+  - {name: dog, sets: [pet]}
+  - {name: fish, sets: [water]}
+"""
+
+
+@pytest.fixture(scope="session")
+def pets(tmp_path_factory):
+    """The override that names a design with two sets."""
+    path = tmp_path_factory.mktemp("design") / "pets.yaml"
+    path.write_text(DESIGN)
+    return f"--config.design={path}"
+
+
 @pytest.fixture(scope="session")
 def engines():
     return Engines()

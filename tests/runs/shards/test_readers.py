@@ -12,13 +12,11 @@ from clipjax.runs.shards.store import Store
 
 from .conftest import listed
 
-ASKED = ("--config.design=people-roles", "--config.data.source=folder")
-
 
 @pytest.fixture(scope="module")
-def run(done, world, tmp_path_factory):
-    where = [f"--config.data.path={world}/photos"]
-    return done(tmp_path_factory.mktemp("readers") / "run", *ASKED, *where, probe="rates", probabilities=True)
+def run(done, world, pets, tmp_path_factory):
+    where = ["--config.data.source=folder", f"--config.data.path={world}/photos"]
+    return done(tmp_path_factory.mktemp("readers") / "run", pets, *where, probe="rates", probabilities=True)
 
 
 def folder(run, kind):

@@ -1,15 +1,16 @@
 """A run in units has the numbers of a run at once, however it is cut, done, interrupted and damaged."""
 
 import json
+import random
 import threading
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from support.amount import amount
+from support.amount import EXHAUSTIVE, amount
 
 from clipjax.analysis.run import read_run
 from clipjax.errors import InputError
@@ -35,8 +36,8 @@ def table(world, tmp_path_factory):
 
 
 @pytest.mark.parametrize("probe", ["zeroshot", "rates"])
-def test_units_give_the_files_of_a_run_at_once(asked, done, table, engines, tmp_path, probe):
-    design = () if probe == "zeroshot" else ("--config.design=people-roles", "--config.classes=")
+def test_units_give_the_files_of_a_run_at_once(asked, done, table, pets, engines, tmp_path, probe):
+    design = () if probe == "zeroshot" else (pets, "--config.classes=")
     small = runner.run(asked(*table, *design, probe=probe), tmp_path / "small", engines).runs[0]
     store = done(tmp_path / "run", *table, *design, probe=probe, probabilities=True)
     for name in ("metrics.json", "predictions.parquet", "tables/metrics.csv"):
@@ -49,14 +50,17 @@ def test_units_give_the_files_of_a_run_at_once(asked, done, table, engines, tmp_
 
 @pytest.mark.parametrize("probe", ["zeroshot", "rates"])
 @given(rows=st.integers(1, 45), workers=st.integers(1, 8), random=st.randoms(use_true_random=False))
+@example(rows=9, workers=3, random=random.Random(0))
 @settings(
-    max_examples=amount(40, 1), deadline=None, derandomize=not amount(1, 0),
+    max_examples=60, phases=list(Phase) if EXHAUSTIVE else [Phase.explicit],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
-def test_any_cut_any_workers_any_order(probe, rows, workers, random, table, planned, done, engines, tmp_path_factory):
+def test_any_cut_any_workers_any_order(
+    probe, rows, workers, random, table, pets, planned, done, engines, tmp_path_factory
+):
     """Metamorphic: counts and predictions of one unit and one worker, byte for byte; of the same cut, every file."""
     folder = tmp_path_factory.mktemp("cut")
-    design = () if probe == "zeroshot" else ("--config.design=people-roles", "--config.classes=")
+    design = () if probe == "zeroshot" else (pets, "--config.classes=")
     whole = done(folder / "whole", *table, *design, probe=probe, rows=1000)
     store = planned(folder / "cut", *table, *design, probe=probe, rows=rows)
     left = plan.read(store).units
