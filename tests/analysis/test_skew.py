@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.amount import amount
 
 from clipjax.analysis import ranking, skew
 from clipjax.errors import InputError
@@ -97,7 +98,7 @@ def numbers(scores, group, k, names=None, reference="uniform"):
     return [(r.value, r.low, r.high, r.p) for r in [*found, skew.ndkl(scores, group, reference, names)]]
 
 
-@settings(max_examples=6)
+@settings(max_examples=amount(6, 3))
 @given(rankings, st.randoms())
 def test_order_names_and_scale_change_nothing(rows, random):
     scores, group = (np.array(x) for x in zip(*rows, strict=True))

@@ -15,7 +15,7 @@ from clipjax.models import catalog, clip
 from clipjax.models.lowering import Lowering
 from clipjax.train import optimiser, step
 
-VIT = catalog.openai(16, catalog.vit(16, 8, 64, 3), catalog.text(64, 3, 16, 96))
+VIT = catalog.openai(16, catalog.vit(16, 8, 64, 2), catalog.text(64, 2, 16, 96))
 RESNET = catalog.openai(16, catalog.resnet(32, 8, (1, 1, 1, 1)), VIT.text)
 TOKENS = np.array([[94, 5, 95, 0], [94, 95, 0, 0]])
 

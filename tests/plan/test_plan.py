@@ -153,7 +153,7 @@ def test_loops_cost_what_they_run(monkeypatch):
 
 def test_an_update_that_is_compiled_here():
     options = programs.options("ring_softmax", "float32", "none", 1, False)
-    build = lambda n: programs.training(tiny_config(), jax.devices()[:4], n, options, fsdp=2)  # noqa: E731
+    build = lambda n: programs.training(tiny_config(layers=1), jax.devices()[:4], n, options, fsdp=2)  # noqa: E731
     record = report.plan(chips.topology("v5e:2x2"), build, 4, "float32", searched=False)
     kinds = {c["kind"] for c in record["collectives"]}
     assert {"collective-permute", "all-reduce", "all-gather"} <= kinds

@@ -49,14 +49,9 @@ def test_converting_survives(stage, number, name):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [
-        ("probe", "term"),
-        *(
-            pytest.param(name, kind, marks=pytest.mark.exhaustive)
-            for name, kind in (("report", "kill"), ("compare", "full"), ("prepare", "full"))
-        ),
-    ],
+    [("probe", "term"), ("report", "kill"), ("compare", "full"), ("prepare", "full")],
 )
+@pytest.mark.exhaustive  # by default tests/runs stops probes and fine-tuning in the test's own process
 def test_the_others_survive(stage, name, kind):
     scene = SCENES[name]
     _, changes = stage.whole(scene)

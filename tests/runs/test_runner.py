@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from support.amount import EXHAUSTIVE
 from support.probe_processes import argv, encoded, finals, kill_at_random, run_on_two_hosts, run_with, two_hosts
 
+from clipjax.cache import FeatureCache, read_features
 from clipjax.cli.main import main
-from clipjax.testing import pictures, tiny_model
+from clipjax.testing import pictures, tiny_config, tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -195,14 +195,33 @@ def test_several_models_and_data_sets_make_a_summary(world, tmp_path, capsys):
     assert len(list((tmp_path / "run").glob("*/manifest.json"))) == 2
 
 
+def test_features_that_are_kept_and_new_ones_come_in_the_order_of_the_source(world, tmp_path):
+    """Kept are every other image's, as by one of two hosts."""
+    assert main(argv(world, tmp_path / "1")) == 0
+    (folder,) = (tmp_path / "cache" / "features" / "images").iterdir()
+    found = read_features(folder, tiny_config().embed_dim)
+    assert found.rows.tolist() == list(range(41))
+    (folder / "0000.log").unlink()
+    mine = found.rows % 2 == 1
+    with FeatureCache(folder, tiny_config().embed_dim, {}) as kept:
+        kept.append(found.rows[mine], found.values[mine], [])
+    assert main(argv(world, tmp_path / "2")) == 0
+    assert encoded(tmp_path / "2") == 21
+    for name in ("predictions.parquet", "metrics.json"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+
+
+@pytest.mark.exhaustive  # five more processes that start JAX; tests/test_encoder.py has the features on 1 and 4 devices
 def test_the_numbers_are_the_same_on_any_devices_and_hosts(world, tmp_path):
     """Byte for byte: predictions and metrics; the manifest differs in its mesh."""
     assert main(argv(world, tmp_path / "here")) == 0
-    runs = [tmp_path / "here", run_on_two_hosts(world, tmp_path / "h", tmp_path / "ch")]
-    if EXHAUSTIVE:  # tests/test_encoder.py has the features on one device and on four, to the last bit
-        runs.append(run_with(world, tmp_path / "1", tmp_path / "c1", 1))
-        runs.append(run_with(world, tmp_path / "4", tmp_path / "c4", 4))
-        runs.append(run_with(world, tmp_path / "p", tmp_path / "cp", 4, "--config.mapping=pmap"))
+    runs = [
+        tmp_path / "here",
+        run_on_two_hosts(world, tmp_path / "h", tmp_path / "ch"),
+        run_with(world, tmp_path / "1", tmp_path / "c1", 1),
+        run_with(world, tmp_path / "4", tmp_path / "c4", 4),
+        run_with(world, tmp_path / "p", tmp_path / "cp", 4, "--config.mapping=pmap"),
+    ]
     for name in ("predictions.parquet", "metrics.json"):
         assert len({(run / name).read_bytes() for run in runs}) == 1, name
     mesh = json.loads((tmp_path / "h" / "manifest.json").read_text())["mesh"]
@@ -218,7 +237,7 @@ def test_hosts_that_disagree_stop_together_before_any_compute(world, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.exhaustive  # robustness/test_interruptions.py ends a probe and goes on
+@pytest.mark.exhaustive  # test_custom_engine.py stops every probe, which goes on
 def test_killed_runs_end_in_the_same_bytes(world, tmp_path):
     n = 400
     photos = pictures(tmp_path / "photos", {"a": n, "b": n})
