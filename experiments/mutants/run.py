@@ -1,4 +1,4 @@
-"""Twenty-four important lines, changed one at a time: do the ordinary tests detect it?
+"""Fifty important lines, changed one at a time: do the ordinary tests detect it?
 
     python experiments/mutants/run.py [--only=3,7] [--work=FOLDER]
 
