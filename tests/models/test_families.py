@@ -92,10 +92,10 @@ def test_every_layer_equals_the_peers_in_float64(x64, name):
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in ("siglip", "eva02") else pytest.param(name, marks=pytest.mark.exhaustive) for name in MODELS],
+    [name if name == "eva02" else pytest.param(name, marks=pytest.mark.exhaustive) for name in MODELS],
 )
 def test_every_layer_equals_the_peers_in_float32(name):
-    """By default a pool and rotary positions; the code is what float64 tests to a millionth of these errors."""
+    """By default the one with most kinds of layers; float64 tests the same code to a millionth of these errors."""
     found = errors(ours(MODELS[name], name, jnp.float32), golden(name))
     assert {k: v for k, v in found.items() if v > (FLOAT32 if k.endswith("features") else LAYER_FLOAT32)} == {}
 
@@ -224,8 +224,9 @@ def test_hugging_faces_folders_are_read_as_it_computes(x64, name, pixels, clean,
     assert (config.pixels.resize, config.pixels.interpolation, config.pixels.mean[0]) == pixels
     assert (config.tokens.clean, config.image.activation) == (clean, words)
     params = clip.unflatten({k: jnp.asarray(v, jnp.float64) for k, v in read.flat.items()})
-    image = clip.apply_image(config, params, jnp.asarray(stored["pixels"], jnp.float64))
-    texts = clip.apply_text(config, params, jnp.asarray(stored["tokens"], jnp.int32), jnp.float64)
+    pixels, tokens = jnp.asarray(stored["pixels"], jnp.float64), jnp.asarray(stored["tokens"], jnp.int32)
+    image = jax.jit(lambda params: clip.apply_image(config, params, pixels))(params)
+    texts = jax.jit(lambda params: clip.apply_text(config, params, tokens, jnp.float64))(params)
     for found, want in ((image, stored["image_features"]), (texts, stored["text_features"])):
         assert np.abs(found - want).max() <= FLOAT64 * np.abs(want).max()
     found = clip.logits(params, image, texts)  # in float32, bias included
