@@ -72,6 +72,10 @@ def pytest_collection_finish(session):
     gc.set_threshold(10_000, 20, 50)
 
 
+# Their files share programs and runs that take seconds to make: one worker has them all.
+TOGETHER = ("tests/inputs/", "tests/explore/", "tests/runs/shards/")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """A file is one worker's, as its fixtures are; but each page of the documentation is an item of its own."""
@@ -79,7 +83,9 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if "::test_the_blocks_of[" in nodeid else super()._split_scope(nodeid)
+            if "::test_the_blocks_of[" in nodeid:
+                return nodeid
+            return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
 
     return Scheduling(config, log)
 
