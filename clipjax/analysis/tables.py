@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import html
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,8 +22,12 @@ _LATEX = {
 }  # fmt: skip
 _NEGATIVE = re.compile(r"(?<![\w.-])-(?=\d)")  # a minus sign, not a hyphen
 _FORMULA = re.compile(r"[=+@\t\r-]")  # what a spreadsheet takes for the start of a formula
+_SPECIAL = re.compile(r'[",\r\n]')
+_TYPED = re.compile(r"[-+.\d]|(true|false|nan|inf|infinity|null|none|na)$", re.IGNORECASE)
 WIDE = 60  # characters of a row that a column of a two-column page holds, at most
-TALL = 40  # rows of a table that a page holds
+LONG = 40  # characters that a cell of a printed table has in one line
+PARBOX = r"\parbox[t]{18em}{\raggedright\strut %s\strut}"  # LONG characters wide
+TALL = 40  # lines of a table that a page holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Table:
 
     def csv(self) -> str:
         """RFC 4180 with \\n: one value per cell where the table has `data`."""
-        return csv_text(self.data or [self.columns, *self.rows])
+        return csv_text(self.data, typed=True) if self.data else csv_text([self.columns, *self.rows])
 
     def markdown(self) -> str:
         """Title, table, note."""
@@ -49,17 +51,26 @@ class Table:
         return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else []), ""])
 
     def latex(self) -> str:
-        """Table floats of at most TALL rows, over both columns of a page where they are wide, never wider than that.
+        """Table floats of at most TALL lines, over both columns of a page where they are wide, never wider than that.
 
         Needs \\usepackage{booktabs, graphicx} and, for accented letters, \\usepackage[T1]{fontenc}.
         """
-        rows = [[latex(text(c)) for c in row] for row in self.rows]
+        wrapped = [self._wraps(i) for i in range(len(self.columns))]
         head = " & ".join(latex(c) for c in self.columns) + r" \\"
         spec = "".join("l" if left else "r" for left in self._left())
-        widest = sum(max(len(text(row[i])) for row in [self.columns, *self.rows]) + 2 for i in range(len(self.columns)))
+        widest = sum(LONG if wraps else self._widest(i) + 2 for i, wraps in enumerate(wrapped))
         kind = "table*" if widest > WIDE else "table"
         note = [rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {latex(self.note)}}}"] if self.note else []
-        parts = [rows[i : i + TALL] for i in range(0, len(rows), TALL)] or [[]]
+        parts: list[list[str]] = [[]]
+        lines = 0
+        for row in self.rows:
+            cells = [(latex(text(c)), wraps) for c, wraps in zip(row, wrapped, strict=True)]
+            height = max(-(-len(text(c)) // (LONG - 8)) if wraps else 1 for c, wraps in zip(row, wrapped, strict=True))
+            if lines + height > TALL:
+                parts.append([])
+                lines = 0
+            lines += height
+            parts[-1].append(" & ".join(PARBOX % said if wraps else said for said, wraps in cells) + r" \\")
         out = []
         for i, part in enumerate(parts):
             title = latex(self.title) + (f" (part {i + 1} of {len(parts)})" if len(parts) > 1 else "")
@@ -67,7 +78,7 @@ class Table:
             out += [
                 rf"\begin{{{kind}}}", r"\centering\footnotesize", rf"\caption{{{title}}}\label{{{label}}}",
                 r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{spec}}}",
-                r"\toprule", head, r"\midrule", *(" & ".join(row) + r" \\" for row in part), r"\bottomrule",
+                r"\toprule", head, r"\midrule", *part, r"\bottomrule",
                 r"\end{tabular}}", *note, rf"\end{{{kind}}}", "",
             ]  # fmt: skip
         return "\n".join(out)
@@ -99,26 +110,40 @@ class Table:
         for suffix, content in (("csv", self.csv()), ("md", self.markdown()), ("tex", self.latex())):
             write_text(folder / f"{self.name}.{suffix}", content)
 
+    def _widest(self, i: int) -> int:
+        return max(len(text(row[i])) for row in [self.columns, *self.rows])
+
+    def _wraps(self, i: int) -> bool:
+        """Whether a column of a printed table has several lines a cell: long texts of words that are not."""
+        words = (word for row in self.rows for word in text(row[i]).split(" "))
+        return self._widest(i) > LONG and max(map(len, words), default=0) <= LONG // 2
+
     def _left(self) -> list[bool]:
         """Columns of words are set to the left, columns of numbers to the right."""
         return [not all(_is_number(row[i]) for row in self.rows) or not self.rows for i in range(len(self.columns))]
 
 
-def csv_text(rows: Iterable[Iterable[Cell]]) -> str:
+def csv_text(rows: Iterable[Iterable[Cell]], typed: bool = False) -> str:
     """Rows, the header first, as RFC 4180 with \\n: whatever a cell holds, it is read back as one.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    A text that a spreadsheet would run as a formula gets an apostrophe in front. typed: only numbers are numbers; a
+    text that reads like one, a date or a truth value ("007", "1/2", "true") is in quotes, which readers respect.
     """
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_plain(cell) for cell in row] for row in rows)
-    return out.getvalue()
+    return "".join(",".join(_quoted(cell, typed) for cell in row) + "\n" for row in rows)
+
+
+def _quoted(cell: Cell, typed: bool) -> str:
+    said = _plain(cell)
+    if _SPECIAL.search(said) or (typed and isinstance(cell, str) and _TYPED.match(said)):
+        return '"' + said.replace('"', '""') + '"'
+    return said
 
 
 def _plain(cell: Cell) -> str:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):
-        return repr(cell)
+        return repr(float(cell))  # of numpy too
     said = text(cell)
     return f"'{said}" if _FORMULA.match(said) and not _is_decimal(said) else said
 
@@ -132,15 +157,21 @@ def _is_decimal(said: str) -> bool:
 
 
 def tidy(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[list[Cell]]:
-    """Records of named runs -> a header and a row per record: `run`, what it is, a column per group column, numbers."""
+    """Records of named runs -> a header and a row per record: `run`, what it is, a column per group column, numbers;
+    lists with | between their parts."""
     flat: list[dict[str, Any]] = []
     for name, records in runs:
         for r in records:
             group = {f"group.{column}": value for column, value in (r.get("group") or {}).items()}
-            rest = {key: value for key, value in r.items() if key != "group" and not isinstance(value, (dict, list))}
+            rest = {key: _listed(value) for key, value in r.items() if not isinstance(value, Mapping)}
             flat.append({"run": name, "metric": rest.pop("metric", None), **group, **rest})
     head = list(dict.fromkeys(key for row in flat for key in row))
     return [[*head], *([row.get(key) for key in head] for row in flat)]
+
+
+def _listed(value: Any) -> Cell:
+    """A list as one cell."""
+    return "|".join(map(text, value)) if isinstance(value, list) else value
 
 
 def markdown_lines(rows: Sequence[Sequence[Cell]], left: Sequence[bool] | None = None) -> list[str]:

@@ -22,7 +22,7 @@ from clipjax import stored
 from clipjax.analysis import findings
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import COMPLETE, LOG, SUMS, changed
-from clipjax.analysis.tables import csv_text, markdown_lines
+from clipjax.analysis.tables import csv_text, markdown_lines, tidy
 from clipjax.errors import InputError
 from clipjax.files import write_atomically
 from clipjax.progress import say
@@ -143,11 +143,10 @@ class RunFolder:
         written = [record.to_dict() for record in records]
         shown = [finding.to_dict() for finding in findings.of_records(records)]
         self.write_json("metrics.json", {"records": written, "findings": shown})
-        flat = [_flat(record) for record in written]
-        names = list(dict.fromkeys(key for record in flat for key in record))
-        rows = [[_cell(record.get(key)) for key in names] for record in flat]
-        self.write_text("tables/metrics.csv", csv_text([names, *rows]))
-        self.write_text("tables/metrics.md", "\n".join(markdown_lines([names, *rows])) + "\n")
+        rows = [row[1:] for row in tidy([("", written)])]  # without the name of the run, which is the folder's
+        self.write_text("tables/metrics.csv", csv_text(rows, typed=True))
+        shorter = [[f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows]
+        self.write_text("tables/metrics.md", "\n".join(markdown_lines(shorter)) + "\n")
 
 
 def finished(path: Path, config: Mapping[str, Any]) -> bool:
@@ -171,20 +170,6 @@ def _arrow(values: Any) -> pa.Array:
         flat = pa.array(array.reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, array.shape[1]).cast(pa.list_(flat.type))
     return pa.array(array.tolist()) if array.dtype == object else pa.array(array)
-
-
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without mappings: {"group": {"race": "Black"}} is {"group.race": "Black"}."""
-    out: dict[str, Any] = {}
-    for key, value in record.items():
-        out |= {f"{key}.{name}": part for name, part in value.items()} if isinstance(value, Mapping) else {key: value}
-    return out
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -371,7 +371,15 @@ def test_answers_out_of_their_own_design_are_refused(pair, tmp_path):
 def test_cells_of_a_csv_are_values_and_no_formulas():
     rows = [["=1+1", "+x", "-3", -3.5, "-", "@a", True, None, 0.1]]
     table = Table("t", "T", list("abcdefghi"), [["1 [0, 2] 1/2"] * 9], data=[list("abcdefghi"), *rows])
-    assert table.csv().splitlines()[1] == "'=1+1,'+x,-3,-3.5,'-,'@a,true,,0.1"
+    assert table.csv().splitlines()[1] == "'=1+1,'+x,\"-3\",-3.5,'-,'@a,true,,0.1"
+
+
+@pytest.mark.parametrize("name", ["007", "1e5", "1/2", "3-9", "2024-01-02", "true", "NA", ".5", 'a "b"', "a,b", "a\nb"])
+def test_a_text_that_reads_like_another_type_is_in_quotes(name):
+    table = Table("t", "T", ["a", "b"], [], data=[["a", "b"], [name, 7], ["plain", 0.5]])
+    head, *lines = table.csv().split("\n", 1)
+    assert (head, lines[0]) == ("a,b", '"' + name.replace('"', '""') + '",7\nplain,0.5\n')
+    assert list(csv.reader(io.StringIO(table.csv()))) == [["a", "b"], [name, "7"], ["plain", "0.5"]]
 
 
 def test_findings_lead_the_page_and_the_design_is_folded(reported):

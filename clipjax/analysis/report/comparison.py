@@ -13,7 +13,7 @@ from clipjax.analysis.compare import Compared
 from clipjax.analysis.records import PairedRecord
 from clipjax.analysis.report import head, page
 from clipjax.analysis.report.section import Section, not_drawn, ordered, run_names, slug
-from clipjax.analysis.tables import Table, percent, tidy
+from clipjax.analysis.tables import Cell, Table, percent, tidy
 from clipjax.files import write_text
 
 MOST_FIGURES = 30
@@ -195,13 +195,15 @@ def _moves(compared: Compared) -> Section:
     for column, values in compared.a.columns.items():
         groups = [g for (g,) in ordered([compared.a], (column,), {(v,) for v in values.astype(str)})]
         if 1 < len(groups) <= 50:
-            rows = []
+            rows: list[list[Cell]] = []
+            full: list[list[Cell]] = [[f"group.{column}", "moved", "images"]]
             for group in groups:
                 inside = values.astype(str) == group
-                k = int(inside[compared.flipped].sum())
-                rows.append([group, k, int(inside.sum()), percent(k / inside.sum())])
-            columns = [column, "moved", "images", "%"]
-            tables.append(Table(f"flips_by_{slug(column)}", f"Images that moved, by {column}", columns, rows))
+                k, images = int(inside[compared.flipped].sum()), int(inside.sum())
+                rows.append([group, k, images, percent(k / images)])
+                full.append([group, k, images])
+            title, columns = f"Images that moved, by {column}", [column, "moved", "images", "%"]
+            tables.append(Table(f"flips_by_{slug(column)}", title, columns, rows, data=full))
     caption = f"Which images moved from which class to which? {sentences.flows(moves)}, of {n} images."
     return Section(head.MOVED, words, tables, {"flips": (figures.flows(moves, n), caption)} | _flows(compared))
 

@@ -280,6 +280,7 @@ def _sweep(run: Run) -> Section | None:
     table = Table(
         "sweep_ranges", f"Smallest and largest rate over {ranges[0].designs} designs",
         ["set", "group", "smallest, %", "by", "largest, %", "by"], rows, "Every design's rates: tables/sweep.csv.",
+        data([run], ["rate_range"]),
     )  # fmt: skip
     drawings = {}
     swept = _swept(run.path / "tables" / "sweep.csv")

@@ -12,6 +12,8 @@ from clipjax.analysis.figures import Drawing
 from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Cell, Table, percent, tidy
 
+OURS = ("k", "n", "value", "low", "high")
+
 
 @dataclasses.dataclass(frozen=True)
 class Section:
@@ -84,7 +86,9 @@ def slug(words: str) -> str:
 
 def beside_paper(runs: Sequence[Run]) -> Section | None:
     """paper | ours | verdict, for every published number that asks the same."""
+    columns = ["source", "what", "published", "ours, percent [95% interval] k/n", "verdict", "of the published number"]
     rows, shown = [], run_names(runs)
+    full: list[list[Cell]] = [["run", *columns[:3], *columns[4:], "ours", *OURS]]
     for name, run in zip(shown, runs, strict=True):
         for row in paper.compare(run):
             ours = row.ours or {}
@@ -93,13 +97,14 @@ def beside_paper(runs: Sequence[Run]) -> Section | None:
             )
             verdict = f"{row.verdict}: {row.reason}" if row.reason else row.verdict
             mine = [row.where, row.what, row.printed, text, verdict, row.caveat]
+            numbers = [ours.get(key) for key in OURS]
+            full.append([name, row.where, row.what, row.printed, verdict, row.caveat, ours.get("text"), *numbers])
             rows.append([*mine, *([name] if len(runs) > 1 else [])])
     if not rows:
         return None
-    columns = ["source", "what", "published", "ours, percent [95% interval] k/n", "verdict", "of the published number"]
     table = Table(
         "paper", "Published numbers beside this run's", [*columns, *(["run"] if len(runs) > 1 else [])], rows,
-        "inside: the published number, within its rounding, lies in our interval (Clopper-Pearson, 95%).",
+        "inside: the published number, within its rounding, lies in our interval (Clopper-Pearson, 95%).", full,
     )  # fmt: skip
     words = dict.fromkeys(caveat for run in runs for caveat in paper.caveats(run))
     return Section("The paper beside it", list(words), [table])
