@@ -169,6 +169,37 @@ def differences_by_group(groups: Sequence[str], of: Series, quantity: str, hollo
     return Drawing(figure, f"{quantity} by group, in points. " + ". ".join(words) + ".")
 
 
+def bars(places: Sequence[tuple[str, str]], series: Sequence[Series]) -> Drawing:
+    """(data set, metric) along the axis, a bar with its interval per series at each."""
+    longest = max(min(width(said), LONGEST) for place in places for said in place)
+    figure, axes = _axes(max(5.0, 1.0 + len(places) * max(0.5 * len(series), 0.09 * longest)), 4.0)
+    wide = 0.8 / len(series)
+    for i, s in enumerate(series):
+        shown = [p for p in range(len(places)) if s.values[p] is not None]
+        value, low, high = (100 * np.array([np.nan if v[p] is None else v[p] for p in shown], float) for v in (
+            s.values, s.low, s.high,
+        ))  # fmt: skip
+        at = np.array(shown) + (i - (len(series) - 1) / 2) * wide
+        axes.bar(at, value, wide * 0.92, color=COLOURS[i % len(COLOURS)], label=short(s.label, LONGEST))
+        axes.errorbar(at, value, [value - low, high - value], fmt="none", ecolor="black", elinewidth=1, capsize=2)
+    axes.set_xticks(
+        range(len(places)), [f"{short(name, LONGEST)}\n{short(metric, LONGEST)}" for name, metric in places]
+    )
+    for label in axes.get_xticklabels():
+        label.set_parse_math(False)
+    axes.set_ylim(0, 100)
+    _plain(axes.set_ylabel("percent, with its interval"))
+    _grid(axes, "y")
+    legend = figure.legend(loc="outside upper center", ncols=min(len(series), 4), frameon=False)
+    for label in legend.get_texts():
+        label.set_parse_math(False)
+    words = [
+        f"{name}, {metric}: " + "; ".join(_words(s, p) for s in series if s.values[p] is not None)
+        for p, (name, metric) in enumerate(places)
+    ]
+    return Drawing(figure, ". ".join(words) + ".")
+
+
 def mirrored_bars(
     panels: Sequence[tuple[str, Sequence[str], Sequence[float], Sequence[float]]], names: tuple[str, str]
 ) -> Drawing:

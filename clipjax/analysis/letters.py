@@ -67,11 +67,11 @@ def to_glyphs(figure: Any) -> bool:
 
 
 def lacking(letters: Iterable[str]) -> set[str]:
-    """Those that DejaVu Sans does not have."""
+    """Those that DejaVu Sans does not have; a line break, which figures set themselves, is not a letter."""
     from matplotlib import font_manager
 
     known = _letters(font_manager.findfont(FAMILY))
-    return {c for c in letters if ord(c) not in known}
+    return {c for c in letters if ord(c) not in known and c != "\n"}
 
 
 def _fonts(missing: set[str]) -> list[Any]:

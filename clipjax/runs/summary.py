@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from clipjax.analysis import units
+from clipjax.analysis import figures, units
 from clipjax.analysis.records import Record
 from clipjax.analysis.tables import csv_text, markdown_lines, percent
-from clipjax.files import write_atomically, write_text
+from clipjax.files import write_text
 
 PROVENANCE = {
     "read": "read in the source",
@@ -78,38 +76,20 @@ def write(out: Path, cells: Sequence[Cell]) -> None:
     rows = _grid(cells)
     write_text(out / "summary.csv", csv_text(rows))
     write_text(out / "summary.md", _markdown(rows) + "\n")
-    (out / "figures").mkdir(exist_ok=True)
-    for kind in ("png", "svg"):
-        write_atomically(out / "figures" / f"summary.{kind}", lambda path, kind=kind: _bars(path, kind, cells))
+    models, sources = _axes(cells)
+    main = {(c.model, c.source): c.main for c in cells}
+    metrics = [units.name(next(c.main for c in cells if c.source == source)) for source in sources]
+    series = [figures.Series.of(model, [main.get((model, source)) for source in sources]) for model in models]
+    figures.bars(list(zip(sources, metrics, strict=True)), series).save(out / "figures", "summary")
 
 
-def _bars(path: Path, kind: str, cells: Sequence[Cell]) -> None:
-    """A group of bars per data set, a bar per model, with intervals."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    models, sources = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "source"))
-    figure = Figure(figsize=(max(5, 0.5 * len(cells) + 2), 4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    width = 0.8 / len(models)
-    for i, model in enumerate(models):
-        mine = {c.source: c.main for c in cells if c.model == model}
-        at = [sources.index(s) + (i - (len(models) - 1) / 2) * width for s in mine]
-        low, value, high = np.array([(r.low, r.value, r.high) for r in mine.values()], float).T
-        error = 100 * np.array([value - low, high - value])
-        axes.bar(at, 100 * value, width * 0.92, yerr=error, capsize=2, label=model)
-    metric_of = {c.source: units.name(c.main) for c in cells}
-    axes.set_xticks(range(len(sources)), [f"{s}\n{metric_of[s]}" for s in sources])
-    axes.set_ylim(0, 100)
-    axes.set_ylabel("percent, with 95% interval")
-    figure.legend(loc="outside upper center", ncols=min(len(models), 4), frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, format=kind)
+def _axes(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
+    """Models and data sets, in order."""
+    return list(dict.fromkeys(c.model for c in cells)), list(dict.fromkeys(c.source for c in cells))
 
 
 def _grid(cells: Sequence[Cell]) -> list[list[str]]:
-    models, sources = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "source"))
+    models, sources = _axes(cells)
     main = {(c.model, c.source): c.main for c in cells}
     head = ["model", *(f"{s} ({units.name(main[models[0], s])})" for s in sources)]
     return [head, *([m, *(percent(main[m, s].value, 2) for s in sources)] for m in models)]

@@ -350,6 +350,7 @@ def test_figures_fit_their_words(groups):
         *figures.heat_maps(np.full((groups, 5), 0.2), names, HOSTILE[:5], "Rate"),
         figures.mirrored_bars([("A", names, [0.1] * groups, [0.2] * groups)] * 2, ("F", "M")),
         figures.sweep_strip(names, [[0.1, 0.2]] * groups, [0.1] * groups, "Rate"),
+        figures.bars([(name, "top1") for name in names], [series]),
     ):
         assert _overlap(drawing) == ([], [])
         ticks = [t for axes in drawing.figure.axes for t in (*axes.get_yticklabels(), *axes.get_xticklabels())]

@@ -1,12 +1,14 @@
 """Runs: the folder's promises, resuming, refusing, and the same numbers on any devices and hosts."""
 
 import json
+import re
 
 import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from support import drawings
 from support.probe_processes import argv, encoded, finals, kill_at_random, run_on_two_hosts, run_with, two_hosts
 
 from clipjax.cache import FeatureCache, read_features
@@ -186,12 +188,15 @@ def test_a_running_run_is_not_written_by_two(world, tmp_path, capsys):
 def test_several_models_and_data_sets_make_a_summary(world, tmp_path, capsys):
     other = tiny_model(tmp_path / "other.safetensors", seed=1, layers=1)
     models = f"--config.model={world}/tiny.safetensors,{other}"
-    assert main([*argv(world, tmp_path / "run"), models]) == 0
+    with drawings.drawn():
+        assert main([*argv(world, tmp_path / "run"), models]) == 0
     rows = (tmp_path / "run" / "summary.csv").read_text().splitlines()
     assert len(rows) == 3
     assert rows[0].startswith("model,folder (top1)")
     with Image.open(tmp_path / "run" / "figures" / "summary.png") as picture:
         assert picture.width > 400
+    svg = (tmp_path / "run" / "figures" / "summary.svg").read_text()
+    assert {"folder", "top1", "tiny.safetensors", "other.safetensors"} <= set(re.findall(r">([^<>\n]+)</t", svg))
     assert len(list((tmp_path / "run").glob("*/manifest.json"))) == 2
 
 
