@@ -155,3 +155,16 @@ def test_a_tensor_too_many_or_too_few_is_named(tmp_path, name):
     more = CONTAINERS["safetensors"](tmp_path, peers_tensors(name) | {"visual.extra": np.ones(3, np.float32)})
     with pytest.raises(InputError, match=r"visual\.extra"):
         checkpoints_convert.read(more)
+
+
+@pytest.mark.parametrize("name", HUGGING_FACE)
+def test_texts_that_the_other_library_would_clean_otherwise_are_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"Hugging Face has no words for this model \(tokens\.clean: "):
+        checkpoints_convert.write(
+            tmp_path / "x", checkpoints.random_weights(described(name, "open_clip")), "huggingface"
+        )
+    with pytest.raises(InputError, match=r"open_clip has no tokenizer that cleans and pads like this one"):
+        checkpoints_convert.write(
+            tmp_path / "x", checkpoints.random_weights(described(name, "huggingface")), "open_clip"
+        )
+    assert list(tmp_path.iterdir()) == []
