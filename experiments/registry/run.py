@@ -1,6 +1,6 @@
 """Every pair of open_clip's registry as a configuration file: which ones clipjax reads, and why it refuses the others.
 
-    python experiments/registry/run.py
+    python experiments/registry/run.py [--adapter]
 
 Needs the extra [peers]; no weights and no network. For every (architecture, tag) of the installed open_clip, the script
 writes open_clip_config.json as for the hub, with the registry's QuickGELU, and reads it with
@@ -8,11 +8,14 @@ writes open_clip_config.json as for the hub, with the registry's QuickGELU, and 
 and every tensor of its state dict must find its place, by name and shape, in clipjax's model: `tensors` counts them,
 `parameters` are the peer's, and `ours` those of clipjax, which differ where `note` says why. Where it is refused, the
 attributes that the refusal names are checked: with all of them removed the file must be read (none is missing), and
-with all but one removed it must be refused (each is a reason). Writes results/pairs.csv and results/summary.md.
+with all but one removed it must be refused (each is a reason). What is refused goes through the adapter of
+docs/other-models.md (adapter.py): with --adapter now, else as results/adapter.csv has it. Writes results/pairs.csv and
+results/summary.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import csv
 import datetime
@@ -29,8 +32,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "tests")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "tests"), str(HERE)]
 
+import adapter  # noqa: E402
 import numpy as np  # noqa: E402
 import open_clip  # noqa: E402
 import torch  # noqa: E402
@@ -51,7 +55,9 @@ open_clip_torch {version}, {date}. {pairs} pairs, of which {aliases} are `-quick
 listed under the plain name: {distinct} distinct ones. **{read} of them are read**, and in {fit} of these every
 tensor of open_clip's model has its place in clipjax's, by name and shape. {refused} are refused. In {complete}
 of the {refused} refusals the named attributes are all there are (without them the file is read); in {each} each of
-them alone is reason enough.
+them alone is reason enough. {adapted} of the {refused} run as `py:` model through the adapter of
+docs/other-models.md, with random weights: `images` and `texts` are the largest difference between what clipjax gets
+and open_clip's own call, of the largest value. {left}
 
 | attribute | pairs that are refused for it |
 |---|---|
@@ -140,14 +146,63 @@ def judge(architecture: str, tag: str, pairs: set[tuple[str, str]], folder: Path
     }  # fmt: skip
 
 
+def runs(adapted: dict[str, dict[str, Any]], row: dict[str, Any]) -> bool:
+    """Whether the pair's architecture ran through the adapter."""
+    return bool(adapted.get(row["architecture"], {}).get("parameters"))
+
+
+def through(adapted: dict[str, dict[str, Any]], row: dict[str, Any]) -> str:
+    """What the table says of a pair that is refused."""
+    if runs(adapted, row):
+        found = adapted[row["architecture"]]
+        return f"adapter: images {float(found['image']):.0e}, texts {float(found['text']):.0e}"
+    return f"refused; adapter {adapted.get(row['architecture'], {}).get('message') or 'not run'}"
+
+
+def left(adapted: dict[str, dict[str, Any]], refused: list[dict[str, Any]]) -> str:
+    """The architectures that did not run, in a sentence."""
+    names = sorted({row["architecture"] for row in refused if not runs(adapted, row)})
+    return f"Not run: {', '.join(names)}." if names else "All of them ran."
+
+
 @functools.cache
 def fitting(architecture: str, folder: Path) -> dict[str, Any]:
     """`fit` of the file that lies in the folder: once for each architecture."""
     return fit(architecture, read_config(folder)[0])
 
 
+def summary(rows: list[dict[str, Any]], adapted: dict[str, dict[str, Any]]) -> str:
+    """The page: what is read and refused, and a line for each architecture and what is said of it."""
+    distinct = [row for row in rows if not row["alias"]]
+    refused = [row for row in distinct if not row["read"]]
+    reasons = Counter(reason for row in refused for reason in row["reasons"].split())
+    text = HEAD.format(
+        version=importlib.metadata.version("open_clip_torch"), date=datetime.datetime.now(datetime.UTC).date(),
+        pairs=len(rows), aliases=len(rows) - len(distinct), distinct=len(distinct), refused=len(refused),
+        read=len(distinct) - len(refused), fit=sum("tensors" in row for row in distinct),
+        complete=sum(row["complete"] for row in refused),
+        each=sum(row["each_is_one"] for row in refused),
+        adapted=sum(runs(adapted, row) for row in refused), left=left(adapted, refused),
+    )  # fmt: skip
+    text += "".join(f"| {reason} | {count} |\n" for reason, count in reasons.most_common())
+    text += "\n| architecture | tags | parameters | here | refused for |\n|---|---|---:|---|---|\n"
+    by_row: dict[tuple[str, ...], list[str]] = {}
+    for row in distinct:
+        count = row["parameters"] if row["read"] else adapted.get(row["architecture"], {}).get("parameters")
+        here = (row["note"] or "the same") if row["read"] else through(adapted, row)
+        key = row["architecture"], f"{int(count):,}" if count else "", here, row["reasons"]
+        by_row.setdefault(key, []).append(row["tag"])
+    for (architecture, count, here, why_not), tags in by_row.items():
+        text += f"| {architecture} | {', '.join(tags)} | {count} | {here} | {why_not.replace(' ', ', ')} |\n"
+    return text
+
+
 def main() -> None:
     """Judges every pair and writes both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--adapter", action="store_true", help="run what is refused through the adapter: hours")
+    if parser.parse_args().adapter:
+        adapter.measure(adapter.refused())
     pairs = [tuple(pair) for pair in open_clip.list_pretrained()]
     with tempfile.TemporaryDirectory() as folder:
         rows = [judge(*pair, set(pairs), Path(folder)) for pair in pairs]
@@ -156,25 +211,7 @@ def main() -> None:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    distinct = [row for row in rows if not row["alias"]]
-    refused = [row for row in distinct if not row["read"]]
-    counts = Counter(reason for row in refused for reason in row["reasons"].split())
-    text = HEAD.format(
-        version=importlib.metadata.version("open_clip_torch"), date=datetime.datetime.now(datetime.UTC).date(),
-        pairs=len(rows), aliases=len(rows) - len(distinct), distinct=len(distinct), refused=len(refused),
-        read=len(distinct) - len(refused), fit=sum("tensors" in row for row in distinct),
-        complete=sum(row["complete"] for row in refused),
-        each=sum(row["each_is_one"] for row in refused),
-    )  # fmt: skip
-    text += "".join(f"| {reason} | {count} |\n" for reason, count in counts.most_common())
-    text += "\n| architecture | tags | parameters | here | refused for |\n|---|---|---:|---|---|\n"
-    by_row: dict[tuple[str, ...], list[str]] = {}
-    for row in distinct:
-        counts = f"{row['parameters']:,}" if row["read"] else ""
-        here = (row["note"] or "the same") if row["read"] else "refused"
-        by_row.setdefault((row["architecture"], counts, here, row["reasons"]), []).append(row["tag"])
-    for (architecture, counts, here, reasons), tags in by_row.items():
-        text += f"| {architecture} | {', '.join(tags)} | {counts} | {here} | {reasons.replace(' ', ', ')} |\n"
+    text = summary(rows, adapter.stored())
     (HERE / "results" / "summary.md").write_text(text)
     print(text.split("\n\n")[1])
 
