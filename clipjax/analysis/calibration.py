@@ -305,6 +305,11 @@ def _bins(both: Top, bins: int, scheme: Scheme, weights: np.ndarray | None = Non
     return n, k, total / np.maximum(n, 1)
 
 
+def bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of equal width of each confidence, int [N]."""
+    return _place(confidence, bins, "width")
+
+
 def _edges(confidence: np.ndarray, bins: int, scheme: Scheme) -> np.ndarray:
     """All edges [bins + 1] of equal width; the inner ones [bins - 1] of equal mass."""
     if scheme == "width":

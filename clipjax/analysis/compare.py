@@ -23,6 +23,7 @@ from clipjax.analysis.association import METHODS, adjust_testable, can_reject
 from clipjax.analysis.findings import Finding, Move, of_comparison
 from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.paired import paired_records, smallest_p
+from clipjax.analysis.paired_numbers import PairedNumber, paired_numbers
 from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.records import PairedRecord, Question, Record
 from clipjax.analysis.run import CLASSIFIERS, Run, prediction_column
@@ -47,6 +48,7 @@ CUSTOM: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe", "result.prob
 INGESTED: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe",), "weights": ("model.name",)}
 SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
 LEVEL = 0.95
+NUMBERS = ("association", "skew")  # probes without an answer to each image
 MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
 MOST_VALUES = 50  # of a column that is grouped by
 # Paired records of classes, how many answers of each group changed, and (group, class) -> the moves out and in
@@ -66,6 +68,12 @@ class Compared:
     flipped: np.ndarray
     only_a: list[str]
     only_b: list[str]
+    level: float = LEVEL
+
+    @functools.cached_property
+    def numbers(self) -> list[PairedNumber]:
+        """The numbers that are not shares of images: skew, associations, calibration, differences between groups."""
+        return paired_numbers(self.a, self.b, self.level)
 
     @property
     def a(self) -> Run:
@@ -182,6 +190,11 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     check(a, b, vary)
     pairing = pair(a, b, annotations)
     a, b = pairing.a, pairing.b
+    if a.probe in NUMBERS:
+        found = Compared(pairing, [], np.zeros(0, np.int64), [], [], level)
+        if not found.numbers:
+            raise InputError(f"{a.path} and {b.path} share no number: other classes, columns, k or tests")
+        return found
     asked_a, asked_b = questions(a), questions(b)
     both_a, both_b = shared(asked_a, asked_b)
     if not both_a:
@@ -194,7 +207,7 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     if "prediction" in a.predictions and "prediction" in b.predictions:
         flipped = np.flatnonzero(a.predictions["prediction"].astype(str) != b.predictions["prediction"].astype(str))
     only_a, only_b = ([asked.name for asked in mine if asked not in both_a] for mine in (asked_a, asked_b))
-    return Compared(pairing, records, flipped, only_a, only_b)
+    return Compared(pairing, records, flipped, only_a, only_b, level)
 
 
 def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:

@@ -15,7 +15,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clipjax.analysis.records import Record
+from clipjax.analysis.paired_numbers import PairedNumber
+from clipjax.analysis.records import PairedRecord, Record
 from clipjax.errors import InputError
 
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -90,7 +91,20 @@ def _selected(text: str, where: str) -> dict[str, str]:
 
 def breaches(condition: Condition, results: Sequence[Record]) -> list[str]:
     """A line per record that fulfils the condition. A condition that no record can answer is an error, not a pass."""
-    records = [record.to_dict() for record in results]  # a condition names fields
+    return _breaches(condition, [record.to_dict() for record in results])  # a condition names fields
+
+
+def breaches_of_change(
+    condition: Condition, results: Sequence[PairedRecord], numbers: Sequence[PairedNumber]
+) -> list[str]:
+    """The same of a comparison, whose numbers are differences B - A: `paired_difference` of questions, and those of
+    other metrics under their own names."""
+    paired = [record.to_dict() for record in results]
+    changes = [{**one, "value": one["difference"]} for one in paired]
+    return _breaches(condition, [*changes, *(number.to_dict() for number in numbers)])
+
+
+def _breaches(condition: Condition, records: Sequence[Mapping[str, Any]]) -> list[str]:
     named = [record for record in records if _matches(condition, record)]
     if not named:
         raise InputError(f"--fail-if {condition.text!r} matches nothing; {_offer(condition, records)}")
@@ -127,7 +141,7 @@ def _offer(condition: Selector, records: Sequence[Mapping[str, Any]]) -> str:
     if not same:
         return f"metrics are {', '.join(sorted({str(r.get('metric')) for r in records}))}"
     parts = []
-    for key in ("set", "class", "label", "threshold", "attribute", "classifier", "candidates"):
+    for key in ("set", "class", "label", "accuracy", "threshold", "attribute", "classifier", "candidates", "over"):
         values = list(dict.fromkeys(str(r[key]) for r in same if key in r))
         if values:
             parts.append(f"{key}: {', '.join(values[:8])}{' ...' if len(values) > 8 else ''}")

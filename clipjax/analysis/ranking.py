@@ -24,11 +24,13 @@ Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # groups [B, N], blo
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ranking:
-    """Images, best first: `group` int [N] into `names`; `ends` int [b], how many images the first blocks hold."""
+    """Images, best first: `group` int [N] into `names`; `ends` int [b], how many images the first blocks hold; `rows`
+    int [N], which of the images that have a group each is."""
 
     group: np.ndarray
     ends: np.ndarray
     names: tuple[str, ...]
+    rows: np.ndarray
 
     def __len__(self) -> int:
         return len(self.group)
@@ -66,7 +68,7 @@ def rank(scores: ArrayLike, group: ArrayLike, names: Sequence[str] | None = None
     member = np.argsort(numbered)[member]
     order = np.lexsort((member, -scores))
     ends = np.append(np.flatnonzero(np.diff(scores[order])) + 1, len(order))
-    return Ranking(member[order], ends, tuple(called[g] for g in numbered))
+    return Ranking(member[order], ends, tuple(called[g] for g in numbered), order)
 
 
 def first(ranking: Ranking, k: int, weights: np.ndarray) -> np.ndarray:

@@ -155,6 +155,18 @@ def bias_at_k(
     )  # fmt: skip
 
 
+def drawn(ranked: Ranking, weights: np.ndarray, k: int | None, reference: Reference) -> np.ndarray:
+    """How often each image with a group was drawn [B, N], in the images' own order -> MaxSkew@k of each draw [B]; NDKL
+    without k. Rankings of the same images can be asked for the same draws."""
+    weights = weights[:, ranked.rows]
+    if k is None:
+        return _resampled_ndkl(ranked, weights, reference)
+    shares = weights @ np.eye(len(ranked.names))[ranked.group] / len(ranked)
+    share = _share(ranked, reference) if reference == "uniform" else shares
+    skews = skew_values(rankings.first(ranked, k, weights), k, share)
+    return np.where(np.isnan(skews), -np.inf, skews).max(1)
+
+
 def skew_values(counts: np.ndarray, k: int, share: np.ndarray) -> np.ndarray:
     """Expected counts [B, G] among the first k, reference [G] or [B, G] -> Skew@k [B, G]; 0 counts as 1/k, and a group
     that is not in the data (share 0) has none: nan."""

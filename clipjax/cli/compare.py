@@ -2,7 +2,7 @@
 
     clipjax compare runs/roles runs/roles-child --out=comparison
     clipjax compare runs/before runs/after --vary=weights
-
+    clipjax compare runs/before runs/after --vary=weights --fail-if="paired_difference[accuracy=top1] < -0.02 @ upper"
     clipjax compare runs/ft
 
 A run of clipjax finetune by itself: each of its probes, before training (A) against after (B), in DIR/PROBE.
@@ -34,28 +34,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--annotations", default="", choices=("a", "b"), help="whose labels and groups count where the runs' differ"
     )
+    parser.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="on B - A: paired_difference[set=NAME, column=*] > NUMBER @ lower, or ndkl[...]; repeatable",
+    )
     parser.add_argument("--out", default="clipjax-compare", metavar="DIR", help="default: clipjax-compare")
 
 
 def run(args: argparse.Namespace) -> None:
     """Nothing is written before the runs are known to be comparable."""
-    from clipjax.analysis import compare, training
+    from clipjax.analysis import compare, gate, training
     from clipjax.analysis.run import read_run
-    from clipjax.errors import InputError
+    from clipjax.errors import Breach, InputError
 
+    conditions = [gate.parse(text) for text in args.fail_if]
     out = Path(args.out)
     if (out / "manifest.json").exists():
         raise InputError(f"{out}: is a run; choose another --out for the comparison")
     if args.b is None:
         if not training.is_training(Path(args.a)):
             raise InputError(f"{args.a}: name the run to compare it with: clipjax compare {args.a} RUN_B")
-        _compare_training(training.read_training(Path(args.a)), out)
-        return
-    vary = [v.strip() for v in args.vary.split(",")]
-    _write(compare.compare(read_run(args.a), read_run(args.b), vary, annotations=args.annotations), out)
+        found = _compare_training(training.read_training(Path(args.a)), out)
+    else:
+        vary = [v.strip() for v in args.vary.split(",")]
+        found = [compare.compare(read_run(args.a), read_run(args.b), vary, annotations=args.annotations)]
+        _write(found[0], out)
+    records = [record for one in found for record in one.records]
+    numbers = [number for one in found for number in one.numbers]
+    lines = [line for c in conditions for line in gate.breaches_of_change(c, records, numbers)]
+    if lines:
+        raise Breach("\n".join([f"{len(lines)} breached", *lines]))
 
 
-def _compare_training(run: TrainingRun, out: Path) -> None:
+def _compare_training(run: TrainingRun, out: Path) -> list[Compared]:
     """Every probe of a fine-tuning run, before against after."""
     from clipjax.analysis.report.training import before_and_after
     from clipjax.errors import InputError
@@ -66,9 +80,12 @@ def _compare_training(run: TrainingRun, out: Path) -> None:
             f"{run.path}: has no probe before and after; give it one (--keys: probes), or run one on both weights and "
             "compare those"
         )
+    found = []
     for name, steps in probes.items():
         print(f"{name}: step {steps[0][0]} (A) against step {steps[-1][0]} (B)")
-        _write(before_and_after(steps), out / name)
+        found.append(before_and_after(steps))
+        _write(found[-1], out / name)
+    return found
 
 
 def _write(found: Compared, out: Path) -> None:

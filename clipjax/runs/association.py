@@ -8,6 +8,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from clipjax.analysis import association, eat
+from clipjax.analysis.paired_numbers import ASSOCIATION
 from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Record
 from clipjax.data.source import Source
@@ -103,11 +104,19 @@ def run(config: Config, features: Features, task: AssociationTask) -> Result:
         return np.concatenate([images, weights[[names.index(text) for text in stimuli.texts]]])
 
     method, records = Method(level=config.level, seed=config.seed), []
+    compared = [test for test in task.tests.tests if test.y is not None]
+    associations = np.full((2, len(encoded.rows), len(compared)), np.nan, np.float32)  # of the images of X, of Y
     for test in task.tests.tests:
         sets = {name: vectors(test.name, name, stimuli) for name, stimuli in test.sets.items()}
         with located(f"{config.tests}: test {test.name!r}"):
             records += tested(test, sets, method, config.allow_unequal)
+        for side, name in enumerate("xy" if test in compared else ""):
+            rows = place[task.images[test.name, name]]
+            own = sets[name][: (rows >= 0).sum()].astype(np.float64)
+            associations[side, rows[rows >= 0], compared.index(test)] = eat.association(own, sets["a"], sets["b"])
     table = tasks.columns(task.source, task.source.labels, encoded.rows)
+    if compared:
+        table[ASSOCIATION] = np.concatenate(associations, axis=1)
     return Result(adjusted(records), table, encoded.skipped, task.design)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from clipjax import design as designs
+from clipjax.analysis.paired_numbers import ASSOCIATION
 from clipjax.analysis.run import IMAGE
 from clipjax.classes import read_classes, read_texts
 from clipjax.data import info as infos
@@ -23,7 +24,7 @@ from clipjax.runs import data as opening
 from clipjax.runs.config import Asked, WithProbabilities, words
 
 # Of predictions.parquet.
-RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabilities", "similarities")
+RESULT_COLUMNS = ("file", IMAGE, "label", "prediction", "probability", "probabilities", "similarities", ASSOCIATION)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clipjax.analysis import panel
+from clipjax.analysis import main_numbers, panel
 from clipjax.analysis.paired import mcnemar
 from clipjax.analysis.panel import Row, Shift
 from clipjax.analysis.rates import Method
@@ -117,10 +117,10 @@ def test_effective_robustness_is_that_of_the_function():
 
 def test_every_kind_has_a_place():
     named = {
-        "top1": "accuracy", "top1_worst_group": "worst groups", "choice_accuracy_group_difference": panel.KINDS[2],
-        "mean_ndkl": panel.KINDS[2], "rate": "rates", "ece": "confidence", "flip_rate": "wording",
+        "top1": "accuracy", "top1_worst_group": "worst groups", "top1_group_difference": main_numbers.KINDS[2],
+        "mean_ndkl": main_numbers.KINDS[2], "rate": "rates", "ece": "confidence", "flip_rate": "wording",
         "skew_at_k": "other numbers",
     }  # fmt: skip
-    assert {m: panel.kind_of(Record(metric=m, n=1, value=0.5)) for m in named} == named
-    assert set(named.values()) == set(panel.KINDS)
-    assert set(report.DRAWN) <= set(panel.KINDS)
+    assert {m: main_numbers.kind_of(Record(metric=m, n=1, value=0.5)) for m in named} == named
+    assert set(named.values()) == set(main_numbers.KINDS)
+    assert set(report.DRAWN) <= set(main_numbers.KINDS)

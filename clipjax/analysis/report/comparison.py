@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipjax.analysis import compare, figures, sentences
+from clipjax.analysis import compare, figures, sentences, units
 from clipjax.analysis.compare import Compared
 from clipjax.analysis.records import PairedRecord
 from clipjax.analysis.report import head, page
@@ -17,6 +17,7 @@ from clipjax.analysis.tables import Cell, Table, percent, tidy
 from clipjax.files import write_text
 
 MOST_FIGURES = 30
+NUMBERS = "What changed with the answers"
 MOST_FLOWS = 6  # groups with a flow figure of their own
 
 
@@ -33,6 +34,7 @@ def write(compared: Compared, out: Path) -> list[Section]:
     content = {
         "records": [record.to_dict() for record in compared.records],
         "findings": [finding.to_dict() for finding in compared.findings],
+        "numbers": [number.to_dict() for number in compared.numbers],
         "images": len(pairing.a.predictions["file"]),
         "same_order": pairing.same_order,
         "annotations": pairing.annotations,
@@ -58,7 +60,7 @@ def sections(compared: Compared) -> list[Section]:
         if only:
             words.append(f"Only {name} has {', '.join(only[:20])}: nothing to compare it with.")
     words += notes(compared)
-    found = [head.of_comparison(compared.findings, compared.records[0].level, lead)]
+    found = [head.of_comparison(compared.findings, compared.level, lead)]
     found.append(Section("What is compared", words))
     found.append(Section("Methods", _methods(compared)))
     drawn, mirrored = 0, not_drawn([compared.a, compared.b])
@@ -74,6 +76,8 @@ def sections(compared: Compared) -> list[Section]:
                 drawings[f"paired_{slug(name)}_by_{slug(key[0])}"] = (_drawing(compared, key, name), caption)
         words = [f"Of {mirrored} nothing is drawn: it lost what is gained below."] if mirrored and drawings else []
         found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", words, [table], drawings))
+    if compared.numbers:
+        found.append(_numbers(compared, a, b))
     if compared.class_moves is not None:
         found.append(_moves(compared))
     runs = [compared.a, compared.b]
@@ -83,6 +87,9 @@ def sections(compared: Compared) -> list[Section]:
 
 def _methods(compared: Compared) -> list[str]:
     """A paragraph per run, and one about the pair, that can stand in a paper."""
+    said = [head.method(run, tests=False) for run in (compared.a, compared.b)]
+    if not compared.records:
+        return said
     first = compared.records[0]
     paired = (
         f"Both runs answered the same {len(compared.a.predictions['file'])} images and are compared image by image: "
@@ -90,7 +97,32 @@ def _methods(compared: Compared) -> list[str]:
         f"{100 * first.level:g}%. p-values were adjusted by Benjamini and Hochberg's procedure over the tests of each "
         "question in which enough answers changed to reject at 0.05 at all (Tarone 1990, Gilbert 2005)."
     )
-    return [*(head.method(run, tests=False) for run in (compared.a, compared.b)), paired]
+    return [*said, paired]
+
+
+def _numbers(compared: Compared, a: str, b: str) -> Section:
+    """What is no share of images, under A and under B, with the accuracies or sets over all images first."""
+    rows: list[list[Cell]] = []
+    for r in compared.records:
+        if not r.group:
+            difference = f"{percent(r.difference)} [{percent(r.low)}, {percent(r.high)}]"
+            rows.append([_name(r), f"{percent(r.value_a)}%", f"{percent(r.value_b)}%", difference, r.method])
+    for one in compared.numbers:
+        unit = 100 if units.is_share(one.b) else 1
+        difference = "" if one.difference is None else f"{unit * one.difference:.4g}"
+        if one.low is not None and one.high is not None:
+            difference += f" [{unit * one.low:.4g}, {unit * one.high:.4g}]"
+        shown = [units.value(r) + (f" ({r.worst})" if r.worst else "") for r in (one.a, one.b)]
+        rows.append([one.name, *shown, difference, one.method or "no interval"])
+    note = (
+        "Bootstrap: the interval of the difference, from the same draws of images in both runs; a calibration error is "
+        "above its true value in both. No interval: a worst group or a gap may be of other groups in B, and resampling "
+        "does not hold its level; the tables by group compare the groups one by one."
+    )
+    columns = ["number", f"A: {a}", f"B: {b}", "B - A (points, or as it is)", "interval"]
+    data = [["number", "a", "b", "difference", "low", "high", "method"]]
+    data += [[n.name, n.a.value, n.b.value, n.difference, n.low, n.high, n.method] for n in compared.numbers]
+    return Section(NUMBERS, [], [Table("numbers", NUMBERS, columns, rows, note, data)])
 
 
 def notes(compared: Compared) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from clipjax.analysis import figures, panel, scatter, sentences, units
+from clipjax.analysis import figures, main_numbers, panel, scatter, sentences, units
 from clipjax.analysis.intervals import RESAMPLES
 from clipjax.analysis.panel import Pair, Panel, Row
 from clipjax.analysis.records import Record
@@ -83,7 +83,7 @@ def sections(found: Panel, command: str = "") -> list[Section]:
         rows = [[one.probe, one.data_set, one.model, one.message] for one in found.failed]
         table = Table("failed", "Runs that failed", ["probe", "data set", "model", "why"], rows)
         shown.append(Section("Runs that failed", ["The same command runs them again, and only them."], [table]))
-    shown += [_numbers(found, kind) for kind in panel.KINDS if any(row.kind == kind for row in found.rows)]
+    shown += [_numbers(found, kind) for kind in main_numbers.KINDS if any(row.kind == kind for row in found.rows)]
     shown += [one for one in (_ranks(found), _published(found), _correlations(found), _robustness(found)) if one]
     shown.append(_groups(found))
     shown.append(Section("Methods", _methods(found)))

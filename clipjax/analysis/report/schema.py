@@ -10,11 +10,26 @@ from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.records import Finding, Metrics, PairedRecord, Question
 
 
+class Difference(msgspec.Struct):
+    """A number of both runs that is not a share of images; further keys say what it is, as in metrics.json."""
+
+    metric: str
+    n: int
+    value_a: float | None
+    value_b: float | None
+    value: float | None  # B - A
+    low: float | msgspec.UnsetType | None = msgspec.UNSET
+    high: float | msgspec.UnsetType | None = msgspec.UNSET
+    level: float | msgspec.UnsetType = msgspec.UNSET
+    method: str | msgspec.UnsetType = msgspec.UNSET
+
+
 class Comparison(msgspec.Struct):
     """All of compare.json. `annotations`: "equal", or the run whose labels and groups count for both."""
 
     records: list[PairedRecord]
     findings: list[Finding]
+    numbers: list[Difference]
     images: int
     same_order: bool
     annotations: str

@@ -1,0 +1,142 @@
+"""Numbers of two runs over the same images that are not shares of them: skew, associations, calibration, gaps.
+
+Where a number can be computed from the images' own values, both runs are asked for the same draws of the images, and
+the difference has the percentiles of those draws. A worst group, a gap or a ratio of groups has no such interval: a
+bootstrap of a minimum does not hold its level, and two runs may have two worst groups. Both numbers stand side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from clipjax.analysis import calibration, eat, rates, skew, units
+from clipjax.analysis.intervals import RESAMPLES, draws, percentile
+from clipjax.analysis.main_numbers import kind_of, main_numbers
+from clipjax.analysis.records import Record
+from clipjax.analysis.run import Run
+
+ASSOCIATION = "association"  # of predictions.parquet: of every test, first of the images of X, then of those of Y
+BOOTSTRAP = "bootstrap over images, the same draws of both runs"
+ABOUT = ("metric", "class", "set", "label", "over", "k", "reference", "group")
+Draw = Callable[[], Iterator[np.ndarray]]  # the same values of the statistic for the same draws, in blocks
+
+
+class PairedNumber(Struct, frozen=True, kw_only=True):
+    """One number under A and under B; `difference` is B - A. Without `method` it has no valid interval."""
+
+    name: str
+    a: Record
+    b: Record
+    difference: float | None
+    level: float
+    low: float | None = None
+    high: float | None = None
+    method: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What compare.json holds: what the number is (as in metrics.json), both values, the difference as `value`."""
+        about = self.b.to_dict()
+        kept = {name: about[name] for name in ABOUT if name in about}
+        numbers = {"value_a": self.a.value, "value_b": self.b.value, "n": self.b.n, "value": self.difference}
+        bounds = {} if self.method is None else {"low": self.low, "high": self.high, "level": self.level}
+        return kept | numbers | bounds | ({} if self.method is None else {"method": self.method})
+
+
+def paired_numbers(a: Run, b: Run, level: float = 0.95) -> list[PairedNumber]:
+    """Rows of both runs are the same images in the same order -> every number that both have."""
+    theirs = {units.name(r): r for r in _numbers(b)}
+    out = []
+    for record in _numbers(a):
+        name = units.name(record)
+        if (other := theirs.get(name)) is None:
+            continue
+        difference = None if record.value is None or other.value is None else other.value - record.value
+        low = high = method = None
+        drawn_a, drawn_b = statistic(a, record), statistic(b, other)
+        if difference is not None and drawn_a is not None and drawn_b is not None:
+            apart = np.concatenate(list(drawn_b())) - np.concatenate(list(drawn_a()))
+            (low, high), method = percentile(apart, level), BOOTSTRAP
+        out.append(PairedNumber(
+            name=name, a=record, b=other, difference=difference, level=level, low=low, high=high, method=method
+        ))  # fmt: skip
+    return out
+
+
+def _numbers(run: Run) -> list[Record]:
+    """Those that are no shares of images: McNemar's test has the others."""
+    kept = [r for r in main_numbers(run.records) if kind_of(r) not in ("accuracy", "rates")] if run.records else []
+    return kept + [r for r in run.records if r.metric in ("max_skew_at_k", "ndkl") and r.class_ is not None]
+
+
+def statistic(run: Run, record: Record) -> Draw | None:
+    """Values of a number under resampled images; None where it has no such interval."""
+    metric = record.metric.removeprefix("mean_")
+    if metric in ("max_skew_at_k", "ndkl") and "similarities" in run.predictions:
+        return _skew(run, record)
+    if metric in ("ece", "brier", "nll") and "probabilities" in run.predictions:
+        return _confidence(run, record)
+    if metric == "eat" and ASSOCIATION in run.predictions:
+        return _association(run, record)
+    return None
+
+
+def _skew(run: Run, record: Record) -> Draw:
+    assert run.design is not None
+    assert record.over is not None
+    assert record.reference is not None
+    cosines, reference = run.predictions["similarities"], record.reference
+    cells = rates.cells(record.over.split("*"), run.columns, len(cosines))
+    k = record.k if record.metric.endswith("max_skew_at_k") else None
+    classes = range(len(run.design.names)) if record.class_ is None else [run.design.names.index(record.class_)]
+    ranked = [skew.rank(cosines[:, c], cells.of) for c in classes]
+
+    def values() -> Iterator[np.ndarray]:
+        for weights in draws(len(ranked[0]), run.settings.seed):
+            yield np.mean([skew.drawn(one, weights, k, reference) for one in ranked], axis=0)
+
+    return values
+
+
+def _confidence(run: Run, record: Record) -> Draw | None:
+    """None where a part of the images fitted a temperature: the predictions do not say which."""
+    assert run.design is not None
+    place = {name: c for c, name in enumerate(run.design.names)}
+    label = np.array([place.get(name, -1) for name in run.predictions["label"]])
+    known = label >= 0
+    if int(known.sum()) != record.n or record.scheme == "mass":
+        return None
+    p, label = run.predictions["probabilities"][known].astype(np.float64), label[known]
+    own, confidence, right = p[np.arange(len(p)), label], p.max(1), p.argmax(1) == label
+    if record.metric == "ece":
+        assert record.bins is not None
+        member = np.eye(record.bins)[calibration.bin_of(confidence, record.bins)]
+        gap = (right - confidence)[:, None] * member
+        return _of_weights(lambda w: np.abs(w @ gap).sum(1) / w.sum(1), len(p), run.settings.seed)
+    with np.errstate(divide="ignore"):
+        each = (p**2).sum(1) - 2 * own + 1 if record.metric == "brier" else -np.log(own)
+    return _of_weights(lambda w: w @ each / w.sum(1), len(p), run.settings.seed) if np.isfinite(each).all() else None
+
+
+def _of_weights(of: Callable[[np.ndarray], np.ndarray], n: int, seed: int) -> Draw:
+    return lambda: (of(weights) for weights in draws(n, seed))
+
+
+def _association(run: Run, record: Record) -> Draw | None:
+    """None where X or Y has texts, whose associations the predictions do not have."""
+    tests = [r.label for r in run.records if r.metric == "eat"]
+    columns = run.predictions[ASSOCIATION]
+    i = tests.index(record.label)
+    x, y = (column[~np.isnan(column)].astype(np.float64) for column in (columns[:, i], columns[:, len(tests) + i]))
+    if record.sizes is None or [len(x), len(y)] != list(record.sizes[:2]):
+        return None
+
+    def values() -> Iterator[np.ndarray]:
+        generator = np.random.default_rng(run.settings.seed)
+        rows = [generator.integers(0, len(one), (RESAMPLES, len(one))) for one in (x, y)]
+        yield eat.effect_size(x[rows[0]], y[rows[1]])
+
+    return values

@@ -1,0 +1,155 @@
+"""Differences of skew, calibration and associations between two runs of the same images, from planted predictions."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from clipjax import design
+from clipjax.analysis import calibration, eat, gate, intervals, paired_numbers, skew
+from clipjax.analysis.manifest import Manifest, Settings
+from clipjax.analysis.paired_numbers import BOOTSTRAP
+from clipjax.analysis.rates import Method
+from clipjax.analysis.records import Record
+from clipjax.analysis.run import Run
+from clipjax.errors import InputError
+from clipjax.runs.skew import SkewTask, skew_records
+
+ASKED = design.of_classes(["doctor", "nurse"], source="here")
+
+
+def run_of(probe, columns, records, groups=()):
+    """A run in memory: nothing of it is read from disk."""
+    manifest = msgspec.convert({
+        "config": {"probe": probe}, "precision": "float32", "design": ASKED.manifest(),
+        "model": {"name": "m", "weights_sha256": "0" * 64, "config": {}, "logit_scale": 100.0},
+        "data": {"name": "d", "fingerprint": "f" * 64, "n": 1, "group_columns": list(groups)},
+        "counts": {"seen": 1, "skipped": 0, "skipped_files": []},
+    }, Manifest)  # fmt: skip
+    found = Run(Path("nowhere"), manifest, Settings(probe), list(records))
+    vars(found)["predictions"] = dict(columns)
+    return found
+
+
+def skewed(lift, group, noise):
+    """Cosines of two classes; those of group A are higher by `lift` for the second."""
+    cosines = noise.copy()
+    cosines[:, 1] += lift * (group == "A")
+    task = SkewTask(None, ASKED, {}, [("g",)], ("share",), ())
+    records = skew_records(cosines, task, {"g": group}, (50,), Method())
+    return run_of("skew", {"similarities": cosines, "g": group}, records, ["g"])
+
+
+def images(seed, n=120):
+    generator = np.random.default_rng(seed)
+    return np.array(["A", "B"], object)[generator.integers(0, 2, n)], generator.normal(size=(n, 2))
+
+
+def by_name(found):
+    return {one.name: one for one in found}
+
+
+def test_a_planted_change_of_skew_is_in_its_interval_and_an_equal_run_has_none():
+    group, noise = images(0)
+    a, b = skewed(0.0, group, noise), skewed(2.0, group, noise)
+    found = by_name(paired_numbers.paired_numbers(a, b))
+    assert set(found) == {
+        "max_skew@50 doctor g share", "ndkl doctor g share", "max_skew@50 nurse g share", "ndkl nurse g share",
+        "mean_max_skew@50 g share", "mean_ndkl g share",
+    }  # fmt: skip
+    moved = found["ndkl nurse g share"]
+    assert moved.method == BOOTSTRAP
+    assert moved.difference == moved.b.value - moved.a.value
+    assert 0 < moved.low < moved.difference < moved.high
+    still = found["ndkl doctor g share"]
+    assert (still.difference, still.low, still.high) == (0, 0, 0)
+    same = paired_numbers.paired_numbers(a, a)
+    assert {(one.difference, one.low, one.high) for one in same} == {(0, 0, 0)}
+
+
+def test_draws_are_of_images_not_of_ranks():
+    """The values of every draw are those of the drawn images alone."""
+    group, noise = images(1, 60)
+    run = skewed(1.0, group, noise)
+    record = next(r for r in run.records if r.metric == "max_skew_at_k" and r.class_ == "nurse")
+    (values,) = paired_numbers.statistic(run, record)()
+    weights = next(paired_numbers.draws(60, 0))
+    rows = np.repeat(np.arange(60), weights[0].astype(int))
+    cosines = run.predictions["similarities"][rows, 1]
+    first = np.argsort(-cosines, kind="stable")[:50]
+    shares = {g: (np.mean(group[rows][first] == g), np.mean(group[rows] == g)) for g in "AB"}
+    assert values[0] == pytest.approx(max(np.log(p / q) for p, q in shares.values()), abs=0.05)  # ties at rank 50
+
+
+@pytest.mark.exhaustive
+def test_equal_rankings_differ_at_the_level():
+    """Two rankings of the same images by chance, 500 times: the interval of the difference leaves out 0 in 5%."""
+    wrong = []
+    for seed in range(500):
+        group, noise = images(seed, 150)
+        of = np.unique(group, return_inverse=True)[1]
+        ranked = [skew.rank(noise[:, i], of) for i in (0, 1)]
+        (weights,) = intervals.draws(150, seed)
+        apart = [skew.drawn(one, weights, 50, "share") for one in ranked]
+        low, high = intervals.percentile(apart[1] - apart[0], 0.95)
+        wrong.append(not low <= 0 <= high)
+    assert np.mean(wrong) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 500)
+
+
+def confident(seed, sharpen, n=400):
+    """Probabilities of two classes, right as often as they say before they are sharpened."""
+    generator = np.random.default_rng(seed)
+    p = generator.uniform(0.5, 1, n)
+    label = (generator.random(n) < p).astype(int)
+    odds = (p / (1 - p)) ** sharpen
+    p = np.stack([1 - odds / (1 + odds), odds / (1 + odds)], 1)
+    records = [
+        calibration.expected_calibration_error(p, label), calibration.brier_score(p, label),
+        Record(metric="top1_worst_group", group={}, over="g", n=9, value=sharpen / 10),
+    ]  # fmt: skip
+    names = np.array(ASKED.names, object)
+    table = {"label": names[label], "prediction": names[p.argmax(1)], "probabilities": p}
+    return run_of("zeroshot", table, [Record(metric="top1", group={}, n=n, value=0.5), *records])
+
+
+def test_a_planted_miscalibration_moves_the_confidence_and_a_worst_group_has_no_interval():
+    found = by_name(paired_numbers.paired_numbers(confident(0, 1.0), confident(0, 4.0)))
+    assert found["ece"].low > 0.05
+    assert found["brier"].low > 0
+    assert found["brier"].low < found["brier"].difference < found["brier"].high
+    worst = found["top1_worst_group g"]
+    assert worst.difference == pytest.approx(0.3)
+    assert (worst.low, worst.high, worst.method) == (None, None, None)
+
+
+def test_numbers_of_a_part_of_the_images_have_no_interval():
+    a = confident(0, 1.0)
+    a.records[2] = msgspec.structs.replace(a.records[2], n=200)
+    assert by_name(paired_numbers.paired_numbers(a, a))["brier"].method is None
+
+
+def associated(lift, noise):
+    x, y = noise[:30] + lift, noise[30:]
+    record = Record(metric="eat", label="t", group={}, n=60, value=float(eat.effect_size(x, y)), sizes=[30, 30, 2, 2])
+    column = np.full((60, 2), np.nan)
+    column[:30, 0], column[30:, 1] = x, y
+    return run_of("association", {"association": column}, [record])
+
+
+def test_a_planted_change_of_association_is_in_its_interval():
+    noise = np.random.default_rng(0).normal(size=60)
+    (found,) = paired_numbers.paired_numbers(associated(0, noise), associated(1.5, noise))
+    assert 0 < found.low < found.difference < found.high
+    (same,) = paired_numbers.paired_numbers(associated(0, noise), associated(0, noise))
+    assert (same.difference, same.low, same.high) == (0, 0, 0)
+
+
+def test_conditions_hold_differences():
+    group, noise = images(0)
+    numbers = paired_numbers.paired_numbers(skewed(0, group, noise), skewed(2.0, group, noise))
+    condition = gate.parse("ndkl[class=*, over=g, reference=share] > 0 @ lower")
+    (line,) = gate.breaches_of_change(condition, [], numbers)
+    assert "class=nurse" in line
+    with pytest.raises(InputError, match="matches nothing"):
+        gate.breaches_of_change(gate.parse("ndkl[class=thief] > 0"), [], numbers)
