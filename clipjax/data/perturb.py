@@ -116,10 +116,49 @@ class Perturbation:
         return self.name + (f":{self.severity}" if self.severity else "") + (f":{self.word}" if self.word else "")
 
 
-def parse(text: str) -> Perturbation | None:
-    """ "blur:3", "grey", "written_word:2:thief" -> the change; None for ""."""
+@dataclasses.dataclass(frozen=True)
+class Several:
+    """Changes one after the other."""
+
+    parts: tuple[Perturbation, ...]
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 [S, S, 3] -> uint8 [S, S, 3]."""
+        for part in self.parts:
+            pixels = part(pixels)
+        return pixels
+
+    @property
+    def key(self) -> list[dict[str, object]]:
+        """Of all changes, in their order."""
+        return [part.key for part in self.parts]
+
+    @property
+    def word(self) -> str:
+        """The word that is written; "" where none is."""
+        return "".join(part.word for part in self.parts)
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.parts))
+
+
+Change = Perturbation | Several
+
+
+def parse(text: str) -> Change | None:
+    """ "blur:3", "grey", "written_word:2:thief" -> the change; "grey,blur:2" -> both in this order; None for ""."""
     if not text:
         return None
+    parts = tuple(_parse(one.strip()) for one in text.split(","))
+    if len(parts) == 1:
+        return parts[0]
+    names = [part.name for part in parts]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"data.perturb={text}: {twice[0]} comes twice; keep one")
+    return Several(parts)
+
+
+def _parse(text: str) -> Perturbation:
     name, *rest = text.split(":", 2)
     if name not in NAMES:
         raise InputError(f"data.perturb={text}: no change {name!r}{nearest(name, NAMES)}; choose {', '.join(NAMES)}")

@@ -20,7 +20,7 @@ from clipjax import image
 from clipjax.data import ages
 from clipjax.data.contents import Packed, digests
 from clipjax.data.labels import Labels
-from clipjax.data.perturb import Perturbation
+from clipjax.data.perturb import Change
 from clipjax.errors import InputError, brief, converted
 from clipjax.image import Preprocess
 
@@ -65,7 +65,7 @@ class Source:
     size: int | None = None
     packed: Sequence[Packed] = ()
     contents: Callable[[np.ndarray], np.ndarray] | None = None
-    change: Perturbation | None = None
+    change: Change | None = None
 
     def __post_init__(self) -> None:
         put = functools.partial(object.__setattr__, self)

@@ -53,7 +53,9 @@ class Data:
 class ProbeData(Data):
     """Of a probe: every image may be changed."""
 
-    perturb: str = key("", "of every crop: grey, blur:3, jpeg:3, pixelate:3 (severity 1 to 5), written_word:3:WORD")
+    perturb: str = key(
+        "", "of every crop: grey, blur:3, jpeg:3, pixelate:3 (severity 1 to 5), written_word:3:WORD; several by commas"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

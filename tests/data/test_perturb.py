@@ -78,6 +78,16 @@ def test_size_and_mode_stay(seed, word):
         assert np.array_equal(change(once), once)
 
 
+def test_several_are_made_one_after_the_other():
+    pixels, change = noise(0, 96), perturb.parse("pixelate:2,written_word:3:cook,grey")
+    expected = pixels
+    for one in ("pixelate:2", "written_word:3:cook", "grey"):
+        expected = perturb.parse(one)(expected)
+    assert np.array_equal(change(pixels), expected)
+    assert (change.word, str(change)) == ("cook", "pixelate:2,written_word:3:cook,grey")
+    assert change.key != perturb.parse("written_word:3:cook,pixelate:2,grey").key
+
+
 def test_what_a_cache_has_to_know():
     keys = [str(perturb.parse(word).key) for word in [*WORDS, "blur:2", "written_word:3:cook"]]
     assert len(set(keys)) == len(keys)
@@ -95,6 +105,8 @@ def test_what_a_cache_has_to_know():
         ("grey:2", "grey has no severity"),
         ("blur:2:thief", "write blur:2"),
         ("written_word:2", "write written_word:2:WORD"),
+        ("grey,", "no change ''"),
+        ("blur:1,grey,blur:2", "blur comes twice"),
     ],
 )
 def test_refusals(text, message):
