@@ -13,7 +13,7 @@ import msgspec
 from clipjax.analysis import figures, main_numbers, panel, scatter, sentences, units
 from clipjax.analysis.intervals import RESAMPLES
 from clipjax.analysis.panel import Pair, Panel, Row
-from clipjax.analysis.records import Record
+from clipjax.analysis.records import Question, Record
 from clipjax.analysis.report import head, page, panel_findings
 from clipjax.analysis.report.section import Section, slug
 from clipjax.analysis.tables import Cell, Table, percent, tidy
@@ -27,10 +27,11 @@ DRAWN = {  # kinds with a figure: its question
     "rates": "How often does each model answer with a class of each set?",
     "differences between groups": "How far are the groups apart under each model?",
 }
-CHANCE = (
-    "A difference between groups is above zero for groups that do not differ, too, and so is a calibration error for a "
-    "calibrated model: read each against its value by chance, in brackets. Two models may have two worst groups."
-)
+NOTES = {
+    "worst groups": "The worst group is named; two models may have two worst groups.",
+    "differences between groups": "In brackets the value by chance: of groups that do not differ, which is not zero.",
+    "confidence": "In brackets the value by chance: of a calibrated model, which is not zero.",
+}
 RANKS = "Which ranks hold?"
 CORRELATED = "What goes with accuracy"
 
@@ -125,7 +126,7 @@ def _numbers(found: Panel, kind: str) -> Section:
     data = tidy([
         (f"{m}, {row.column[0]} on {row.column[1]}", [record.to_dict()]) for row in rows for m, record in row.of.items()
     ])  # fmt: skip
-    note = CHANCE if kind in ("worst groups", "differences between groups", "confidence") else ""
+    note = NOTES.get(kind, "")
     if any(record.small for row in rows for record in row.of.values()):
         note = f"{note} † fewer images than min_n.".strip()
     table = Table(slug(kind), kind.capitalize(), ["data set", "probe", "number", "n", *found.models], cells, note, data)
@@ -141,7 +142,7 @@ def _numbers(found: Panel, kind: str) -> Section:
 
 
 def _cell(record: Record | None) -> str:
-    """ "34.48% [19.41, 52.17] (15 by chance)"."""
+    """ "10.34% [0.00, 33.44] (15.0%)", with the value by chance; of a worst group with its name."""
     if record is None:
         return "–"
     bounds = units.interval(record, ", ")
@@ -149,7 +150,7 @@ def _cell(record: Record | None) -> str:
     mark = "†" if record.small else ""
     said = [units.value(record) + mark, f"[{bounds}]" if bounds else "", record.worst or ""]
     if chance is not None:
-        said.append(f"({percent(chance) + '%' if units.is_share(record) else format(chance, '.3g')} by chance)")
+        said.append(f"({percent(chance) + '%' if units.is_share(record) else format(chance, '.3g')})")
     return " ".join(filter(None, said))
 
 
@@ -166,11 +167,11 @@ def _drawing(found: Panel, rows: Sequence[Row], kind: str) -> figures.Drawing:
 
 
 def _brief(row: Row, found: Panel) -> str:
-    """A number's name for an axis: "roles: person by age"; with the data set where there are several."""
+    """A number's name for an axis: "roles: person by age"; with the data set where the probe has several."""
     record = next(iter(row.of.values()))
     by = f"by {record.over}" if record.over else ""
     what = " ".join(filter(None, [record.set or record.class_ or record.attribute, by]))
-    data_set = f" on {row.column[1]}" if len({column[1] for column in found.columns}) > 1 else ""
+    data_set = f" on {row.column[1]}" if _several(found, row.column[0]) else ""
     metric = "" if row.kind == "rates" or record.metric.startswith("demographic") else record.metric.split("_")[0]
     return f"{row.column[0]}{data_set}: {' '.join(filter(None, [metric, what]))}"
 
@@ -180,7 +181,7 @@ def _ranks(found: Panel) -> Section | None:
         return None
     rows: list[list[Cell]] = [
         [
-            r.data_set, r.probe, r.question.name, r.model,
+            r.data_set, r.probe, _asked(r.question), r.model,
             f"{percent(r.value)} [{percent(r.value_low)}, {percent(r.value_high)}] {r.k}/{r.n}", r.rank,
             f"{r.low} to {r.high}" if r.low < r.high else str(r.low), f"{percent(r.first)}",
         ]
@@ -219,7 +220,7 @@ def _ranks(found: Panel) -> Section | None:
         counts = [f"{p.record.k_a} → {p.record.k_b} of {p.record.n}" for p in found.pairs]
         series = figures.Series("", difference, low, high, counts, [not p.distinguished for p in found.pairs])
         named = [f"{_question(one, found)}: {one.b} - {one.a}" for one in found.pairs]
-        drawing = figures.differences_by_group(named, series, "difference of two models", hollow="not distinguished")
+        drawing = figures.differences_by_group(named, series, "difference", hollow="not distinguished")
         drawings["pairs"] = (drawing, "Which models are distinguished on the same images? Hollow: not distinguished.")
     words = [panel_findings.distinguished(found)]
     return Section(RANKS, words, tables, drawings)
@@ -227,19 +228,32 @@ def _ranks(found: Panel) -> Section | None:
 
 def _question(pair: Pair, found: Panel) -> str:
     assert pair.record.question is not None
-    several = len({column[1] for column in found.columns}) > 1
-    words = [pair.probe, pair.data_set if several else "", pair.record.question.name]
-    return " ".join(word for word in words if word and word != "top1")
+    data_set = f" on {pair.data_set}" if _several(found, pair.probe) else ""
+    asked = "" if pair.record.question.kind == "accuracy" else f" {pair.record.question.name}"
+    return f"{pair.probe}{data_set}{asked}"
+
+
+def _several(found: Panel, probe: str) -> bool:
+    """Whether a probe was asked of several data sets."""
+    return sum(column[0] == probe for column in found.columns) > 1
+
+
+def _asked(question: Question) -> str:
+    return "accuracy" if question.kind == "accuracy" else question.name
 
 
 def _pair(one: Pair) -> list[Cell]:
     r = one.record
     assert r.question is not None
     return [
-        one.data_set, one.probe, r.question.name, one.a, one.b, f"{percent(r.value_a)} ({r.k_a}/{r.n})",
+        one.data_set, one.probe, _asked(r.question), one.a, one.b, f"{percent(r.value_a)} ({r.k_a}/{r.n})",
         f"{percent(r.value_b)} ({r.k_b}/{r.n})", f"{percent(r.difference)} [{percent(r.low)}, {percent(r.high)}]",
-        f"{r.p:.2g}", f"{r.p_benjamini_hochberg:.2g}" if r.testable else "–", "yes" if one.distinguished else "no",
+        _p(r.p), _p(r.p_benjamini_hochberg) if r.testable else "–", "yes" if one.distinguished else "no",
     ]  # fmt: skip
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else sentences.p_value(p).removeprefix("= ")
 
 
 def _published(found: Panel) -> Section | None:
@@ -330,12 +344,13 @@ def _groups(found: Panel) -> Section:
     rows: list[list[Cell]] = []
     points = panel_findings.shared(found)
     for one in found.entries:
-        stated = [f for f in one.run.findings if f.kind == "disparity"]
-        said = stated[0].statement if stated else ""
-        rows.append([one.data_set, one.probe, one.model, len(stated), said])
+        if stated := [f for f in one.run.findings if f.kind == "disparity"]:
+            rows.append([one.data_set, one.probe, one.model, len(stated), stated[0].statement])
+    words = [f"{len(rows)} of {sentences.count(len(found.entries), 'run')} state a difference between groups."]
     columns = ["data set", "probe", "model", "differences stated", "the largest"]
     table = Table("group_findings", "Differences between groups that each run states", columns, rows)
-    return Section("Groups, run by run", points=[(said, "") for said in points], tables=[table])
+    tables = [table] if rows else []
+    return Section("Groups, run by run", words, points=[(said, "") for said in points], tables=tables)
 
 
 def _methods(found: Panel) -> list[str]:

@@ -45,15 +45,18 @@ def _of_question(found: Panel, pairs: Sequence[Pair]) -> Finding:
         p = r.p_benjamini_hochberg
         assert r.difference is not None
         assert p is not None
-        end = sentences.tested(r.low, r.high, r.level, MCNEMAR, p, tests)
+        up = r.difference > 0  # the larger share leads
+        low, high = (r.low, r.high) if up else (-r.high, -r.low)
+        end = sentences.tested(low, high, r.level, MCNEMAR, p, tests)
         a, b = (f"{sentences.percent(k / r.n)} for {m} ({k} of {r.n})" for k, m in ((r.k_a, most.a), (r.k_b, most.b)))
+        more, less = (b, a) if up else (a, b)
         said = (
-            f"{named}: {b} and {a}: {100 * r.difference:+.1f} points {end}. {len(apart)} of "
+            f"{named}: {more} and {less}: {100 * abs(r.difference):+.1f} points {end}. {len(apart)} of "
             f"{sentences.count(len(pairs), 'pair')} of models {'is' if len(apart) == 1 else 'are'} "
             f"distinguished{_rank(found, most)}."
         )
         return Finding(
-            statement=said, kind="moved", what=what, value=r.difference, low=r.low, high=r.high, p_adjusted=p,
+            statement=said, kind="moved", what=what, value=abs(r.difference), low=low, high=high, p_adjusted=p,
             test=MCNEMAR, tests=tests,
         )  # fmt: skip
     able = [one.record for one in pairs if one.record.testable]
