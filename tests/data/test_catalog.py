@@ -21,9 +21,9 @@ Flowers102; MNIST; SVHN; IIIT5K; Hateful Memes; SST-2; UCF101; Kinetics700; Coun
 STL-10; RareAct; Flickr30; MSCOCO; ImageNet; ImageNet-A; ImageNet-R; ImageNet Sketch; ObjectNet; Youtube-BB;
 ImageNet-Vid
 """
-UNPUBLISHED = {"svhn", "iiit5k", "rareact", "youtube_bb", "imagenet_vid"}
+UNPUBLISHED = {"svhn", "iiit5k", "rareact", "youtube_bb", "imagenet_vid", "waterbirds"}
 RETRIEVAL = {"flickr30k", "mscoco"}
-BIAS = {"fairface", "celeba", "congress"}
+BIAS = {"fairface", "celeba", "congress", "utkface"}
 
 
 def test_every_expected_data_set_is_there_and_no_other():

@@ -15,7 +15,9 @@ from clipjax.data.sets import (
     imagenet_r,
     imagenet_sketch,
     imagenet_vid,
+    imagenetv2,
     objectnet,
+    waterbirds,
     youtube_bb,
 )
 from clipjax.errors import InputError
@@ -319,3 +321,45 @@ def test_youtube_bb_says_what_is_wrong(tmp_path):
     ytbb(tmp_path / "5", good, [], [("a", 1, 23)])  # 23 is "none", which is not a class
     with pytest.raises(InputError, match=r"has labels \[\]"):
         youtube_bb.open_source(tmp_path / "5")
+
+
+def test_imagenetv2_folders_are_numbers(tmp_path):
+    root = tmp_path / "imagenetv2-matched-frequency-format-val"
+    for number in (0, 2, 10, 999):
+        picture(root / str(number) / "a.jpeg")
+    s = imagenetv2.open_source(tmp_path)
+    assert s.files.tolist() == ["0/a.jpeg", "10/a.jpeg", "2/a.jpeg", "999/a.jpeg"]
+    assert s.labels.column.tolist() == [0, 10, 2, 999]
+    assert s.labels.names[0] == "tench"
+    assert imagenetv2.open_source(root).files.tolist() == s.files.tolist()
+    picture(root / "n01440764" / "a.jpeg")
+    with pytest.raises(InputError, match="'n01440764' is not the number of a class"):
+        imagenetv2.open_source(tmp_path)
+    with pytest.raises(InputError, match="no folder imagenetv2-top-images-format-val"):
+        imagenetv2.open_source(tmp_path, variant="top-images")
+    with pytest.raises(InputError, match='no variant "best"'):
+        imagenetv2.open_source(tmp_path, variant="best")
+
+
+BIRDS = """img_id,img_filename,y,split,place,place_filename
+1,001.Albatross/a.jpg,1,0,1,/o/ocean/1.jpg
+2,001.Albatross/b.jpg,1,2,0,/b/bamboo_forest/2.jpg
+3,020.Sparrow/c.jpg,0,2,1,/l/lake/3.jpg
+4,020.Sparrow/d.jpg,0,1,0,/b/bamboo_forest/4.jpg
+"""
+
+
+def test_waterbirds_have_the_bird_and_the_place(tmp_path):
+    root = tmp_path / "waterbird_complete95_forest2water2"
+    for name in ("001.Albatross/a.jpg", "001.Albatross/b.jpg", "020.Sparrow/c.jpg", "020.Sparrow/d.jpg"):
+        picture(root / name)
+    (root / "metadata.csv").write_text(BIRDS)
+    s = waterbirds.open_source(tmp_path)
+    assert s.files.tolist() == ["001.Albatross/b.jpg", "020.Sparrow/c.jpg"]
+    assert s.labels.texts().tolist() == ["waterbird", "landbird"]
+    assert s.columns["bird"].tolist() == ["waterbird", "landbird"]
+    assert s.columns["place"].tolist() == ["land", "water"]
+    assert len(waterbirds.open_source(root, "train")) == len(waterbirds.open_source(root, "val")) == 1
+    (root / "metadata.csv").write_text(BIRDS.replace(",2,0,", ",3,0,"))
+    with pytest.raises(InputError, match='row 1: split "3" is none of 0, 1, 2'):
+        waterbirds.open_source(tmp_path)

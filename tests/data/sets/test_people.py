@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from clipjax.data import catalog
-from clipjax.data.sets import celeba, congress, fairface
+from clipjax.data.sets import celeba, congress, fairface, utkface
 from clipjax.errors import InputError
 
 
@@ -21,7 +21,7 @@ def table(path, header, rows, delimiter=","):
         csv.writer(file, delimiter=delimiter).writerows([header.split(","), *rows])
 
 
-@pytest.mark.parametrize("key", ["fairface", "celeba", "congress"])
+@pytest.mark.parametrize("key", ["fairface", "celeba", "congress", "utkface"])
 def test_the_notice_of_the_model_card_is_given(key):
     info = catalog.info(key)
     assert "surveillance or facial recognition" in info.reading
@@ -266,3 +266,26 @@ def test_congress_says_what_is_wrong(tmp_path):
     table(tmp_path / "congress.csv", "file,gender,party", [])
     with pytest.raises(InputError, match="has no rows"):
         congress.open_source(tmp_path)
+
+
+def test_utkface_by_the_names_of_its_files(tmp_path, capsys):
+    for name in ("25_0_3_20170119171257728", "100_1_4_20170110183726390", "7_1_0_20170110220640702"):
+        picture(tmp_path / "UTKFace" / f"{name}.jpg.chip.jpg")
+    picture(tmp_path / "UTKFace" / "61_1_20170109142408075.jpg.chip.jpg")  # as in the archive: without a race
+    s = utkface.open_source(tmp_path)
+    assert s.labels is None
+    assert s.columns["age"].tolist() == ["100", "25", "7"]
+    assert s.columns["gender"].tolist() == ["Female", "Male", "Female"]
+    assert s.columns["race"].tolist() == ["Others", "Indian", "White"]
+    assert "1 names lack" in capsys.readouterr().err
+    assert utkface.open_source(tmp_path / "UTKFace").files.tolist() == s.files.tolist()
+
+
+def test_utkface_is_refused_where_it_is_not(tmp_path):
+    with pytest.raises(InputError, match="no file named"):
+        utkface.open_source(tmp_path)
+    for i in range(6):
+        picture(tmp_path / f"photo{i}.jpg")
+    picture(tmp_path / "25_0_3_20170119171257728.jpg")
+    with pytest.raises(InputError, match="6 of 7 names are not those of UTKFace"):
+        utkface.open_source(tmp_path)
