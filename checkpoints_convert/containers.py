@@ -17,6 +17,8 @@ from clipjax.models import weights
 
 Choose = Callable[[Iterable[choice.Names]], Mapping[choice.Names, str]]
 
+OPTIMIZERS = ("optimizer", "optimizer_states", "optimizer_state_dict")  # keys of trainers' checkpoints
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
@@ -53,8 +55,11 @@ def open_checkpoint(place: Place, state_dict: str | None = None) -> Checkpoint:
     notes = list(place.notes)
 
     def choose(names: Iterable[choice.Names]) -> dict[choice.Names, str]:
+        names = list(names)
         with located(place.file):
             chosen, note = choice.choose(names, state_dict)
+        if any(name[0] in OPTIMIZERS for name in names):
+            notes.append(f"{place.file.name}: the state of its optimizer is not read; training begins with new moments")
         notes.extend(() if note is None else [f"{place.file.name}: {note}"])
         return chosen
 

@@ -212,7 +212,7 @@ def _configuration(
         return known[1], {"architecture": known[0]}, ()
     elif not has_open_clip:
         config, notes = bare.config(flat, options, checkpoint.activation, checkpoint.container == "torchscript", where)
-        return config, {}, notes
+        return dataclasses.replace(config, logit_bias="logit_bias" in flat), {}, notes
     config, notes = form.read_config(place.folder, options)
     if "logit_bias" in flat:  # open_clip's files say how it began, and not all of them
         config = dataclasses.replace(config, logit_bias=True)

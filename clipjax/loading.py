@@ -17,7 +17,7 @@ from clipjax import stored, text
 from clipjax.errors import InputError, nearest
 from clipjax.files import sha256
 from clipjax.keys import declared, key
-from clipjax.models import catalog, trained, weights
+from clipjax.models import catalog, peft, trained, weights
 from clipjax.models.kinds.base import ACTIVATIONS
 from clipjax.progress import say
 
@@ -92,6 +92,8 @@ def find_weights(source: str | os.PathLike, options: Options | None = None) -> w
     named, options = os.fspath(source), options or Options()
     _refuse_custom(named)
     path = locate(named)
+    if peft.is_adapter(path):
+        return _with_adapter(path, options)
     if release := catalog.find(named):
         from clipjax import download
 
@@ -106,6 +108,15 @@ def find_weights(source: str | os.PathLike, options: Options | None = None) -> w
     return _read(path, options)
 
 
+def _with_adapter(folder: Path, options: Options) -> weights.Weights:
+    """The base model that a LoRA adapter in peft's form names, with the adapter added."""
+    base = peft.read_config(folder).base_model_name_or_path
+    if not base:
+        raise InputError(f"{folder / peft.CONFIG}: names no base_model_name_or_path; write the base model there")
+    known = base == DEMO or catalog.find(base) or Path(base).exists() or base.startswith("hf://")
+    return peft.merged(folder, find_weights(base if known else f"hf://{base}", options))
+
+
 def describe(source: str | os.PathLike, options: Options | None = None) -> dict[str, Any]:
     """What a model is, in plain JSON types; with the file that was read, its format and the sha256 of its bytes."""
     if is_custom(source):
@@ -115,8 +126,9 @@ def describe(source: str | os.PathLike, options: Options | None = None) -> dict[
     from clipjax.models import describe
 
     found, path = find_weights(source, options), locate(source)
-    if trained.is_checkpoint(path):
-        read: dict[str, Any] = {"file": str(path), "format": "training checkpoint", "sha256": ""}
+    if trained.is_checkpoint(path) or peft.is_adapter(path):
+        kind = "training checkpoint" if trained.is_checkpoint(path) else "peft adapter"
+        read: dict[str, Any] = {"file": str(path), "format": kind, "sha256": ""}
     elif checkpoints_convert.is_native(path):
         read = {"file": str(path), "format": "clipjax", "sha256": sha256(path)}
     else:
@@ -176,7 +188,7 @@ def convert(
     checkpoints_convert.check_target(Path(target), to)
     named = os.fspath(source)
     _refuse_custom(named)
-    if named == DEMO or catalog.find(named) or named.startswith("hf://"):
+    if named == DEMO or catalog.find(named) or named.startswith("hf://") or peft.is_adapter(Path(named)):
         found = find_weights(named, options)
         config = checkpoints_convert.with_tokenizer(found.config, locate(named))[0]
         loaded = checkpoints_convert.cast(dataclasses.replace(found, config=config), dtype)

@@ -18,6 +18,7 @@ class Curve:
     label: str
     points: Sequence[tuple[float, float]]
     faint: bool = False
+    intervals: Sequence[tuple[float, float]] = ()  # (low, high) of every point, where they have one
 
 
 def over_steps(series: Sequence[Curve], quantity: str, marked: int | None = None, across: str = "step") -> Drawing:
@@ -31,6 +32,9 @@ def over_steps(series: Sequence[Curve], quantity: str, marked: int | None = None
             x, y, color=colour, lw=0.8 if curve.faint else 1.5, alpha=0.6 if curve.faint else 1.0, marker=marker, ms=3,
             label=curve.label,
         )  # fmt: skip
+        if curve.intervals:
+            low, high = zip(*curve.intervals, strict=True)
+            axes.vlines(x, low, high, color=colour, lw=1.2, alpha=0.7)
     if marked is not None:
         axes.axvline(marked, color="black", lw=0.9, ls="--", zorder=1)
         figures._text(

@@ -7,9 +7,19 @@ checkpoint first (exit status 143). RUN/model.safetensors is the result, which e
     clipjax finetune openai_vit_b32_csv --config.data.csv=captions.csv --config.data.caption_columns=caption --out=RUN
     clipjax finetune openai_vit_b32_csv --keys
 
+Often changed, as --config.KEY=VALUE (--keys lists all, with their meaning):
+
+    model, steps, batch_size, optimizer.learning_rate, optimizer.warmup, ema, loss, precision
+    tune=lora (lora.rank, lora.alpha, lora.on), last_blocks:K, projections, biases, norms; optimizer.freeze
+    data.csv, data.path, data.caption_columns, data.validation_path, templates, augment.scale, soft_targets
+    parts, remat, devices, fsdp (memory and speed), conventions=open_clip (where libraries differ)
+    checkpoints.best=-validation/loss, early_stopping, evaluate.every, evaluate.share
+
+RUN is taken as a model by every command (--config.model=RUN; RUN/checkpoints/N too). clipjax report RUN has the
+learning curves. --accept-changes goes on from the last checkpoint with another config or other data.
+
 On a pod, or under Slurm, MPI or Kubernetes (docs/pods.md), run the same command on every host; elsewhere add
---coordinator=HOST:PORT --processes=N --process=I. `clipjax finetune NAME --keys` lists
-every key of a config.
+--coordinator=HOST:PORT --processes=N --process=I.
 """
 
 from __future__ import annotations

@@ -57,14 +57,23 @@ def abstract(config: CLIP) -> Params:
 
 
 def apply_image(
-    config: CLIP, params: Params, pixels: jax.Array, intermediates: Intermediates = None, lowering: Lowering = PLAIN
-) -> jax.Array:
+    config: CLIP, params: Params, pixels: jax.Array, intermediates: Intermediates = None, lowering: Lowering = PLAIN,
+    statistics: dict[str, jax.Array] | None = None,
+) -> jax.Array:  # fmt: skip
     """pixels [B, S, S, 3] normalised -> image features [B, E] in the pixels' dtype, not normalised.
 
     Pure: for `jit`, `grad` and `shard_map`. Only `params["visual"]` is read. A dict given as `intermediates` is filled
-    with results of layers by their modules' names, and with "pre_proj", the features before the projection.
+    with results of layers by their modules' names, and with "pre_proj", the features before the projection. A dict
+    given as `statistics` makes BatchNorm use those of the batch, and is filled with the running ones that follow.
     """
-    return _module(config.image, config.embed_dim, params["visual"], "visual.")(pixels, intermediates, lowering)
+    module = _module(config.image, config.embed_dim, params["visual"], "visual.")
+    if statistics is None:
+        return module(pixels, intermediates, lowering)
+    module.train()
+    features = module(pixels, intermediates, lowering)
+    state = nnx.to_flat_state(nnx.state(module, nnx.BatchStat))
+    statistics |= {"visual." + ".".join(map(str, path)): value[...] for path, value in state}
+    return features
 
 
 def apply_text(

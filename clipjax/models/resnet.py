@@ -37,8 +37,12 @@ def convolution(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
     )
 
 
+MOMENTUM = 0.1  # of running statistics, torch's: the share of the new
+
+
 class BatchNorm(nnx.Module):
-    """With the stored statistics, always: inference, and fine-tuning with frozen statistics."""
+    """With the stored statistics: inference, and fine-tuning with frozen ones. After `train()` with those of the batch,
+    which the stored ones then follow (the variance without bias, as torch keeps it)."""
 
     def __init__(self, width: int, *, eps: float, scale: float = 1.0):
         self.weight = nnx.Param(jnp.full((width,), scale, jnp.float32))
@@ -46,6 +50,18 @@ class BatchNorm(nnx.Module):
         self.running_mean = nnx.BatchStat(jnp.zeros((width,), jnp.float32))
         self.running_var = nnx.BatchStat(jnp.ones((width,), jnp.float32))
         self.eps = eps
+        self.use_running_average = True  # what `train()` of a module changes
+
+    def _of_batch(self, x: jax.Array) -> jax.Array:
+        """x [B, H, W, D] normalised over all but D; notes what the running statistics become."""
+        wide = x.astype(at_least_float32(x))
+        mean = wide.mean((0, 1, 2))
+        var = jnp.square(wide - mean).mean((0, 1, 2))
+        n = x.size // x.shape[-1]
+        for running, new in ((self.running_mean, mean), (self.running_var, var * (n / max(n - 1, 1)))):
+            running[...] = (1 - MOMENTUM) * running[...] + MOMENTUM * jax.lax.stop_gradient(new)
+        scale = self.weight[...].astype(wide.dtype) * jax.lax.rsqrt(var + self.eps)
+        return ((wide - mean) * scale + self.bias[...].astype(wide.dtype)).astype(x.dtype)
 
     def affine(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What is left of it with stored statistics: scale and shift [D] for x, in float32 at least."""
@@ -55,6 +71,8 @@ class BatchNorm(nnx.Module):
         return scale, self.bias[...].astype(dtype) - mean * scale
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        if not self.use_running_average:
+            return self._of_batch(x)
         scale, shift = self.affine(x)
         return (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
 
@@ -64,7 +82,7 @@ def normalised(conv: Conv, bn: BatchNorm, x: jax.Array, lowering: Lowering) -> j
 
     As matrix products 1 x 1 convolutions would not get that.
     """
-    if not lowering.cudnn:
+    if not lowering.cudnn or not bn.use_running_average:
         return bn(conv(x))
     scale, shift = bn.affine(x)
     w = (conv.weight[...].astype(scale.dtype) * scale).astype(x.dtype)

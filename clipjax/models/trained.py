@@ -13,6 +13,7 @@ import numpy as np
 
 from clipjax import stored
 from clipjax.models import config as configs
+from clipjax.models import lora
 from clipjax.models.weights import Weights
 
 DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -27,6 +28,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
     architecture: `configs.to_dict` of the model that training began from. averaged: the moving average is the model,
     where there is one. seen: rows of the token embedding that some caption has; None where the others stay too.
+    lora_scale: of adapters in the state, which the model has added.
     """
 
     architecture: dict[str, Any]
@@ -35,6 +37,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     averaged: bool = True
     dtype: str = "float32"
     seen: list[int] | None = None
+    lora_scale: float = 0.0
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -54,6 +57,7 @@ def weights_of(state: Mapping[str, Any], about: About) -> Weights:
     """
     averaged = bool(state["ema"]) and about.averaged
     flat = dict(state["ema"] if averaged else state["params"]) | dict(state["fixed"])
+    flat = lora.merged(flat, about.lora_scale)
     flat = {name: np.array(array, DTYPES[about.dtype]) for name, array in flat.items()}
     if about.seen is not None:
         others = np.ones(len(flat[TABLE]), bool)

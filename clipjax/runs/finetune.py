@@ -16,10 +16,10 @@ from ml_collections import ConfigDict
 from clipjax import parallel
 from clipjax.cache import sha256_of_arrays
 from clipjax.errors import InputError
-from clipjax.models import clip, trained, weights
+from clipjax.models import clip, peft, trained, weights
 from clipjax.models import config as architectures
 from clipjax.progress import say
-from clipjax.runs import begun, finetune_config, finetune_result, runner
+from clipjax.runs import begun, conventions, finetune_config, finetune_result, runner
 from clipjax.runs.begun import Begun
 from clipjax.runs.config import digest, plain, typed
 from clipjax.runs.finetune_config import FinetuneConfig
@@ -34,7 +34,8 @@ from clipjax.train.export import final_weights, seen_tokens
 from clipjax.train.pairs import Pairs, notes
 
 CHECKPOINTS = "checkpoints"
-HOLDS = (CHECKPOINTS, RESULT, BEST, "tensorboard", "wandb", "probes", "profile", "failed")
+ADAPTER = "adapter"  # of tune=lora, in peft's form
+HOLDS = (CHECKPOINTS, RESULT, BEST, ADAPTER, "tensorboard", "wandb", "probes", "profile", "failed")
 
 
 class Finetuned(NamedTuple):
@@ -64,7 +65,7 @@ class _Job:
 def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
     """Trains, or goes on. Only process 0 writes. accept: another config or other data than a run was begun with."""
     main_process = parallel.is_main_process()
-    resolved = plain(given)
+    resolved = plain(conventions.applied(given))
     config: FinetuneConfig = typed(resolved)
     result = out / RESULT
     checkpoint = begun.latest(out / CHECKPOINTS)
@@ -121,6 +122,7 @@ def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
         source={"trained": finetune_result.trained(resolved, begin, pairs)},
         averaged=config.export.average,
         dtype=config.export.dtype,
+        lora_scale=options.lora_scale,
         seen=_seen(begin, pairs) if config.export.zero_unseen_tokens else None,
     )
     return _Job(config, begin, pairs, validation, mesh, stream, options, recipe, probes, about, now)
@@ -138,7 +140,9 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
     config, out = job.config, folder.path
     about = {trained.ABOUT: msgspec.to_builtins(job.about), begun.BEGUN: msgspec.to_builtins(job.begun)}
     kept = Checkpoints(out / CHECKPOINTS, config.checkpoints.keep, config.checkpoints.best, about)
-    state = step.start(clip.unflatten(job.begin.flat), job.options, job.recipe, job.mesh)
+    adapters = finetune_config.adapters(config)
+    added = {} if adapters is None else adapters.start(job.begin.flat, config.seed)
+    state = step.start(clip.unflatten(dict(job.begin.flat) | added), job.options, job.recipe, job.mesh)
     state, first = _restored(job, kept, state, folder)
     writer = _writer(config, folder, first)
     try:
@@ -162,6 +166,9 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
             weights.save(out / RESULT, final)
             if chosen is not None:
                 weights.save(out / BEST, chosen)
+            if adapters is not None:
+                parts = state["ema"] if job.about.averaged and config.ema else state["params"]
+                peft.write(out / ADAPTER, parts, adapters, config.model or job.begin.name)
             said = finetune_result.manifest(
                 config, job.begin, job.pairs, job.mesh, folder, job.begun, run.step, best
             )  # fmt: skip

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from clipjax import loading
 from clipjax.errors import InputError, nearest
 from clipjax.keys import defaults, inside, key
+from clipjax.models import lora
 from clipjax.models.trained import DTYPES
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
@@ -49,15 +50,31 @@ class OptimizerKeys:
 
     learning_rate: float = key(1e-5, "the largest, after the warm-up")
     warmup: int = key(100, "steps")
+    warmup_from: str = key("zero", "the first step's rate: zero, or first (learning_rate / warmup, as open_clip)")
     final: float = key(0.0, "learning rate at the end")
     b1: float = key(0.9, "AdamW")
     b2: float = key(0.98, "AdamW")
     eps: float = key(1e-6, "AdamW")
-    weight_decay: float = key(0.2, "AdamW; of matrices only")
+    weight_decay: float = key(0.2, "AdamW; of what `decay` says")
+    decay: str = key("weights", "what decays: weights, or matrices (with positional embeddings, as open_clip)")
     clip_norm: float = key(1.0, "largest norm of the gradient; 0: no limit")
     freeze: str = key("", "regular expressions of parameters that stay, separated by spaces")
     multipliers: str = key("", "REGEX=NUMBER, separated by spaces: of the learning rate")
     layer_decay: float = key(1.0, "factor of the learning rate per layer from the top")
+    logit_scale_min: float = key(0.0, "smallest exp(logit_scale); open_clip: 1; 0: no limit. The largest is 100")
+    batch_statistics: bool = key(
+        False,
+        "BatchNorm uses and learns the statistics of the whole batch, as in training from scratch; False: the file's",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraKeys:
+    """`models.lora.Lora`, for tune=lora."""
+
+    rank: int = key(8, "of the adapters")
+    alpha: float = key(16.0, "the product of an adapter is multiplied by alpha / rank")
+    on: str = key("attention", f"which matrices have one: {', '.join(lora.MATRICES)}, several joined by +")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +137,7 @@ class FinetuneConfig:
     templates: str = key("{}", "applied to captions, or to class names where there are only labels; several by |")
     augment: AugmentKeys = inside(AugmentKeys)
     threads: int = key(16, "that decode")
+    conventions: str = key("", "open_clip or openai: that library's value for every key that you leave at its default")
     seed: int = key(0, "of the order, the augmentation, and parameters from scratch")
     steps: int = key(1000, "updates")
     batch_size: int = key(256, "pairs, over all devices and hosts")
@@ -131,7 +149,10 @@ class FinetuneConfig:
     precision: str = key("float32", "of the encoders: float32 or bfloat16; parameters and moments are float32")
     remat: str = key("none", "what the backward pass computes again: none, dots, full")
     scan: bool = key(False, "one compiled block per encoder instead of one per layer")
+    tune: str = key("full", f"what is trained: {', '.join(optimiser.TUNED)}, or last_blocks:K of each encoder")
+    lora: LoraKeys = inside(LoraKeys)
     ema: float = key(0.0, "decay of the average of parameters; 0: none")
+    ema_warmup: bool = key(True, "the average's decay is at most (1 + step) / (10 + step), so that short runs count")
     devices: int = key(0, "only the first so many of this host's; 0: all of all hosts")
     fsdp: int = key(1, "devices that share one copy of parameters and moments")
     optimizer: OptimizerKeys = inside(OptimizerKeys)
@@ -166,7 +187,12 @@ def optimiser_options(config: FinetuneConfig) -> optimiser.Options:
         if not equals:
             raise InputError(f"optimizer.multipliers: {rule!r} is not REGEX=NUMBER")
     lists: dict[str, Any] = {"freeze": configs.words(config.optimizer.freeze, " "), "multipliers": tuple(multipliers)}
-    return optimiser.Options(steps=config.steps, **_values(config.optimizer) | lists)
+    values = {name: value for name, value in _values(config.optimizer).items() if name != "batch_statistics"}
+    if config.optimizer.decay not in optimiser.DECAYS:
+        raise InputError(f"optimizer.decay={config.optimizer.decay!r}; choose {' or '.join(optimiser.DECAYS)}")
+    lists["tune"] = config.tune
+    lists["decay"] = optimiser.DECAYS[config.optimizer.decay]
+    return optimiser.Options(steps=config.steps, **values | lists)
 
 
 def step_options(config: FinetuneConfig) -> step.Options:
@@ -175,10 +201,21 @@ def step_options(config: FinetuneConfig) -> step.Options:
         raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
     if config.precision not in ("float32", "bfloat16"):
         raise InputError(f"precision={config.precision!r}; choose float32 or bfloat16")
+    found = adapters(config)
     return step.Options(
         dtype=config.precision, accumulation_steps=config.parts, loss=config.loss, remat=config.remat,
-        scan=config.scan, ema=config.ema, soft_targets=config.soft_targets,
+        scan=config.scan, ema=config.ema, ema_warmup=config.ema_warmup, soft_targets=config.soft_targets,
+        batch_statistics=config.optimizer.batch_statistics, lora_scale=found.scale if found else 0.0,
     )  # fmt: skip
+
+
+def adapters(config: FinetuneConfig) -> lora.Lora | None:
+    """config.lora where it is what is tuned. InputError where it is set and not read."""
+    if config.tune == "lora":
+        return lora.Lora(**_values(config.lora))
+    if config.lora != LoraKeys():
+        raise InputError(f"lora.* is read with tune=lora; this config has tune={config.tune}")
+    return None
 
 
 def augmentation(config: FinetuneConfig) -> augment.Augment:

@@ -9,6 +9,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from clipjax import loading, parallel
+from clipjax.analysis import curves
+from clipjax.analysis.records import Record
+from clipjax.analysis.report.section import slug
 from clipjax.analysis.tables import markdown_lines
 from clipjax.errors import InputError
 from clipjax.files import write_text
@@ -26,7 +29,7 @@ def run(
 ) -> str:  # fmt: skip
     """Writes OUT, or OUT/alpha-A/model.safetensors for several alphas; returns what to print.
 
-    With a probe: its runs in OUT/alpha-A/probe, and OUT/sweep.md with every overall number by alpha.
+    With a probe: its runs in OUT/alpha-A/probe, and OUT/sweep.md and OUT/figures with every overall number by alpha.
     """
     if len(set(alphas)) < len(alphas):
         raise InputError(f"--alpha={','.join(f'{a:g}' for a in alphas)}: one comes twice")
@@ -40,7 +43,7 @@ def run(
     if single:
         weights.save(out, interpolate(a, b, alphas[0]))
         return f"{out}: {1 - alphas[0]:g} x {a.name} + {alphas[0]:g} x {b.name}"
-    columns: dict[float, dict[str, float]] = {}
+    columns: dict[float, dict[str, Record]] = {}
     for alpha in alphas:
         folder = out / f"alpha-{alpha:g}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,21 +54,37 @@ def run(
         return f"{out}: {len(alphas)} models between {a.name} and {b.name}"
     table = _table(columns)
     write_text(out / "sweep.md", table + "\n")
-    return f"{table}\n\nWritten: {out / 'sweep.md'}; all of it: clipjax report {out}/alpha-*/probe"
+    drawn = _draw(columns, out / "figures")
+    return (
+        f"{table}\n\nWritten: {out / 'sweep.md'} and {drawn} figures in {out / 'figures'}; all of it: clipjax report "
+        f"{out}/alpha-*/probe"
+    )
 
 
-def _probed(plan: ConfigDict, file: Path, out: Path) -> dict[str, float]:
+def _draw(columns: dict[float, dict[str, Record]], folder: Path) -> int:
+    """A figure per number: its value over alpha, each with the interval of its own run. Returns how many."""
+    names = [name for name in next(iter(columns.values())) if all(name in column for column in columns.values())]
+    for name in names:
+        found = [(alpha, column[name]) for alpha, column in sorted(columns.items())]
+        intervals = [(r.low, r.high) for _, r in found if r.low is not None and r.high is not None]
+        points = [(alpha, r.value) for alpha, r in found if r.value is not None]
+        curve = curves.Curve("", points, intervals=intervals if len(intervals) == len(points) else ())
+        curves.over_steps([curve], name, across="alpha").save(folder, slug(name))
+    return len(names)
+
+
+def _probed(plan: ConfigDict, file: Path, out: Path) -> dict[str, Record]:
     one = plan.copy_and_resolve_references()
     one.model = str(file)
     made = runner.run(one, out)
     if parallel.is_main_process():
         say(made.text())
     records = [record for run in made.runs for record in run.records]
-    return {label(record): record.value for record in records if not record.group and record.value is not None}
+    return {label(record): record for record in records if not record.group and record.value is not None}
 
 
-def _table(columns: dict[float, dict[str, float]]) -> str:
+def _table(columns: dict[float, dict[str, Record]]) -> str:
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     rows = [["", *(f"alpha {alpha:g}" for alpha in columns)]]
-    rows += [[name, *(f"{c[name]:.4f}" if name in c else "" for c in columns.values())] for name in names]
+    rows += [[name, *(f"{c[name].value:.4f}" if name in c else "" for c in columns.values())] for name in names]
     return "\n".join(markdown_lines(rows))

@@ -70,9 +70,10 @@ def ring_sigmoid(
     return _ring_sigmoid(mesh, image, text, scale, bias, _ids(ids, image))
 
 
-def clamp(logit_scale: jax.Array) -> jax.Array:
-    """At most ln 100, applied after every update."""
-    return jnp.minimum(logit_scale, jnp.log(jnp.asarray(LOGIT_SCALE_MAX, logit_scale.dtype)))
+def clamp(logit_scale: jax.Array, lowest: float = 0.0) -> jax.Array:
+    """At most ln 100, and at least ln `lowest` where that is not 0; applied after every update."""
+    clamped = jnp.minimum(logit_scale, jnp.log(jnp.asarray(LOGIT_SCALE_MAX, logit_scale.dtype)))
+    return jnp.maximum(clamped, jnp.log(jnp.asarray(lowest, logit_scale.dtype))) if lowest else clamped
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

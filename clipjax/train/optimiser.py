@@ -12,10 +12,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from clipjax.errors import InputError, some
-from clipjax.models import clip
+from clipjax.errors import InputError, nearest, some
+from clipjax.models import clip, lora
 
 # Statistics that OpenAI's ResNets have learned; fine-tuning uses them and leaves them as they are.
 STATISTICS = r"running_(mean|var)$"
@@ -26,8 +27,27 @@ DECAY: tuple[tuple[str, bool], ...] = (
     (r"(^|[._])bias$", False),
     (r"(^|\.)(ln(_\w+)?|bn\d|downsample\.1)\.weight$", False),
     (r"(class|positional)_embedding$|\.(probe|query)$", False),
+    (rf"^{re.escape(lora.PREFIX)}", True),
     (r"(^|\.)(weight|(in|q|k|v)_proj_weight|proj|text_projection)$", True),
 )
+# open_clip's: whatever has two axes or more and is not called after a norm or a bias.
+MATRICES: tuple[tuple[str, bool], ...] = (
+    (r"positional_embedding$", True),
+    (r"class_embedding$", False),
+    *DECAY,
+)
+# What each way of tuning trains, beside the logit scale and bias.
+TUNED: dict[str, str] = {
+    "full": r".",
+    "lora": rf"^{re.escape(lora.PREFIX)}",
+    "projections": r"^(visual\.proj|text_projection|visual\.(attnpool|attn_pool)\.c_proj\..*)$",
+    "biases": r"(^|[._])bias$",
+    "norms": r"(^|\.)(ln(_\w+)?|bn\d|downsample\.1)\.(weight|bias)$",
+}
+SCALARS = r"^logit_(scale|bias)$"
+DECAYS = {"weights": DECAY, "matrices": MATRICES}
+PARTS = ("visual", "text", "scalars")
+WARMUPS = ("zero", "first")
 BLOCK = re.compile(r"(^|\.)(resblocks|layer[1-4])\.(\d+)\.")
 
 
@@ -38,6 +58,7 @@ class Options:
     steps: int
     learning_rate: float
     warmup: int = 0
+    warmup_from: str = "zero"  # "first": learning_rate / warmup
     final: float = 0.0  # learning rate at the last step
     b1: float = 0.9
     b2: float = 0.98  # CLIP paper, table 19 (ViTs); 0.999 for ResNets
@@ -45,35 +66,57 @@ class Options:
     weight_decay: float = 0.2
     clip_norm: float = 1.0
     freeze: tuple[str, ...] = ()
+    tune: str = "full"  # what is trained: a key of `TUNED`, or last_blocks:K
     multipliers: tuple[tuple[str, float], ...] = ()
     layer_decay: float = 1.0
     decay: tuple[tuple[str, bool], ...] = DECAY
+    logit_scale_min: float = 0.0  # of exp(logit_scale); 0: no limit
 
 
 def schedule(options: Options) -> optax.Schedule:
-    """Linear warm-up from 0, then half a cosine down to `final`."""
+    """Linear warm-up from 0, or so that the first update has its share, then half a cosine down to `final`."""
+    if options.warmup_from not in WARMUPS:
+        raise InputError(f"optimizer.warmup_from={options.warmup_from!r}; choose {' or '.join(WARMUPS)}")
     if not 0 <= options.warmup < options.steps:
         raise InputError(
             f"warmup={options.warmup} updates of steps={options.steps}: it has to end before they do; lower "
             "optimizer.warmup or raise steps"
         )
-    return optax.warmup_cosine_decay_schedule(
-        0.0 if options.warmup else options.learning_rate, options.learning_rate, options.warmup, options.steps,
-        options.final,
+    peak, warmup = options.learning_rate, options.warmup
+    usual = optax.warmup_cosine_decay_schedule(
+        0.0 if warmup else peak, peak, warmup, options.steps, options.final
     )  # fmt: skip
+    if options.warmup_from == "zero" or not warmup:
+        return usual
+    return lambda step: jnp.where(jnp.asarray(step) < warmup, peak * (step + 1) / warmup, usual(step))
 
 
-def trainable(params: clip.Params, freeze: Sequence[str] = ()) -> dict[str, bool]:
-    """Name -> whether an update may change it: not statistics of BatchNorm, not what `freeze` matches."""
+def trainable(params: clip.Params, freeze: Sequence[str] = (), tune: str = "full") -> dict[str, bool]:
+    """Name -> whether an update may change it: what `tune` trains, not statistics of BatchNorm, not what `freeze`
+    matches."""
     names = list(clip.flatten(params))
+    tuned = _tuned(names, tune)
     for pattern in freeze:
         if not any(_search(pattern, name) for name in names):
             raise InputError(f"freeze: {pattern!r} matches no parameter; names look like {some(names[:3])}")
     held = (STATISTICS, *freeze)
-    changes = {name: not any(_search(pattern, name) for pattern in held) for name in names}
-    if not any(changes.values()):
-        raise InputError(f"freeze: {', '.join(freeze)} leaves nothing to train")
+    changes = {name: name in tuned and not any(_search(pattern, name) for pattern in held) for name in names}
+    if not any(yes for name, yes in changes.items() if tune == "full" or not re.search(SCALARS, name)):
+        raise InputError(f"freeze: {', '.join(freeze)} leaves nothing to train with tune={tune}")
     return changes
+
+
+def _tuned(names: Sequence[str], tune: str) -> set[str]:
+    """What `tune` trains of these parameters, the logit scale and bias among them."""
+    kind, colon, count = tune.partition(":")
+    if kind == "last_blocks" and count.isdigit() and int(count):
+        depths = depth(names)
+        blocks = {part: sorted({depths[n] for n in names if _place(n) and _part(n) == part}) for part in PARTS}
+        first = {part: found[-int(count) :][0] if found else 0 for part, found in blocks.items()}
+        return {n for n in names if re.search(SCALARS, n) or depths[n] >= first[_part(n)]}
+    if colon or kind not in TUNED:
+        raise InputError(f"tune={tune!r}; choose {', '.join(TUNED)} or last_blocks:K (a number){nearest(kind, TUNED)}")
+    return {name for name in names if re.search(SCALARS, name) or re.search(TUNED[kind], name)}
 
 
 def decayed(names: Sequence[str], rules: Sequence[tuple[str, bool]] = DECAY) -> dict[str, bool]:
@@ -124,7 +167,7 @@ def make(params: clip.Params, options: Options) -> optax.GradientTransformation:
 
     What is frozen never comes here: it has no gradient, no moments and no decay.
     """
-    names = [name for name, yes in trainable(params, options.freeze).items() if yes]
+    names = [name for name, yes in trainable(params, options.freeze, options.tune).items() if yes]
     mask = decayed(names, options.decay)
     factor = factors(params, options)
     labels = {name: repr(factor[name]) for name in names}
@@ -146,6 +189,7 @@ def split(params: clip.Params, which: Mapping[str, bool]) -> tuple[dict[str, jax
 
 def _part(name: str) -> str:
     """The encoder that a parameter belongs to, or "scalars"."""
+    name = name.removeprefix(lora.PREFIX)
     if name in ("logit_scale", "logit_bias"):
         return "scalars"
     return "visual" if name.startswith("visual.") else "text"

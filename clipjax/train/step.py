@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from clipjax import parallel
 from clipjax.errors import InputError
-from clipjax.models import clip
+from clipjax.models import clip, lora
 from clipjax.models.config import CLIP
 from clipjax.models.lowering import Lowering
 from clipjax.train import accumulate, losses, optimiser
@@ -39,7 +39,10 @@ class Options:
     remat: str = "none"
     scan: bool = False
     ema: float = 0.0
+    ema_warmup: bool = False  # the decay is at most (1 + step) / (10 + step), of steps from 0
     soft_targets: bool = False  # pairs with an id in common are each other's positives
+    lora_scale: float = 0.0  # of adapters among the parameters (`clipjax.models.lora`); 0: there are none
+    batch_statistics: bool = False  # of BatchNorm: the whole batch's, on however many devices; learned on the way
 
     def __post_init__(self):
         if self.loss not in LOSSES:
@@ -49,6 +52,11 @@ class Options:
             raise InputError(f"ema={self.ema} is not a decay: 0 for none, otherwise below 1")
         if self.accumulation_steps < 1:
             raise InputError(f"parts={self.accumulation_steps} is not positive")
+        if self.batch_statistics and (self.accumulation_steps > 1 or self.remat != "none"):
+            raise InputError(
+                "optimizer.batch_statistics: the statistics of a batch that is encoded in parts, or again, are not "
+                "those of the whole: parts=1 and remat=none"
+            )
 
 
 def start(params: clip.Params, options: Options, recipe: optimiser.Options, mesh: Mesh) -> State:
@@ -56,7 +64,7 @@ def start(params: clip.Params, options: Options, recipe: optimiser.Options, mesh
     flat = {name: jnp.asarray(x, jnp.float32) for name, x in clip.flatten(params).items()}
     if "sigmoid" in options.loss:
         flat.setdefault("logit_bias", jnp.float32(SIGLIP_BIAS))
-    which = optimiser.trainable(flat, recipe.freeze)
+    which = optimiser.trainable(flat, recipe.freeze, recipe.tune)
     trained, fixed = optimiser.split(flat, which)
     state = {
         "step": jnp.zeros((), jnp.int32),
@@ -137,15 +145,26 @@ def _program(
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         encode, loss_of = _encoder(config, options, state["fixed"], lowering), _loss(options, state["fixed"], mesh)
-        compute = accumulate.value_and_grad(encode, loss_of, options.accumulation_steps, mesh.size)
-        loss, gradient = compute(state["params"], batch)
+        learned: dict[str, jax.Array] = {}
+        if options.batch_statistics:
+            encode = _encoder(config, options, state["fixed"], lowering, training=True)
+
+            def whole(params: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+                *embeddings, statistics = encode(params, batch)
+                return loss_of(params, tuple(embeddings), batch), statistics
+
+            (loss, learned), gradient = jax.value_and_grad(whole, has_aux=True)(state["params"])
+        else:
+            compute = accumulate.value_and_grad(encode, loss_of, options.accumulation_steps, mesh.size)
+            loss, gradient = compute(state["params"], batch)
         updates, moments = optimizer.update(gradient, state["optimizer"], state["params"])
         params = cast(dict[str, jax.Array], optax.apply_updates(state["params"], updates))
         if "logit_scale" in params:
-            params = params | {"logit_scale": losses.clamp(params["logit_scale"])}
+            params = params | {"logit_scale": losses.clamp(params["logit_scale"], recipe.logit_scale_min)}
         new = state | {"step": state["step"] + 1, "params": params, "optimizer": moments}
+        new["fixed"] = state["fixed"] | learned
         if options.ema:
-            new["ema"] = optax.incremental_update(params, state["ema"], 1 - options.ema)
+            new["ema"] = optax.incremental_update(params, state["ema"], 1 - _decay(options, state["step"]))
         metrics = {
             "loss": loss,
             "gradient_norm": optax.tree.norm(gradient),
@@ -158,17 +177,31 @@ def _program(
     return jax.jit(step, donate_argnums=0, in_shardings=(layout, rows), out_shardings=(layout, replicated))
 
 
-def _encoder(config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering) -> Callable:
+def _decay(options: Options, step: jax.Array) -> Any:
+    """Of the moving average, at a step from 0."""
+    if not options.ema_warmup:
+        return options.ema
+    return jnp.minimum(options.ema, (1 + step) / (10 + step))
+
+
+def _encoder(
+    config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering, training: bool = False
+) -> Callable:
+    """(parameters, batch) -> image and text embeddings; in `training` also the new statistics of BatchNorm."""
     dtype = jnp.dtype(options.dtype)
     mean, std = jnp.asarray(config.pixels.mean, jnp.float32), jnp.asarray(config.pixels.std, jnp.float32)
 
-    def encode(trained: dict[str, jax.Array], batch: Any) -> tuple[jax.Array, jax.Array]:
+    def encode(trained: dict[str, jax.Array], batch: Any) -> tuple[Any, ...]:
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
+        if options.lora_scale:
+            flat = lora.merged(flat, options.lora_scale, jnp.matmul)
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
-        image = clip.apply_image(config, params, pixels, lowering=lowering)
+        statistics: dict[str, jax.Array] | None = {} if training else None
+        image = clip.apply_image(config, params, pixels, lowering=lowering, statistics=statistics)
         text = clip.apply_text(config, params, batch["tokens"], dtype, lowering=lowering)
-        return clip.normalise(image), clip.normalise(text)
+        embeddings = clip.normalise(image), clip.normalise(text)
+        return embeddings if statistics is None else (*embeddings, statistics)
 
     return encode
 

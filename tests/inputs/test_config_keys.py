@@ -375,10 +375,13 @@ UNDER_WAY = {
     "data.validation_path": "runs/finetune_input.py", "validation_split": "runs/finetune_input.py",
     "evaluate.every": "runs/finetune.py", "evaluate.batches": "runs/finetune.py",
     "evaluate.share": "runs/finetune_input.py", "early_stopping": "runs/finetune.py",
+    "conventions": "runs/conventions.py",
 }  # fmt: skip
 FINE = {
     "loss": "sigmoid", "parts": 2, "remat": "dots", "scan": True, "ema": 0.9, "soft_targets": True, "steps": 7,
-    "precision": "bfloat16", "optimizer.freeze": "visual", "optimizer.multipliers": "x=2",
+    "precision": "bfloat16", "optimizer.warmup_from": "first", "optimizer.decay": "matrices",
+    "optimizer.batch_statistics": True, "ema_warmup": False, "optimizer.freeze": "visual",
+    "optimizer.multipliers": "x=2", "tune": "biases", "lora.rank": 3, "lora.alpha": 3.0, "lora.on": "mlp",
     "augment.background": "random",
     "augment.scale": "(0.5,1.0)", "augment.ratio": "(0.9,1.0)", "augment.jitter": "(0.1,0.0,0.0,0.0)",
 }  # fmt: skip

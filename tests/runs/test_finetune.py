@@ -24,7 +24,7 @@ from clipjax.files import sha256
 from clipjax.models import clip, weights
 from clipjax.models.inputs import Tokens
 from clipjax.runs import config as configs
-from clipjax.runs import finetune_config
+from clipjax.runs import conventions, finetune_config
 from clipjax.testing import pictures, tiny_config, tiny_model
 from clipjax.train import loop, optimiser, step, writers
 
@@ -375,6 +375,27 @@ def test_probes_run_on_the_way_and_choose_the_best_checkpoint(recipes, straight,
     assert "is a fine-tuning run, whose page is clipjax report" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
+def test_adapters_go_on_bit_for_bit_and_are_saved_alone(recipes, tmp_path):
+    """Of a run that was ended in the middle; the adapter folder, beside its base, is the same model."""
+    lora = ("--config.tune=lora", "--config.lora.rank=2", "--config.lora.on=attention+mlp")
+    assert finetune(recipes, tmp_path / "straight", *lora) == 0
+    out = stopped(tmp_path / "straight", tmp_path / "run", 6)
+    shutil.rmtree(out / "adapter")
+    assert finetune(recipes, out, *lora) == 0
+    wanted, found = parameters(tmp_path / "straight"), parameters(out)
+    assert all(np.array_equal(found[k], wanted[k]) for k in wanted)
+    before = weights.load(recipes / "tiny.safetensors").flat
+    changed = {name for name in wanted if not np.array_equal(wanted[name], before[name])}
+    assert len(changed) == 9  # four matrices of each encoder's block, and the scale
+    alone = loading.find_weights(out / "adapter").flat
+    for name in wanted:  # the scale is not a part of an adapter
+        assert np.allclose(alone[name], wanted[name], rtol=0, atol=1e-6) or name == "logit_scale"
+    at = loading.find_weights(out / "checkpoints" / "6")
+    assert at.config == weights.load(out / "model.safetensors").config
+    assert finetune(recipes, out, *lora[:1], "--config.lora.rank=3") == 1
+
+
 def test_a_run_is_made_again_to_the_last_bit(recipes, straight, tmp_path, capsys):
     assert main(["rerun", str(straight)]) == 0
     assert "Same: 38 tensors and 2 measured numbers, to the last bit." in capsys.readouterr().out
@@ -485,6 +506,10 @@ def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):
         (["--config.checkpoints.keep=0"], "at least the last one"),
         (["--config.checkpoints.best=-loss"], "the losses of two batches differ in their images: loss is not measured"),
         (["--config.checkpoints.best=-validation/loss"], 'is not measured; nearest: "fixed/loss"; what is: fixed/loss'),
+        (["--config.tune=prompts"], "tune='prompts'; choose full, lora"),
+        (["--config.tune=lora", "--config.lora.on=heads"], "choose attention, mlp, projections"),
+        (["--config.lora.rank=4"], "lora.* is read with tune=lora; this config has tune=full"),
+        (["--config.optimizer.batch_statistics=True", "--config.parts=2"], "parts=1 and remat=none"),
         (["--config.early_stopping=2"], "early_stopping needs checkpoints.best"),
         (["--config.evaluate.share=1.0"], "from 0 to below 1"),
         (["--config.data.last_batch=keep"], "drop or carry"),
@@ -522,6 +547,35 @@ def test_every_shipped_config_loads_and_makes_its_recipe():
     assert configs.load("lit:RN50", [], "finetune").model == "RN50"
     with pytest.raises(InputError, match='nearest: "lit"'):
         configs.load("litt", [], "finetune")
+
+
+def test_conventions_change_what_was_left_at_its_default(recipes, tmp_path, capsys):
+    given = configs.load("lit", ["--config.conventions=open_clip", "--config.optimizer.clip_norm=2.0"], "finetune")
+    found = conventions.applied(given).optimizer
+    assert (found.warmup_from, found.clip_norm, found.logit_scale_min) == ("first", 2.0, 1.0)
+    assert not conventions.applied(given).soft_targets
+    assert configs.plain(conventions.applied(conventions.applied(given))) == configs.plain(conventions.applied(given))
+    assert finetune(recipes, tmp_path / "run", "--config.conventions=openclip") == 1
+    assert 'choose open_clip or openai; nearest: "open_clip"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("lr", "optimizer.learning_rate"), ("accum_freq", "parts"), ("clip_norm", "optimizer.clip_norm")],
+)
+def test_keys_of_other_libraries_are_named(recipes, tmp_path, capsys, key, meant):
+    assert finetune(recipes, tmp_path / "run", f"--config.{key}=1") == 1
+    told = capsys.readouterr().err
+    assert f"has no key {key!r}; it is called {meant}; --keys lists all" in told
+
+
+def test_a_retrieval_probe_on_the_way_asks_captions_as_they_are_trained(recipes):
+    config = configs.typed(configs.plain(configs.load(str(recipes / "plain.py"), [], "finetune")))
+    probe = {"r": {"config": "retrieval", "every": 0}, "s": {"config": "retrieval", "every": 0, "set": "prefix=a "}}
+    for templates, prefix in (("{}", ""), ("an image of {}", "an image of "), ("a {}.", ""), ("{}|the {}", "")):
+        found = finetune_config.probe_configs(dataclasses.replace(config, templates=templates, probes=probe))
+        assert found["r"][1].prefix == prefix
+        assert found["s"][1].prefix == "a"  # as written, without blanks at its ends
 
 
 def test_a_caption_table_with_everything_wrong_with_it(recipes, tmp_path, capsys):

@@ -67,6 +67,7 @@ def test_a_sweep_probes_every_model_on_the_way(two, tmp_path, capsys):
     out = tmp_path / "sweep"
     given = [str(two / "a.safetensors"), str(two / "b.safetensors"), str(out), "--alpha=0,0.5,1", "--probe=zeroshot"]
     assert main(["interpolate", *given, f"--config.data.path={two / 'photos'}"]) == 0
+    assert {p.name for p in (out / "figures").iterdir()} >= {"top1.svg", "mean_per_class.png"}
     lines = (out / "sweep.md").read_text().splitlines()
     assert lines[0] == "|  | alpha 0 | alpha 0.5 | alpha 1 |"
     row = next(line for line in lines if line.startswith("| top1 "))

@@ -11,8 +11,8 @@ import pytest
 
 from clipjax import parallel
 from clipjax.errors import InputError
-from clipjax.models import catalog, clip
-from clipjax.train import optimiser, step
+from clipjax.models import catalog, clip, lora
+from clipjax.train import losses, optimiser, step
 
 RECIPE = optimiser.Options(steps=10, learning_rate=1e-3, warmup=2)
 
@@ -111,6 +111,49 @@ def test_locked_image_encoder():
     assert not np.array_equal(state["params"]["text_projection"], before["text_projection"])
 
 
+def test_tuning_few_parameters_leaves_all_others():
+    flat = clip.flatten(model("deep"))
+    for tune, some, count in (
+        ("projections", "visual.proj", 2), ("biases", "ln_final.bias", 27), ("norms", "visual.ln_pre.weight", 22),
+        ("last_blocks:1", "transformer.resblocks.1.mlp.c_fc.bias", 30),
+    ):  # fmt: skip
+        which = optimiser.trainable(flat, tune=tune)
+        trained = [name for name, yes in which.items() if yes and name != "logit_scale"]
+        assert some in trained
+        assert which["logit_scale"]
+        assert not which["token_embedding.weight"]
+        assert not which["visual.transformer.resblocks.0.mlp.c_fc.weight"]
+        assert len(trained) == count, (tune, len(trained))
+    for tune in ("lorra", "last_blocks:", "last_blocks:0", "biases:2"):
+        with pytest.raises(InputError, match="choose full"):
+            optimiser.trainable(flat, tune=tune)
+    with pytest.raises(InputError, match="leaves nothing to train with tune=projections"):
+        optimiser.trainable(flat, ("proj",), "projections")
+
+
+@pytest.mark.exhaustive
+def test_adapters_are_trained_alike_on_a_mesh_in_parts_and_nothing_else_is():
+    form = lora.Lora(2, 4.0)
+    params = clip.unflatten(clip.flatten(model()) | form.start(clip.flatten(model()), 0))
+    recipe = dataclasses.replace(RECIPE, tune="lora", warmup=0)
+
+    def trained(devices, **more):
+        options = step.Options(lora_scale=form.scale, **more)
+        mesh = parallel.training_mesh(devices // 2 or 1, jax.devices()[:devices])
+        state = step.start(params, options, recipe, mesh)
+        update = step.make(configuration("vit"), options, recipe, state, mesh)
+        for i in range(2):
+            state, metrics = update(state, batch("vit", 16, i))
+        return jax.device_get(state), metrics
+
+    found, wanted = trained(4, accumulation_steps=2, remat="full"), trained(1)
+    assert {n for n in wanted[0]["params"] if not n.startswith("lora.")} == {"logit_scale"}
+    assert all(np.abs(x).max() > 0 for n, x in wanted[0]["params"].items() if n.endswith(".b"))
+    np.testing.assert_allclose(found[1]["loss"], wanted[1]["loss"], rtol=1e-5)
+    for name, value in wanted[0]["params"].items():
+        np.testing.assert_allclose(found[0]["params"][name], value, rtol=0, atol=2e-5, err_msg=name)
+
+
 def test_average_and_metrics():
     (first, metrics), (second, later) = runs(step.Options(ema=0.9))
     before = clip.flatten(model())
@@ -122,6 +165,30 @@ def test_average_and_metrics():
     assert int(second["step"]) == 2
     assert np.abs(second["params"][name] - before[name]).max() > 1e-4
     np.testing.assert_allclose(second["ema"][name], 0.9 * before[name] + 0.1 * second["params"][name], atol=1e-7)
+
+
+def test_a_moving_average_that_starts_slowly():
+    (first, _), (second, _) = runs(step.Options(ema=0.9, ema_warmup=True))
+    name, before = "text_projection", clip.flatten(model())
+    average = before[name]
+    for t, state in enumerate((first, second)):
+        decay = min(0.9, (1 + t) / (10 + t))
+        average = decay * average + (1 - decay) * state["params"][name]
+        np.testing.assert_allclose(state["ema"][name], average, atol=1e-7)
+
+
+@pytest.mark.exhaustive
+def test_batch_statistics_are_those_of_the_whole_batch_on_any_devices():
+    """Normalised by the batch, whose statistics the running ones follow; a batch in parts is refused."""
+    options = step.Options(batch_statistics=True)
+    found, wanted = run(options, kind="resnet", devices=4), run(options, kind="resnet")
+    check_equal(found, wanted, 2e-5)
+    before = clip.flatten(model("resnet"))
+    for name, value in wanted[0]["fixed"].items():
+        assert not np.array_equal(value, before[name]), name
+        np.testing.assert_allclose(found[0]["fixed"][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    with pytest.raises(InputError, match="parts=1 and remat=none"):
+        step.Options(batch_statistics=True, accumulation_steps=2)
 
 
 def test_bfloat16_encoders_keep_float32_parameters():
@@ -156,6 +223,21 @@ def test_clamped_scale():
     recipe = optimiser.Options(steps=10, learning_rate=10.0)
     _, metrics = run(recipe=recipe, updates=3)
     assert metrics["logit_scale"] <= 100.0001
+
+
+def test_conventions_of_warm_up_decay_and_scale():
+    first = optimiser.schedule(dataclasses.replace(RECIPE, warmup=4, warmup_from="first"))
+    zero = optimiser.schedule(dataclasses.replace(RECIPE, warmup=4))
+    np.testing.assert_allclose([first(t) for t in range(4)], [2.5e-4, 5e-4, 7.5e-4, 1e-3], rtol=1e-6)
+    np.testing.assert_allclose([zero(t) for t in range(4)], [0, 2.5e-4, 5e-4, 7.5e-4], rtol=1e-6)
+    assert [float(first(t)) for t in (4, 7, 10)] == [float(zero(t)) for t in (4, 7, 10)]
+    names = ["positional_embedding", "visual.class_embedding", "visual.proj", "ln_final.weight", "logit_scale"]
+    assert list(optimiser.decayed(names).values()) == [False, False, True, False, False]
+    assert list(optimiser.decayed(names, optimiser.MATRICES).values()) == [True, False, True, False, False]
+    assert losses.clamp(jnp.float32(-1.0), 1.0) == 0
+    assert losses.clamp(jnp.float32(-1.0)) == -1
+    with pytest.raises(InputError, match="zero or first"):
+        optimiser.schedule(dataclasses.replace(RECIPE, warmup_from="one"))
 
 
 def test_learning_rate_factors():

@@ -1,0 +1,87 @@
+"""Low-rank adapters: what they add to a model, what is refused, and peft's files in and out."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from clipjax import loading
+from clipjax.errors import InputError
+from clipjax.models import lora, peft, weights
+from clipjax.testing import tiny_model
+
+FORM = lora.Lora(4, 8.0, "attention+mlp+projections")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return weights.load(tiny_model(tmp_path_factory.mktemp("base") / "tiny.safetensors", layers=1))
+
+
+@pytest.fixture(scope="module")
+def adapters(base):
+    """As after training: neither A nor B is zero."""
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=x.shape).astype(np.float32) for name, x in FORM.start(base.flat, 0).items()}
+
+
+def test_adapters_add_nothing_at_the_start_and_a_product_later(base, adapters):
+    start = FORM.start(base.flat, 5)
+    assert len(start) == 2 * len(FORM.matrices(base.flat)) == 2 * 10
+    same = lora.merged(dict(base.flat) | start, FORM.scale)
+    assert all(np.array_equal(same[name], array) for name, array in base.flat.items())
+    found = lora.merged(dict(base.flat) | adapters, FORM.scale)
+    assert found.keys() == base.flat.keys()
+    name = "visual.transformer.resblocks.0.attn.in_proj_weight"
+    a, b = (adapters[f"lora.{name}.{part}"] for part in "ab")
+    for part in range(3):  # queries, keys, values: each in its own columns
+        columns = slice(64 * part, 64 * (part + 1))
+        wanted = base.flat[name][:, columns] + 2.0 * a[part] @ b[part]
+        np.testing.assert_allclose(found[name][:, columns], wanted, rtol=1e-6)
+    assert np.array_equal(found["visual.conv1.weight"], base.flat["visual.conv1.weight"])
+
+
+def test_peft_files_say_the_same(base, adapters, tmp_path):
+    folder = tmp_path / "adapter"
+    tiny_model(tmp_path / "tiny.safetensors", layers=1)
+    peft.write(folder, adapters, FORM, str(tmp_path / "tiny.safetensors"))
+    found, wanted = loading.find_weights(folder).flat, lora.merged(dict(base.flat) | adapters, FORM.scale)
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+    said = json.loads((folder / "adapter_config.json").read_text())
+    assert said["target_modules"] == [
+        "fc1", "fc2", "k_proj", "out_proj", "q_proj", "text_projection", "v_proj", "visual_projection",
+    ]  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(said | {"use_rslora": True}))
+    rooted = loading.find_weights(folder).flat["visual.proj"]
+    np.testing.assert_allclose(rooted, lora.merged(dict(base.flat) | adapters, 4.0)["visual.proj"], rtol=1e-6)
+    (folder / "adapter_config.json").write_text(json.dumps(said | {"use_dora": True}))
+    with pytest.raises(InputError, match="use_dora: only plain LoRA is read"):
+        loading.find_weights(folder)
+
+
+def test_an_adapter_of_queries_alone_leaves_keys_and_values(base, adapters, tmp_path):
+    folder = tmp_path / "adapter"
+    peft.write(folder, adapters, FORM, "unused")
+    with weights.open_tensors(folder / peft.TENSORS) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys() if "q_proj" in name}  # noqa: SIM118
+    weights.save_tensors(folder / peft.TENSORS, tensors, {})
+    found = peft.merged(folder, base).flat["transformer.resblocks.0.attn.in_proj_weight"]
+    before = base.flat["transformer.resblocks.0.attn.in_proj_weight"]
+    assert np.array_equal(found[:, 64:], before[:, 64:])
+    assert not np.array_equal(found[:, :64], before[:, :64])
+    other = dict(tensors) | {
+        "base_model.model.vision_model.encoder.layers.7.self_attn.q_proj.lora_A.weight": np.ones(2)
+    }
+    weights.save_tensors(folder / peft.TENSORS, other, {})
+    with pytest.raises(InputError, match=r"layers.7.self_attn.q_proj.*: not matrices of"):
+        peft.merged(folder, base)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"rank": 0}, "above 0"), ({"alpha": 0.0}, "above 0"), ({"on": "attention+heads"}, "'heads'; choose attention")],
+)
+def test_adapters_that_cannot_be_meant(change, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(FORM, **change)

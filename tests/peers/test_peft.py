@@ -1,0 +1,81 @@
+"""LoRA against peft: the adapters that are written, as peft applies and merges them, and peft's own, read."""
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.peers
+peft_library = pytest.importorskip("peft")
+import torch  # noqa: E402
+from transformers import CLIPModel  # noqa: E402
+
+import clipjax  # noqa: E402
+from clipjax import loading  # noqa: E402
+from clipjax.models import clip, lora, peft, weights  # noqa: E402
+from clipjax.testing import tiny_model  # noqa: E402
+
+FORM = lora.Lora(4, 8.0, "attention+mlp+projections")
+LIMIT = 1e-6  # of unit features
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    tiny_model(folder / "tiny.safetensors")
+    loading.convert(folder / "tiny.safetensors", folder / "hf", "huggingface")
+    return folder
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(3, 32, 32, 3)).astype(np.float32), clipjax.tokenize(["a dog", "a cat on a mat"])
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def theirs(model):
+    pixels, tokens = inputs()
+    given = {
+        "pixel_values": torch.from_numpy(pixels.transpose(0, 3, 1, 2)),
+        "input_ids": torch.from_numpy(tokens).long(),
+    }
+    with torch.no_grad():
+        out = model(**given)
+    return [unit(x.numpy()) for x in (out.image_embeds, out.text_embeds)]
+
+
+def ours(found):
+    pixels, tokens = inputs()
+    params = clip.unflatten(dict(found.flat))
+    return [unit(np.asarray(x)) for x in (clip.apply_image(found.config, params, pixels),
+                                          clip.apply_text(found.config, params, tokens))]  # fmt: skip
+
+
+def check(found, wanted):
+    for a, b in zip(found, wanted, strict=True):
+        assert np.abs(a - b).max() < LIMIT, np.abs(a - b).max()
+
+
+def test_our_adapters_are_applied_and_merged_by_peft(base, tmp_path):
+    begin = weights.load(base / "tiny.safetensors")
+    rng = np.random.default_rng(1)
+    state = {n: rng.normal(size=x.shape).astype(np.float32) * 0.05 for n, x in FORM.start(begin.flat, 0).items()}
+    peft.write(tmp_path / "adapter", state, FORM, str(base / "hf"))
+    model = peft_library.PeftModel.from_pretrained(CLIPModel.from_pretrained(base / "hf"), tmp_path / "adapter").eval()
+    found = ours(loading.find_weights(tmp_path / "adapter"))
+    check(found, theirs(model))
+    check(found, theirs(model.merge_and_unload()))
+    assert np.abs(found[0] - ours(begin)[0]).max() > 1e-3
+
+
+def test_adapters_of_peft_are_read(base, tmp_path):
+    asked = peft_library.LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "v_proj", "fc1"], lora_dropout=0.1)
+    model = peft_library.get_peft_model(CLIPModel.from_pretrained(base / "hf"), asked).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                value.normal_(std=0.05)
+    model.save_pretrained(tmp_path / "theirs")
+    check(ours(loading.find_weights(tmp_path / "theirs")), theirs(model))
