@@ -1,0 +1,16 @@
+# The container image of docs/pods.md. For CPUs:
+#   docker build -t clipjax .
+# for NVIDIA GPUs and for TPUs:
+#   docker build -t clipjax --build-arg JAX=cuda12 .
+#   docker build -t clipjax --build-arg JAX=tpu .
+FROM python:3.12-slim
+ARG JAX=""
+COPY . /src
+RUN pip install --no-cache-dir /src "jax${JAX:+[$JAX]}" gcsfs s3fs && rm -rf /src
+# An own user, and a cache that it may write.
+RUN useradd --create-home clipjax && mkdir /cache && chown clipjax /cache
+USER clipjax
+ENV CLIPJAX_CACHE=/cache
+# No shell in between: SIGTERM reaches the program.
+ENTRYPOINT []
+CMD ["clipjax", "--help"]
