@@ -2,11 +2,16 @@
 
     clipjax embed --model=ViT-B/32 --images=photos/ --texts=captions.txt --out=features.npz
     clipjax embed --model=mine.safetensors --texts=prompts.txt --out=prompts.npz
+    clipjax embed --model=ViT-B/32 --images=million.txt --out=features/ --dtype=float16
 
 Arrays: image_features [B, E], files [B], text_features [C, E], texts [C], scale (the factor of the cosine), logit_scale
 (its logarithm, the parameter), and logit_bias of models that have one. Features are float32 and not normalised. Images
 that cannot be read are omitted: skipped [M] has their names and skipped_reasons [M] the reasons. Too many of them
 (--max-skipped) stop the command.
+
+If --out ends with a slash, it is a folder of files of 10,000 images each, for any number of images: the same command
+continues after a stop. features/*.npy [B, E], and rows/*.parquet with the names (docs/reference/files.md, a run in
+units); texts.npz has the arrays of the texts. Each image is written once.
 """
 
 from __future__ import annotations
@@ -32,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-skipped", type=float, default=SHARE, metavar="SHARE",
         help=f"stop if more than this share of the images cannot be read (default: {SHARE}; one is always allowed)",
     )  # fmt: skip
-    parser.add_argument("--out", required=True, metavar="F.npz", help="the file that is written")
+    parser.add_argument("--out", required=True, metavar="F.npz", help="the file that is written, or a FOLDER/")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16"), default="float32", help="of features in a FOLDER/ (float32)"
+    )
     from clipjax import loading
 
     loading.add_options(parser)
@@ -50,8 +58,13 @@ def run(args: argparse.Namespace) -> None:
 
     if not args.images and not args.texts:
         raise InputError("nothing to embed; give --images, --texts or both")
-    if not args.out.endswith(".npz"):
-        raise InputError(f"{args.out}: the output is a .npz file; name it so")
+    folder = args.out.endswith("/")
+    if not folder and not args.out.endswith(".npz"):
+        raise InputError(f"{args.out}: the output is a .npz file, or a folder with a slash at its end; name it so")
+    if folder and not args.images:
+        raise InputError(f"{args.out}: a folder is for images; give --images, or write texts to a .npz file")
+    if not folder and args.dtype != "float32":
+        raise InputError(f"--dtype={args.dtype} is for features in a folder: --out=FOLDER/")
     skipping.allowed(1, args.max_skipped)
     listing = image.list_images(args.images) if args.images else image.Listing([], {})
     if note := image.passed_over_note(args.images, listing.passed_over):
@@ -63,9 +76,16 @@ def run(args: argparse.Namespace) -> None:
         arrays["logit_bias"] = np.asarray(model.bias, np.float32)
     if args.texts:
         arrays |= {"texts": np.array(lines), "text_features": model.features_of_texts(lines, args.truncate)}
-    embedded = None
-    if args.images:
-        files = [str(file) for file in listing.files]
+    n, skipped, shapes = 0, [], []
+    files = [str(file) for file in listing.files]
+    if folder:
+        from clipjax.runs.shards import embed
+        from clipjax.runs.shards.store import Store
+
+        store, named = Store(args.out), (args.model, model, files, args.images)
+        n, skipped = embed.embed(*named, args.max_skipped, "--max-skipped", store, args.dtype)
+        shapes = [f"features of {n} images"]
+    elif args.images:
         embedded = embedding.embed_images(args.model, model, files, args.images, args.max_skipped, "--max-skipped")
         arrays |= {
             "files": np.array(embedded.files),
@@ -73,21 +93,21 @@ def run(args: argparse.Namespace) -> None:
             "skipped": np.array([one.file for one in embedded.skipped], np.str_),
             "skipped_reasons": np.array([one.reason for one in embedded.skipped], np.str_),
         }
+        n, skipped = len(embedded.files), embedded.skipped
 
     def save(path: Path) -> None:
         with open(path, "wb") as file:  # an open file: numpy would add .npz to the temporary name
             np.savez(file, **arrays)
 
-    write_atomically(args.out, save)
+    write_atomically(f"{args.out}texts.npz" if folder else args.out, save)
     weights = account.weights_of(args.model, model.source)
-    n, skipped = (len(embedded.files), embedded.skipped) if embedded else (0, [])
     for line in account.describe(model.name, *weights, args.images or "", n, skipped):
         say(line)
     if lines:
         say(f'texts: {args.texts}, {len(lines)}; the first: "{brief(lines[0], 80)}"')
-    shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items())
+    shown = ", ".join([*shapes, *(f"{k} {list(v.shape)}" for k, v in arrays.items())])
     lost = f"; {len(skipped)} of {n + len(skipped)} images skipped" if skipped else ""
-    print(f"{args.out}: {shapes} from {model.name}{lost}")
+    print(f"{args.out}: {shown} from {model.name}{lost}")
 
 
 def _read_lines(path: str) -> list[str]:

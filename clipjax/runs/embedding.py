@@ -15,6 +15,7 @@ from clipjax.errors import InputError
 from clipjax.model import Model
 from clipjax.progress import Progress
 from clipjax.runs import engine
+from clipjax.runs.interface import Engine
 from clipjax.skipping import Skipped
 
 BATCH = 32  # images per device, as in a probe's config
@@ -41,25 +42,38 @@ def embed_images(
     distinct = list(dict.fromkeys(files))
     encoding = engine.of_model(named, model, len(distinct), BATCH)
     source = Source(where, distinct, lambda i: Path(distinct[i]))
-    found = np.zeros((len(distinct), encoding.width("proj")), np.float32)
-    lost: list[tuple[int, str, str]] = []
     with Progress("embed", len(distinct), "images") as progress:
-        before = None
-        for batch in encoding.batches(source, np.arange(len(distinct)), encoding.rows_per_step):
-            lost += batch.skipped
-            skipping.check(lost, len(distinct), share, where, option)
-            now = batch.rows, encoding.start(batch.pixels)
-            if before is not None:  # collected while the next one is worked on
-                found[before[0]] = _finite(*before, source, model.name)
-            before = now
-            progress.update(len(batch.rows) + len(batch.skipped))
-        if before is not None:
-            found[before[0]] = _finite(*before, source, model.name)
+        rows, values, lost = encode(encoding, source, np.arange(len(distinct)), share, option, progress)
+    found = np.zeros((len(distinct), encoding.width("proj")), np.float32)
+    found[rows] = values
     reasons = {file: reason for _, file, reason in lost}
     index = {file: i for i, file in enumerate(distinct)}
     kept = [file for file in files if file not in reasons]
     skipped = [Skipped(i, file, reasons[file]) for i, file in enumerate(files) if file in reasons]
     return Embedded(kept, found[[index[file] for file in kept]], skipped)
+
+
+def encode(
+    encoding: Engine, source: Source, wanted: np.ndarray, share: float, option: str, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str, str]]]:
+    """The rows that could be read, in their order, their features [M, E], and those that could not."""
+    rows: list[np.ndarray] = [np.zeros(0, np.int64)]
+    values: list[np.ndarray] = [np.zeros((0, encoding.width("proj")), np.float32)]
+    lost: list[tuple[int, str, str]] = []
+    before = None
+    for batch in encoding.batches(source, wanted, encoding.rows_per_step):
+        lost += batch.skipped
+        skipping.check(lost, len(wanted), share, source.name, option)
+        now = batch.rows, encoding.start(batch.pixels)
+        if before is not None:  # collected while the next one is worked on
+            rows.append(before[0])
+            values.append(_finite(*before, source, encoding.model.name))
+        before = now
+        progress.update(len(batch.rows) + len(batch.skipped))
+    if before is not None:
+        rows.append(before[0])
+        values.append(_finite(*before, source, encoding.model.name))
+    return np.concatenate(rows), np.concatenate(values), lost
 
 
 def _finite(rows: np.ndarray, finish: Callable[[], np.ndarray], source: Source, model: str) -> np.ndarray:

@@ -137,8 +137,8 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
     engine = (engines or Engines()).get(asked)
     engine.check_source(task.source)
     features = Features(engine, asked)
-    weights = _npy(features.class_weights(task.design))
-    table = _table(inputs)
+    weights = npy(features.class_weights(task.design))
+    table = table_of(inputs)
     change = task.source.change
     made = Plan(
         format=FORMAT, version=VERSION, config=resolved, units=inputs[-1].unit + 1,
@@ -151,15 +151,15 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
         probability=features.probability(asked.probability, several=False),
         class_weights_sha256=configs.digest(weights.hex()),
     )  # fmt: skip
-    _write(store, made, {INPUTS: table, WEIGHTS: weights})
+    write(store, made, {INPUTS: table, WEIGHTS: weights})
     return made
 
 
-def _write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
-    """The plan last: where it is, everything is."""
+def write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
+    """The plan last: where it is, everything is. InputError where there is another one."""
     text = msgspec.json.format(msgspec.json.encode(made, order="sorted"), indent=1) + b"\n"
     if store.has(PLAN):
-        if read(store) != made:
+        if read(store).identity != made.identity:
             raise InputError(f"{store.place}: holds another plan; choose another --out, or remove it")
         return
     if (others := store.names("")) and not {*others} <= {*files, CONFIG}:
@@ -167,7 +167,7 @@ def _write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         store.write(name, data)
     store.write(CONFIG, msgspec.json.format(msgspec.json.encode(made.config, order="sorted"), indent=1) + b"\n")
-    if not store.create(PLAN, text) and read(store) != made:
+    if not store.create(PLAN, text) and read(store).identity != made.identity:
         raise InputError(f"{store.place}: another plan was written there meanwhile; choose another --out")
 
 
@@ -248,13 +248,15 @@ def _size(path: str) -> int | None:
     return Store(folder or ".").size(name)
 
 
-def _npy(array: np.ndarray) -> bytes:
+def npy(array: np.ndarray) -> bytes:
+    """A file of numpy's."""
     out = io.BytesIO()
     np.save(out, array, allow_pickle=False)
     return out.getvalue()
 
 
-def _table(inputs: list[Input]) -> bytes:
+def table_of(inputs: list[Input]) -> bytes:
+    """inputs.parquet."""
     out = io.BytesIO()
     schema = pa.schema(
         [

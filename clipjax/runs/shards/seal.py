@@ -66,11 +66,12 @@ def seal(store: Store, allow_missing: int = 0, predictions: bool = True) -> Mani
             another plan or of different arithmetic, or more images were skipped than data.max_skipped allows.
     """
     plan = plans.read(store)
-    markers = _complete(store, plan, allow_missing)
-    _check_files(store, markers)
+    if plan.probe == "":
+        raise InputError(f"{store.place}: holds features alone; the command that made it seals it: clipjax embed")
+    markers = complete(store, plan, allow_missing)
     missing = plan.units - len(markers)
     total, skipped = sum(m.rows for m in markers), sum(m.skipped for m in markers)
-    names = list(_named(store, markers))
+    names = list(named(store, markers))
     listed = [(0, one.file, one.reason) for one in names]
     config = configs.typed(plan.config)
     share = config.data.max_skipped
@@ -82,7 +83,7 @@ def seal(store: Store, allow_missing: int = 0, predictions: bool = True) -> Mani
     assert asked is not None
     tallied = _tallied(store, markers)
     records = module.total(config, asked, tallied, plan.metric)
-    shards = _shards(markers)
+    shards = shards_of(markers)
     with tempfile.TemporaryDirectory(prefix="clipjax-seal-") as temporary:
         out = RunFolder(Path(temporary) / "run", plan.config)
         try:
@@ -104,8 +105,7 @@ def seal(store: Store, allow_missing: int = 0, predictions: bool = True) -> Mani
             out.write_json("manifest.json", manifest.to_dict())
         finally:
             out.close()
-        _tidy(store, markers)
-        store.write(SHARDS, shards)
+        close(store, markers)
         _move(out.path, store)
     return manifest
 
@@ -142,7 +142,13 @@ def sealed(store: Store) -> list[dict[str, Any]]:
     return pq.read_table(io.BytesIO(store.read(SHARDS))).to_pylist()
 
 
-def _complete(store: Store, plan: Plan, allow_missing: int) -> list[Marker]:
+def close(store: Store, markers: list[Marker]) -> None:
+    """Removes the files that no marker names, and writes the list of the others."""
+    _tidy(store, markers)
+    store.write(SHARDS, shards_of(markers))
+
+
+def complete(store: Store, plan: Plan, allow_missing: int = 0) -> list[Marker]:
     """Every unit's marker, in order; see `seal`."""
     there = sorted(units.done(store))
     missing = sorted(set(range(plan.units)) - set(there))
@@ -168,6 +174,7 @@ def _complete(store: Store, plan: Plan, allow_missing: int) -> list[Marker]:
             f"{store.place}: units were computed with different arithmetic ({counts}), about 1e-3 apart; use one kind "
             "of device, or make the plan with --mixed"
         )
+    _check_files(store, markers)
     return markers
 
 
@@ -208,7 +215,8 @@ def _tallied(store: Store, markers: list[Marker]) -> list[Tally]:
     return total
 
 
-def _named(store: Store, markers: list[Marker]) -> Iterator[SkippedFile]:
+def named(store: Store, markers: list[Marker]) -> Iterator[SkippedFile]:
+    """The first NAMED images that were skipped."""
     left = NAMED
     for marker in markers:
         if left and "skipped" in marker.files:
@@ -235,8 +243,8 @@ def _fingerprint(store: Store, plan: Plan, markers: list[Marker]) -> str:
     return total.hexdigest()
 
 
-def _shards(markers: list[Marker]) -> bytes:
-    """A row per unit: first_row, rows, skipped, and name and sha256 of each file."""
+def shards_of(markers: list[Marker]) -> bytes:
+    """shards.parquet: a row per unit: first_row, rows, skipped, and name and sha256 of each file."""
     first, rows = 0, []
     for marker in markers:
         row: dict[str, Any] = {"unit": marker.unit, "first_row": first, "rows": marker.rows, "skipped": marker.skipped}

@@ -134,8 +134,6 @@ def of_images(plan: Plan, one: Input, task: Any, asked: Any, features: Any, weig
     digests = source.all_digests
     width = features.engine.width("proj")
     rows, values, lost = features.encode(source, "proj", np.arange(len(source)), FeatureCache(None, width, {}))
-    if one.start:  # reasons name the rows of the unit
-        lost = [(i, file, reason.replace(f" row {i}: ", f" row {one.start + i}: ", 1)) for i, file, reason in lost]
     values = rounded(values, plan.dtype, source.name)
     found = None
     if len(rows):
@@ -150,7 +148,15 @@ def part_of(
     where = os.path.basename(one.path) if one.stop is None else ""
     keys = files[rows]
     uids = [hashlib.blake2b(f"{where}\0{key}".encode(), digest_size=16).digest() for key in keys]
-    skipped = [Lost(file, one.start + row, digests[row].tobytes(), reason) for row, file, reason in sorted(lost)]
+    skipped = [
+        Lost(
+            file,
+            one.start + row,
+            digests[row].tobytes(),
+            reason.replace(f" row {row}: ", f" row {one.start + row}: ", 1),
+        )
+        for row, file, reason in sorted(lost)  # reasons name the rows of the unit
+    ]
     columns, tallied = ({}, []) if found is None else (found.columns, found.tallies)
     return Part(keys, one.start + rows, uids, digests[rows], values, columns, tallied, skipped)
 

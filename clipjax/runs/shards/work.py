@@ -165,7 +165,10 @@ def work(
     A unit that fails is left for later, and after TRIES failures for good. SIGTERM ends the worker after the unit, if
     that takes no longer than `grace` seconds, else at once: that unit is then done by another.
     """
-    job = Job(store, plans.read(store), engines or Engines())
+    plan = plans.read(store)
+    if plan.probe == "":
+        raise InputError(f"{store.place}: is written by `clipjax embed`; the same command continues it")
+    job = Job(store, plan, engines or Engines())
     finished, broken = 0, set[int]()
     with _terminated(grace) as stopping:
         for _ in range(TRIES):

@@ -220,6 +220,20 @@ def test_a_broken_machine_stops_after_a_few_units(planned, engines, tmp_path, mo
     assert seal.seal(store).counts.seen == 41
 
 
+def test_the_same_plan_again_is_left_and_another_is_refused(planned, done, tmp_path):
+    store = done(tmp_path / "run")
+    before = files(store)
+    planned(tmp_path / "run")
+    assert files(store) == before
+    for words, options in ((["--config.seed=1"], {}), ([], {"rows": 8}), ([], {"dtype": "float16"})):
+        with pytest.raises(InputError, match="holds another plan; choose another --out"):
+            planned(tmp_path / "run", *words, **options)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"is not empty and holds no plan \(notes\.txt\)"):
+        planned(tmp_path / "full")
+
+
 def test_units_of_other_devices_or_another_plan_are_refused(done, tmp_path):
     store = done(tmp_path / "run")
     name = Path(store.place) / units.marker_name(1)
