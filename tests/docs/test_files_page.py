@@ -10,7 +10,7 @@ from clipjax.analysis.records import Finding, PairedRecord, Record
 from clipjax.cli.main import main
 
 TEXT = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
-NAMED = set(re.findall(r"`([^`]+)`", TEXT))
+NAMED = set(re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", TEXT, flags=re.DOTALL | re.MULTILINE)))
 
 
 def is_named(path: Path) -> bool:
