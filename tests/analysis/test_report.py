@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from support.drawings import drawn
 
 from clipjax import design
 from clipjax.analysis import compare, figures, report
+from clipjax.analysis.report import head
 from clipjax.analysis.report.section import slug
 from clipjax.analysis.run import read_run
 from clipjax.analysis.tables import Table, latex, percent
@@ -390,6 +392,8 @@ def test_findings_lead_the_page_and_the_design_is_folded(reported):
     assert (titles[0], titles[-2]) == ("What was found", "What was asked")
     assert "<details><summary>Show</summary>" in text.partition("What was asked</h2>")[2]
     assert re.search(r"We evaluated ViT-L/14 .* on 400 images of fairface", text)
+    assert "What next: clipjax explore a shows" in text.partition("</section>")[0]
+    assert "Intervals at 95% are Clopper and Pearson&#x27;s, Miettinen and Nurminen&#x27;s (ratios), Newcombe" in text
     assert "prefers-color-scheme: dark" in text
     assert len(re.findall("<table", text)) == len(
         re.findall('class=table role="region" aria-label="[^"]+" tabindex=0', text)
@@ -410,6 +414,15 @@ def test_the_papers_caveats_are_for_its_images_only(reported, few, tmp_path):
         assert "10,000 images" not in (tmp_path / "mine" / name).read_text()
 
 
+def test_methods_name_each_kind_of_interval_once():
+    methods = ["newcombe", "newcombe, simultaneous over 3 pairs", "newcombe, simultaneous over 6 pairs", "wilson", None]
+    run = SimpleNamespace(records=[SimpleNamespace(level=0.95, method=method) for method in methods])
+    assert head._intervals(run) == [
+        "Intervals at 95% are Newcombe's (differences), Wilson's.",
+        "Those of the worst group and of the largest gap of a column hold for all its groups at once.",
+    ]
+
+
 def test_findings_of_a_comparison_are_recorded_and_lead(compared):
     folder, shown = compared
     found = json.loads((folder / "compare.json").read_text())
@@ -421,7 +434,10 @@ def test_findings_of_a_comparison_are_recorded_and_lead(compared):
         for i in f["records"]:
             assert found["records"][i]["difference"] == f["value"]
     assert shown.startswith(f"- {moved[0]['statement']}"[:60])
-    alt = re.findall(r'alt="(B - A of the rate of [^"]+)"', (folder / "report.html").read_text())
+    page = (folder / "report.html").read_text()
+    assert re.findall(r"<h2>([^<]+)</h2>", page)[:3] == ["What was found", "Images that moved", "Methods"]
+    assert "What next: flips.csv lists the images that moved; clipjax explore b changes" in page
+    alt = re.findall(r'alt="(B - A of the rate of [^"]+)"', page)
     assert alt
     assert all("points" in words and "all images" in words for words in alt)
 

@@ -16,6 +16,7 @@ from clipjax.analysis.report.section import Section, not_drawn, ordered, run_nam
 from clipjax.analysis.tables import Cell, Table, percent, tidy
 from clipjax.files import write_text
 
+AGAIN = "look at the images behind a difference, and repeat it with other prompts or another model"
 MOST_FIGURES = 30
 NUMBERS = "What changed with the answers"
 MOST_FLOWS = 6  # groups with a flow figure of their own
@@ -55,13 +56,18 @@ def sections(compared: Compared) -> list[Section]:
     n = len(compared.a.predictions["file"])
     moved = f"of the same {n} images {len(compared.flipped)} got another class"
     lead = f"A is {a}, B is {b}; {moved if compared.class_moves else f'the same {n} images'}."
-    words = [f"A is {a}, B is {b}; the same {n} images answered both."]
+    words = []
     for name, only in ((a, compared.only_a), (b, compared.only_b)):
         if only:
             words.append(f"Only {name} has {', '.join(only[:20])}: nothing to compare it with.")
     words += notes(compared)
-    found = [head.of_comparison(compared.findings, compared.level, lead)]
-    found.append(Section("What is compared", words))
+    steps = ["flips.csv lists the images that moved"] if compared.class_moves else []
+    steps += [f"clipjax explore {compared.b.folder} changes the classes again"] if head.explorable(compared.b) else []
+    step = f"What next: {'; '.join(steps) or AGAIN}."
+    found = [head.of_comparison(compared.findings, compared.level, lead, step)]
+    found += [Section("What is compared", words)] if words else []
+    if compared.class_moves is not None:
+        found.append(_moves(compared))
     found.append(Section("Methods", _methods(compared)))
     drawn, mirrored = 0, not_drawn([compared.a, compared.b])
     for key in dict.fromkeys(r.columns for r in compared.records):
@@ -78,8 +84,6 @@ def sections(compared: Compared) -> list[Section]:
         found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", words, [table], drawings))
     if compared.numbers:
         found.append(_numbers(compared, a, b))
-    if compared.class_moves is not None:
-        found.append(_moves(compared))
     runs = [compared.a, compared.b]
     known = Section("Caveats of this comparison", points=[(said, "") for said in head.caveats(runs)])
     return [*found, known, head.repeat(runs)]

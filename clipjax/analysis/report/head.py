@@ -18,6 +18,7 @@ NAMES = {
     "clopper-pearson": "Clopper and Pearson's", "wilson": "Wilson's", "jeffreys": "Jeffreys'",
     "newcombe": "Newcombe's (differences)", "miettinen-nurminen": "Miettinen and Nurminen's (ratios)",
 }  # fmt: skip
+SIMULTANEOUS = ", simultaneous over "
 DEMO = "emoji-clip"  # the embedded model
 NOTHING = "No question of this run compares groups, so there is nothing to state beside its numbers."
 
@@ -31,12 +32,26 @@ def section(runs: Sequence[Run]) -> Section:
         silent += mine.silent
     levels = {r.level for run in runs for r in run.records if r.level}
     words = [sentences.individual(max(levels, default=0.95))] if points or silent else [NOTHING]
-    return Section(FOUND, words, points=points, silent=silent)
+    return Section(FOUND, [next_step(runs[0]), *words], points=points, silent=silent)
 
 
-def of_comparison(found: Sequence[Finding], level: float, lead: str) -> Section:
-    """The first findings of two runs over the same images; `lead` says what A and B are."""
-    return dataclasses.replace(_of_findings(found, 5), words=[sentences.individual(level)], lead=lead)
+def of_comparison(found: Sequence[Finding], level: float, lead: str, step: str = "") -> Section:
+    """The first findings of two runs over the same images; `lead` says what A and B are, `step` what to do next."""
+    words = [*([step] if step else []), sentences.individual(level)]
+    return dataclasses.replace(_of_findings(found, 5), words=words, lead=lead)
+
+
+def next_step(run: Run) -> str:
+    """What to do next, in a sentence."""
+    again = "a second run with other prompts or another model, and clipjax compare, test what depends on them"
+    if not explorable(run):
+        return f"What next: {again}."
+    return f"What next: clipjax explore {run.folder} shows which images another list of classes moves; {again}."
+
+
+def explorable(run: Run) -> bool:
+    """Whether the explorer opens such runs."""
+    return run.probe in ("rates", "labels", "zeroshot") and not run.manifest.computed_by
 
 
 def _of_findings(found: Sequence[Finding], most: int, prefix: str = "") -> Section:
@@ -93,11 +108,7 @@ def method(run: Run, tests: bool = True) -> str:
         said.append("Probabilities are a softmax over all classes.")
     if columns := manifest.data.group_columns:
         said.append(f"Groups are the values of {', '.join(columns)} as annotated in the data.")
-    used = sorted({(r.method, r.level) for r in run.records if tests and r.level and r.method})
-    if used:
-        said.append(
-            f"Intervals are {', '.join(f'{NAMES.get(name, name)} at {100 * level:g}%' for name, level in used)}."
-        )
+    said += _intervals(run) if tests else []
     if tests and any(r.metric in findings.METRICS and r.group for r in run.records):
         said.append(
             "Each group was compared with all other images that have a value in its column by the chi-squared test or, "
@@ -112,6 +123,21 @@ def method(run: Run, tests: bool = True) -> str:
         how = f" in {manifest.precision}" if manifest.precision else ""
         said.append(f"Computed with {' and '.join(made)}{how}{day}.")
     return " ".join(said)
+
+
+def _intervals(run: Run) -> list[str]:
+    """Which intervals the numbers of a run have."""
+    used: dict[float, dict[str, None]] = {}
+    at_once = False
+    for r in run.records:
+        if r.level and r.method:
+            base, simultaneous, _ = r.method.partition(SIMULTANEOUS)
+            at_once |= bool(simultaneous)
+            used.setdefault(r.level, {})[NAMES.get(base, base)] = None
+    said = [f"Intervals at {100 * level:g}% are {', '.join(sorted(names))}." for level, names in sorted(used.items())]
+    if at_once:
+        said.append("Those of the worst group and of the largest gap of a column hold for all its groups at once.")
+    return said
 
 
 def caveats(runs: Sequence[Run]) -> list[str]:

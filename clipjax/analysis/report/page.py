@@ -22,7 +22,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 2rem auto; padding: 0 1rem; } a { color: var(--link); }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.2rem;
   border-top: 1px solid var(--line); padding-top: 1rem; } h3 { font-size: 1rem; }
-p, li { max-width: 60rem; overflow-wrap: anywhere; }
+p, li, figcaption { max-width: 60rem; overflow-wrap: anywhere; }
 nav ul { columns: 18rem; padding-left: 1.2rem; } .points li { margin: .45rem 0; }
 .table { overflow-x: auto; margin: 1rem 0 .3rem; } .table:focus-visible { outline: 2px solid var(--link); }
 table { border-collapse: collapse; font-size: .82rem; }
