@@ -74,6 +74,8 @@ def test_an_encoder_of_timm_is_read_as_open_clip_builds_it_or_not_at_all(folder,
 def test_eps_of_either_encoder_is_read(folder):
     config, _ = open_clip.read_config(changed(folder, text_cfg={"norm_kwargs": {"eps": 1e-6}}))
     assert (config.text.eps, config.image.eps) == (1e-6, 1e-5)
+    silent, _ = open_clip.read_config(changed(folder, text_cfg={"norm_kwargs": None}, vision_cfg={"norm_kwargs": None}))
+    assert (silent.text.eps, silent.image.eps) == (1e-5, 1e-5)  # open_clip's own, as in every CLIPA of the registry
     with pytest.raises(InputError, match="norm_kwargs"):
         open_clip.read_config(changed(folder, vision_cfg={"norm_kwargs": {"elementwise_affine": False}}))
 

@@ -49,7 +49,8 @@ def saved(pair, folder):
         for value in model.parameters():
             if value.ndim == 2 and value.std() < 2e-3:  # timm's heads of EVA: features would be their biases
                 value.normal_(0, value.shape[1] ** -0.5)
-    save_for_hf(model, NoTokenizer(), said["model_cfg"], folder, safe_serialization=True)
+    small = sum(p.numel() for p in model.parameters()) < 1e9  # safetensors holds all bytes at once, torch writes them
+    save_for_hf(model, NoTokenizer(), said["model_cfg"], folder, safe_serialization=small)
     return model
 
 
