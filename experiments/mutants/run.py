@@ -1,4 +1,4 @@
-"""Fifty important lines, changed one at a time: do the ordinary tests detect it?
+"""Important lines, changed one at a time: do the ordinary tests detect it?
 
     python experiments/mutants/run.py [--only=3,7] [--work=FOLDER]
 
@@ -41,6 +41,9 @@ class Mutant:
     new: str
     tests: str
 
+
+FAMILY = "tests/models/test_families.py::test_every_layer_equals_the_peers_in_float64[{}]"
+HUGGING_FACE = "tests/models/test_families.py::test_hugging_faces_folders_are_read_as_it_computes"
 
 MUTANTS = [
     Mutant("LayerNorm without its eps", "clipjax/models/layers.py",
@@ -169,6 +172,83 @@ MUTANTS = [
     Mutant("open_clip is not told of QuickGELU", "checkpoints_convert/opening.py",
            '", force_quick_gelu=True" if needs_quick_gelu else ""', '""',
            "tests/checkpoints_convert/test_written_formats.py"),
+    # Families: each fault of one that no name and no shape shows.
+    Mutant("SigLIP's tanh GELU taken for the exact one", "clipjax/models/layers.py",
+           '"gelu_tanh": jax.nn.gelu', '"gelu_tanh": exact_gelu', FAMILY.format("siglip")),
+    Mutant("SigLIP's tanh GELU taken for QuickGELU", "clipjax/models/layers.py",
+           '"gelu_tanh": jax.nn.gelu', '"gelu_tanh": quick_gelu', FAMILY.format("siglip")),
+    Mutant("1e-5 for the eps of the last norm of images", "clipjax/models/vit.py",
+           "== \"after\" else width, eps=config.eps)", "== \"after\" else width, eps=1e-5)",
+           FAMILY.format("siglip")),
+    Mutant("SigLIP's last pixels, which no patch covers, taken from the other side", "clipjax/models/vit.py",
+           "pixels = pixels[:, : g * p, : g * p]", "pixels = pixels[:, h - g * p :, h - g * p :]",
+           FAMILY.format("siglip_rest")),
+    Mutant("PE-Core's pool with the heads of its blocks", "clipjax/models/families.py",
+           '{"pool_heads": 8, "pool_mlp": 4 * width}', '{"pool_heads": heads, "pool_mlp": 4 * width}',
+           FAMILY.format("pe_core")),
+    Mutant("PE-Core's positions from 0 beside a class token", "clipjax/models/families.py",
+           'Rope(None, 1, "xy", 1e4)', 'Rope(None, 0, "xy", 1e4)', FAMILY.format("pe_core")),
+    Mutant("PE-Core's rows before its columns", "clipjax/models/families.py",
+           'Rope(None, 1, "xy", 1e4)', 'Rope(None, 1, "yx", 1e4)', FAMILY.format("pe_core")),
+    Mutant("rotary pairs are halves of a head", "clipjax/models/layers.py",
+           "even, odd = y[..., 0::2], y[..., 1::2]", "even, odd = jnp.split(y, 2, -1)",
+           FAMILY.format("pe_core")),
+    Mutant("no rotary positions", "clipjax/models/vit.py",
+           "Sight(rotation=rotation(config))", "Sight()", FAMILY.format("pe_core")),
+    Mutant("rotary positions turn the class token", "clipjax/models/vit.py",
+           "np.concatenate([np.zeros((int(config.class_token), 2 * quarter)), turned])",
+           "np.concatenate([np.ones((int(config.class_token), 2 * quarter)), turned])",
+           FAMILY.format("eva02")),
+    Mutant("PE-Core at another size, whose positions timm resizes", "checkpoints_convert/open_clip_config.py",
+           'if _square(v["image_size"]) != named.image_size:', "if False:",
+           "tests/checkpoints_convert/test_open_clip.py"),
+    Mutant("EVA02's positions not scaled to its grid", "clipjax/models/vit.py",
+           "np.arange(grid) / grid * rope.grid", "np.arange(grid)", FAMILY.format("eva02")),
+    Mutant("EVA02's columns before its rows", "clipjax/models/families.py",
+           'Rope(16, 0, "yx", 1e4)', 'Rope(16, 0, "xy", 1e4)', FAMILY.format("eva02")),
+    Mutant("EVA02's gate and value swapped", "clipjax/models/layers.py",
+           "act(self.c_gate(x, lowering)) * y", "act(y) * self.c_gate(x, lowering)", FAMILY.format("eva02")),
+    Mutant("EVA02-E with its norms before", "clipjax/models/families.py",
+           '_EVA | {"norm": "post"}', "_EVA", FAMILY.format("eva02_e")),
+    Mutant("CLIPA's class token in the mean", "clipjax/models/vit.py",
+           "patches = x[:, 1:] if config.class_token else x", "patches = x", FAMILY.format("clipa")),
+    Mutant("CLIPA's norm before the mean", "clipjax/models/families.py",
+           '"pool": "mean", "final_norm": "after"', '"pool": "mean"', FAMILY.format("clipa")),
+    Mutant("open_clip's CLIPA with the activation of its JAX original", "checkpoints_convert/open_clip_config.py",
+           'if model.get("quick_gelu") else "gelu"', 'if model.get("quick_gelu") else "gelu_tanh"',
+           "tests/models/test_parity.py"),
+    Mutant("open_clip's CLIPA with the eps of its JAX original", "checkpoints_convert/open_clip_config.py",
+           "EPS = 1e-5 ", "EPS = 1e-6 ", "tests/checkpoints_convert/test_open_clip.py"),
+    Mutant("CoCa's pool with 4 heads", "clipjax/models/families.py",
+           '"pool": "query", "pool_heads": 8', '"pool": "query", "pool_heads": 4', FAMILY.format("coca")),
+    Mutant("CoCa's mask as corrected, not as trained", "clipjax/models/text.py",
+           "[jnp.ones((len(tokens), 1), bool), tokens != PAD]", "[tokens != PAD, jnp.ones((len(tokens), 1), bool)]",
+           FAMILY.format("coca")),
+    Mutant("MobileCLIP-B's class token with a position", "clipjax/models/families.py",
+           '{"patch": "stem", "positions": "patches",', '{"patch": "stem", "positions": "all",',
+           FAMILY.format("mobileclip_b")),
+    Mutant("MobileCLIP2-L's texts with a causal mask", "clipjax/models/families.py",
+           '"mobileclip": {"causal": False}', '"mobileclip": {}', FAMILY.format("mobileclip_l")),
+    Mutant("texts that see padding are cut at their end", "clipjax/models/kinds/text.py",
+           'return self.causal and self.pool in ("argmax", "eos")', 'return self.pool != "class"',
+           "tests/models/test_families.py::test_texts_that_are_read_at_their_end_may_be_cut_there"),
+    Mutant("MetaCLIP 2's texts read at their highest id", "clipjax/models/text.py",
+           "return jnp.equal(tokens, end).argmax(-1)", "return tokens.argmax(-1)", FAMILY.format("metaclip2")),
+    Mutant("MetaCLIP 2 in a CLIPModel's folder is read", "checkpoints_convert/families/clip.py",
+           'if text["vocab_size"] == _METACLIP2_WORDS:', "if False:", "tests/checkpoints_convert/test_huggingface.py"),
+    Mutant("SigLIP's texts padded with 0", "checkpoints_convert/open_clip_config.py",
+           '"SigLIP": 1', '"SigLIP": 0', "tests/checkpoints_convert/test_open_clip_registry.py"),
+    Mutant("texts padded on the left", "clipjax/text/from_file.py",
+           "ids[i, : len(row)] = row", "ids[i, T - len(row) :] = row", "tests/text/test_from_file.py"),
+    Mutant("a text that is too long loses its end of text", "clipjax/text/from_file.py",
+           "rows[i] = found.ids", "rows[i] = rows[i][: self._context]", "tests/text/test_from_file.py"),
+    Mutant("Hugging Face's SigLIP cleaned as open_clip's", "checkpoints_convert/families/siglip.py",
+           'else ("remove_punctuation", 1)', 'else ("canonicalize", 1)', HUGGING_FACE),
+    Mutant("a logit bias that is not added", "clipjax/models/clip.py",
+           'if "logit_bias" in params else scaled', 'if "no bias" in params else scaled', HUGGING_FACE),
+    Mutant("a SigLIP that Hugging Face would clean otherwise is written for it", "checkpoints_convert/huggingface.py",
+           "            _check_read_back(temporary, config, folder)", "            pass",
+           "tests/checkpoints_convert/test_family_round_trips.py"),
 ]  # fmt: skip
 
 
