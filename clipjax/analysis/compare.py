@@ -32,7 +32,12 @@ from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 
 VARIABLE = ("design", "weights")
-PERTURB = "config.data.perturb"
+CHANGES = {  # what a run may do to images and class texts: the key, what a page says of it
+    "config.data.perturb": "Every image was changed ({})",
+    "config.project.prompts": "The directions of {!r} were removed from the class texts",
+    "config.project.pairs": "Class texts were projected so that {!r} coincide",
+    "config.project.control": "A random subspace was removed instead of those directions",
+}
 # What has to be equal, by what a user may let vary: (fields of the manifest)
 FIELDS: dict[str, tuple[str, ...]] = {
     "": (
@@ -87,9 +92,9 @@ class Compared:
 
     @property
     def same(self) -> bool:
-        """Whether both asked the same model the same thing, of images that were changed in the same way."""
-        fields, changes = _fields(self.a, self.b), [_field(run.manifest, PERTURB) or "" for run in (self.a, self.b)]
-        return changes[0] == changes[1] and not any(
+        """Whether both asked the same model the same thing, of images and texts that were changed in the same way."""
+        fields = _fields(self.a, self.b)
+        return changes(self.a) == changes(self.b) and not any(
             differing(self.a.manifest, self.b.manifest, fields[part]) for part in VARIABLE
         )
 
@@ -111,6 +116,12 @@ class Compared:
     def moves(self) -> list[tuple[str, str, int]]:
         """(class under A, class under B, images), the commonest first."""
         return moves(*(run.predictions["prediction"][self.flipped] for run in (self.a, self.b)))
+
+
+def changes(run: Run) -> list[str]:
+    """What a run did to images and class texts before it asked, in sentences."""
+    found = {said: _field(run.manifest, field) for field, said in CHANGES.items()}
+    return [f"{said.format(value)}." for said, value in found.items() if value]
 
 
 def class_moves(

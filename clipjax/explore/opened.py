@@ -105,6 +105,8 @@ def open_run(run: Run) -> Opened:
         unit, rows = zeroshot.normalise(given.image_features), np.arange(len(given.image_features))
     else:
         config = _config(run)
+        if run.manifest.config.get("project", {}).get("prompts"):
+            raise InputError(f"{run.path}: its class texts are projected (project.prompts); explore the run without it")
         unit, rows = _features(run, config)
         if not loading.locate(config.model).exists():
             raise InputError(

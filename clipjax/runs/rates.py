@@ -24,10 +24,11 @@ from clipjax.errors import InputError
 from clipjax.keys import inside, key
 from clipjax.probes import zeroshot
 from clipjax.progress import say
-from clipjax.runs import design_task, groups, scoring, wording
+from clipjax.runs import design_task, groups, projected, scoring, wording
 from clipjax.runs import task as tasks
 from clipjax.runs.config import Grouped, WithProbabilities, words
 from clipjax.runs.features import Features, Probability
+from clipjax.runs.projected import Projected
 from clipjax.runs.result import Counted, Result
 from clipjax.runs.zeroshot import answers
 
@@ -47,7 +48,7 @@ class Sweep:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(design_task.DesignConfig, WithProbabilities, Grouped):
+class Config(design_task.DesignConfig, WithProbabilities, Grouped, Projected):
     """What is read."""
 
     sweep: Sweep = inside(Sweep)
@@ -77,13 +78,15 @@ def prepare(config: Config) -> RatesTask:
         say(f"note: {base.source.name}: no columns to group by; name some with --config.data.group_columns=a,b")
     if notes := [d.unset_note() for d in (base.design, *variants) if d.unset]:
         say(f"note: {notes[0]}" + (f"; so in {len(notes) - 1} more of the designs" if len(notes) > 1 else ""))
+    projected.check(config.project, [base.design, *variants])
     return RatesTask(base.source, base.design, base.columns, base.grouped, variants)
 
 
 def run(config: Config, features: Features, task: RatesTask) -> Result:
     """The likeliest class of every image, counted by set and group."""
     probability = features.probability(config.probability, several=False)
-    weights = zeroshot.class_weights(features.texts, [task.design, *task.variants])
+    texts = projected.texts(config.project, features, config.seed)
+    weights = zeroshot.class_weights(texts, [task.design, *task.variants])
     encoded = features.images(task.source)
     probabilities = features.probabilities(encoded.values, weights[0], probability)
     found = count(config, task, encoded.rows, probabilities)

@@ -16,10 +16,11 @@ from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.keys import key
 from clipjax.probes import zeroshot
-from clipjax.runs import design_task, groups
+from clipjax.runs import design_task, groups, projected
 from clipjax.runs.config import Level, words
 from clipjax.runs.design_task import DesignTask
 from clipjax.runs.features import Features
+from clipjax.runs.projected import Projected
 from clipjax.runs.result import Result
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
@@ -27,7 +28,7 @@ TESTED = ("max_skew_at_k", "ndkl")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(design_task.DesignConfig, Level):
+class Config(design_task.DesignConfig, Level, Projected):
     """What is read."""
 
     k: tuple[int, ...] = key((100,), "how many images are the first; several: (10, 100, 1000)")
@@ -47,6 +48,7 @@ class SkewTask(DesignTask):
 def prepare(config: Config) -> SkewTask:
     """The images, the texts and the groups; refuses a k that says nothing before any compute."""
     base = design_task.prepare(config)
+    projected.check(config.project, [base.design])
     method_of(config)
     if not base.columns:
         raise InputError(
@@ -91,7 +93,8 @@ def method_of(config: Config) -> rates.Method:
 
 def run(config: Config, features: Features, task: SkewTask) -> Result:
     """Cosines of every image with every class, and the groups of the first k."""
-    weights = features.class_weights(task.design)
+    texts = projected.texts(config.project, features, config.seed)
+    weights = zeroshot.class_weights(texts, [task.design])[0]
     encoded = features.images(task.source)
     cosines = zeroshot.logits(encoded.values, weights, 1.0)
     columns = {name: values[encoded.rows] for name, values in task.columns.items()}

@@ -18,11 +18,12 @@ from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.keys import inside
 from clipjax.probes import metrics, zeroshot
-from clipjax.runs import calibration, groups, scoring, wording
+from clipjax.runs import calibration, groups, projected, scoring, wording
 from clipjax.runs import task as tasks
 from clipjax.runs.calibration import Calibration
 from clipjax.runs.config import Asked, Scored, WithProbabilities
 from clipjax.runs.features import Features, Probability
+from clipjax.runs.projected import Projected
 from clipjax.runs.result import Counted, Result
 from clipjax.runs.task import Task
 from clipjax.runs.wording import Sweep
@@ -33,7 +34,7 @@ ADDED = ("top1", "top5", "mean_per_class")  # metrics that are made of counts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Asked, WithProbabilities, Scored):
+class Config(Asked, WithProbabilities, Scored, Projected):
     """What is read."""
 
     calibration: Calibration = inside(Calibration)
@@ -46,6 +47,7 @@ def prepare(config: Config) -> Task:
     task = scoring.grouped(config, tasks.prepare(config))
     calibration.check(config.calibration, task)
     wording.check(config.sweep, task)
+    projected.check(config.project, [task.design, *wording.variants(config.sweep, task.design)])
     return task
 
 
@@ -53,7 +55,8 @@ def run(config: Config, features: Features, task: Task) -> Result:
     """Probabilities of every class for every image; metrics where there are labels."""
     several = task.labels is not None and task.labels.several
     probability = features.probability(config.probability, several)
-    weights = features.class_weights(task.design)
+    texts = projected.texts(config.project, features, config.seed)
+    weights = zeroshot.class_weights(texts, [task.design])[0]
     encoded = features.images(task.source)
     probabilities = features.probabilities(encoded.values, weights, probability)
     if "lexicon" in task.source.protocol:
@@ -67,7 +70,7 @@ def run(config: Config, features: Features, task: Task) -> Result:
         logits = zeroshot.logits(encoded.values, weights, scale)
         records += calibration.records(logits, task, encoded.rows, config.calibration, config.groups, method, scale)
     if wordings := wording.variants(config.sweep, task.design):
-        more = zeroshot.class_weights(features.texts, wordings)
+        more = zeroshot.class_weights(texts, wordings)
         columns = {name: values[encoded.rows] for name, values in task.groups.items()}
         grouped = rates.groupings(config.groups, list(columns))
         records += wording.records(encoded.values, wordings, more, columns, grouped, groups.method_of(config))

@@ -239,6 +239,10 @@ def value_of(probe, key, room):
         "calibration.delta": [*scored, "calibration.risk=0.9", "calibration.delta=0.5"],
         "calibration.thresholds": [*scored, "calibration.risk=0.9", "calibration.thresholds=(0.95,)"],
         "sweep.rename": ["sweep.rename=b=a bird"],
+        "project.prompts": ["project.prompts=x"],
+        "project.pairs": ["project.prompts=x", "project.pairs=y|z"],
+        "project.strength": ["project.prompts=x", "project.pairs=y|z", "project.strength=1.0"],
+        "project.control": ["project.prompts=x", "project.control=True"],
         "k": ["k=(7,)"],
         "reference": ["reference=share"],
         "bias": ["bias=race=White|Black"],
@@ -335,7 +339,7 @@ def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypa
         overrides = [*(one for one in base if one.partition("=")[0] not in names), *changed]
         without = [one for one in overrides if one.partition("=")[0] != key]
         own = next((one for one in base if one.startswith(f"{key}=")), None)
-        if key in ("seed", "sweep.subsets") or (key.startswith("calibration.") and len(changed) > 1):
+        if key in ("seed", "sweep.subsets") or (key.startswith(("calibration.", "project.")) and len(changed) > 1):
             reference = [*without, own] if own else without
         else:
             reference = base

@@ -144,6 +144,8 @@ def notes(compared: Compared) -> list[str]:
     for name, only in (("A", pairing.only_a), ("B", pairing.only_b)):
         if only:
             found.append(f"Only {name} has the column {', '.join(only)}: left out.")
+    for name, run in (("A", compared.a), ("B", compared.b)):
+        found += [f"{name}: {said}" for said in compare.changes(run)]
     if compared.same:
         found.append("Both runs asked the same model the same thing.")
     designs = [run.design for run in (compared.a, compared.b) if run.probe == "rates" and run.design]

@@ -25,8 +25,10 @@ from clipjax.analysis import manifest as manifests
 from clipjax.classes import read_naming
 from clipjax.data.labels import is_numbers
 from clipjax.errors import InputError, some
+from clipjax.probes import zeroshot
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
+from clipjax.runs import projected
 from clipjax.runs.engine import Engines
 from clipjax.runs.features import Features
 from clipjax.runs.shards.store import Store
@@ -137,7 +139,8 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
     engine = (engines or Engines()).get(asked)
     engine.check_source(task.source)
     features = Features(engine, asked)
-    weights = npy(features.class_weights(task.design))
+    texts = projected.texts(asked.project, features, asked.seed)
+    weights = npy(zeroshot.class_weights(texts, [task.design])[0])
     table = table_of(inputs)
     change = task.source.change
     made = Plan(

@@ -21,6 +21,7 @@ from clipjax.runs.shards.work import Worker
 
 from .conftest import files, listed, results
 
+PROJECT = "--config.project.prompts"
 GROUPED = ("--config.data.group_columns=age,who", "--config.classes=cat,dog,fish")
 
 
@@ -37,7 +38,7 @@ def table(world, tmp_path_factory):
 
 @pytest.mark.parametrize("probe", ["zeroshot", "rates"])
 def test_units_give_the_files_of_a_run_at_once(asked, done, table, pets, engines, tmp_path, probe):
-    design = () if probe == "zeroshot" else (pets, "--config.classes=")
+    design = (f"{PROJECT}=a drawing|an animal",) if probe == "zeroshot" else (pets, "--config.classes=")
     small = runner.run(asked(*table, *design, probe=probe), tmp_path / "small", engines).runs[0]
     store = done(tmp_path / "run", *table, *design, probe=probe, probabilities=True)
     for name in ("metrics.json", "predictions.parquet", "tables/metrics.csv"):
