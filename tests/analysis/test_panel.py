@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scipy import stats
 
 from clipjax.analysis import main_numbers, panel
@@ -124,3 +125,17 @@ def test_every_kind_has_a_place():
     assert {m: main_numbers.kind_of(Record(metric=m, n=1, value=0.5)) for m in named} == named
     assert set(named.values()) == set(main_numbers.KINDS)
     assert set(report.DRAWN) <= set(main_numbers.KINDS)
+
+
+def test_published_numbers_stand_beside_ours():
+    numbers = {"paper_zero_shot": {"value": 63.2, "provenance": "read"}}
+    run = Answers(0.63)
+    run.records = [replace(run.records[0], low=0.60, high=0.66)]
+    entries = [
+        panel.Entry("ViT-B/32", "imagenet", "zeroshot", run, numbers),
+        panel.Entry("x", "imagenet", "zeroshot", run),
+    ]
+    found = panel.Panel(entries, [], ["ViT-B/32", "x"], [("zeroshot", "imagenet")], [], [], [], [], None, [], 0.95)
+    (table,) = report._published(found).tables
+    assert [[row[2], row[4], row[-1]] for row in table.rows] == [["ViT-B/32", "63.20", "inside"]]
+    assert report._published(panel.Panel(entries[1:], [], ["x"], [], [], [], [], [], None, [], 0.95)) is None
