@@ -28,7 +28,16 @@ FREE = (
 CONTENT = ("model", "weights", "architecture", "classes", "templates", "data", "validation_split")
 OF_THE_STREAM = ("data.context", "data.last_batch", "batch_size", "seed")  # which examples come when, and how
 # What a state is made of: it cannot change on the way.
-STRUCTURE = ("loss", "ema", "optimizer.freeze", "optimizer.batch_statistics", "tune", "lora.rank", "lora.on")
+STRUCTURE = (
+    "optimizer.name",
+    "loss",
+    "ema",
+    "optimizer.freeze",
+    "optimizer.batch_statistics",
+    "tune",
+    "lora.rank",
+    "lora.on",
+)
 FLAG = "--accept-changes"
 
 

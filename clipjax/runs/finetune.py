@@ -92,7 +92,7 @@ def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
         job.feed.close()
         folder.close()
     events = list(writers.events(out / "log.jsonl"))
-    return Finetuned(result, finetune_result.summary(out, config, events, best) if main_process else "")
+    return Finetuned(result, finetune_result.summary(out, job.config, events, best) if main_process else "")
 
 
 def _epoch_batches(before: Begun) -> float:
@@ -102,11 +102,13 @@ def _epoch_batches(before: Begun) -> float:
 
 def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
     """Every check of the input comes before the model is loaded, and that before the folder is made."""
-    recipe, options = finetune_config.optimiser_options(config), finetune_config.step_options(config)
+    options = finetune_config.step_options(config)
     augmentation = finetune_config.augmentation(config)
     probes = finetune_config.probe_configs(config)
     pairs, validation = training_pairs(config)
     finetune_config.check_best(config, validation is not None)
+    config = finetune_config.with_steps(config, len(pairs))
+    recipe = finetune_config.optimiser_options(config)
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(pairs.source.files.tolist()), "list of files")
     begin = first_weights(config)

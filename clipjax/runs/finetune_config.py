@@ -34,6 +34,7 @@ class PairsData(opening.Data):
 class AugmentKeys:
     """`augment.Augment`, as a config says it."""
 
+    off: bool = key(False, "the view of an evaluation: resized and cropped in the middle, nothing at random")
     scale: tuple[float, ...] = key((0.9, 1.0), "share of the image's area that is kept, smallest and largest")
     ratio: tuple[float, ...] = key((0.75, 4 / 3), "width by height of what is kept, smallest and largest")
     flip: float = key(0.0, "how often left and right are exchanged")
@@ -48,12 +49,14 @@ class AugmentKeys:
 class OptimizerKeys:
     """`optimiser.Options`, as a config says it."""
 
+    name: str = key("adamw", f"{', '.join(optimiser.OPTIMIZERS)} (of optax); lion wants a rate 3 to 10 times smaller")
     learning_rate: float = key(1e-5, "the largest, after the warm-up")
+    schedule: str = key("cosine", f"after the warm-up: {', '.join(optimiser.SCHEDULES)}")
     warmup: int = key(100, "steps")
     warmup_from: str = key("zero", "the first step's rate: zero, or first (learning_rate / warmup, as open_clip)")
     final: float = key(0.0, "learning rate at the end")
-    b1: float = key(0.9, "AdamW")
-    b2: float = key(0.98, "AdamW")
+    b1: float = key(0.9, "AdamW, Lion")
+    b2: float = key(0.98, "AdamW, Lion")
     eps: float = key(1e-6, "AdamW")
     weight_decay: float = key(0.2, "AdamW; of what `decay` says")
     decay: str = key("weights", "what decays: weights, or matrices (with positional embeddings, as open_clip)")
@@ -140,6 +143,7 @@ class FinetuneConfig:
     conventions: str = key("", "open_clip or openai: that library's value for every key that you leave at its default")
     seed: int = key(0, "of the order, the augmentation, and parameters from scratch")
     steps: int = key(1000, "updates")
+    epochs: float = key(0.0, "passes over the training pairs, in place of steps; 0: steps says how many")
     batch_size: int = key(256, "pairs, over all devices and hosts")
     parts: int = key(1, "exact accumulation steps: the encoders hold batch_size / parts pairs at a time")
     loss: str = key("softmax", "softmax, ring_softmax, sigmoid, ring_sigmoid")
@@ -218,9 +222,24 @@ def adapters(config: FinetuneConfig) -> lora.Lora | None:
     return None
 
 
-def augmentation(config: FinetuneConfig) -> augment.Augment:
-    """config.augment, checked."""
-    return augment.Augment(**_values(config.augment))
+def augmentation(config: FinetuneConfig) -> augment.Augment | None:
+    """config.augment, checked; None for no augmentation. InputError where a key is set and not read."""
+    if config.augment.off:
+        if config.augment != AugmentKeys(off=True):
+            raise InputError("augment.off=True leaves no other augment.* key to be read; leave those out")
+        return None
+    return augment.Augment(**{name: value for name, value in _values(config.augment).items() if name != "off"})
+
+
+def with_steps(config: FinetuneConfig, pairs: int) -> FinetuneConfig:
+    """`steps` from `epochs`, where that is given: whole batches of each epoch, as the feed makes them."""
+    if not config.epochs:
+        return config
+    if config.epochs < 0:
+        raise InputError(f"epochs={config.epochs:g} is negative")
+    drop = config.data.last_batch == "drop"
+    batches = pairs // config.batch_size if drop else pairs / config.batch_size
+    return dataclasses.replace(config, steps=max(1, round(config.epochs * batches)))
 
 
 def _prefix(config: FinetuneConfig) -> str:

@@ -1,4 +1,4 @@
-"""AdamW for contrastive training out of optax's pieces, with every parameter's treatment spelled out by path rules.
+"""Optimizers for contrastive training out of optax's pieces, with each parameter's treatment spelled out by path rules.
 
 A rule is a pair (regular expression, value) that is searched in the parameter's dotted name
 (`visual.transformer.resblocks.3.mlp.c_fc.weight`); the first match decides.
@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from clipjax.errors import InputError, nearest, some
 from clipjax.models import clip, lora
@@ -45,6 +46,8 @@ TUNED: dict[str, str] = {
     "norms": r"(^|\.)(ln(_\w+)?|bn\d|downsample\.1)\.(weight|bias)$",
 }
 SCALARS = r"^logit_(scale|bias)$"
+OPTIMIZERS = ("adamw", "lion", "adafactor", "muon")
+SCHEDULES = ("cosine", "linear", "constant")
 DECAYS = {"weights": DECAY, "matrices": MATRICES}
 PARTS = ("visual", "text", "scalars")
 WARMUPS = ("zero", "first")
@@ -57,6 +60,8 @@ class Options:
 
     steps: int
     learning_rate: float
+    name: str = "adamw"  # a key of `OPTIMIZERS`
+    schedule: str = "cosine"  # a key of `SCHEDULES`
     warmup: int = 0
     warmup_from: str = "zero"  # "first": learning_rate / warmup
     final: float = 0.0  # learning rate at the last step
@@ -74,7 +79,10 @@ class Options:
 
 
 def schedule(options: Options) -> optax.Schedule:
-    """Linear warm-up from 0, or so that the first update has its share, then half a cosine down to `final`."""
+    """Linear warm-up from 0, or so that the first update has its share, then half a cosine (or a line) down to `final`,
+    or the same rate to the end."""
+    if options.schedule not in SCHEDULES:
+        raise InputError(f"optimizer.schedule={options.schedule!r}; choose {', '.join(SCHEDULES)}")
     if options.warmup_from not in WARMUPS:
         raise InputError(f"optimizer.warmup_from={options.warmup_from!r}; choose {' or '.join(WARMUPS)}")
     if not 0 <= options.warmup < options.steps:
@@ -83,9 +91,14 @@ def schedule(options: Options) -> optax.Schedule:
             "optimizer.warmup or raise steps"
         )
     peak, warmup = options.learning_rate, options.warmup
-    usual = optax.warmup_cosine_decay_schedule(
-        0.0 if warmup else peak, peak, warmup, options.steps, options.final
-    )  # fmt: skip
+    if options.schedule == "cosine":
+        usual = optax.warmup_cosine_decay_schedule(
+            0.0 if warmup else peak, peak, warmup, options.steps, options.final
+        )  # fmt: skip
+    else:
+        last = options.final if options.schedule == "linear" else peak
+        rise, fall = optax.linear_schedule(0.0, peak, warmup), optax.linear_schedule(peak, last, options.steps - warmup)
+        usual = optax.join_schedules([rise, fall], [warmup]) if warmup else fall
     if options.warmup_from == "zero" or not warmup:
         return usual
     return lambda step: jnp.where(jnp.asarray(step) < warmup, peak * (step + 1) / warmup, usual(step))
@@ -163,7 +176,7 @@ def depth(names: Sequence[str]) -> dict[str, int]:
 
 
 def make(params: clip.Params, options: Options) -> optax.GradientTransformation:
-    """Clip by global norm, Adam, decoupled weight decay, factors, schedule: over the flat dict of trainable parameters.
+    """Clip by global norm, Adam (or another), decoupled decay, factors, schedule: over the flat trainable parameters.
 
     What is frozen never comes here: it has no gradient, no moments and no decay.
     """
@@ -174,11 +187,35 @@ def make(params: clip.Params, options: Options) -> optax.GradientTransformation:
     scales: dict[Hashable, Any] = {repr(f): optax.scale(f) for f in {factor[name] for name in names}}
     return optax.chain(
         optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity(),
-        optax.scale_by_adam(b1=options.b1, b2=options.b2, eps=options.eps),
+        _direction(options),
         optax.add_decayed_weights(options.weight_decay, mask=mask),
         optax.partition(scales, labels),
         optax.scale_by_learning_rate(schedule(options)),
     )
+
+
+def _direction(options: Options) -> optax.GradientTransformation:
+    """What an optimizer makes of gradients, before decay and learning rate, which are the same for all of them."""
+    if options.name == "adamw":
+        return optax.scale_by_adam(b1=options.b1, b2=options.b2, eps=options.eps)
+    if options.name == "lion":
+        return optax.scale_by_lion(b1=options.b1, b2=options.b2)
+    if options.name == "adafactor":  # of matrices row and column means, in place of all squares
+        return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0))
+    if options.name == "muon":
+        shapes = optax.contrib.MuonDimensionNumbers()
+        muon = optax.contrib.scale_by_muon(weight_dimension_numbers=lambda flat: jax.tree.map(lambda _: shapes, flat))
+        parts: dict[Hashable, Any] = {True: muon, False: optax.scale_by_adam(options.b1, options.b2, options.eps)}
+        return optax.partition(parts, _are_hidden_matrices)
+    raise InputError(
+        f"optimizer.name={options.name!r}; choose {', '.join(OPTIMIZERS)}{nearest(options.name, OPTIMIZERS)}"
+    )
+
+
+def _are_hidden_matrices(flat: Mapping[str, Any]) -> dict[str, bool]:
+    """Name -> whether Muon is for it: matrices of blocks, not embeddings, projections out, gains or biases (Jordan et
+    al. 2024); the others have Adam."""
+    return {name: bool(_place(name)) and jnp.ndim(array) == 2 for name, array in flat.items()}
 
 
 def split(params: clip.Params, which: Mapping[str, bool]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:

@@ -383,9 +383,11 @@ UNDER_WAY = {
 }  # fmt: skip
 FINE = {
     "loss": "sigmoid", "parts": 2, "remat": "dots", "scan": True, "ema": 0.9, "soft_targets": True, "steps": 7,
-    "precision": "bfloat16", "optimizer.warmup_from": "first", "optimizer.decay": "matrices",
+    "precision": "bfloat16", "epochs": 2.0, "augment.off": True,
+    "optimizer.warmup_from": "first", "optimizer.decay": "matrices",
     "optimizer.batch_statistics": True, "ema_warmup": False, "optimizer.freeze": "visual",
-    "optimizer.multipliers": "x=2", "tune": "biases", "lora.rank": 3, "lora.alpha": 3.0, "lora.on": "mlp",
+    "optimizer.multipliers": "x=2", "tune": "biases", "optimizer.name": "lion", "optimizer.schedule": "linear",
+    "lora.rank": 3, "lora.alpha": 3.0, "lora.on": "mlp",
     "augment.background": "random",
     "augment.scale": "(0.5,1.0)", "augment.ratio": "(0.9,1.0)", "augment.jitter": "(0.1,0.0,0.0,0.0)",
 }  # fmt: skip
@@ -399,8 +401,10 @@ def test_every_key_of_fine_tuning_matters(box):
         found = box.bench.typed("openai_vit_b32_csv", [*table, "soft_targets=False", *overrides], "finetune")
         source = finetune_input._source(found, opening.open_source(found.data).source)
         pairs = pairing.pairs(source, task.templates_of(found.templates), found.data.id_column, found.data.max_skipped)
+        found = finetune_config.with_steps(dataclasses.replace(found, batch_size=1), len(pairs))
         options = finetune_config.optimiser_options(found), finetune_config.step_options(found)
-        said = [dataclasses.asdict(one) for one in (*options, finetune_config.augmentation(found))]
+        view = finetune_config.augmentation(found)
+        said = [dataclasses.asdict(one) for one in options] + [view and dataclasses.asdict(view)]
         return repr([said, pairs.captions, pairs.templates, pairs.ids.tolist()])
 
     base = derived([])
@@ -422,7 +426,11 @@ def test_every_key_of_fine_tuning_matters(box):
         value = {"templates": "a {}", "data.id_column": "name"}.get(key, value)
         if value is None:
             value = spec.default + 0.125 if isinstance(spec.default, float) else spec.default + 1
-        assert derived([f"{key}={value}"]) != base, key
+        more = ["tune=lora"] if key.startswith("lora.") and key != "lora.on" else []
+        if key == "lora.on":
+            assert reads("models/lora.py", "on")
+            continue
+        assert derived([f"{key}={value}", *more]) != (derived(more) if more else base), key
 
 
 def reads(module, name):

@@ -559,6 +559,20 @@ def test_conventions_change_what_was_left_at_its_default(recipes, tmp_path, caps
     assert 'choose open_clip or openai; nearest: "open_clip"' in capsys.readouterr().err
 
 
+def test_epochs_are_whole_batches_and_no_augmentation_is_one_key(recipes, capsys):
+    def config(*overrides):
+        return configs.typed(configs.plain(configs.load(str(recipes / "plain.py"), overrides, "finetune")))
+
+    assert finetune_config.with_steps(config("--config.epochs=2.0"), 30).steps == 6  # three batches of 8, 6 left out
+    carried = config("--config.epochs=2.0", "--config.data.last_batch=carry")
+    assert finetune_config.with_steps(carried, 30).steps == 8  # 7.5
+    assert finetune_config.with_steps(config(), 30).steps == 12
+    plain = ("--config.augment.off=True", "--config.augment.flip=0.0")
+    assert finetune_config.augmentation(config(*plain, "--config.augment.scale=(0.9,1.0)")) is None
+    with pytest.raises(InputError, match="leaves no other augment"):
+        finetune_config.augmentation(config(*plain))
+
+
 @pytest.mark.parametrize(
     ("key", "meant"),
     [("lr", "optimizer.learning_rate"), ("accum_freq", "parts"), ("clip_norm", "optimizer.clip_norm")],

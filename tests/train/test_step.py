@@ -240,6 +240,34 @@ def test_conventions_of_warm_up_decay_and_scale():
         optimiser.schedule(dataclasses.replace(RECIPE, warmup_from="one"))
 
 
+def test_schedules_by_name():
+    def rates(name, **more):
+        found = optimiser.schedule(optimiser.Options(10, 1.0, warmup=2, schedule=name, **more))
+        return [float(found(t)) for t in (0, 1, 2, 6, 10)]
+
+    np.testing.assert_allclose(rates("linear", final=0.2), [0, 0.5, 1, 0.6, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(rates("constant"), [0, 0.5, 1, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(rates("cosine"), [0, 0.5, 1, 0.5, 0], atol=1e-6)
+    with pytest.raises(InputError, match="choose cosine, linear, constant"):
+        rates("step")
+    with pytest.raises(InputError, match='nearest: "adamw"'):
+        optimiser.make(model(), dataclasses.replace(RECIPE, name="adam"))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", optimiser.OPTIMIZERS)
+def test_every_optimizer_learns_alike_on_a_mesh_and_its_moments_are_of_its_kind(name):
+    recipe = dataclasses.replace(RECIPE, name=name, warmup=0)
+    wanted = run(recipe=recipe, updates=3)
+    check_equal(run(recipe=recipe, devices=4, fsdp=2, updates=3), wanted, 5e-5)
+    before, name_of = clip.flatten(model()), "transformer.resblocks.0.mlp.c_fc.weight"
+    step_of = np.abs(wanted[0]["params"][name_of] - before[name_of])
+    assert 0 < step_of.max() < 5e-3  # three updates of a rate of 1e-3, and decay
+    moments = {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(wanted[0]["optimizer"])}
+    squares = any(".nu" in path and name_of in path for path in moments)
+    assert squares == (name == "adamw")  # Lion has none, Adafactor rows and columns, Muon none for hidden matrices
+
+
 def test_learning_rate_factors():
     params = model("deep")
     names = clip.flatten(params)
