@@ -3,11 +3,13 @@
     clipjax plan --model=ViT-L/14@336px --topology=v5e:4x4 --batch=128
     clipjax plan --model=ViT-B/32 --topology=v5p:2x2x4 --train --loss=ring_softmax --fsdp=4
     clipjax plan --model=RN50x64 --topology=h100:8
+    clipjax plan --model=ViT-B/32 --topology=h200:64 --images=1e9 --price=4
 
 For TPUs (v4, v5e, v5p, v6e) this needs the extra `clipjax[tpu]` and no TPU: the TPU compiler compiles the real step.
 For NVIDIA's h100, h200, a100 and l4 (`h100:8` is eight of them) nothing is compiled: the step is lowered for CUDA,
 and the time is computed from formulas for operations and bytes. All numbers are per chip and step. Times are lower
-bounds at published peak rates, not measurements.
+bounds at published peak rates, not measurements. --images=N adds what N images take: hours of chips and of cores that
+decode, bytes that are read and kept, and money.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax plan`."""
+    from clipjax import loading
+    from clipjax.plan import cost
+
     parser.add_argument("--model", required=True, help="released name, weights file, folder or hf://org/name")
     parser.add_argument("--topology", required=True, help="CHIP:SHAPE, e.g. v5e:4x4, v5p:2x2x4, h100:8")
     parser.add_argument("--batch", type=int, default=64, help="images (with --train: pairs) per chip (64)")
@@ -42,9 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decode", type=float, default=0.0, metavar="RATE",
         help="images per second that one core decodes: prints the number of cores needed",
     )  # fmt: skip
+    parser.add_argument("--images", type=float, metavar="N", help="what a run over N images takes (1e9)")
+    parser.add_argument(
+        "--image-bytes", type=float, default=cost.IMAGE, metavar="B", help=f"of one image file ({cost.IMAGE:.0f})"
+    )
+    parser.add_argument("--price", type=float, default=0.0, metavar="P", help="of one chip for one hour")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the text")
-    from clipjax import loading
-
     loading.add_options(parser)
 
 
@@ -52,12 +60,16 @@ def run(args: argparse.Namespace) -> None:
     """Checks names first; one compilation takes half a minute to several minutes."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing runs, so an existing TPU or GPU stays free
     from clipjax.errors import InputError
-    from clipjax.plan import chips, report
+    from clipjax.plan import chips, cost, report
     from clipjax.progress import say
 
     topology = chips.topology(args.topology)
     if args.batch < 1:
         raise InputError(f"--batch={args.batch} is not positive")
+    if args.images is not None:
+        cost.check(args.images, args.image_bytes, args.price)
+        if args.train:
+            raise InputError("--images is of a run that encodes images, not of --train; leave one of them out")
     name, config = _config(args)
     if args.train and args.context and not 0 < args.context <= config.text.context_length:
         raise InputError(f"--context={args.context}: {name} reads 1 to {config.text.context_length} tokens")
@@ -75,10 +87,20 @@ def run(args: argparse.Namespace) -> None:
         record = head | report.plan(
             topology, build, args.batch, args.precision, searched=searched, per=per, note=say, early=early
         )
-        if searched and not args.json:
-            print(f"  largest batch: {report.largest_as_text(record['largest'])}")
-            return
-    print(json.dumps(record, indent=2) if args.json else report.as_text(record, args.decode))
+    if args.images is not None:
+        if "images_per_second_per_chip" not in record:
+            raise InputError(f"--batch={args.batch} does not fit; --images is computed at a batch that fits")
+        rate, decode = record["images_per_second_per_chip"], args.decode or cost.DECODED
+        record["cost"] = cost.cost(rate, args.images, config.embed_dim, decode, args.image_bytes, args.price)
+    if args.json:
+        print(json.dumps(record, indent=2))
+        return
+    if "largest" in record:  # the rest was printed early
+        print(f"  largest batch: {report.largest_as_text(record['largest'])}")
+    else:
+        print(report.as_text(record, args.decode))
+    if "cost" in record:
+        print(cost.as_text(record["cost"]))
 
 
 def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any, int]:
