@@ -21,7 +21,7 @@ from pathlib import Path
 from clipjax.testing import pictures, tiny_model
 
 ROOT = Path(__file__).parents[2]
-SKIPPED = ("done", "failed", "log.jsonl")
+SKIPPED = ("done", "failed", "log.jsonl", "SHA256SUMS")
 MAIN = [sys.executable, "-m", "clipjax.cli.main", "shards"]
 
 
@@ -55,9 +55,12 @@ def images(folder: Path, shards: int, each: int) -> None:
 
 
 def files(run: Path) -> dict[str, bytes]:
-    """Every file that does not depend on who did what."""
+    """Every file that does not depend on who did what; the manifest without the commit, which moves on a clone."""
     found = (p for p in sorted(run.rglob("*")) if p.is_file() and not {*SKIPPED} & {*p.parts, p.name})
-    return {p.relative_to(run).as_posix(): p.read_bytes() for p in found}
+    read = {p.relative_to(run).as_posix(): p.read_bytes() for p in found}
+    manifest = json.loads(read["manifest.json"])
+    del manifest["git_revision"]
+    return read | {"manifest.json": json.dumps(manifest).encode()}
 
 
 class Tasks:
