@@ -98,7 +98,7 @@ MUTANTS = [
            "return ((rows + columns) / 2 - positive) / len(image)", "return (rows - positive) / len(image)",
            "tests/train/test_losses.py"),
     Mutant("logit_scale not held at ln 100", "clipjax/train/losses.py",
-           "return jnp.minimum(logit_scale,", "return jnp.maximum(logit_scale,", "tests/train/test_losses.py"),
+           "clamped = jnp.minimum(logit_scale,", "clamped = jnp.maximum(logit_scale,", "tests/train/test_losses.py"),
     Mutant("a damaged cache record is believed", "clipjax/cache.py",
            " or zlib.crc32(data[start:end]) != crc:", ":", "tests/test_cache.py"),
     Mutant("hosts' rows put together in another order", "clipjax/runs/features.py",
