@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import planted_runs
+from support import drawings, planted_runs
 from support.chromium import BROWSER, DRIVER, chromium
 
 from clipjax import design
@@ -51,9 +51,10 @@ def pages(tmp_path_factory):
         runs.append(
             str(planted_runs.write(root / name, design.Design(f"design-{name}", tuple(classes)), columns, given))
         )
-    assert main(["report", runs[0], f"--out={root / 'report'}"]) == 0
-    assert main(["report", *runs, f"--out={root / 'several'}"]) == 0
-    assert main(["compare", *runs, f"--out={root / 'comparison'}"]) == 0
+    with drawings.drawn():
+        assert main(["report", runs[0], f"--out={root / 'report'}"]) == 0
+        assert main(["report", *runs, f"--out={root / 'several'}"]) == 0
+        assert main(["compare", *runs, f"--out={root / 'comparison'}"]) == 0
     return {name: root / name / "report.html" for name in PAGES}
 
 
