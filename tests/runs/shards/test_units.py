@@ -155,6 +155,9 @@ def test_a_zombie_does_not_change_a_sealed_run(done, engines, tmp_path):
     zombie = units.Part(**{name: getattr(part, name) for name in part.__struct_fields__} | {"features": other})
     assert not units.write(store, job.plan, 2, zombie, "other", "zombie", 0.0)
     assert files(store) == before
+    store.write(job.plan.name("features", 2, "0" * 64, "npy"), b"of a worker that was killed before it could remove it")
+    seal.seal(store)
+    assert files(store) == before
 
 
 @pytest.mark.parametrize("kind", ["features", "rows", "predictions", "stats"])
