@@ -113,12 +113,16 @@ def _probing(out: Path, config: FinetuneConfig) -> list[str]:
 
     if not config.model:
         return ["Its answers on the images that it was trained on (name others):", command(out, after)]
+    # an image with several captions has no single answer to pair: both runs stand beside each other in a report
+    both = f"report {_quoted(before)} {_quoted(after)}" if probe == "retrieval" else (
+        f"compare {_quoted(before)} {_quoted(after)} --vary=weights"
+    )  # fmt: skip
     return [
         "What has changed, and for whom? The same probe before and after, here on the images that it was trained on "
         "(name others), and the comparison:",
         command(config.model, before),
         command(out, after),
-        f"  clipjax compare {_quoted(before)} {_quoted(after)} --vary=weights --out={_quoted(f'{out}-comparison')}",
+        f"  clipjax {both} --out={_quoted(f'{out}-comparison')}",
     ]
 
 

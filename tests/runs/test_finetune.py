@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.amount import EXHAUSTIVE
 
 from clipjax import loading, parallel
 from clipjax.cli.main import main
@@ -612,3 +613,7 @@ def test_a_caption_table_with_everything_wrong_with_it(recipes, tmp_path, capsys
     assert len(counts["without_caption"]) == 1
     assert counts["truncated"] > 0
     assert counts["replaced_files"] == [str(tmp_path / "gone.jpg")]
+    commands = [shlex.split(line.strip()) for line in capsys.readouterr().out.splitlines() if "clipjax" in line[:10]]
+    assert [c[1] for c in commands] == ["probe", "probe", "report"]
+    if EXHAUSTIVE:
+        assert [main(c[1:]) for c in commands] == [0, 0, 0]
