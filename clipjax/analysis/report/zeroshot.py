@@ -11,7 +11,7 @@ from clipjax.analysis.records import Record
 from clipjax.analysis.report import metrics
 from clipjax.analysis.report.section import Section, run_names, slug
 from clipjax.analysis.run import Run
-from clipjax.analysis.tables import Table, percent
+from clipjax.analysis.tables import Table, percent, tidy
 
 CONFIDENCE = "Are the confidences right?"
 
@@ -37,7 +37,8 @@ def _confidence(runs: Sequence[Run]) -> list[Section]:
             for r in bins
         ]  # fmt: skip
         head = ["confidence, %", "images", "mean confidence, %", "accuracy, %", "interval"]
-        tables.append(Table(f"reliability{suffix}", f"Accuracy by confidence: {name}", head, rows))
+        full = tidy([(name, [r.to_dict() for r in bins])])
+        tables.append(Table(f"reliability{suffix}", f"Accuracy by confidence: {name}", head, rows, data=full))
         caption = f"Is {name} right as often as it says? Each bin with its exact interval; on the diagonal it would be."
         drawings[f"reliability{suffix}"] = (_reliability(bins), caption)
     of = {name: run for name, run in zip(run_names(runs), runs, strict=True) if name in scored}
