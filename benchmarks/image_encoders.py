@@ -1,6 +1,8 @@
-"""Image encoders of the nine models, batches of 1, 8 and 32, beside every peer that has them; and a roofline of each.
+"""Image encoders, batches of 1, 8 and 32, beside every peer that has them; and a roofline of each.
 
-    python benchmarks/image_encoders.py [--models=ViT-B/32,RN50] [--batches=1,8,32] [--budget=60]
+    python benchmarks/image_encoders.py [--models=ViT-B/32,PE-Core-B-16] [--batches=1,8,32] [--budget=60]
+
+Models: the nine releases, and architectures of open_clip's registry by their names there.
 
 Random weights, float32 for all, from normalised pixels to features: clipjax by `Encoder.images` (to the device, the
 program, and back), peers by `encode_image` in inference mode. `extra` has the GFLOP/s of each library by the formulas
@@ -13,6 +15,7 @@ Cells for which one call would exceed --most TFLOP are omitted.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import statistics
 from collections.abc import Callable, Iterator
@@ -27,6 +30,7 @@ import numpy as np  # noqa: E402
 from clipjax.models import catalog, clip  # noqa: E402
 from clipjax.models.config import CLIP  # noqa: E402
 from clipjax.models.kinds.resnet import ResNet  # noqa: E402
+from clipjax.models.kinds.vit import ViT  # noqa: E402
 from clipjax.plan import counts  # noqa: E402
 
 VIT_BAR, RESNET_BAR = 1.05, 1.3
@@ -41,17 +45,46 @@ def ours(config: CLIP, batch: int) -> Callable[[np.ndarray], Any]:
     return Encoder(config, clip.init(config, jax.random.key(0)), batch_size=batch, full_batches=True).images
 
 
-def peers(config: CLIP) -> dict[str, Callable[[np.ndarray], Any]]:
-    """The image encoders of the peers; only those are kept in memory."""
+def configuration(name: str) -> CLIP:
+    """Of a release, or of an architecture of open_clip's registry."""
+    if name in catalog.names():
+        return catalog.get(name).config
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
+    from checkpoints_convert import open_clip_config
+
+    pixels = dataclasses.asdict(PreprocessCfg())
+    kept = {key: pixels[key] for key in ("mean", "std", "interpolation", "resize_mode")}
+    return open_clip_config.read({"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": kept}, name, None)
+
+
+def family_peers(name: str, config: CLIP) -> dict[str, Any]:
+    """Image encoders of an architecture of open_clip's registry: its own (timm's modules), and transformers' SigLIP."""
+    import open_clip
+    import transformers
+
+    found: dict[str, Any] = {"open_clip": open_clip.create_model(name).visual.eval()}
+    image = config.image
+    if isinstance(image, ViT) and "SigLIP" in name:
+        found["transformers"] = transformers.SiglipVisionModel(
+            transformers.SiglipVisionConfig(
+                hidden_size=image.width, intermediate_size=image.mlp, num_hidden_layers=image.layers,
+                num_attention_heads=image.heads, image_size=image.image_size, patch_size=image.patch_size,
+            )
+        ).eval()  # fmt: skip
+    return found
+
+
+def released_peers(config: CLIP) -> dict[str, Any]:
+    """Image encoders of a release in the three libraries that have it."""
     import open_clip.model
-    import torch
     import transformers
     from clip.model import CLIP as OpenAI
 
     from checkpoints_convert import huggingface  # fmt: skip
     from checkpoints_convert import open_clip as exports
 
-    torch.set_num_threads(THREADS)
     image, text = config.image, config.text
     patch = None if isinstance(image, ResNet) else image.patch_size
     found: dict[str, Any] = {}
@@ -67,12 +100,22 @@ def peers(config: CLIP) -> dict[str, Callable[[np.ndarray], Any]]:
         data = huggingface.config_json(config, "float32")
         vision = transformers.CLIPVisionConfig(**data["vision_config"])
         found["transformers"] = transformers.CLIPVisionModelWithProjection(vision).eval()
+    return found
+
+
+def peers(name: str, config: CLIP) -> dict[str, Callable[[np.ndarray], Any]]:
+    """The image encoders of the peers; only those are kept in memory."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    found = released_peers(config) if name in catalog.names() else family_peers(name, config)
 
     def call(encoder: Any) -> Callable[[np.ndarray], Any]:
         def run(pixels: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
                 out = encoder(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-            return (out.image_embeds if hasattr(out, "image_embeds") else out).numpy()
+            kept = getattr(out, "image_embeds", None)
+            return (getattr(out, "pooler_output", out) if kept is None else kept).numpy()
 
         return run
 
@@ -94,9 +137,9 @@ def ceilings() -> dict[str, float]:
 def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
     """One row per model and batch."""
     for name in args.models.split(","):
-        config = catalog.get(name).config
+        config = configuration(name)
         flops = counts.flops(config.image.products(config.embed_dim))
-        others, ceiling = peers(config), ceilings()
+        others, ceiling = peers(name, config), ceilings()
         for batch in map(int, args.batches.split(",")):
             if batch * flops > args.most * 1e12:
                 continue

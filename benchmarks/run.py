@@ -28,6 +28,10 @@ RESULTS = HERE / "results"
 # Name -> its arguments, in the order of RESULTS.md.
 BENCHMARKS: dict[str, list[str]] = {
     **{f"image_encoders:{model}": [f"--models={model}", "--rounds=3", "--budget=45"] for model in catalog.names()},
+    **{
+        f"image_encoders:{model}": [f"--models={model}", "--batches=8,32", "--rounds=5", "--budget=90"]
+        for model in ("ViT-B-16-SigLIP", "PE-Core-B-16")
+    },
     "latency": [],
     "classifier": ["--rounds=2", "--names=8"],
     "cold_start": ["--rounds=4"],
