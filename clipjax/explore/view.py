@@ -76,6 +76,13 @@ def lead(answers: Answers, pair: Pair) -> str:
     return f"A is {pair.base.design.name}, B is {design.name}; of the same {n} images {moved} got another class."
 
 
+def next_step(pair: Pair) -> str:
+    """What a reader can do about what was found."""
+    if pair.same:
+        return "What next: change, add or remove a class in the design, and see which images get another class."
+    return "What next: look at the images that moved, and save the design as YAML or the history as a report."
+
+
 def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
     """Findings; rows of everybody and of each group: {"group", "now", "base", "paired"}; moves between classes.
 
@@ -92,7 +99,7 @@ def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[st
         "grouping": list(grouping), "rows": shown, "images": len(opened.unit), "moved": between.moved,
         "moves": between.moves.moves()[:MOST_MOVES], "tests": tests,
         "level": opened.method.level, "method": opened.method.name, "min_n": opened.method.min_n,
-        **as_shown(stated, lead(answers, pair)),
+        "next": next_step(pair), **as_shown(stated, lead(answers, pair)),
     }  # fmt: skip
 
 

@@ -23,10 +23,12 @@ def test_the_findings_of_a_run_come_first_and_choose_what_is_shown(study):
     assert {view["question"][0]: view["question"][1]} == stated[0].what
     assert view["grouping"] == list(stated[0].group)
     assert view["lead"] == "mine: 6 classes, 290 images."
+    assert view["next"].startswith("What next: change, add or remove a class")
     child = with_child(told["design"])
     view = page.ask("rates", design=child)
     assert view["lead"].startswith("A is mine, B is mine+child; of the same 290 images ")
     assert f"{view['moved']} got another class." in view["lead"]
+    assert view["next"].startswith("What next: look at the images that moved")
     assert view["findings"][0]["statement"].startswith("Under A, ")
     assert view["question"] == view["findings"][0]["question"]
     assert {r["p"] for f in view["findings"] for r in [{"p": "adjusted p " in f["statement"]}]} == {True}

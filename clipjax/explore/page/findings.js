@@ -16,6 +16,8 @@ export function drawFindings(choose) {
   byId("more-what").textContent = parts.filter(Boolean).join(" · ");
   byId("more-list").replaceChildren(...others.map((f) => stated(f, choose)), ...silent.map((line) => el("li", { class: "silent" }, line)));
   byId("individual").textContent = told.individual;
+  say("next", told.next ?? "");
+  show(byId("next"), Boolean(told.next));
   show(byId("more"), others.length + silent.length > 0);
 }
 
