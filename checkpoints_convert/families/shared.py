@@ -20,8 +20,9 @@ def refused(text: Mapping[str, Any], vision: Mapping[str, Any]) -> Iterator[str]
     if vision["num_channels"] != 3:
         yield f"num_channels is {brief(vision['num_channels'])}; clipjax reads colour images (3)"
     for name, part in (("text_config", text), ("vision_config", vision)):
-        if part["hidden_act"] not in ACTIVATIONS:
-            yield f"{name}.hidden_act {brief(part['hidden_act'])}: clipjax has {', '.join(ACTIVATIONS)}"
+        act = part["hidden_act"]
+        if not isinstance(act, str) or act not in ACTIVATIONS:
+            yield f"{name}.hidden_act {brief(act)}: clipjax has {', '.join(ACTIVATIONS)}"
 
 
 def encoders(

@@ -5,6 +5,7 @@ import functools
 import pytest
 from support.containers import Bench, Box, Places
 
+import clipjax
 from clipjax import loading
 from clipjax.runs import engine
 
@@ -18,7 +19,7 @@ def bench(tmp_path_factory):
 @pytest.fixture(scope="session")
 def shared():
     """What takes the place of `engine.Encoder` and `loading.load`: each model is loaded and compiled once."""
-    load, known = functools.cache(loading.load), {}
+    load, known = functools.cache(clipjax.load), {}  # looked up here, so that the package keeps what it is outside
 
     def encoder(config, params, make=engine.Encoder, **options):
         key = (id(params), repr(config), tuple(sorted(options.items())))

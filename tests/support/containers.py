@@ -21,9 +21,8 @@ from PIL import Image
 from clipjax import image, loading, testing
 from clipjax.data import prepared
 from clipjax.errors import InputError
-from clipjax.runs import config, data, engine, finetune, runner, task
+from clipjax.runs import config, data, engine, finetune_input, runner
 from clipjax.text import tokenize
-from clipjax.train import pairs as pairing
 
 CLASSES = ("cat", "dog", "ship", "tree", "sea lion", "ant")
 SIZES = (6, 5, 4, 4, 3, 2)  # unequal, so that an exchange of two classes shows
@@ -473,9 +472,8 @@ class Box:
     def captions(self, *overrides):
         """{stem: captions} that fine-tuning would train on."""
         found = self.bench.typed("lit", overrides, "finetune")
-        source = finetune._source(found)
-        pairs = pairing.pairs(source, task.templates_of(found.templates), "", found.data.max_skipped)
-        files = [source.files[row].rpartition("/")[2].rpartition(".")[0] for row in pairs.rows]
+        pairs, _ = finetune_input.training_pairs(found)
+        files = [pairs.source.files[row].rpartition("/")[2].rpartition(".")[0] for row in pairs.rows]
         return dict(zip(files, pairs.captions, strict=True))
 
     def mistyped(self, probe, *overrides, kind="probes"):
