@@ -24,6 +24,7 @@ from clipjax.errors import InputError
 
 Against = Literal["between_groups", "to_overall"]
 USUAL = Method()
+MOST_COMPARED = 200  # groups of one grouping that are compared with each other
 SUM = 1e-6  # how far weights may be from 1
 
 

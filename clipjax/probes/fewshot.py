@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from jax.sharding import Mesh
 from msgspec.structs import replace
+from scipy.stats import random_table
 from scipy.stats import t as student
 
+from clipjax.analysis import groups, simultaneous
+from clipjax.analysis.intervals import clopper_pearson
+from clipjax.analysis.rates import Cells, Method
+from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.probes import linear, metrics
 
 C = 0.316  # of the linear probe in OpenAI's README; the paper names none for few-shot
+USUAL = Method()
 
 
 def evaluate(
@@ -27,8 +35,11 @@ def evaluate(
     classes: int | None = None,
     max_iter: int = 1000,
     mesh: Mesh | None = None,
-) -> list[metrics.Record]:
-    """features [N, D], labels int [N] to draw from, and a test set -> one top-1 record per number of shots.
+    by: Sequence[tuple[Sequence[str], Cells]] = (),
+    method: Method = USUAL,
+) -> list[Record]:
+    """features [N, D], labels int [N] to draw from, and a test set -> one top-1 record per number of shots, then for
+    each grouping `by` (its columns, and the groups of the test examples) `of_groups` of every number of shots.
 
     `value` is the mean over the seeds, `spread` their standard deviation, `values` each. The interval (Student's t,
     one degree of freedom fewer than seeds) adds both sources of error: another draw of the shots, and another draw of
@@ -39,15 +50,20 @@ def evaluate(
     labels = metrics.check_labels(labels, len(features))
     test_labels = metrics.check_labels(test_labels, len(test_features), classes)
     classes = classes or int(max(labels.max(), test_labels.max())) + 1
-    records = []
+    records, grouped = [], []
     for k in shots:
         right = np.empty((len(seeds), len(test_labels)), bool)
         for i, seed in enumerate(seeds):
             rows = draw(labels, k, seed, classes)
             probe = linear.fit(features[rows], labels[rows], C, max_iter, classes=classes, mesh=mesh)
             right[i] = metrics.in_top(linear.scores(test_features, *probe), test_labels, 1)
-        records.append(replace(summary(right), shots=int(k), C=C, seeds=[int(s) for s in seeds]))
-    return records
+        found = [summary(right, method.level)]
+        for grouping, cells in by:
+            found += of_groups(right, cells, "*".join(grouping), method)
+        found = [replace(record, shots=int(k), C=C, seeds=[int(s) for s in seeds]) for record in found]
+        records.append(found[0])
+        grouped += found[1:]
+    return records + grouped
 
 
 def draw(labels: np.ndarray, k: int, seed: int, classes: int | None = None) -> np.ndarray:
@@ -68,14 +84,138 @@ def draw(labels: np.ndarray, k: int, seed: int, classes: int | None = None) -> n
     return np.concatenate(rows)
 
 
-def summary(right: np.ndarray) -> metrics.Record:
+def summary(right: np.ndarray, level: float = 0.95) -> Record:
     """Right or wrong per seed and test example, bool [S, N] -> the record of the mean over seeds."""
     seeds, n = right.shape
     values = right.mean(1)
     spread = values.std(ddof=1)
     error = np.sqrt(spread**2 / seeds + np.sort(right.mean(0)).var() / n)
-    reach = student.ppf(0.975, seeds - 1) * error
+    reach = student.ppf((1 + level) / 2, seeds - 1) * error
     value = values.mean()
     method = f"t ({seeds - 1} df) over draws and examples"
     low, high = max(value - reach, 0.0), min(value + reach, 1.0)
-    return metrics.record("top1", n, value, low, high, method, spread=float(spread), values=[float(v) for v in values])
+    found = metrics.record("top1", n, value, low, high, method, spread=float(spread), values=[float(v) for v in values])
+    return replace(found, level=level)
+
+
+def of_groups(right: np.ndarray, cells: Cells, over: str, method: Method = USUAL) -> list[Record]:
+    """Right or wrong per seed and test example, bool [S, N] -> accuracy by group; the worst group, the gap and the
+    unweighted mean of the groups, where there are two groups or more.
+
+    Intervals are those of `summary`, for the worst group and the gap at the level at which those of all groups (pairs
+    of groups) hold together. In a small group nothing may vary, and Student's interval would be a point: each is at
+    least as wide as that of one draw with the mean number of right answers (Clopper-Pearson, Newcombe, Wilson). p and
+    `expected_if_equal`: every example keeps its answers of all draws, and the examples are dealt to the groups.
+    """
+    found = _Accuracies.of(right, cells)
+    names, n, how = groups.names_of(cells.groups), found.n, f"t ({len(right) - 1} df) over draws and examples"
+    (low, high), spread = found.bounds(method.level), found.by_seed.std(0, ddof=1)
+    out = [
+        Record(
+            metric="top1", group=group, n=int(n[g]), value=float(found.mean[g]), low=float(low[g]), high=float(high[g]),
+            level=method.level, method=f"{how}, at least clopper-pearson", spread=float(spread[g]),
+            values=found.by_seed[:, g].tolist(), small=bool(n[g] < method.min_n),
+        )
+        for g, group in enumerate(cells.groups)
+    ]  # fmt: skip
+    if not 1 < len(n) <= groups.MOST_COMPARED:
+        return out
+    worst, best = int(found.mean.argmin()), int(found.mean.argmax())
+    low, high = found.bounds(simultaneous.split_level(method.level, len(n)))
+    gap = float(found.mean[best] - found.mean[worst])
+    null = found.dealt(method.seed)
+    (gap_low, gap_high), (mean_low, mean_high) = found.gap(method.level), found.mean_of_groups(method)
+    some = {"group": {}, "over": over, "groups": len(n), "level": method.level}
+    return [
+        *out,
+        Record(
+            metric="top1_worst_group", worst=names[worst], n=int(n[worst]), value=float(found.mean[worst]),
+            low=float(low.min()), high=float(high.min()), small=bool(n[worst] < method.min_n),
+            method=f"{how}, at least clopper-pearson, simultaneous over {len(n)} groups", **some,
+        ),
+        Record(
+            metric="top1_group_difference", n=int(n.sum()), value=gap, highest=names[best], lowest=names[worst],
+            method=f"{how}, at least newcombe, simultaneous over {math.comb(len(n), 2)} pairs",
+            p=simultaneous.p_value(null, np.ones(0), False, gap), expected_if_equal=float(null.mean()),
+            small=bool(min(n[worst], n[best]) < method.min_n), low=gap_low, high=gap_high, **some,
+        ),
+        Record(
+            metric="top1_mean_of_groups", n=int(n.sum()), value=float(found.mean.mean()),
+            method=f"{how}, at least wilson, square-and-add", low=mean_low, high=mean_high, **some,
+        ),
+    ]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Accuracies:
+    """n [G] examples of each group; table [G, S + 1]: how many are right with 0 to S seeds; by_seed: rates [S, G]."""
+
+    n: np.ndarray
+    table: np.ndarray
+    by_seed: np.ndarray
+
+    @staticmethod
+    def of(right: np.ndarray, cells: Cells) -> _Accuracies:
+        seeds, count = len(right), len(cells.groups)
+        inside = cells.of >= 0
+        group, hits = cells.of[inside], right[:, inside]
+        n = np.bincount(group, minlength=count)
+        table = np.bincount(group * (seeds + 1) + hits.sum(0), minlength=count * (seeds + 1))
+        by_seed = np.stack([np.bincount(group[one], minlength=count) for one in hits]) / n
+        return _Accuracies(n, table.reshape(count, seeds + 1), by_seed)
+
+    @property
+    def share(self) -> np.ndarray:
+        """The share of the seeds that each column of `table` is right with."""
+        return np.arange(self.table.shape[1]) / (self.table.shape[1] - 1)
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.table @ self.share / self.n
+
+    @property
+    def k(self) -> np.ndarray:
+        """The right answers of one draw, on average, as whole examples."""
+        return np.rint(self.table @ self.share).astype(np.int64)
+
+    @property
+    def of_examples(self) -> np.ndarray:
+        """The variance of `mean` that comes from the draw of the test examples."""
+        return np.maximum(self.table @ self.share**2 / self.n - self.mean**2, 0) / self.n
+
+    def reach(self, by_seed: np.ndarray, of_examples: np.ndarray, level: float) -> np.ndarray:
+        """Half of Student's interval of a mean over seeds [S, ...] with this variance of examples."""
+        error = np.sqrt(by_seed.var(0, ddof=1) / len(by_seed) + of_examples)
+        return student.ppf((1 + level) / 2, len(by_seed) - 1) * error
+
+    def bounds(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Of each group's accuracy."""
+        reach = self.reach(self.by_seed, self.of_examples, level)
+        low, high = clopper_pearson(self.k, self.n, level)
+        return np.clip(np.minimum(self.mean - reach, low), 0, 1), np.clip(np.maximum(self.mean + reach, high), 0, 1)
+
+    def gap(self, level: float) -> simultaneous.Bounds:
+        """Of the largest difference of two groups: every pair's, seed by seed."""
+        apart, other = self.by_seed[:, :, None] - self.by_seed[:, None], ~np.eye(len(self.n), dtype=bool)
+        examples = self.of_examples[:, None] + self.of_examples[None]
+        reach = self.reach(apart, examples, simultaneous.split_level(level, math.comb(len(self.n), 2)))
+        difference = self.mean[:, None] - self.mean[None]
+        low, high = simultaneous.gap(self.k, self.n, level)
+        return (
+            min(low, max(0.0, float((difference - reach)[other].max()))),
+            max(high, min(1.0, float((difference + reach)[other].max()))),
+        )
+
+    def mean_of_groups(self, method: Method) -> simultaneous.Bounds:
+        """Of the unweighted mean over the groups."""
+        reach = float(self.reach(self.by_seed.mean(1), self.of_examples.sum() / len(self.n) ** 2, method.level))
+        counted, value = groups.mean_of_groups(self.k, self.n, method=method), float(self.mean.mean())
+        low, high = (0.0 if counted.low is None else counted.low), (1.0 if counted.high is None else counted.high)
+        return max(0.0, min(low, value - reach)), min(1.0, max(high, value + reach))
+
+    def dealt(self, seed: int) -> np.ndarray:
+        """The gap between groups that do not differ: examples dealt at random to groups of these sizes, [R]."""
+        order = np.argsort(self.n, kind="stable")  # what groups are called decides nothing
+        size = self.n[order]
+        tables = random_table(size, self.table.sum(0)).rvs(simultaneous.DRAWS, random_state=seed)
+        return np.ptp(tables @ self.share / size, axis=1)

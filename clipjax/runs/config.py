@@ -107,10 +107,15 @@ class Counted(Intervals, Cells):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Grouped(Counted):
-    """Of a probe that counts by group."""
+class Groups(Cells):
+    """Of a probe whose cells are groups."""
 
     groups: str = key("", "race,gender,race*gender; empty: everybody, each column, each pair")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grouped(Counted, Groups):
+    """Of a probe that counts by group."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

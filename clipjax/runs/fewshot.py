@@ -7,22 +7,23 @@ import dataclasses
 import jax
 
 from clipjax import parallel
+from clipjax.analysis import rates
 from clipjax.analysis.manifest import Outcome
 from clipjax.errors import InputError
 from clipjax.keys import key
 from clipjax.probes import fewshot
-from clipjax.runs import linear, parts
-from clipjax.runs.config import FittedAndTested
+from clipjax.runs import groups, linear, parts
+from clipjax.runs import task as tasks
+from clipjax.runs.config import FittedAndTested, Groups, Level
 from clipjax.runs.features import Features
 from clipjax.runs.parts import Parts
 from clipjax.runs.result import Result
-from clipjax.runs.task import columns
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(FittedAndTested):
+class Config(FittedAndTested, Level, Groups):
     """What is read."""
 
     shots: tuple[int, ...] = key((1, 2, 4, 8, 16), "images per class")
@@ -31,28 +32,38 @@ class Config(FittedAndTested):
 
 
 def prepare(config: Config) -> Parts:
-    """The training and the test part; nothing is swept, C is config.C."""
+    """The training and the test part, and the groups of the test part; nothing is swept, C is config.C."""
+    _method(config)
     split = parts.prepare(config)
     for task in (split.train, split.test):
         if task.labels is not None and task.labels.several:
             raise InputError(f"{task.source.name}: few-shot needs one label per image, and some have several")
-    return split
+    columns = groups.asked(config, split.test.source)
+    return dataclasses.replace(split, test=dataclasses.replace(split.test, groups=columns))
 
 
 def run(config: Config, features: Features, split: Parts) -> Result:
-    """Top-1 on the test part for every number of shots, mean and spread over draws."""
+    """Top-1 on the test part for every number of shots, mean and spread over draws, and by group."""
     (train, labels, digests), skipped, seen = linear.fitted(features, split.train, config.feature)
     (test, truth, _), more, n = linear.fitted(features, split.test, config.feature)
-    order = parts.ordered(digests, labels)
+    order, encoded = parts.ordered(digests, labels), features.images(split.test.source, config.feature)
+    assert split.test.labels is not None
+    rows = encoded.rows[split.test.labels.known[encoded.rows]]
+    columns = {name: values[rows] for name, values in split.test.groups.items()}
+    grouped = [grouping for grouping in rates.groupings(config.groups, list(columns)) if grouping] if columns else []
     records = fewshot.evaluate(
         train[order.rows], order.labels, test, order.known(truth.column), config.shots,
         seeds=tuple(range(config.seed, config.seed + config.draws)), C=config.C, classes=len(labels.names),
-        max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
+        max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()), method=_method(config),
+        by=[(grouping, rates.cells(grouping, columns, len(rows))) for grouping in grouped],
     )  # fmt: skip
     outcome = Outcome(
         feature=config.feature, shots=list(config.shots), draws=config.draws, C=config.C,
         train=split.train.source.fingerprint,
     )  # fmt: skip
-    encoded = features.images(split.test.source, config.feature)
-    table = columns(split.test.source, split.test.labels, encoded.rows)
+    table = tasks.columns(split.test.source, split.test.labels, encoded.rows)
     return Result(records, table, skipped + more, split.test.design, outcome, seen + n)
+
+
+def _method(config: Config) -> rates.Method:
+    return groups.checked_method("clopper-pearson", config.level, config.min_n, config.seed)

@@ -10,7 +10,7 @@ from clipjax.data.naming import differ_in_case
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.progress import say
-from clipjax.runs.config import Counted, words
+from clipjax.runs.config import Counted, Groups, words
 
 MOST_GROUPS = 50  # a column with more values is a name or a number, not a group
 
@@ -41,6 +41,18 @@ def columns(source: Source, group_columns: str, bands: str) -> dict[str, np.ndar
     for note in notes:
         say(note)
     return kept | banded
+
+
+def asked(config: Groups, source: Source) -> dict[str, np.ndarray]:
+    """`columns` for a probe that has groups only where data.group_columns names them; else none, and InputError where
+    `groups` or `bands` is set."""
+    if not config.data.group_columns:
+        if unread := [name for name in ("groups", "bands") if getattr(config, name)]:
+            raise InputError(f"{unread[0]} is not read without groups; name columns: --config.data.group_columns=a,b")
+        return {}
+    found = columns(source, config.data.group_columns, config.bands)
+    rates.groupings(config.groups, list(found))
+    return found
 
 
 def method_of(config: Counted) -> rates.Method:

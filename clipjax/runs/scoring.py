@@ -22,18 +22,16 @@ from clipjax.runs.task import Task
 
 OF_SCORES = {"mean_top1_top5": metrics.mean_top1_top5, "roc_auc": metrics.roc_auc}  # metrics that are not of counts
 SPLIT = "split of the data set"  # as a grouping of its own
-MOST_COMPARED = 200  # groups of one grouping that are compared with each other
 
 
 def grouped(config: Scored, task: Task) -> Task:
     """The task with the groups of data.group_columns; InputError for a method or a column that does not exist."""
     groups.method_of(config)
-    if not config.data.group_columns:
+    columns = groups.asked(config, task.source)
+    if not columns:
         if config.group_weights:
             raise InputError("group_weights needs groups; name their columns: --config.data.group_columns=a,b")
         return task
-    columns = groups.columns(task.source, config.data.group_columns, config.bands)
-    rates.groupings(config.groups, list(columns))
     return dataclasses.replace(task, groups=columns, group_weights=weights_of(config.group_weights, columns))
 
 
@@ -162,7 +160,7 @@ def compared_counts(
     weights: Mapping[str, float] | None = None,
 ) -> list[Record]:  # fmt: skip
     """k of n right [G] -> worst group, gap, ratio, unweighted (and weighted) mean and variance of the accuracies."""
-    if not 1 < (n > 0).sum() <= MOST_COMPARED:
+    if not 1 < (n > 0).sum() <= by_group.MOST_COMPARED:
         return []
     numbers = (
         by_group.worst_group, by_group.group_difference, by_group.group_ratio, by_group.mean_of_groups,
@@ -178,7 +176,7 @@ def parity(tallied: Sequence[Tally], design: Design, method: rates.Method) -> li
     """`rates.tallies` -> the difference and the ratio of the groups' rates of every set, for single columns."""
     out = []
     for one in tallied:
-        if len(one.grouping) != 1 or not 1 < len(one.groups) <= MOST_COMPARED:
+        if len(one.grouping) != 1 or not 1 < len(one.groups) <= by_group.MOST_COMPARED:
             continue
         names, table = by_group.names_of(one.groups), one.table
         for name in design.counted:

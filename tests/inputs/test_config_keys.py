@@ -207,11 +207,10 @@ def room(bench, tmp_path_factory):
 def base_of(probe, room):
     table = ["data.source=csv", f"data.csv={room.folder}/t.csv"]
     label, groups = "data.label_column=label", "data.group_columns=race,gender"
-    short = ["max_iter=10", "data.group_columns="]
     return {
         "zeroshot": [*table, label, groups, "min_n=1"],
         "linear": [*table, label, groups, "max_iter=10", "min_n=1", "C=1.0"],
-        "fewshot": [*table, label, *short, "shots=(1,)", "draws=2"],
+        "fewshot": [*table, label, groups, "max_iter=10", "min_n=1", "shots=(1,)", "draws=2"],
         "retrieval": [*table, "data.caption_columns=caption"],
         "rates": [*table, groups, f"design={room.folder}/d.yaml", "min_n=1"],
         "labels": [*table, groups, f"design={room.folder}/d.yaml", "thresholds=0.3", "min_n=1"],

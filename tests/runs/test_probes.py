@@ -75,6 +75,20 @@ def test_fewshot_gives_mean_and_spread_per_number_of_shots(two_parts, tmp_path):
     assert found[1]["value"] > 1 / 3
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("groups=a", "groups is not read without groups; name columns: --config.data.group_columns=a,b"),
+        ("bands=a=b: c=d", "bands is not read without groups"),
+        ("group_weights=a: b=1", "no key 'group_weights', which is read by linear, zeroshot"),
+        ("method=wilson", "no key 'method', which is read by"),
+    ],
+)
+def test_keys_that_fewshot_does_not_read(two_parts, tmp_path, capsys, more, message):
+    assert main(argv(two_parts, tmp_path / "run", f"--config.{more}", config="fewshot")) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_a_linear_probe_needs_two_different_parts(two_parts, tmp_path, capsys):
     more = ["--config.train_split=test"]
     assert main(argv(two_parts, tmp_path / "run", *more, config="linear")) == 1

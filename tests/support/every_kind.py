@@ -58,7 +58,7 @@ def build(root: Path) -> dict[str, Path]:
         "zeroshot": (labelled, grouped, "sweep.templates=a {}|the {}"),
         "calibration": (labelled, grouped, "calibration.bins=10", "calibration.fit=0.4", "calibration.risk=0.4"),
         "linear": (labelled, grouped, "C=1.0", "max_iter=50"),
-        "fewshot": (labelled, "shots=1,2", "max_iter=20"),
+        "fewshot": (labelled, grouped, "groups=age,gender,code", "shots=1,2", "max_iter=20"),
         "retrieval": ("data.caption_columns=caption",),
         "skew": (grouped, "classes=artist,cook,farmer", "k=20,50"),
         "association": (f"tests={tests}", grouped),
