@@ -8,9 +8,13 @@ import jax
 import numpy as np
 
 from clipjax import parallel
+from clipjax.analysis import rates
 from clipjax.analysis.manifest import Outcome
+from clipjax.data.contents import UNREADABLE
+from clipjax.data.labels import Labels
+from clipjax.errors import InputError, located
 from clipjax.keys import inside, key
-from clipjax.probes import linear, metrics
+from clipjax.probes import linear, metrics, neighbours
 from clipjax.runs import data as opening
 from clipjax.runs import groups, parts, scoring
 from clipjax.runs.config import Fitted, FittedAndTested, Scored
@@ -28,11 +32,16 @@ class Config(FittedAndTested, Scored):
 
     data: opening.ThreeParts = inside(opening.ThreeParts)
     validation_split: str = key("", "the part to choose C on; empty: a seeded fifth of the training part")
+    neighbours: tuple[int, ...] = key(
+        (), "K: how many of the K training images nearest to a test image share its label; 1,5,10,50 are usual"
+    )
 
 
 def prepare(config: Config) -> Parts:
     """Training, validation and test part, and the groups."""
     split = parts.prepare(config, config.validation_split)
+    if config.neighbours:
+        _check_neighbours(config, split)
     return dataclasses.replace(split, test=scoring.grouped(config, split.test))
 
 
@@ -53,10 +62,51 @@ def run(config: Config, features: Features, split: Parts) -> Result:
     table = columns(test_task.source, test_task.labels, encoded.rows)
     table["prediction"] = np.array(test_task.design.names, object)[scores.argmax(1)]
     records = scoring.records(scores, labels, test_task, encoded.rows, config.groups, groups.method_of(config))
+    if config.neighbours:
+        records += nearest(config, (encoded.values, labels), train, test_task, encoded.rows)
     outcome = Outcome(
         feature=config.feature, C=C, path=path, n_train=len(train[1]), train=split.train.source.fingerprint
     )
     return Result(records, table, skipped + encoded.skipped, test_task.design, outcome, seen + len(encoded.rows))
+
+
+def _check_neighbours(config: Config, split: Parts) -> None:
+    """InputError where an image has several labels, would find itself, or has no image to find."""
+    name, texts = split.test.source.name, []
+    for task in (split.test, split.train):
+        assert task.labels is not None
+        if task.labels.several:
+            raise InputError(f"{name}: neighbours needs one label per image, and some have several; leave it out")
+        texts.append(task.labels.texts()[task.labels.known])
+    of_test, of_training = texts
+    with located(f"{name}: neighbours"):
+        for k in config.neighbours:
+            neighbours.check(of_test, of_training, k)
+    own, theirs = (set(task.source.short_digests) - {UNREADABLE[:8].hex()} for task in (split.test, split.train))
+    if both := own & theirs:
+        raise InputError(
+            f"{name}: the training and the test part share {len(both)} images, and an image would find itself; take "
+            "them out of one part, or leave neighbours out"
+        )
+
+
+def nearest(
+    config: Config, asked: tuple[np.ndarray, Labels], train: tuple[np.ndarray, Labels, np.ndarray], task: Task,
+    rows: np.ndarray,
+) -> list[metrics.Record]:  # fmt: skip
+    """Features [M, D] and labels of these rows [M] of the task, and those of the training part -> how often the
+    nearest images of that part have the image's label: over all, and by group."""
+    values, labels = asked
+    known = labels.known
+    columns = {name: column[rows[known]] for name, column in task.groups.items()}
+    grouped = [grouping for grouping in rates.groupings(config.groups, list(columns)) if grouping] if columns else []
+    by = [rates.cells(grouping, columns, int(known.sum())) for grouping in grouped]
+    texts = labels.texts()[known], train[1].texts()
+    method = groups.method_of(config)
+    out: list[metrics.Record] = []
+    for k in config.neighbours:
+        out += neighbours.same_attribute_precision(values[known], train[0], texts, k, by, method=method)
+    return out
 
 
 def fitted(

@@ -277,6 +277,7 @@ def value_of(probe, key, room):
         "C": ["C=0.001"],
         "max_iter": ["max_iter=1"],
         "shots": ["shots=(2,)"],
+        "neighbours": ["neighbours=(2,)"],
         "draws": ["draws=3"],
         "prefix": ["prefix="],
         "truncate": ["truncate=False", *[f"instances={room.folder}/long.csv"] * (probe == "captions")],

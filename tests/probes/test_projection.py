@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
+from clipjax.analysis.rates import cells
 from clipjax.errors import InputError
 from clipjax.probes import neighbours, projection
 
@@ -53,12 +54,12 @@ def test_it_is_a_projection(seed, n):
 def test_neighbours_worked_example():
     database = np.array([(1, 0), (0.9, 0.1), (0.7, 0.7), (0.1, 0.9), (0, 1), (0.5, 0.4)])
     theirs, queries = [*"FFMMMF"], np.array([(1, 0.2), (0.6, 0.5), (0.2, 1)])
-    own, by = [*"FMM"], np.array(["light", "dark", "dark"])
+    own, by = [*"FMM"], cells(["tone"], {"tone": np.array(["light", "dark", "dark"])}, 3)
     for k, wanted in ((1, (2 / 3, 0.5, 1)), (3, (7 / 9, 2 / 3, 1))):
-        found = neighbours.same_attribute_precision(queries, database, (own, theirs), k, by, column="tone")
+        found = neighbours.same_attribute_precision(queries, database, (own, theirs), k, [by])
         assert [r.value for r in found] == pytest.approx(wanted)
         assert [r.group for r in found] == [{}, {"tone": "dark"}, {"tone": "light"}]
-        assert found[0].expected == 0.5
+        assert (found[0].expected, found[0].k, found[0].n) == (0.5, k, 3)
     whole = neighbours.same_attribute_precision(queries, database, (own, theirs), 6)[0]
     assert whole.value == whole.expected
 

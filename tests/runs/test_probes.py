@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,38 @@ def test_fewshot_gives_mean_and_spread_per_number_of_shots(two_parts, tmp_path):
     assert [r["shots"] for r in found] == [1, 4]
     assert all(r["spread"] >= 0 and len(r["values"]) == 3 and r["n"] == 45 for r in found)
     assert found[1]["value"] > 1 / 3
+
+
+def test_neighbours_are_those_of_the_features(two_parts, tmp_path, capsys):
+    out, more = tmp_path / "run", ("--config.C=0.316", "--config.feature=proj", "--config.neighbours=1,5")
+    assert main(argv(two_parts, out, *more, config="linear")) == 0
+    assert "same_attribute_precision@5" in capsys.readouterr().out
+    found = [r for r in records(out) if r["metric"] == "same_attribute_precision_at_k"]
+    assert [(r["k"], r["n"], r["expected"]) for r in found] == [
+        (1, 45, pytest.approx(1 / 3)),
+        (5, 45, pytest.approx(1 / 3)),
+    ]
+    model = clipjax.load(two_parts / "tiny.safetensors")
+    unit, names = {}, {}
+    for part in ("train", "test"):
+        files = sorted((two_parts / "photos" / part).rglob("*.jpg"))
+        values = np.asarray(model.encode_image(model.preprocess([image.open_image(f) for f in files])))
+        unit[part] = values / np.linalg.norm(values, axis=1, keepdims=True)
+        names[part] = np.array([f.parent.name for f in files])
+    best = np.argsort(-unit["test"] @ unit["train"].T, axis=1)[:, :5]
+    share = (names["train"][best] == names["test"][:, None]).mean(1)
+    assert found[1]["value"] == pytest.approx(share.mean(), abs=0.01)  # nearly equal cosines may change places
+    assert main(argv(two_parts, tmp_path / "b", *more[:2], "--config.neighbours=91", config="linear")) == 1
+    assert "K=91 of 90 database images; choose K from 1 to 90" in capsys.readouterr().err
+
+
+def test_an_image_may_not_find_itself(two_parts, tmp_path, capsys):
+    root = tmp_path / "photos"
+    shutil.copytree(two_parts / "photos", root)
+    shutil.copy(next((root / "train" / "a").iterdir()), root / "test" / "a" / "again.jpg")
+    more = (f"--config.data.path={root}", "--config.neighbours=(1,)")
+    assert main(argv(two_parts, tmp_path / "run", *more, config="linear")) == 1
+    assert "the training and the test part share 1 images, and an image would find itself" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
