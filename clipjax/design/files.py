@@ -37,10 +37,10 @@ def _read(text: str) -> Design:
     return design.add(a.strip() for a in added) if added else design
 
 
-def shipped() -> dict[str, Path]:
-    """Name -> file of every design that comes with clipjax, from a clone and from a wheel."""
+def shipped(kind: str = "designs") -> dict[str, Path]:
+    """Name -> file of every design (or list of "stimuli") that comes with clipjax, from a clone and from a wheel."""
     package = Path(__file__).parents[1]
-    for folder in (package / "configs" / "designs", package.parent / "configs" / "designs"):
+    for folder in (package / "configs" / kind, package.parent / "configs" / kind):
         if folder.is_dir():
             return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
     return {}

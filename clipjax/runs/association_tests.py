@@ -12,7 +12,8 @@
         a: {images: {gender: Male}}
         b: {images: {gender: Female}}
 
-A test without y is a single-category test of each stimulus of x. A set may have images and texts.
+A test without y is a single-category test of each stimulus of x. A set may have images and texts, and the words of a
+published test: `a: {published: weat/career}` (`configs/stimuli`).
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ import numpy as np
 
 from clipjax import stored
 from clipjax.data.source import Source
-from clipjax.design.files import yaml_value
+from clipjax.design.files import shipped, yaml_value
 from clipjax.errors import InputError, converted, require
 
 
 class Stimuli(msgspec.Struct, forbid_unknown_fields=True):
-    """Texts, which go into the templates, and images with these values of columns ({"gender": "Male"})."""
+    """Texts, which go into the templates, and images with these values of columns ({"gender": "Male"}). published:
+    the words of a published test, which `read` adds to the texts."""
 
     texts: list[str] = []
     images: dict[str, str] = {}
+    published: str = ""
 
 
 class Association(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,6 +61,24 @@ class Associations(msgspec.Struct, forbid_unknown_fields=True):
     templates: list[str] = msgspec.field(default_factory=lambda: ["{}"])
 
 
+class Published(msgspec.Struct, forbid_unknown_fields=True):
+    """A file of `configs/stimuli`: words by the name of their list."""
+
+    source: str
+    lists: dict[str, list[str]]
+
+
+def published() -> dict[str, list[str]]:
+    """ "weat/career" -> the words of that list, for every list that comes with clipjax."""
+    found = {}
+    for name, path in shipped("stimuli").items():
+        lists = stored.check(
+            yaml_value(path.read_text(encoding="utf-8"), str(path)), Published, str(path), "correct it"
+        )
+        found |= {f"{name}/{key}": words for key, words in lists.lists.items()}
+    return found
+
+
 def read(path: str) -> Associations:
     """The tests of a file; InputError where it is not one."""
     with converted(f"{path}: cannot be read", "check the path", OSError, UnicodeDecodeError):
@@ -70,6 +91,10 @@ def read(path: str) -> Associations:
         raise InputError(f"{path}: two tests are called {twice[0]!r}; rename one")
     for test in found.tests:
         for name, one in test.sets.items():
+            if one.published:
+                known = published()
+                require(one.published, known, f"{path}: test {test.name!r}: {name}", "published list")
+                one.texts = [*one.texts, *known[one.published]]
             if not one.texts and not one.images:
                 raise InputError(f"{path}: test {test.name!r}: {name} has neither texts nor images")
             if twice := [text for text in one.texts if one.texts.count(text) > 1]:

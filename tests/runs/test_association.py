@@ -7,7 +7,8 @@ import pytest
 
 from clipjax.analysis.rates import Method
 from clipjax.cli.main import main
-from clipjax.runs import association
+from clipjax.errors import InputError
+from clipjax.runs import association, association_tests
 from clipjax.runs.association_tests import Association, Stimuli
 from clipjax.testing import pictures, tiny_model
 
@@ -81,6 +82,23 @@ def test_from_a_command(people, tmp_path, capsys):
     assert manifest["design"]["classes"][0]["prompts"] == ["a photo of office.", "a drawing of office."]
     assert main(["report", str(out), f"--out={tmp_path / 'report'}"]) == 0
     assert probe(people, out, CAREER, "--fail-if=eat[label=career] < 5") == 3
+
+
+def test_words_of_published_tests(tmp_path):
+    lists = association_tests.published()
+    assert {len(words) for words in lists.values()} == {6, 7, 8, 25}
+    assert all(len(set(words)) == len(words) for words in lists.values())
+    for one, other in map(
+        str.split, ("flowers insects", "pleasant unpleasant", "career family", "math arts", "male female")
+    ):
+        assert len(lists[f"weat/{one}"]) == len(lists[f"weat/{other}"])
+    text = CAREER.replace("texts: [office, salary]", "published: weat/career").replace("[home,", "[hut,")
+    (tmp_path / "t.yaml").write_text(text)
+    career = association_tests.read(str(tmp_path / "t.yaml")).tests[0]
+    assert career.a.texts == lists["weat/career"]
+    (tmp_path / "t.yaml").write_text(text.replace("weat/career", "weat/careers"))
+    with pytest.raises(InputError, match=r"a has no published list \"weat/careers\"; nearest: \"weat/career\""):
+        association_tests.read(str(tmp_path / "t.yaml"))
 
 
 @pytest.mark.parametrize(
