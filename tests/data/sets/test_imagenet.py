@@ -10,6 +10,8 @@ from scipy.io import savemat
 
 from clipjax.data.info import own_names
 from clipjax.data.sets import (
+    dollar_street,
+    geode,
     imagenet,
     imagenet_a,
     imagenet_r,
@@ -363,3 +365,56 @@ def test_waterbirds_have_the_bird_and_the_place(tmp_path):
     (root / "metadata.csv").write_text(BIRDS.replace(",2,0,", ",3,0,"))
     with pytest.raises(InputError, match='row 1: split "3" is none of 0, 1, 2'):
         waterbirds.open_source(tmp_path)
+
+
+PLACES = """,id,object,region,ip_country,file_path
+0,a,hand_soap,EastAsia,Japan,003.hand_soap/a.jpg
+1,b,bag,Africa,South Africa,000.bag/b.jpg
+"""
+
+
+def test_geode_has_the_region_and_the_country(tmp_path):
+    for name in ("003.hand_soap/a.jpg", "000.bag/b.jpg"):
+        picture(tmp_path / "geode" / "images" / name)
+    (tmp_path / "geode" / "index.csv").write_text(PLACES)
+    s = geode.open_source(tmp_path)
+    assert s.labels.texts().tolist() == ["hand soap", "bag"]
+    assert s.columns["region"].tolist() == ["EastAsia", "Africa"]
+    assert s.columns["country"].tolist() == ["Japan", "South Africa"]
+    assert geode.open_source(tmp_path / "geode").files.tolist() == s.files.tolist()
+    (tmp_path / "geode" / "index.csv").write_text(PLACES.replace("bag,", "bags,"))
+    with pytest.raises(InputError, match='"bags" is none of the 40 classes of geode; nearest: "bag"'):
+        geode.open_source(tmp_path)
+    with pytest.raises(InputError, match='no split "test"'):
+        geode.open_source(tmp_path, "test")
+
+
+HOUSES = """id,country.name,region.id,type,imageRelPath,topics,income,imagenet_synonyms,imagenet_sysnet_id
+1,Bangladesh,as,image,assets/1/1.jpg,['Stoves'],45.0,['stove'],[827]
+2,Rwanda,af,image,assets/2/2.jpg,['Plates'],251.5,"['plate', 'soup bowl']","[923, 809]"
+3,France,eu,image,assets/3/3.jpg,['Beds'],4000,['four-poster'],[564]
+4,United States,am,image,assets/4/4.jpg,['Stoves'],9000,"['stove', 'stove']",[827]
+"""
+
+
+def test_dollar_street_has_the_income_and_one_name_an_image(tmp_path):
+    root = tmp_path / "dataset_dollarstreet"
+    for i in range(1, 5):
+        picture(root / "assets" / str(i) / f"{i}.jpg")
+    (root / "images_v2_imagenet_test.csv").write_text(HOUSES)
+    s = dollar_street.open_source(tmp_path)
+    assert s.labels.names == ("four-poster", "stove")
+    assert s.labels.texts().tolist() == ["stove", "", "four-poster", "stove"]
+    assert s.labels.known.tolist() == [True, False, True, True]
+    assert s.columns["region"].tolist() == ["Asia", "Africa", "Europe", "Americas"]
+    assert s.columns["income_quartile"].tolist() == ["1", "2", "3", "4"]
+    for old, new, message in (
+        ("['four-poster']", "four-poster", "row 2: imagenet_synonyms 'four-poster' is not a list of names"),
+        ("4000", "much", "row 2: income 'much' is not a number"),
+        ("income,", "wealth,", 'has no column "income"'),
+    ):
+        (root / "images_v2_imagenet_test.csv").write_text(HOUSES.replace(old, new, 1))
+        with pytest.raises(InputError, match=message):
+            dollar_street.open_source(tmp_path)
+    with pytest.raises(InputError, match=r"images_v2_imagenet_train\.csv is missing"):
+        dollar_street.open_source(tmp_path, "train")

@@ -187,6 +187,20 @@ def test_celeba_names_only_what_the_user_brings(tmp_path):
         celeba.open_source(tmp_path / "b", names=listing)
 
 
+def test_celeba_labelled_by_an_attribute(tmp_path):
+    celebrities(tmp_path)
+    s = celeba.open_source(tmp_path, attribute="Wearing_Hat")
+    assert s.labels.names == ("not wearing hat", "wearing hat")
+    assert celeba.open_source(tmp_path, "all", attribute="Male").labels.texts().tolist() == [
+        "male", "not male", "not male", "male",
+    ]  # fmt: skip
+    assert s.columns["Male"].tolist() == ["0", "1"]
+    with pytest.raises(InputError, match='has no attribute "Hat"'):
+        celeba.open_source(tmp_path, attribute="Hat")
+    with pytest.raises(InputError, match="names and attribute both name classes; keep one"):
+        celeba.open_source(tmp_path, names=tmp_path / "n.csv", attribute="Male")
+
+
 def test_celeba_without_identities(tmp_path):
     celebrities(tmp_path, identities=False)
     assert "identity" not in celeba.open_source(tmp_path).columns
