@@ -1,9 +1,10 @@
 """Which rows of two runs are the same image, and whether both runs say the same of it.
 
 Images are paired by their contents (the column `image_sha256` of predictions.parquet): names, folders, tables,
-containers, file times and the order do not matter. Answers that were ingested come without contents: those images are
-paired by their names, where names tell them apart in both runs. What annotators said of an image has to be equal: runs
-whose groups or labels differ would be compared by those of one of them.
+containers, file times and the order do not matter. Questions of the probe `captions` are paired by their images and
+captions, as several may be about one image. Answers that were ingested come without contents: those images are paired
+by their names, where names tell them apart in both runs. What annotators said of an image has to be equal: runs whose
+groups or labels differ would be compared by those of one of them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clipjax.analysis.run import IMAGE, REMEDY, Run
+from clipjax.analysis.run import IMAGE, QUESTION, REMEDY, Run
 from clipjax.errors import InputError, brief, some
 
 ANNOTATIONS = ("a", "b")  # whose count where they differ
@@ -75,10 +76,10 @@ def pair(a: Run, b: Run, annotations: str = "") -> Paired:
 
 
 def images(run: Run) -> np.ndarray:
-    """What each image is, text [N]: equal for equal bytes."""
+    """What each image is, text [N]: equal for equal bytes. Of captions: what each question and its images are."""
     if IMAGE not in run.predictions:
         raise InputError(f"{run.path}: its predictions do not say what the images hold (no column {IMAGE}); {REMEDY}")
-    return run.predictions[IMAGE]
+    return run.predictions[QUESTION if QUESTION in run.predictions else IMAGE]
 
 
 def _names(a: Run, b: Run) -> tuple[np.ndarray, np.ndarray]:

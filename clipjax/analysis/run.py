@@ -31,6 +31,7 @@ COMPLETE = "complete"  # stage of its last event
 REMEDY = "run the probe again"
 INGESTED_FEATURES = "features.npz"  # of a run of `clipjax ingest --features`
 IMAGE = "image_sha256"  # of predictions.parquet: the first 16 hexadecimal digits of the sha256 of an image's contents
+QUESTION = "question_sha256"  # of `captions`: the same of the images and captions of a question
 NEEDED = {"rates": {"prediction"}, "labels": {"probabilities"}}  # columns of predictions.parquet, by probe
 CLASSIFIERS = ("zero-shot", "linear")  # of the probe `attributes`
 

@@ -11,8 +11,8 @@ from clipjax.analysis import groups as by_group
 from clipjax.analysis import rates
 from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
-from clipjax.analysis.run import IMAGE
-from clipjax.data.source import Source
+from clipjax.analysis.run import IMAGE, QUESTION
+from clipjax.data.source import Source, digest
 from clipjax.design import Design
 from clipjax.errors import InputError, some
 from clipjax.keys import key
@@ -21,6 +21,7 @@ from clipjax.probes.zeroshot import normalise
 from clipjax.progress import say
 from clipjax.runs import caption_tables, groups, scoring
 from clipjax.runs import data as opening
+from clipjax.runs import task as tasks
 from clipjax.runs.caption_tables import Instances
 from clipjax.runs.config import Intervals, words
 from clipjax.runs.features import Features
@@ -68,6 +69,8 @@ def prepare(config: Config) -> CaptionsTask:
     found = caption_tables.read(
         config.instances, config.layout, config.right, words(config.wrong), config.image, config.subset, columns
     )
+    if taken := [name for name in columns if name in tasks.RESULT_COLUMNS]:
+        raise InputError(f"{config.instances}: by={taken[0]}: predictions.parquet has a column of that name; rename it")
     if found.truth is not None and (unknown := sorted(set(found.truth.tolist()) - {"masculine", "feminine"})):
         raise InputError(f"{config.instances}: perceived gender {unknown[0]!r} has no pronoun here")
     source = opening.open_source(config.data).source
@@ -102,9 +105,17 @@ def run(config: Config, features: Features, task: CaptionsTask) -> Result:
     counted = features.engine.text_lengths(texts)
     cut = None if counted is None else int((counted[0] > counted[1]).sum())
     first = np.array([place[files[0]] for files in asked.images])
+    contents = dict(zip(task.source.files[encoded.rows], task.source.short_digests[encoded.rows], strict=True))
     table = {
         "file": np.array([" | ".join(files) for files in asked.images], object),
         IMAGE: task.source.short_digests[encoded.rows[first]],
+        QUESTION: np.array(
+            [
+                digest([*(contents[file] for file in files), *listed])[:16]
+                for files, listed in zip(asked.images, asked.captions, strict=True)
+            ],
+            object,
+        ),
         "label": np.array([_label(asked, i) for i in range(len(asked))], object),
         "prediction": np.array([_label(asked, i) if right[i] else _other(asked, scores, i) for i in range(len(asked))]),
         **({} if asked.subset is None else {"subset": asked.subset}),

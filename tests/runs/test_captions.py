@@ -87,7 +87,9 @@ def photos(tmp_path_factory):
         writer = csv.writer(file)
         writer.writerow(["file", "caption", "wrong", "subset", "gender"])
         for i, name in enumerate([*files, *files]):
-            writer.writerow([name, f"a cat number {i}", f"number {i} a cat", "ab"[i % 2], "FM"[i % 3 > 0]])
+            writer.writerow([name, f"a cat number {i % 12}", f"number {i} a cat", "ab"[i % 2], "FM"[i % 3 > 0]])
+    head, *lines = (root / "t.csv").read_text().splitlines()
+    (root / "turned.csv").write_text("\n".join([head, *lines[12:], *lines[:12]]) + "\n")
     return root
 
 
@@ -102,6 +104,24 @@ def probe(photos, out, *more):
     ])  # fmt: skip
 
 
+def check_compared(found, *runs):
+    """McNemar's counts are those of the same questions, over all and by group; the groups' numbers stand beside."""
+    a, b = (pq.read_table(run / "predictions.parquet").to_pylist() for run in runs)
+    assert [row["question_sha256"] for row in a] != [row["question_sha256"] for row in b]
+    theirs = {row["question_sha256"]: row["label"] == row["prediction"] for row in b}
+    both = [(row["gender"], row["label"] == row["prediction"], theirs[row["question_sha256"]]) for row in a]
+    assert len(theirs) == 24
+    for group in ({}, {"gender": "F"}, {"gender": "M"}):
+        mine = [pair for gender, *pair in both if group.get("gender", gender) == gender]
+        record = next(r for r in found["records"] if r["group"] == group)
+        assert (record["n"], record["only_a"], record["only_b"]) == (
+            len(mine), mine.count([True, False]), mine.count([False, True]),
+        )  # fmt: skip
+    assert {r["metric"] for r in found["numbers"]} == {
+        "choice_accuracy_worst_group", "choice_accuracy_group_difference",
+    }  # fmt: skip
+
+
 def test_from_a_command(photos, tmp_path, capsys):
     out, other = tmp_path / "run", tmp_path / "other"
     assert probe(photos, out, "by=gender", "subset=subset") == 0
@@ -113,10 +133,12 @@ def test_from_a_command(photos, tmp_path, capsys):
     assert {r.get("subset") for r in records if r["metric"] == "choice_accuracy"} == {None, "a", "b"}
     assert any(r["metric"] == "choice_accuracy_worst_group" for r in records)
     assert json.loads((out / "manifest.json").read_text())["counts"]["seen"] == 12
-    assert probe(photos, other, "by=gender", "subset=subset", "template=a photo of {}") == 0
+    turned = f"instances={photos / 'turned.csv'}"  # the two questions about each image change places
+    assert probe(photos, other, "by=gender", "subset=subset", "template=a photo of {}", turned) == 0
     capsys.readouterr()
     assert main(["compare", str(out), str(other), "--vary=design", f"--out={tmp_path / 'compared'}"]) == 0
     assert "top1" in capsys.readouterr().out
+    check_compared(json.loads((tmp_path / "compared" / "compare.json").read_text()), out, other)
     assert main(["report", str(out), f"--out={tmp_path / 'r'}"]) == 0
     assert probe(photos, out, "by=gender", "subset=subset", "--fail-if=choice_accuracy < 1.1") == 3
 
@@ -142,6 +164,7 @@ def test_tables_that_are_refused(tmp_path, rows, message):
         (["instances="], "captions needs the table of questions: --config.instances=FILE"),
         (["template=a photo"], "template 'a photo': write {} once"),
         (["by=age"], 'has no column "age"'),
+        (["by=file"], "by=file: predictions.parquet has a column of that name; rename it"),
         (["right=caption"], "name both, the column of the right caption and those of the wrong ones"),
         (["data.limit=3"], "images that folder does not have"),
         (["layout=winoground"], 'has no column "image_0"'),
