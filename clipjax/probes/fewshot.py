@@ -126,6 +126,7 @@ def of_groups(right: np.ndarray, cells: Cells, over: str, method: Method = USUAL
     null = found.dealt(method.seed)
     (gap_low, gap_high), (mean_low, mean_high) = found.gap(method.level), found.mean_of_groups(method)
     some = {"group": {}, "over": over, "groups": len(n), "level": method.level}
+    pairs = "one pair" if len(n) == 2 else f"{math.comb(len(n), 2)} pairs"
     return [
         *out,
         Record(
@@ -135,7 +136,7 @@ def of_groups(right: np.ndarray, cells: Cells, over: str, method: Method = USUAL
         ),
         Record(
             metric="top1_group_difference", n=int(n.sum()), value=gap, highest=names[best], lowest=names[worst],
-            method=f"{how}, at least newcombe, simultaneous over {math.comb(len(n), 2)} pairs",
+            method=f"{how}, at least newcombe, simultaneous over {pairs}",
             p=simultaneous.p_value(null, np.ones(0), False, gap), expected_if_equal=float(null.mean()),
             small=bool(min(n[worst], n[best]) < method.min_n), low=gap_low, high=gap_high, **some,
         ),
