@@ -57,8 +57,8 @@ def test_neighbours_worked_example():
     own, by = [*"FMM"], cells(["tone"], {"tone": np.array(["light", "dark", "dark"])}, 3)
     for k, wanted in ((1, (2 / 3, 0.5, 1)), (3, (7 / 9, 2 / 3, 1))):
         found = neighbours.same_attribute_precision(queries, database, (own, theirs), k, [by])
-        assert [r.value for r in found] == pytest.approx(wanted)
-        assert [r.group for r in found] == [{}, {"tone": "dark"}, {"tone": "light"}]
+        values = {r.group.get("tone", ""): r.value for r in found}
+        assert values == pytest.approx(dict(zip(("", "dark", "light"), wanted, strict=True)))
         assert (found[0].expected, found[0].k, found[0].n) == (0.5, k, 3)
     whole = neighbours.same_attribute_precision(queries, database, (own, theirs), 6)[0]
     assert whole.value == whole.expected
