@@ -120,6 +120,7 @@ class Outcome(Struct, omit_defaults=True):
     C: float | dict[str, float] | None = None
     path: list[Record] | None = None  # of the search for C
     n_train: Count | None = None
+    n_validation: Count | None = None
     train: str | None = None  # the fingerprint of the training part
     shots: list[Count] | None = None
     draws: Count | None = None

@@ -67,6 +67,9 @@ class Record(Struct, frozen=True, kw_only=True):
     shots: Count | None = None
     C: float | None = None
     seeds: list[int] | None = None
+    alphas: list[float] | None = None  # of Tip-Adapter, chosen with each seed
+    betas: list[float] | None = None
+    losses: list[float] | None = None  # at the end of training
     iterations: Count | None = None
     converged: bool | None = None
     probability: Literal["softmax", "sigmoid"] | None = None

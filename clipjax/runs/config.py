@@ -126,22 +126,43 @@ class Scored(Grouped):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Fitted(ProbeConfig):
-    """Of a probe that is fitted to a training part."""
+class OnTrainPart(ProbeConfig):
+    """Of a probe with a training part."""
 
     data: opening.TrainPart = inside(opening.TrainPart)
     train_split: str = key("train", "the part to fit on, a split of data.path; or data.train_path")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tested(OnTrainPart, Classes):
+    """And with a test part of its own, both labelled."""
+
+    data: opening.TwoParts = inside(opening.TwoParts)
+    test_split: str = key("test", "the part to score, where data.split does not name one")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validated(Tested):
+    """And with a part that chooses."""
+
+    data: opening.ThreeParts = inside(opening.ThreeParts)
+    validation_split: str = key(
+        "", "the part to choose on (C, or alpha and beta); empty: a seeded fifth of the training part"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted(OnTrainPart):
+    """Of a probe that is fitted by regression."""
+
     feature: str = key("pre_proj", "before the projection, as in the CLIP paper; proj is encode_image's")
     C: float = key(0.0, "inverse regularisation, scikit-learn's; 0: the CLIP paper's sweep")
     max_iter: int = key(1000, "of L-BFGS")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FittedAndTested(Fitted, Classes):
+class FittedAndTested(Tested, Fitted):
     """Of a probe that is fitted to labelled images, and scored on a test part of its own."""
-
-    data: opening.TwoParts = inside(opening.TwoParts)
-    test_split: str = key("test", "the part to score, where data.split does not name one")
 
 
 # Configs of the verbs that are not probes: the folder below `configs`, and the type of the keys.

@@ -13,11 +13,10 @@ from clipjax.analysis.manifest import Outcome
 from clipjax.data.contents import UNREADABLE
 from clipjax.data.labels import Labels
 from clipjax.errors import InputError, located
-from clipjax.keys import inside, key
+from clipjax.keys import key
 from clipjax.probes import linear, metrics, neighbours
-from clipjax.runs import data as opening
 from clipjax.runs import groups, parts, scoring
-from clipjax.runs.config import Fitted, FittedAndTested, Scored
+from clipjax.runs.config import Fitted, FittedAndTested, Scored, Validated
 from clipjax.runs.features import Features
 from clipjax.runs.parts import Parts
 from clipjax.runs.result import Result
@@ -27,11 +26,9 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(FittedAndTested, Scored):
+class Config(Validated, FittedAndTested, Scored):
     """What is read."""
 
-    data: opening.ThreeParts = inside(opening.ThreeParts)
-    validation_split: str = key("", "the part to choose C on; empty: a seeded fifth of the training part")
     neighbours: tuple[int, ...] = key(
         (), "K: how many of the K training images nearest to a test image share its label; 1,5,10,50 are usual"
     )

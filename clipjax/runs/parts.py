@@ -15,7 +15,7 @@ from clipjax.errors import InputError, some
 from clipjax.progress import say
 from clipjax.runs import data as opening
 from clipjax.runs import task as tasks
-from clipjax.runs.config import FittedAndTested
+from clipjax.runs.config import Tested
 from clipjax.runs.task import Task
 
 
@@ -33,7 +33,7 @@ class Parts:
         return self.test.source
 
 
-def prepare(config: FittedAndTested, validation_split: str = "") -> Parts:
+def prepare(config: Tested, validation_split: str = "") -> Parts:
     """Parts of one data set by split, or by a path each; their labels index one list of classes, by name."""
     opened = {"train": opening.open_part(config.data, "train", config.train_split)}
     if validation_split or getattr(config.data, "validation_path", ""):
@@ -42,7 +42,7 @@ def prepare(config: FittedAndTested, validation_split: str = "") -> Parts:
     for part in opened.values():
         if part.source.labels is None:
             raise InputError(
-                f"{part.source.name}: a linear probe needs labels; name them: --config.data.label_column=NAME"
+                f"{part.source.name}: the probe {config.probe} needs labels; name them: --config.data.label_column=NAME"
             )
     tasks.check_columns(opened["test"].source)
     asked = tasks.chosen("", config.classes) or _together(opened)

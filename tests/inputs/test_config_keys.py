@@ -187,7 +187,9 @@ def room(bench, tmp_path_factory):
         lines.append(f"{row.stem}.png,{part},{'ab'[i // 3 % 2]},{caption},{row.race},{row.gender},{i % 4},{row.person}")
     box.text("t.csv", "\n".join(lines) + "\n")
     box.text("broken.csv", "\n".join([*lines, "none.png,test,a,x,White,Male,1,person 1", ""]))
-    box.text("more.csv", "\n".join([lines[0], *(line for line in lines if ",more," in line)]) + "\n")
+    more = [line for line in lines if ",more," in line]
+    box.text("more.csv", "\n".join([lines[0], *more]) + "\n")
+    box.text("fewer.csv", "\n".join([lines[0], *more[:5]]) + "\n")
     asked = ["file,other,caption,also,wrong,race,gender"]
     for i, row in enumerate(box.rows):
         other = box.rows[i - 1].stem
@@ -222,6 +224,7 @@ def base_of(probe, room):
         "skew": [*table, groups, f"design={room.folder}/d.yaml", "min_n=1", "k=(6,)", "bias=gender=Male|Female"],
         "association": [*table, groups, f"tests={room.folder}/tests.yaml"],
         "captions": [*table, "data.group_columns=", f"instances={room.folder}/q.csv", "min_n=1", "by=race"],
+        "tip_adapter": [*table, label, "data.group_columns=", "shots=(1,)", "draws=2", "validation_split=more"],
     }[probe]  # fmt: skip
 
 
@@ -293,12 +296,27 @@ def value_of(probe, key, room):
         "sweep.templates": ["sweep.templates=a {}|the {}"],
         "sweep.subsets": ["sweep.add=child,dog", "sweep.subsets=2"],
         "sweep.most": ["sweep.add=child,dog", "sweep.most=1"],
+        "training.epochs": ["training.epochs=3"],
+        "training.learning_rate": ["training.epochs=3", "training.learning_rate=0.5"],
+        "training.batch_size": ["training.epochs=3", "training.batch_size=1"],
     }
+    if probe == "tip_adapter":
+        own |= {"classes": ["classes=b,a"]}
+    if probe == "tip_adapter":  # its base has a validation part
+        own |= {
+            "validation_split": ["validation_split="],
+            "data.validation_path": [f"data.validation_path={room.folder}/fewer.csv"],
+        }
     return own[key]
 
 
 # Keys whose values here are refused, which shows that they are read.
 REFUSED = ("truncate", "sweep.most", "data.max_skipped", "data.source", "probability")
+# Of one probe: questions name the other images; a fifth of so few images is none; the part validates already.
+REFUSED_BY = (
+    ("captions", "data.limit"), ("tip_adapter", "validation_split"), ("tip_adapter", "test_split"),
+    ("tip_adapter", "data.test_path"),
+)  # fmt: skip
 # Keys that decide where and how fast features are computed, and must not change them; `precision`, `model` and
 # `placement` do, and are the encoder's for every probe: tests/runs and tests/test_encoder.py run them.
 CIRCUMSTANCES = ("batch_size", "mapping", "placement", "cache_dir", "precision", "model")
@@ -319,7 +337,7 @@ def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypa
         monkeypatch.setattr(intervals, name, 7)  # few draws, so that another seed shows with few images
     shipped = next(name for name in configs.shipped() if configs.load(name, []).probe == probe and name != "fairface")
     base = base_of(probe, room)
-    if probe in ("linear", "fewshot", "attributes"):
+    if probe in ("linear", "fewshot", "attributes", "tip_adapter"):
         base.append("data.split_column=part")
     before = {}
 
@@ -339,14 +357,15 @@ def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypa
         overrides = [*(one for one in base if one.partition("=")[0] not in names), *changed]
         without = [one for one in overrides if one.partition("=")[0] != key]
         own = next((one for one in base if one.startswith(f"{key}=")), None)
-        if key in ("seed", "sweep.subsets") or (key.startswith(("calibration.", "project.")) and len(changed) > 1):
+        needs_others = key.startswith(("calibration.", "project.", "training.")) and len(changed) > 1
+        if key in ("seed", "sweep.subsets") or needs_others:
             reference = [*without, own] if own else without
         else:
             reference = base
         try:
             got = run(overrides)
         except InputError as error:
-            refused = key in REFUSED or (probe, key) == ("captions", "data.limit")  # its questions name the others
+            refused = key in REFUSED or (probe, key) in REFUSED_BY
             if not refused or "\n" in str(error):
                 raise
             continue

@@ -183,3 +183,32 @@ def test_published_numbers_stand_beside_ours_with_their_mark():
     assert "84.40%" in text
     assert "read in the source" in text
     assert Path(config.find("zeroshot")).name == "zeroshot.py"
+
+
+def test_tip_adapter_beside_the_zero_shot_probe_of_the_same_images(two_parts, tmp_path):
+    more = ["--config.shots=(1, 4)", "--config.templates=a {}"]
+    few, zero = tmp_path / "few", tmp_path / "zero"
+    assert main(argv(two_parts, few, *more, "--config.training.epochs=2", config="tip_adapter")) == 0
+    path = [f"--config.data.path={two_parts}/photos/test", "--config.templates=a {}"]
+    assert main([*(w for w in argv(two_parts, zero) if "data.path" not in w), *path]) == 0
+    found = records(few)
+    assert [(r["metric"], r["shots"]) for r in found] == [
+        (metric, k) for k in (1, 4) for metric in ("top1", "top1_gain_over_zero_shot")
+    ] + [("top1", 0)]
+    assert all(len(r["values"]) == len(r["alphas"]) == len(r["betas"]) == len(r["losses"]) == 3 for r in found[:4])
+    assert found[-1]["k"] == records(zero)[0]["k"]
+    manifest = json.loads((few / "manifest.json").read_text())
+    assert manifest["result"]["n_validation"] == 18  # a fifth of 90
+    assert manifest["design"]["templates"] == ["a {}"]
+    assert main(["report", str(few)]) == 0
+    assert "top1_gain_over_zero_shot" in (few / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("word", "message"), [
+    ("training.learning_rate=0.1", "training.learning_rate=0.1 is read where keys are learned: set training.epochs"),
+    ("training.epochs=-1", "epochs are 0 or more"),
+    ("C=1", "no key 'C', which is read by"),
+])  # fmt: skip
+def test_tip_adapter_refuses_what_it_does_not_read(two_parts, tmp_path, capsys, word, message):
+    assert main(argv(two_parts, tmp_path / "run", f"--config.{word}", config="tip_adapter")) == 1
+    assert message in capsys.readouterr().err
