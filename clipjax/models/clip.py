@@ -78,10 +78,16 @@ def apply_image(
 
 def apply_text(
     config: CLIP, params: Params, tokens: jax.Array, dtype: Any = jnp.float32, intermediates: Intermediates = None,
-    lowering: Lowering = PLAIN,
+    lowering: Lowering = PLAIN, context: jax.Array | None = None,
 ) -> jax.Array:  # fmt: skip
-    """tokens int [B, T] -> text features [B, E] computed in `dtype`, not normalised. Pure, as `apply_image`."""
-    return _module(config.text, config.embed_dim, text_params(params), "")(tokens, dtype, intermediates, lowering)
+    """tokens int [B, T] -> text features [B, E] computed in `dtype`, not normalised. Pure, as `apply_image`.
+
+    context: vectors [n, W] in place of the embeddings of the n tokens after the first.
+    """
+    module = _module(config.text, config.embed_dim, text_params(params), "")
+    if context is None:  # which not every kind of text encoder has a place for
+        return module(tokens, dtype, intermediates, lowering)
+    return module(tokens, dtype, intermediates, lowering, context)
 
 
 def text_params(params: Params) -> Params:

@@ -43,12 +43,15 @@ class TextTransformer(nnx.Module):
         self.config = config
 
     def __call__(
-        self, tokens: jax.Array, dtype: jnp.dtype, intermediates: Intermediates, lowering: Lowering
-    ) -> jax.Array:
+        self, tokens: jax.Array, dtype: jnp.dtype, intermediates: Intermediates, lowering: Lowering,
+        context: jax.Array | None = None,
+    ) -> jax.Array:  # fmt: skip
         config, (b, t) = self.config, tokens.shape
         if t != config.context_length and not config.can_cut:
             raise InputError(f"texts of {t} tokens; this text encoder reads {config.context_length}, padding too")
         x = self.token_embedding(tokens).astype(dtype)
+        if context is not None:
+            x = x.at[:, 1 : 1 + len(context)].set(context.astype(dtype))
         if config.pool == "class":
             cls = jnp.broadcast_to(self.class_embedding[...].astype(dtype), (b, 1, config.width))
             x = jnp.concatenate([x, cls], axis=1)

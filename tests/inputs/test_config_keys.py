@@ -225,6 +225,7 @@ def base_of(probe, room):
         "association": [*table, groups, f"tests={room.folder}/tests.yaml"],
         "captions": [*table, "data.group_columns=", f"instances={room.folder}/q.csv", "min_n=1", "by=race"],
         "tip_adapter": [*table, label, "data.group_columns=", "shots=(1,)", "draws=2", "validation_split=more"],
+        "coop": [*table, label, "data.group_columns=", "shots=(1,)", "draws=2", "context.epochs=3"],
     }[probe]  # fmt: skip
 
 
@@ -296,11 +297,15 @@ def value_of(probe, key, room):
         "sweep.templates": ["sweep.templates=a {}|the {}"],
         "sweep.subsets": ["sweep.add=child,dog", "sweep.subsets=2"],
         "sweep.most": ["sweep.add=child,dog", "sweep.most=1"],
+        "context.tokens": ["context.tokens=2"],
+        "context.epochs": ["context.epochs=4"],
+        "context.learning_rate": ["context.learning_rate=0.5"],
+        "context.batch_size": ["context.batch_size=1"],
         "training.epochs": ["training.epochs=3"],
         "training.learning_rate": ["training.epochs=3", "training.learning_rate=0.5"],
         "training.batch_size": ["training.epochs=3", "training.batch_size=1"],
     }
-    if probe == "tip_adapter":
+    if probe in ("tip_adapter", "coop"):
         own |= {"classes": ["classes=b,a"]}
     if probe == "tip_adapter":  # its base has a validation part
         own |= {
@@ -331,13 +336,16 @@ def said(out):
     return repr([manifest, (out / "metrics.json").read_text(), table])
 
 
-@pytest.mark.parametrize("probe", configs.probe_names())
+@pytest.mark.parametrize(
+    "probe",  # each key of coop is a training, half of them with programs of their own
+    [pytest.param(name, marks=[pytest.mark.exhaustive] * (name == "coop")) for name in configs.probe_names()],
+)
 def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypatch):
     for name in ("RESAMPLES", "RATE_RESAMPLES"):
         monkeypatch.setattr(intervals, name, 7)  # few draws, so that another seed shows with few images
     shipped = next(name for name in configs.shipped() if configs.load(name, []).probe == probe and name != "fairface")
     base = base_of(probe, room)
-    if probe in ("linear", "fewshot", "attributes", "tip_adapter"):
+    if probe in ("linear", "fewshot", "attributes", "tip_adapter", "coop"):
         base.append("data.split_column=part")
     before = {}
 

@@ -59,6 +59,7 @@ def asked(probe, designs):
         "linear:several": ("tags", ["max_iter=100", "C=1.0"], True),
         "fewshot": ("label", ["shots=(1,2)", "max_iter=100"], True),
         "tip_adapter": ("label", ["shots=(1,)", "training.epochs=3", "training.batch_size=4"], True),
+        "coop": ("label", ["shots=(1,)", "context.epochs=2", "context.tokens=2", "context.batch_size=4"], True),
         "retrieval": ("captions", [], False),
         "rates": ("groups", [f"design={designs}/sets.yaml", "method=bootstrap"], False),
         "congress": ("groups", [f"design={designs}/sets.yaml", "thresholds=0.1,0.2"], False),
@@ -74,6 +75,7 @@ def asked(probe, designs):
 PROBES = (
     "zeroshot", "zeroshot:groups", "zeroshot:several", "linear", "linear:sweep", "linear:several", "fewshot",
     "retrieval", "rates", "congress", "fairface_attributes", "celeba", "tip_adapter",
+    "coop",
 )  # fmt: skip
 # By default `zeroshot` and `linear` are run with every container, and the others with one of each kind of reader: a
 # probe knows its source's columns only. Probes that fit for long have fewer.
@@ -81,6 +83,7 @@ READERS = ("jsonl", "table.parquet", "shards", "prepared", "tfds")
 FEW = {probe: READERS for probe in PROBES if probe not in ("zeroshot", "linear")} | {
     "linear:sweep": ("shards",), "fewshot": ("folder", "shards", "prepared", "tfds"),
     "fairface_attributes": ("jsonl", "shards", "prepared", "tfds"), "tip_adapter": ("shards",),
+    "coop": (),
 }  # fmt: skip
 
 

@@ -212,3 +212,14 @@ def test_tip_adapter_beside_the_zero_shot_probe_of_the_same_images(two_parts, tm
 def test_tip_adapter_refuses_what_it_does_not_read(two_parts, tmp_path, capsys, word, message):
     assert main(argv(two_parts, tmp_path / "run", f"--config.{word}", config="tip_adapter")) == 1
     assert message in capsys.readouterr().err
+
+
+def test_coop_learns_vectors_before_the_names_of_classes(two_parts, tmp_path, capsys):
+    few = ["--config.shots=(1, 2)", "--config.context.epochs=2", "--config.context.tokens=3"]
+    assert main(argv(two_parts, tmp_path / "run", *few, config="coop")) == 0
+    found = records(tmp_path / "run")
+    assert [r["shots"] for r in found] == [1, 1, 2, 2, 0]
+    assert all(len(r["losses"]) == 3 for r in found[:4])
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert main(argv(two_parts, tmp_path / "none", "--config.context.tokens=0", config="coop")) == 1
+    assert "context.tokens=0" in capsys.readouterr().err

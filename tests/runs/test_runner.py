@@ -137,7 +137,7 @@ def test_corrupt_and_missing_pictures_are_skipped_named_counted_and_limited(worl
         (["--config.data.source=webdataset", "--config.data.split=test"], "no files of a split 'test'"),
         (["stray"], "is not an override"),
         (["--config.data.csv=t.csv"], "data.csv=t.csv is not read by the source folder"),
-        (["--config.shots=(1,2)"], "no key 'shots', which is read by fewshot, tip_adapter"),
+        (["--config.shots=(1,2)"], "no key 'shots', which is read by coop, fewshot, tip_adapter"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_no_run(world, tmp_path, capsys, more, words):
