@@ -23,13 +23,18 @@ def _product(rows: jax.Array, columns: jax.Array) -> jax.Array:
     return jnp.matmul(rows, columns.T, precision="highest")
 
 
-def products(columns: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Columns [M, E] -> a function of rows [N, E] that gives rows @ columns.T, float32 [N, M]."""
+def products(columns: np.ndarray, block: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """Columns [M, E] -> a function of rows [N, E] that gives rows @ columns.T, float32 [N, M].
+
+    block: columns of every call, filled up however few there are: the program's shape then does not depend on M, and a
+    column has the same digits in every call and at every place, too.
+    """
     m, width = columns.shape
     device = _cpu()
-    padded = np.zeros((math.ceil(m / STEP) * STEP, width), np.float32)
+    step, block = block or STEP, block or COLUMNS
+    padded = np.zeros((math.ceil(m / step) * step, width), np.float32)
     padded[:m] = columns
-    blocks = [jax.device_put(padded[start : start + COLUMNS], device) for start in range(0, len(padded), COLUMNS)]
+    blocks = [jax.device_put(padded[start : start + block], device) for start in range(0, len(padded), block)]
 
     def of(rows: np.ndarray) -> np.ndarray:
         out = np.empty((len(rows), m), np.float32)
@@ -39,9 +44,9 @@ def products(columns: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
             if count < ROWS:
                 part = np.concatenate([part, np.zeros((ROWS - count, width), np.float32)])
             part = jax.device_put(part, device)
-            for i, block in enumerate(blocks):
-                found = np.asarray(_product(part, block))
-                place = out[start : start + count, i * COLUMNS : (i + 1) * COLUMNS]
+            for i, columns in enumerate(blocks):
+                found = np.asarray(_product(part, columns))
+                place = out[start : start + count, i * block : (i + 1) * block]
                 place[:] = found[:count, : place.shape[1]]
         return out
 

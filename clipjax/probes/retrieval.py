@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -10,9 +11,10 @@ from msgspec.structs import replace
 from clipjax.analysis import intervals
 from clipjax.errors import InputError
 from clipjax.probes import metrics
-from clipjax.probes.zeroshot import normalise, similarity
+from clipjax.probes.products import ROWS, products
+from clipjax.probes.zeroshot import normalise
 
-BLOCK = 1 << 23  # similarities held at once: 32 MiB
+IMAGES, TEXTS = 2048, 1024  # of a block: 8 MiB of similarities
 TO_TEXT, TO_IMAGE = "image_to_text", "text_to_image"
 
 
@@ -36,7 +38,7 @@ def recalls(
     owner = metrics.check_labels(image_of_text, len(texts), len(images))
     if bad := [k for k in ks if not 1 <= k <= min(len(images), len(texts))]:
         raise InputError(f"recall@{bad[0]} among {len(images)} images and {len(texts)} captions; choose a smaller K")
-    to_text, to_image = ranks_of_texts(images, texts, owner), ranks_of_images(images, texts, owner)
+    to_text, to_image = ranks(images, texts, owner)
     asked = np.unique(owner)
     records = [replace(metrics.proportion(f"recall@{k}", to_text[asked] < k), direction=TO_TEXT) for k in ks]
     for k in ks:
@@ -48,39 +50,78 @@ def recalls(
     return [*records, _recall_sum(to_text[asked], to_image, np.searchsorted(asked, owner), ks, seed)]
 
 
-def ranks_of_texts(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """The rank from 0 of each image's best own caption among all: int [N]; M for an image without."""
-    ranks = np.full(len(images), len(texts))
-    own = np.split(np.argsort(owner, kind="stable"), np.searchsorted(np.sort(owner), np.arange(1, len(images))))
-    compare, step = similarity(texts), max(1, BLOCK // len(texts))
-    for start in range(0, len(images), step):
-        similar = compare(images[start : start + step])
-        for row, captions in zip(similar, own[start : start + step], strict=True):
-            if len(captions):
-                best = captions[row[captions].argmax()]
-                ranks[start] = (row > row[best]).sum() + (row[:best] == row[best]).sum()
-            start += 1
-    return ranks
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """What ranks are counted against. `score`, `owner` [M]: of each caption its image, and how similar the two are;
+    `best`, `caption` [N]: of each image its most similar own caption (the first of equals); -inf and M without one."""
+
+    score: np.ndarray
+    owner: np.ndarray
+    best: np.ndarray
+    caption: np.ndarray
 
 
-def ranks_of_images(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """The rank from 0 of each caption's image among all: int [M]."""
-    ranks = np.empty(len(texts), np.int64)
-    index = np.arange(len(images))
-    compare, step = similarity(images), max(1, BLOCK // len(images))
-    for start in range(0, len(texts), step):
-        part = slice(start, start + step)
-        similar = compare(texts[part])
-        own = np.take_along_axis(similar, owner[part, None], axis=1)
-        ranks[part] = ((similar > own) | ((similar == own) & (index < owner[part, None]))).sum(1)
-    return ranks
+def own_of(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> Own:
+    """Unit rows [N, E] of images and [M, E] of captions, and whose caption each is int [M] -> what belongs together."""
+    score = np.empty(len(texts), np.float32)
+    for part in _blocks(len(texts), ROWS):
+        score[part] = products(texts[part], TEXTS)(images[owner[part]]).diagonal()
+    order = np.lexsort((-score, owner))
+    asked, first = np.unique(owner[order], return_index=True)
+    best, caption = np.full(len(images), -np.inf, np.float32), np.full(len(images), len(texts))
+    best[asked], caption[asked] = score[order[first]], order[first]
+    return Own(score, owner, best, caption)
+
+
+def ranks(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rank from 0 of each image's best own caption among all, int [N] (M for an image without one), and that of
+    each caption's image, int [M]. Beside the features, one block of similarities is in memory."""
+    own = own_of(images, texts, owner)
+    of_images, of_texts = np.zeros(len(images), np.int64), np.zeros(len(texts), np.int64)
+    for t in _blocks(len(texts), TEXTS):
+        for i in _blocks(len(images), IMAGES):
+            before_texts, before_images = ranks_within(images, texts, own, i, t)
+            of_images[i] += before_texts
+            of_texts[t] += before_images
+    return of_images, of_texts
+
+
+def ranks_within(images: np.ndarray, texts: np.ndarray, own: Own, i: slice, t: slice) -> tuple[np.ndarray, np.ndarray]:
+    """For each image of block `i` how many captions of block `t` rank before its best own one, int [B_i], and for each
+    of these captions how many of these images rank before its own, int [B_t].
+
+    Sums over blocks, cut anywhere and in any order, are the ranks: one product serves both directions.
+    """
+    similar = products(texts[t], TEXTS)(images[i])
+    mine = np.flatnonzero((own.owner[t] >= i.start) & (own.owner[t] < i.start + len(similar)))
+    assert (similar[own.owner[t][mine] - i.start, mine] == own.score[t][mine]).all(), "a pair has one similarity"
+    best, score = own.best[i, None], own.score[t]
+    before_texts, before_images = (similar > best).sum(1), (similar > score).sum(0)
+    rows, columns = np.nonzero(similar == best)
+    rows = rows[columns + t.start < own.caption[i][rows]]
+    before_texts += np.bincount(rows, minlength=len(before_texts))
+    rows, columns = np.nonzero(similar == score)
+    columns = columns[rows + i.start < own.owner[t][columns]]
+    before_images += np.bincount(columns, minlength=len(before_images))
+    return before_texts, before_images
 
 
 def best_texts(image_features: np.ndarray, text_features: np.ndarray) -> np.ndarray:
     """The caption most similar to each image: int [N], the first of equals."""
     images, texts = normalise(image_features), normalise(text_features)
-    compare, step = similarity(texts), max(1, BLOCK // len(texts))
-    return np.concatenate([compare(images[i : i + step]).argmax(1) for i in range(0, len(images), step)])
+    found, best = np.zeros(len(images), np.int64), np.full(len(images), -np.inf, np.float32)
+    for t in _blocks(len(texts), TEXTS):
+        compare = products(texts[t], TEXTS)
+        for i in _blocks(len(images), IMAGES):
+            similar = compare(images[i])
+            first, most = similar.argmax(1), similar.max(1)
+            found[i] = np.where(most > best[i], t.start + first, found[i])
+            best[i] = np.maximum(most, best[i])
+    return found
+
+
+def _blocks(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
 def _recall_sum(to_text: np.ndarray, to_image: np.ndarray, owner: np.ndarray, ks: Sequence[int], seed: int):

@@ -44,3 +44,12 @@ def test_a_row_has_the_same_digits_at_every_place():
         rows = np.roll(ROWS_ALL[:ROWS], place, axis=0)
         rows[place] = row
         assert np.array_equal(product(rows)[place], alone)
+
+
+def test_a_column_has_the_same_digits_at_every_place_of_every_block():
+    """Whatever the other columns are, and however many: ranks of retrieval are counted block by block."""
+    others, column, rows = unit(4, 200), WEIGHTS[:1], ROWS_ALL[:ROWS]
+    alone = products(column, 128)(rows)[:, 0]
+    for place in range(0, len(others), amount(1, 23)):
+        beside = np.concatenate([others[:place], column, others[place:]])
+        assert np.array_equal(products(beside, 128)(rows)[:, place], alone)

@@ -1,7 +1,12 @@
 """Retrieval against a loop that sorts every list, and by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.amount import amount
 
 from clipjax.analysis import clopper_pearson
 from clipjax.errors import InputError
@@ -30,9 +35,10 @@ def by_sorting(images, texts, owner, k):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("block", [1 << 23, 450])
+@pytest.mark.parametrize("block", [(2048, 1024), (16, 64)])
 def test_recalls_are_those_of_sorted_lists(monkeypatch, block, ties):
-    monkeypatch.setattr(retrieval, "BLOCK", block)
+    monkeypatch.setattr(retrieval, "IMAGES", block[0])
+    monkeypatch.setattr(retrieval, "TEXTS", block[1])
     images, texts, owner = pairs(ties=ties)
     found = {(r.metric, r.direction): r for r in retrieval.recalls(images, texts, owner)}
     assert len(found) == 7
@@ -46,6 +52,70 @@ def test_recalls_are_those_of_sorted_lists(monkeypatch, block, ties):
     total = found["recall_sum", None]
     assert total.value == pytest.approx(sum(r.value for key, r in found.items() if key[1]))
     assert total.low < total.value < total.high
+
+
+def unit(*arrays):
+    return [x / np.linalg.norm(x, axis=1, keepdims=True) for x in arrays]
+
+
+*FEATURES, OWNER = pairs(dim=48, ties=True)
+IMAGES, TEXTS = unit(*FEATURES)
+KEPT = OWNER % 8 > 0  # some pictures have no caption
+
+
+@pytest.fixture(scope="module")
+def ranks():
+    """Of images and captions, all blocks at once."""
+    return retrieval.ranks(IMAGES, TEXTS[KEPT], OWNER[KEPT])
+
+
+def cut(n, at):
+    return [slice(a, b) for a, b in zip([0, *sorted(at)], [*sorted(at), n], strict=True)]
+
+
+@given(st.sets(st.integers(1, 39)), st.sets(st.integers(1, 174)), st.randoms(use_true_random=False))
+@settings(max_examples=amount(60, 6))
+def test_ranks_are_sums_over_any_blocks_in_any_order(ranks, of_images, of_texts, random):
+    """Equal pictures and equal captions stand on both sides of the cuts."""
+    texts, owner = TEXTS[KEPT], OWNER[KEPT]
+    own = retrieval.own_of(IMAGES, texts, owner)
+    to_text, to_image = np.zeros(len(IMAGES), int), np.zeros(len(texts), int)
+    blocks = [(i, t) for i in cut(len(IMAGES), of_images) for t in cut(len(texts), of_texts)]
+    random.shuffle(blocks)
+    for i, t in blocks:
+        more_texts, more_images = retrieval.ranks_within(IMAGES, texts, own, i, t)
+        to_text[i] += more_texts
+        to_image[t] += more_images
+    assert np.array_equal(to_text, ranks[0])
+    assert np.array_equal(to_image, ranks[1])
+
+
+def test_ranks_are_places_in_sorted_lists(ranks):
+    texts, owner = TEXTS[KEPT], OWNER[KEPT]
+    similar = np.array([[(i * t).sum() for t in texts] for i in IMAGES])
+    order, back = np.argsort(-similar, axis=1, kind="stable"), np.argsort(-similar.T, axis=1, kind="stable")
+    own = [np.flatnonzero(owner[row] == i) for i, row in enumerate(order)]
+    assert ranks[0].tolist() == [place[0] if len(place) else len(texts) for place in own]
+    assert ranks[1].tolist() == [int(np.flatnonzero(row == i)[0]) for i, row in zip(owner, back, strict=True)]
+
+
+def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch):
+    """16 MiB of similarities, of which 256 KiB are in memory at once."""
+    monkeypatch.setattr(retrieval, "IMAGES", 256)
+    monkeypatch.setattr(retrieval, "TEXTS", 256)
+    images, texts, owner = pairs(n=2048, each=1)
+    images, texts = unit(images, texts)
+    retrieval.ranks(images[:8], texts[:8], np.arange(8))  # compiles
+    tracemalloc.start()
+    try:
+        retrieval.ranks(images, texts, owner)
+        ranked = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        retrieval.best_texts(images, texts)
+        found = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert max(ranked, found) < 2 << 20
 
 
 def test_any_of_the_captions_counts():
@@ -78,11 +148,11 @@ def test_captions_of_a_picture_are_drawn_together():
 
 def test_best_texts(monkeypatch):
     images, texts, _ = pairs(ties=True)
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts)]
-    expected = [[(i * t).sum() for t in unit[1]] for i in unit[0]]
-    expected = np.argmax(expected, axis=1)
+    unit_images, unit_texts = unit(images, texts)
+    expected = np.argmax([[(i * t).sum() for t in unit_texts] for i in unit_images], axis=1)
     assert (retrieval.best_texts(images, texts) == expected).all()
-    monkeypatch.setattr(retrieval, "BLOCK", 700)
+    monkeypatch.setattr(retrieval, "IMAGES", 16)
+    monkeypatch.setattr(retrieval, "TEXTS", 64)
     assert (retrieval.best_texts(images, texts) == expected).all()
 
 
