@@ -161,11 +161,12 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
 def write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
     """The plan last: where it is, everything is. InputError where there is another one."""
     text = msgspec.json.format(msgspec.json.encode(made, order="sorted"), indent=1) + b"\n"
-    if store.has(PLAN):
+    there = store.names("")
+    if PLAN in there or store.has(PLAN):
         if read(store).identity != made.identity:
             raise InputError(f"{store.place}: holds another plan; choose another --out, or remove it")
         return
-    if (others := store.names("")) and not {*others} <= {*files, CONFIG}:
+    if others := sorted({*there} - {*files, CONFIG}):
         raise InputError(f"{store.place}: is not empty and holds no plan ({others[0]}); choose another --out")
     for name, data in files.items():
         store.write(name, data)

@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -317,10 +317,4 @@ def _move(folder: Path, store: Store) -> None:
     )
     last = [name for name in (SUMS, "manifest.json") if name in names]
     for name in [*(name for name in names if name not in last), *last]:
-        with open(folder / name, "rb") as file:
-            store.fill(name, lambda out, file=file: _copy(file, out))
-
-
-def _copy(source: IO[bytes], out: IO[bytes]) -> None:
-    while block := source.read(1 << 20):
-        out.write(block)
+        store.copy(name, folder / name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -81,22 +82,21 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """The file appears whole, in place of one of that name."""
-        self.fill(name, lambda file: file.write(data))
+        self._put(name, lambda path: self._fs.pipe_file(path, data), lambda path: path.write_bytes(data))
 
-    def fill(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
-        """As `write`, for what is too large for memory: `write` is given a file."""
+    def copy(self, name: str, file: Path) -> None:
+        """As `write`, of a file on a disk, which may be too large for memory."""
+        self._put(name, lambda path: self._fs.put_file(os.fspath(file), path), lambda path: shutil.copyfile(file, path))
+
+    def _put(self, name: str, put: Callable[[str], object], save: Callable[[Path], object]) -> None:
+        """`put` into a bucket is one request, never a file that is open for writing: of that a driver uploads what it
+        has where an error or a signal comes between."""
         with self._errors(name):
             if self._local is None:
-                with self._fs.open(self.path(name), "wb") as file:
-                    write(file)
+                put(self.path(name))
                 return
             path = self._local / name
             path.parent.mkdir(parents=True, exist_ok=True)
-
-            def save(temporary: Path) -> None:
-                with open(temporary, "wb") as file:
-                    write(file)
-
             write_atomically(path, save)
 
     def create(self, name: str, data: bytes) -> bool:

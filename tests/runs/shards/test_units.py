@@ -112,7 +112,7 @@ class Killed(BaseException):
 def test_a_kill_at_any_change_of_a_file_loses_nothing(stage, planned, done, engines, tmp_path, monkeypatch):
     """The process ends before the k-th change of the store, for every k; the same command goes on."""
     expected = files(done(tmp_path / "alone", rows=20))
-    changes = ("fill", "create", "remove")
+    changes = ("write", "copy", "create", "remove")
     own = {name: getattr(Store, name) for name in changes}
     for k in range(1, 200, amount(1, 4)):
         store = planned(tmp_path / f"run{k}", rows=20)
