@@ -223,6 +223,8 @@ def changed(path: Path) -> list[str]:
 
 def _read_predictions(run: Run) -> dict[str, np.ndarray]:
     path = run.path / "predictions.parquet"
+    if not path.exists() and (run.path / "plan.json").exists():
+        raise InputError(f"{path}: the run was sealed without it; seal it again: clipjax shards seal {run.path}")
     try:
         table = pq.read_table(path)
         found = {name: _array(table[name]) for name in table.column_names}

@@ -37,9 +37,12 @@ class Tally:
     @property
     def table(self) -> np.ndarray:
         """int64 [G, ...], in the order of `groups`."""
-        none = np.zeros(self.shape, np.int64)
-        found = [self.counts.get(values, none) for values in self._values]
+        found = [self.of(values) for values in self._values]
         return np.stack(found) if found else np.zeros((0, *self.shape), np.int64)
+
+    def of(self, values: tuple[str, ...]) -> np.ndarray:
+        """int64 [...] of the group with these values; zeros where it has no images."""
+        return self.counts[values] if values in self.counts else np.zeros(self.shape, np.int64)
 
     @property
     def _values(self) -> list[tuple[str, ...]]:

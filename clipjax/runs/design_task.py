@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -41,6 +41,15 @@ class DesignTask:
         """Of predictions.parquet, for these rows: file, label, every group column and band."""
         found = tasks.columns(self.source, self.labels, rows)
         return found | {name: values[rows] for name, values in self.columns.items()}
+
+
+AnyTask = TypeVar("AnyTask", bound=DesignTask)
+
+
+def select(task: AnyTask, rows: np.ndarray) -> AnyTask:
+    """The task of these rows [M] alone."""
+    columns = {name: values[rows] for name, values in task.columns.items()}
+    return dataclasses.replace(task, source=task.source.select(rows), columns=columns)
 
 
 def prepare(config: DesignConfig, groupings: str = "") -> DesignTask:

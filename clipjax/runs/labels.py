@@ -8,7 +8,7 @@ at most 1/threshold labels can be returned for one image.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -16,21 +16,26 @@ from msgspec.structs import replace
 from clipjax.analysis import association, rates
 from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
+from clipjax.analysis.tallies import Tally, tally
+from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.keys import key
 from clipjax.progress import say
+from clipjax.runs import config as configs
 from clipjax.runs import design_task, groups
 from clipjax.runs import task as tasks
-from clipjax.runs.config import Counted, WithProbabilities, words
-from clipjax.runs.features import Features
-from clipjax.runs.result import Result
+from clipjax.runs.config import WithProbabilities, words
+from clipjax.runs.features import Features, Probability
+from clipjax.runs.result import Counted, Result
 from clipjax.runs.zeroshot import answers
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
+SEVERAL = True  # an image may have several classes
+select = design_task.select
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(design_task.DesignConfig, WithProbabilities, Counted):
+class Config(design_task.DesignConfig, WithProbabilities, configs.Counted):
     """What is read."""
 
     contrast: str = key("gender", "the column whose two values are compared; COLUMN=A|B names them in order")
@@ -58,17 +63,18 @@ class LabelsTask(design_task.DesignTask):
     contrast: Contrast
 
 
-def prepare(config: Config) -> LabelsTask:
-    """The portraits, the labels, and the two groups that are compared."""
+def prepare(config: Config, whole: bool = True) -> LabelsTask:
+    """The portraits, the labels, and the two groups that are compared; `whole`: see `contrast_of`."""
     tasks.check_probability(config)
     groups.method_of(config)
     base = design_task.prepare(config)
-    contrast = contrast_of(config.contrast, config.thresholds, base.columns)
+    contrast = contrast_of(config.contrast, config.thresholds, base.columns, whole)
     return LabelsTask(base.source, base.design, base.columns, base.grouped, contrast=contrast)
 
 
-def contrast_of(contrast: str, thresholds: str, columns: Mapping[str, np.ndarray]) -> Contrast:
-    """The keys `contrast` and `thresholds`. InputError for a column [N] that is not there or has not two values."""
+def contrast_of(contrast: str, thresholds: str, columns: Mapping[str, np.ndarray], whole: bool = True) -> Contrast:
+    """The keys `contrast` and `thresholds`. InputError for a column [N] that is not there or has not two values; of
+    columns that are not `whole` a value that `contrast` names may be absent."""
     try:
         shares = tuple(float(t) for t in words(thresholds))
     except ValueError as error:
@@ -80,7 +86,7 @@ def contrast_of(contrast: str, thresholds: str, columns: Mapping[str, np.ndarray
         raise InputError(f"contrast={contrast!r}: no column {column!r} among {', '.join(columns) or 'none'}")
     there = sorted({v for v in columns[column].tolist() if v})
     sides = tuple(words(order, "|")) or tuple(there)
-    if len(sides) != 2 or not set(sides) <= set(there):
+    if len(sides) != 2 or sides[0] == sides[1] or (whole and not set(sides) <= set(there)):
         raise InputError(f"contrast={contrast!r} needs two values, as {column}=F|M; there are {', '.join(there)}")
     return Contrast(column, (sides[0], sides[1]), shares)
 
@@ -105,15 +111,67 @@ def run(config: Config, features: Features, task: LabelsTask) -> Result:
     return Result(records, table, encoded.skipped, task.design, outcome)
 
 
+def check_units(config: Config, task: LabelsTask) -> None:
+    """Every number is made of sums over units."""
+
+
+def part(config: Config) -> LabelsTask:
+    """`prepare` of some of the images, which may lack a side of the contrast."""
+    return prepare(config, whole=False)
+
+
+def count(config: Config, task: LabelsTask, rows: np.ndarray, probabilities: np.ndarray) -> Counted:
+    """Probabilities [M, C] of these rows [M] -> their predictions, and `tallies`."""
+    side = task.columns[task.contrast.column][rows]
+    return Counted(task.table(rows) | answers(task.design, probabilities), tallies(probabilities, side, task.contrast))
+
+
+def total(
+    config: Config, design: Design, tallied: Sequence[Tally], metric: str = "", probability: Probability = "softmax"
+) -> list[Record]:
+    """Counts of all images -> the records."""
+    records = records_of(tallied, _contrast(config, tallied), design.names, groups.method_of(config))
+    return [replace(record, probability=probability) for record in records]
+
+
+def outcome(config: Config, probability: Probability, tallied: Sequence[Tally]) -> Outcome:
+    """What the manifest says of the probe."""
+    return replace(_contrast(config, tallied).outcome, probability=probability)
+
+
+def _contrast(config: Config, tallied: Sequence[Tally]) -> Contrast:
+    """What was compared. InputError where no image that could be read has one of the values, and it is not named."""
+    (column,), values = tallied[0].grouping, [value for (value,) in tallied[0].counts]
+    return contrast_of(config.contrast, config.thresholds, {column: np.array(values, object)}, whole=False)
+
+
 def contrast_records(
     probabilities: np.ndarray, side: np.ndarray, contrast: Contrast, names: tuple[str, ...], method: rates.Method
 ) -> list[Record]:
     """Probabilities [N, C] of labels, the contrasted column [N] -> rates and tests at each threshold."""
     if left := int((~np.isin(side, contrast.sides)).sum()):
         say(f"{left} images are in neither of {' and '.join(contrast.sides)}; they count in no comparison")
+    return records_of(tallies(probabilities, side, contrast), contrast, names, method)
+
+
+def tallies(probabilities: np.ndarray, side: np.ndarray, contrast: Contrast) -> list[Tally]:
+    """Probabilities [N, C], the contrasted column [N] -> images of each side [1], and how many of them get each label
+    at each threshold [T, C]."""
+    inside = [probabilities[side == s] for s in contrast.sides]
+    given = [np.stack([(rows >= threshold).sum(0) for threshold in contrast.thresholds]) for rows in inside]
+    tables = np.array([[len(rows)] for rows in inside]), np.stack(given)
+    return [tally([{contrast.column: s} for s in contrast.sides], (contrast.column,), table) for table in tables]
+
+
+def records_of(
+    tallied: Sequence[Tally], contrast: Contrast, names: tuple[str, ...], method: rates.Method
+) -> list[Record]:
+    """`tallies` of all images -> `label_records` at each threshold."""
+    images, given = ([one.of((side,)) for side in contrast.sides] for one in tallied)
+    (n1,), (n2,) = (one.tolist() for one in images)
     records = []
-    for threshold in contrast.thresholds:
-        counts = association.count_labels(probabilities, side, contrast.sides, threshold)
+    for threshold, k1, k2 in zip(contrast.thresholds, *given, strict=True):
+        counts = association.gendered_labels(k1, k2, n1, n2)
         records += label_records(counts, contrast.sides, contrast.column, names, threshold, method)
     return records
 

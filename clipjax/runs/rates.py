@@ -33,6 +33,7 @@ from clipjax.runs.result import Counted, Result
 from clipjax.runs.zeroshot import answers
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
+select = design_task.select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +111,6 @@ def check_units(config: Config, task: RatesTask) -> None:
         raise InputError("sweep is not computed in units: leave it out, or make a plan for each design")
 
 
-def select(task: RatesTask, rows: np.ndarray) -> RatesTask:
-    """The task of these rows [M] alone."""
-    columns = {name: values[rows] for name, values in task.columns.items()}
-    return dataclasses.replace(task, source=task.source.select(rows), columns=columns)
-
-
 def count(config: Config, task: RatesTask, rows: np.ndarray, probabilities: np.ndarray) -> Counted:
     """Probabilities [M, C] of these rows [M] -> their predictions, and counts by group."""
     columns = {name: values[rows] for name, values in task.columns.items()}
@@ -124,7 +119,10 @@ def count(config: Config, task: RatesTask, rows: np.ndarray, probabilities: np.n
     return Counted(task.table(rows) | answers(task.design, probabilities), tallied)
 
 
-def total(config: Config, asked: design.Design, tallied: Sequence[Tally], metric: str = "") -> list[Record]:
+def total(
+    config: Config, asked: design.Design, tallied: Sequence[Tally], metric: str = "",
+    probability: Probability = "softmax",
+) -> list[Record]:  # fmt: skip
     """Counts of all images -> the records."""
     method = groups.method_of(config)
     return rates.records_of(tallied, asked, method) + scoring.parity(tallied, asked, method)

@@ -103,7 +103,9 @@ def count(config: Config, task: Task, rows: np.ndarray, probabilities: np.ndarra
     return Counted(table, scoring.tallies(probabilities, labels, task, rows, config.groups))
 
 
-def total(config: Config, design: Design, tallied: Sequence[Tally], metric: str = "top1") -> list[Record]:
+def total(
+    config: Config, design: Design, tallied: Sequence[Tally], metric: str = "top1", probability: Probability = "softmax"
+) -> list[Record]:
     """Counts of all images -> the records, the metric that the data set is judged by first."""
     if not tallied:
         return []

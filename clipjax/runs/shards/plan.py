@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from clipjax import stored
 from clipjax.analysis import manifest as manifests
+from clipjax.analysis.run import NEEDED
 from clipjax.classes import read_naming
 from clipjax.data.labels import is_numbers
 from clipjax.errors import InputError, some
@@ -122,6 +123,11 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
     if len(configs.words(resolved["model"])) > 1 or len(configs.words(resolved["data"]["source"])) > 1:
         raise InputError("one plan is of one model and one data set; make a plan for each")
     configs.refuse_unread(config)
+    if "probabilities" in NEEDED.get(resolved["probe"], ()) and not options.probabilities:
+        raise InputError(
+            f"a run of {resolved['probe']} is reported and compared by the probabilities of all classes; keep them: "
+            "--probabilities"
+        )
     if options.rows < 1 or options.group < 1:
         raise InputError(f"--unit-rows={options.rows} and --group={options.group} are at least 1")
     files = input_files(resolved)
@@ -139,7 +145,8 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
     engine = (engines or Engines()).get(asked)
     engine.check_source(task.source)
     features = Features(engine, asked)
-    texts = projected.texts(asked.project, features, asked.seed)
+    projects = isinstance(asked, projected.Projected)
+    texts = projected.texts(asked.project, features, asked.seed) if projects else features.texts
     weights = npy(zeroshot.class_weights(texts, [task.design])[0])
     table = table_of(inputs)
     change = task.source.change
@@ -151,7 +158,7 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
         inputs_sha256=configs.digest([msgspec.to_builtins(one) for one in inputs]),
         metric=getattr(task, "metric", "top1"), group_columns=_groups(task),
         design=manifests.AskedDesign.of(task.design), model=engine.about, precision=asked.precision,
-        probability=features.probability(asked.probability, several=False),
+        probability=features.probability(asked.probability, getattr(module, "SEVERAL", False)),
         class_weights_sha256=configs.digest(weights.hex()),
     )  # fmt: skip
     write(store, made, {INPUTS: table, WEIGHTS: weights})
@@ -229,6 +236,11 @@ def _check_one_by_one(asked: Any, task: Any) -> None:
         raise InputError(
             f"{data.name}: its classes are only known when all files have been read; give --config.classes=FILE or "
             "--config.design=FILE"
+        )
+    if (contrast := getattr(asked, "contrast", "")) and "=" not in contrast:
+        raise InputError(
+            f"contrast={contrast}: its two values are only known when all files have been read; name them: "
+            f"--config.contrast={contrast}=A|B"
         )
     if asked.bands:
         raise InputError("bands depend on all images; write them into the table as a column, and leave bands out")

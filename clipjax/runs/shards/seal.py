@@ -82,12 +82,12 @@ def seal(store: Store, allow_missing: int = 0, predictions: bool = True) -> Mani
     asked = plan.design.design()
     assert asked is not None
     tallied = _tallied(store, markers)
-    records = module.total(config, asked, tallied, plan.metric)
+    records = module.total(config, asked, tallied, plan.metric, plan.probability)
     shards = shards_of(markers)
     with tempfile.TemporaryDirectory(prefix="clipjax-seal-") as temporary:
         out = RunFolder(Path(temporary) / "run", plan.config)
         try:
-            columns = []
+            columns = plan.group_columns
             if predictions:
                 columns = _predictions(store, plan, markers, out.path / "predictions.parquet")
                 out.note("predictions.parquet")

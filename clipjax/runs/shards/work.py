@@ -143,8 +143,10 @@ class Job:
         with units.fetched(one) as path:
             asked = configs.typed(plans.of_file(self.config, path))
             with contextlib.redirect_stderr(io.StringIO()):  # notes, which the plan has given
-                task = self.module.prepare(asked)
-            return units.of_images(self.plan, one, task, asked, self.features, self.weights, self.module)
+                task = getattr(self.module, "part", self.module.prepare)(asked)
+            (path,) = absolute([one.path])
+            named = replace(one, path=relative(path, self.root))  # wherever the folder of all files lies
+            return units.of_images(self.plan, named, task, asked, self.features, self.weights, self.module)
 
     def _whole(self) -> tuple[Any, Any]:
         """The task of all rows, of which units are cut. InputError where it has other images than the plan."""

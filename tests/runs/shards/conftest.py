@@ -32,6 +32,20 @@ def pets(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def table(world, tmp_path_factory):
+    """The world's images as a table with groups and labels."""
+    path = tmp_path_factory.mktemp("table") / "people.csv"
+    images = sorted((world / "photos").rglob("*.jpg"))
+    ages, people = ("0-9", "10-19", ""), ("F", "M")
+    lines = [f"{one},{one.parent.name},{ages[i % 3]},{people[i * 7 % 2]}" for i, one in enumerate(images)]
+    path.write_text("\n".join(["file,animal,age,who", *lines]) + "\n")
+    return (
+        "--config.data.source=csv", f"--config.data.csv={path}", "--config.data.label_column=animal",
+        "--config.data.group_columns=age,who", "--config.classes=cat,dog,fish",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
 def engines():
     return Engines()
 

@@ -85,6 +85,43 @@ def test_files_as_units_give_the_numbers_of_all_files_at_once(kind, packed, aske
 def test_a_broken_input_file_is_one_unit_and_comes_back(packed, planned, engines, tmp_path):
     words = packed("webdataset", [0, 14, 28])
     folder = next(word for word in words if "data.path" in word).partition("=")[2].rpartition("/")[0]
+def test_a_file_may_lack_one_of_the_two_groups_that_are_compared(packed, asked, planned, engines, tmp_path):
+    words = (*packed("webdataset", [0, 5, 6, 20]), "--config.contrast=sex=M|F", "--config.thresholds=0.3328,0.3414")
+    runner.run(asked(*words, probe="congress"), tmp_path / "small", engines)
+    store = planned(tmp_path / "run", *words, probe="congress", probabilities=True)
+    work.work(store, Worker(0, 1), engines)
+    assert seal.status(store).done == 4
+    seal.seal(store)
+    for name in ("metrics.json", "predictions.parquet"):
+        assert store.read(name) == (tmp_path / "small" / name).read_bytes(), name
+
+
+def test_files_of_one_name_have_different_uids(packed, planned, engines, tmp_path):
+    """The same images as train/part-000.tar and test/part-000.tar."""
+    words = packed("webdataset", [0])
+    (path,) = [word.partition("=")[2] for word in words if "data.path" in word]
+    data = path.replace("{000..000}", "000")
+    for folder in ("train", "test"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(data, tmp_path / folder)
+    both = "::".join(f"{tmp_path}/{folder}/part-000.tar" for folder in ("train", "test"))
+    store = planned(tmp_path / "run", *words, f"--config.data.path={both}")
+    work.work(store, Worker(0, 1), engines)
+    uids = [
+        uid for name in store.names("rows") for uid in pq.read_table(tmp_path / f"run/rows/{name}")["uid"].to_pylist()
+    ]
+    assert len(uids) == len({*uids}) == 82
+
+
+def test_a_file_of_a_bucket_that_has_changed_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "part-000.tar").write_bytes(b"123456")
+    monkeypatch.setattr(units, "as_path", lambda path: tmp_path / path.rpartition("/")[2])
+    with units.fetched(plan.Input(0, "gs://bucket/part-000.tar", bytes=6)) as path, open(path, "rb") as file:
+        assert file.read() == b"123456"
+    with pytest.raises(InputError, match="has 6 bytes, and had 7 when the plan was made"):
+        units.fetched(plan.Input(0, "gs://bucket/part-000.tar", bytes=7)).__enter__()
+
+
     store = planned(tmp_path / "run", *words)
     path = tmp_path.parent / folder / "part-001.tar"
     data = path.read_bytes()
@@ -129,3 +166,13 @@ def test_numbers_as_labels_are_named_one_by_one(packed, asked, planned, engines,
     work.work(store, Worker(0, 1), engines)
     seal.seal(store)
     assert store.read("metrics.json") == (tmp_path / "small" / "metrics.json").read_bytes()
+    for overrides, options, message in (
+        (
+            ["--config.contrast=sex"],
+            {"probabilities": True},
+            r"its two values are only known.*--config\.contrast=sex=A",
+        ),
+        (["--config.contrast=sex=F|M"], {}, "of all classes; keep them: --probabilities"),
+    ):
+        with pytest.raises(InputError, match=message):
+            planned(tmp_path / "run", *words, *overrides, probe="congress", **options)

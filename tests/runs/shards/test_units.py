@@ -22,23 +22,21 @@ from clipjax.runs.shards.work import Worker
 from .conftest import files, listed, results
 
 PROJECT = "--config.project.prompts"
-GROUPED = ("--config.data.group_columns=age,who", "--config.classes=cat,dog,fish")
+OWN = {
+    "zeroshot": (),
+    "rates": ("--config.classes=",),
+    "congress": ("--config.contrast=age=10-19|0-9", "--config.thresholds=0.3257,0.3328,0.3414"),
+}
 
 
-@pytest.fixture(scope="module")
-def table(world, tmp_path_factory):
-    """The world's images as a table with groups and labels."""
-    path = tmp_path_factory.mktemp("table") / "people.csv"
-    images = sorted((world / "photos").rglob("*.jpg"))
-    ages, people = ("0-9", "10-19", ""), ("F", "M")
-    lines = [f"{one},{one.parent.name},{ages[i % 3]},{people[i * 7 % 2]}" for i, one in enumerate(images)]
-    path.write_text("\n".join(["file,animal,age,who", *lines]) + "\n")
-    return ("--config.data.source=csv", f"--config.data.csv={path}", "--config.data.label_column=animal", *GROUPED)
+def own(probe, pets):
+    return (pets, *OWN[probe]) if probe == "rates" else OWN[probe]
 
 
-@pytest.mark.parametrize("probe", ["zeroshot", "rates"])
+@pytest.mark.parametrize("probe", [*OWN])
 def test_units_give_the_files_of_a_run_at_once(asked, done, table, pets, engines, tmp_path, probe):
-    design = (f"{PROJECT}=a drawing|an animal",) if probe == "zeroshot" else (pets, "--config.classes=")
+    """Labels: the groups in another order than sorted, and images that are in neither."""
+    design = (f"{PROJECT}=a drawing|an animal",) if probe == "zeroshot" else own(probe, pets)
     small = runner.run(asked(*table, *design, probe=probe), tmp_path / "small", engines).runs[0]
     store = done(tmp_path / "run", *table, *design, probe=probe, probabilities=True)
     for name in ("metrics.json", "predictions.parquet", "tables/metrics.csv"):
@@ -46,10 +44,16 @@ def test_units_give_the_files_of_a_run_at_once(asked, done, table, pets, engines
     manifest = json.loads(store.read("manifest.json"))
     assert manifest["data"]["fingerprint"] == small.manifest.data.fingerprint
     assert manifest["data"]["group_columns"] == ["age", "who"]
-    assert read_run(store.place).manifest.counts.seen == 41  # a run as every other
+    assert manifest["result"] == json.loads((tmp_path / "small" / "manifest.json").read_text())["result"]
+    found = read_run(store.place)  # a run as every other
+    assert found.manifest.counts.seen == 41
+    if probe == "congress":
+        assert any(0 < r.k < r.n for r in found.records if r.metric == "label_rate"), (
+            "thresholds that tell labels apart"
+        )
 
 
-@pytest.mark.parametrize("probe", ["zeroshot", "rates"])
+@pytest.mark.parametrize("probe", [*OWN])
 @given(rows=st.integers(1, 45), workers=st.integers(1, 8), random=st.randoms(use_true_random=False))
 @example(rows=9, workers=3, random=random.Random(0))
 @settings(
@@ -61,9 +65,9 @@ def test_any_cut_any_workers_any_order(
 ):
     """Metamorphic: counts and predictions of one unit and one worker, byte for byte; of the same cut, every file."""
     folder = tmp_path_factory.mktemp("cut")
-    design = () if probe == "zeroshot" else (pets, "--config.classes=")
-    whole = done(folder / "whole", *table, *design, probe=probe, rows=1000)
-    store = planned(folder / "cut", *table, *design, probe=probe, rows=rows)
+    words, options = (*table, *own(probe, pets)), {"probe": probe, "probabilities": probe == "congress"}
+    whole = done(folder / "whole", *words, rows=1000, **options)
+    store = planned(folder / "cut", *words, rows=rows, **options)
     left = plan.read(store).units
     while left:
         most = random.randint(1, 5)
@@ -71,7 +75,7 @@ def test_any_cut_any_workers_any_order(
     seal.seal(store)
     same = ("metrics.json", "predictions.parquet", "tables/metrics.csv")
     assert results(store, same) == results(whole, same)
-    alone = done(folder / "alone", *table, *design, probe=probe, rows=rows)
+    alone = done(folder / "alone", *words, rows=rows, **options)
     mine, theirs = files(store), files(alone)
     assert mine == theirs
 
@@ -222,6 +226,19 @@ def test_a_broken_machine_stops_after_a_few_units(planned, engines, tmp_path, mo
     monkeypatch.undo()
     work.work(store, Worker(0, 1), engines)
     assert seal.seal(store).counts.seen == 41
+
+
+def test_a_run_that_was_sealed_without_predictions_says_how_to_get_them(table, planned, engines, tmp_path):
+    words = (*table, *OWN["congress"])
+    store = planned(tmp_path / "run", *words, probe="congress", probabilities=True)
+    work.work(store, Worker(0, 1), engines)
+    sealed = seal.seal(store, predictions=False)
+    found = read_run(store.place)
+    assert found.records
+    with pytest.raises(InputError, match="was sealed without it; seal it again: clipjax shards seal "):
+        _ = found.predictions
+    assert seal.seal(store).data == sealed.data
+    assert len(read_run(store.place).predictions["file"]) == 41
 
 
 def test_the_same_plan_again_is_left_and_another_is_refused(planned, done, tmp_path):
