@@ -1,0 +1,61 @@
+"""Two sealed runs are compared as two runs of `clipjax probe`, whatever units they were cut into."""
+
+from pathlib import Path
+
+import pytest
+
+from clipjax.analysis.compare import compare
+from clipjax.analysis.run import read_run
+from clipjax.cli.main import main
+from clipjax.runs import runner
+
+# The small model gives all images one class, whatever the wording: another design has that class in another set.
+TEMPLATE = "--config.templates=the {}"
+
+
+@pytest.fixture(scope="module")
+def moved(pets, tmp_path_factory):
+    """The design with the dog in the other set."""
+    path = tmp_path_factory.mktemp("moved") / "moved.yaml"
+    path.write_text(
+        Path(pets.partition("=")[2]).read_text().replace("name: dog, sets: [pet]", "name: dog, sets: [water]")
+    )
+    return f"--config.design={path}"
+
+
+OWN = {"rates": ("--config.classes=",), "congress": ("--config.contrast=who", "--config.thresholds=0.33")}
+
+
+@pytest.mark.parametrize(
+    "probe", ["rates", pytest.param("zeroshot", marks=pytest.mark.exhaustive), "congress"],
+)  # fmt: skip
+def test_sealed_runs_compare_as_runs_at_once(probe, asked, done, table, pets, moved, engines, tmp_path):
+    words = (*table, *OWN.get(probe, ()))
+    designs = (pets, moved) if probe == "rates" else (None, TEMPLATE)
+    for name, more, rows in (("a", designs[:1], 7), ("b", designs[1:], 20)):
+        more = [word for word in more if word]
+        runner.run(asked(*words, *more, probe=probe), tmp_path / "once" / name, engines)
+        done(tmp_path / "units" / name, *words, *more, probe=probe, rows=rows, probabilities=probe == "congress")
+    once, units = (compare(*(read_run(tmp_path / way / name) for name in "ab")) for way in ("once", "units"))
+    assert units.records == once.records
+    assert units.flipped.tolist() == once.flipped.tolist()
+    assert units.findings == once.findings
+    assert probe == "zeroshot" or any(record.only_a + record.only_b for record in units.records), "something changes"
+
+
+@pytest.mark.exhaustive
+def test_the_files_of_a_comparison_are_equal(asked, done, table, pets, moved, engines, tmp_path, monkeypatch, capsys):
+    words, said = (*table, "--config.classes="), []
+    for way in ("once", "units"):
+        (tmp_path / way).mkdir()
+        monkeypatch.chdir(tmp_path / way)
+        for name, more in (("a", pets), ("b", moved)):
+            if way == "once":
+                runner.run(asked(*words, more, probe="rates"), tmp_path / way / name, engines)
+            else:
+                done(tmp_path / way / name, *words, more, probe="rates")
+        assert main(["compare", "a", "b", "--out=found"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    for name in ("compare.json", "flips.csv"):
+        assert (tmp_path / "once/found" / name).read_bytes() == (tmp_path / "units/found" / name).read_bytes(), name
