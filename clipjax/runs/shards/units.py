@@ -113,19 +113,25 @@ def rounded(features: np.ndarray, dtype: str, where: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def fetched(one: Input) -> Iterator[str]:
-    """An input file as a local path; of a bucket it is copied first, in one stream, and removed after."""
+    """An input file as a local path; of a bucket it is copied first, in one stream, and removed after. InputError where
+    it has another size than when the plan was made."""
     if "://" not in one.path:
-        size = Path(one.path).stat().st_size if Path(one.path).exists() else None
-        if size != one.bytes:
-            state = "is missing" if size is None else f"has {size} bytes, and had {one.bytes} when the plan was made"
-            raise InputError(f"{one.path}: {state}; put it back, or make a new plan")
+        _check_size(one, Path(one.path))
         yield one.path
         return
     with tempfile.TemporaryDirectory(prefix="clipjax-unit-") as folder:
         path = Path(folder) / one.path.rpartition("/")[2]
         with as_path(one.path).open("rb") as remote, open(path, "wb") as local:
             shutil.copyfileobj(remote, local, 1 << 20)
+        _check_size(one, path)
         yield os.fspath(path)
+
+
+def _check_size(one: Input, path: Path) -> None:
+    size = path.stat().st_size if path.exists() else None
+    if size != one.bytes:
+        state = "is missing" if size is None else f"has {size} bytes, and had {one.bytes} when the plan was made"
+        raise InputError(f"{one.path}: {state}; put it back, or make a new plan")
 
 
 def of_images(plan: Plan, one: Input, task: Any, asked: Any, features: Any, weights: np.ndarray, module: Any) -> Part:
@@ -145,7 +151,7 @@ def part_of(
     one: Input, files: np.ndarray, digests: np.ndarray, rows: np.ndarray, values: np.ndarray, lost: Skipped, found: Any
 ) -> Part:
     """Of an input's names [N] and digests [N, 32], the rows [M] that could be read, their features and `Counted`."""
-    where = os.path.basename(one.path) if one.stop is None else ""
+    where = one.path if one.stop is None else ""
     keys = files[rows]
     uids = [hashlib.blake2b(f"{where}\0{key}".encode(), digest_size=16).digest() for key in keys]
     skipped = [

@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
+from clipjax.data.source import absolute, common_folder, relative
 from clipjax.errors import InputError, Stopped, brief
 from clipjax.progress import say
 from clipjax.runs import config as configs
@@ -102,6 +104,8 @@ class Job:
 
     def __post_init__(self) -> None:
         self.inputs = plans.read_inputs(self.store, self.plan)
+        files = [one.path for unit in self.inputs for one in unit if one.stop is None]
+        self.root = common_folder(absolute(files)) if files else ""
         self.module = configs.probe_module(self.plan.probe)
         self.weights = plans.read_weights(self.store, self.plan)
         config: dict[str, Any] = {**self.plan.config, "cache_dir": "none"}
@@ -140,8 +144,8 @@ class Job:
             task, asked = self._whole()
             task = self.module.select(task, np.arange(one.start, one.stop or 0))
             return units.of_images(self.plan, one, task, asked, self.features, self.weights, self.module)
-        with units.fetched(one) as path:
-            asked = configs.typed(plans.of_file(self.config, path))
+        with units.fetched(one) as local:
+            asked = configs.typed(plans.of_file(self.config, local))
             with contextlib.redirect_stderr(io.StringIO()):  # notes, which the plan has given
                 task = getattr(self.module, "part", self.module.prepare)(asked)
             (path,) = absolute([one.path])

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipjax.errors import InputError
+from clipjax.runs import config as configs
 from clipjax.runs import runner
 from clipjax.runs.shards import plan, seal, units, work
 from clipjax.runs.shards.work import Worker
@@ -82,9 +85,6 @@ def test_files_as_units_give_the_numbers_of_all_files_at_once(kind, packed, aske
         assert keys == pq.read_table(f"{store.place}/predictions.parquet")["file"].to_pylist()
 
 
-def test_a_broken_input_file_is_one_unit_and_comes_back(packed, planned, engines, tmp_path):
-    words = packed("webdataset", [0, 14, 28])
-    folder = next(word for word in words if "data.path" in word).partition("=")[2].rpartition("/")[0]
 def test_a_file_may_lack_one_of_the_two_groups_that_are_compared(packed, asked, planned, engines, tmp_path):
     words = (*packed("webdataset", [0, 5, 6, 20]), "--config.contrast=sex=M|F", "--config.thresholds=0.3328,0.3414")
     runner.run(asked(*words, probe="congress"), tmp_path / "small", engines)
@@ -122,6 +122,9 @@ def test_a_file_of_a_bucket_that_has_changed_is_refused(monkeypatch, tmp_path):
         units.fetched(plan.Input(0, "gs://bucket/part-000.tar", bytes=7)).__enter__()
 
 
+def test_a_broken_input_file_is_one_unit_and_comes_back(packed, planned, engines, tmp_path):
+    words = packed("webdataset", [0, 14, 28])
+    folder = next(word for word in words if "data.path" in word).partition("=")[2].rpartition("/")[0]
     store = planned(tmp_path / "run", *words)
     path = tmp_path.parent / folder / "part-001.tar"
     data = path.read_bytes()
@@ -141,6 +144,31 @@ def test_a_file_of_a_bucket_that_has_changed_is_refused(monkeypatch, tmp_path):
     assert units.done(again) == {0, 1, 2}
 
 
+def test_a_table_is_opened_whole_and_takes_this_much_memory(world, asked, tmp_path):
+    """What docs/pods.md says of sources that are cut by rows: for each image, in `plan` and in every worker."""
+    image, peaks = next((world / "photos").rglob("*.jpg")), []
+    for n in (2000, 6000):
+        table = tmp_path / f"{n}.csv"
+        names = [image.as_posix(), *(f"{i:05}/people-{i * 7919 % 100_000:05}-{i:07}.jpg" for i in range(n - 1))]
+        table.write_text(
+            "\n".join(["file,animal,age,who", *(f"{one},cat,{i % 9}0-{i % 9}9,F" for i, one in enumerate(names))])
+        )
+        words = [
+            f"--config.data.csv={table}",
+            "--config.data.label_column=animal",
+            "--config.data.group_columns=age,who",
+        ]
+        config = configs.plain(asked("--config.data.source=csv", *words, "--config.classes=cat,dog"))
+        tracemalloc.start()
+        try:
+            task = configs.probe_module("zeroshot").prepare(configs.typed(config))
+            configs.digest(task.source.files.tolist())  # as `plan` and `work` do
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 4000 < 400
+
+
 def test_what_depends_on_all_files_is_refused_before_any_work(packed, planned, tmp_path):
     words = packed("webdataset", [0, 20], numbers=True)
     without = [word for word in words if "classes" not in word]
@@ -155,6 +183,16 @@ def test_what_depends_on_all_files_is_refused_before_any_work(packed, planned, t
         with pytest.raises(InputError, match=message):
             planned(tmp_path / "run", *overrides)
         assert not (tmp_path / "run").exists()
+    for overrides, options, message in (
+        (
+            ["--config.contrast=sex"],
+            {"probabilities": True},
+            r"its two values are only known.*--config\.contrast=sex=A",
+        ),
+        (["--config.contrast=sex=F|M"], {}, "of all classes; keep them: --probabilities"),
+    ):
+        with pytest.raises(InputError, match=message):
+            planned(tmp_path / "run", *words, *overrides, probe="congress", **options)
     with pytest.raises(InputError, match="the probe retrieval needs all images at once and is not run in units"):
         planned(tmp_path / "run", probe="retrieval")
 
@@ -166,13 +204,3 @@ def test_numbers_as_labels_are_named_one_by_one(packed, asked, planned, engines,
     work.work(store, Worker(0, 1), engines)
     seal.seal(store)
     assert store.read("metrics.json") == (tmp_path / "small" / "metrics.json").read_bytes()
-    for overrides, options, message in (
-        (
-            ["--config.contrast=sex"],
-            {"probabilities": True},
-            r"its two values are only known.*--config\.contrast=sex=A",
-        ),
-        (["--config.contrast=sex=F|M"], {}, "of all classes; keep them: --probabilities"),
-    ):
-        with pytest.raises(InputError, match=message):
-            planned(tmp_path / "run", *words, *overrides, probe="congress", **options)
