@@ -23,7 +23,7 @@ def same_attribute_precision(
     """queries [Q, E], database [D, E], the attribute's values of both ([Q], [D]) -> the share of the K nearest database
     images with the query's value, its mean over all queries and over those of each group of the groupings `by` [Q].
 
-    Read it against `expected`, the share of the value in the database. Equal similarities count by expectation. The
+    Read it against `null_mean`, the share of the value in the database. Equal similarities count by expectation. The
     interval resamples queries (persons: `clusters` [Q]); the database is fixed.
     """
     own, theirs = (np.asarray(v).astype(str) for v in values)
@@ -40,7 +40,7 @@ def same_attribute_precision(
             out.append(Record(
                 metric="same_attribute_precision_at_k", group=group, k=k, n=int(rows.sum()),
                 value=float(np.sort(each[rows]).mean()), low=low, high=high, level=method.level,
-                method="bootstrap over queries, database fixed", expected=float(np.sort(expected[rows]).mean()),
+                method="bootstrap over queries, database fixed", null_mean=float(np.sort(expected[rows]).mean()),
                 small=bool(rows.sum() < method.min_n),
             ))  # fmt: skip
     return out

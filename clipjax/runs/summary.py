@@ -123,7 +123,7 @@ def _names(listed: Sequence[Record]) -> list[str]:
 
 
 def _count(record: Record) -> str:
-    counted = record.k is not None and record.group is not None
+    counted = record.k is not None and record.group is not None and record.metric != "same_attribute_precision_at_k"
     return (f"{record.k}/{record.n}" if counted else str(record.n)) + ("*" if record.small else "")
 
 

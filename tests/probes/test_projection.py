@@ -59,9 +59,9 @@ def test_neighbours_worked_example():
         found = neighbours.same_attribute_precision(queries, database, (own, theirs), k, [by])
         values = {r.group.get("tone", ""): r.value for r in found}
         assert values == pytest.approx(dict(zip(("", "dark", "light"), wanted, strict=True)))
-        assert (found[0].expected, found[0].k, found[0].n) == (0.5, k, 3)
+        assert (found[0].null_mean, found[0].k, found[0].n) == (0.5, k, 3)
     whole = neighbours.same_attribute_precision(queries, database, (own, theirs), 6)[0]
-    assert whole.value == whole.expected
+    assert whole.value == whole.null_mean
 
 
 @pytest.mark.parametrize("seed", range(50))

@@ -81,7 +81,7 @@ def test_neighbours_are_those_of_the_features(two_parts, tmp_path, capsys):
     assert main(argv(two_parts, out, *more, config="linear")) == 0
     assert "same_attribute_precision@5" in capsys.readouterr().out
     found = [r for r in records(out) if r["metric"] == "same_attribute_precision_at_k"]
-    assert [(r["k"], r["n"], r["expected"]) for r in found] == [
+    assert [(r["k"], r["n"], r["null_mean"]) for r in found] == [
         (1, 45, pytest.approx(1 / 3)),
         (5, 45, pytest.approx(1 / 3)),
     ]
