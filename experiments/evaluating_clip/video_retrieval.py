@@ -122,7 +122,7 @@ def write(
     body = [[way, r.metric, _direction(r), r.n, units.value(r), units.interval(r)] for way, r in rows]
     head = ["features", "metric", "direction", "n", "value", "95% interval"]
     data = [[*head[:-1], "low", "high"], *([w, r.metric, _direction(r), r.n, r.value, r.low, r.high] for w, r in rows)]
-    ranks = [retrieval.ranks_of_images(normalise(images[way]), normalise(texts), owner) == 0 for way in WAYS]
+    ranks = [retrieval.ranks(normalise(images[way]), normalise(texts), owner)[1] == 0 for way in WAYS]
     pair = paired_rates(*ranks)
     note = (
         f"{given.frames} frames per clip. {pair.only_a} captions find their clip first by the middle frame alone, "
