@@ -83,7 +83,7 @@ def released_peers(config: CLIP) -> dict[str, Any]:
     from clip.model import CLIP as OpenAI
 
     from checkpoints_convert import huggingface  # fmt: skip
-    from checkpoints_convert import open_clip as exports
+    from checkpoints_convert import open_clip_config as exports
 
     image, text = config.image, config.text
     patch = None if isinstance(image, ResNet) else image.patch_size

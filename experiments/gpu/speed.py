@@ -126,7 +126,7 @@ def _open_clip(config: CLIP) -> Any:
     import open_clip.model
     import torch
 
-    from checkpoints_convert import open_clip as exports
+    from checkpoints_convert import open_clip_config as exports
 
     data = exports.config_json(config)["model_cfg"]
     with torch.device(card()):

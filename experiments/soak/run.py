@@ -133,7 +133,11 @@ def soak(minutes: float, work: Path, pause: float, rest: float) -> None:
     work.mkdir(parents=True, exist_ok=True)
     os.environ["CLIPJAX_CACHE"] = str(work / "explored_cache")
     listing = people.unpack(work / "explored_people")
-    _, flags = people.commands(listing, work)[0]
+    flags = [
+        f"--config.data.csv={listing}",
+        "--config.data.group_columns=age,skin_tone",
+        "--config.design=people-roles",
+    ]
     if not (work / "explored" / "manifest.json").exists():
         check(main(["probe", "rates", *flags, f"--out={work / 'explored'}"]))
     until = time.time() + minutes * 60
