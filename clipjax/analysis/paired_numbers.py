@@ -67,7 +67,7 @@ def paired_numbers(a: Run, b: Run, level: float = 0.95) -> list[PairedNumber]:
 
 
 def _numbers(run: Run) -> list[Record]:
-    """Those that are no shares of images: McNemar's test has the others."""
+    """Metrics that are not shares of images; McNemar's test compares the others."""
     kept = [r for r in main_numbers(run.records) if kind_of(r) not in ("accuracy", "rates")] if run.records else []
     return kept + [r for r in run.records if r.metric in ("max_skew_at_k", "ndkl") and r.class_ is not None]
 

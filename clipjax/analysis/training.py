@@ -73,7 +73,7 @@ def is_training(path: Path) -> bool:
 
 
 def read_training(path: Path) -> TrainingRun:
-    """InputError where the folder is no run of `clipjax finetune`, or has made no step."""
+    """InputError if the folder is not a run of `clipjax finetune`, or the run has not made a step yet."""
     if not is_training(path):
         raise InputError(f"{path}: is not a run of clipjax finetune")
     config = stored.read(path / "config.json", dict[str, Any], REMEDY)
@@ -81,7 +81,7 @@ def read_training(path: Path) -> TrainingRun:
     said = stored.read(manifest, dict[str, Any], REMEDY) if manifest.exists() else {}
     events = list(_events(path / LOG))
     if not any(event.get("stage") == "train" for event in events):
-        raise InputError(f"{path}: has made no step yet, so there is nothing to report")
+        raise InputError(f"{path}: has not made a step yet, so a report would be empty")
     return TrainingRun(path, config, said, events)
 
 

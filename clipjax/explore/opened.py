@@ -31,7 +31,7 @@ class Opened:
     """Unit image features [N, E] of the run's images, the rows of the source they are, columns to group by [N].
 
     `thresholds`, `contrast` and `sides` are those of a run of labels; for other runs the paper's thresholds, and two
-    values of a column. Of a run whose features were ingested, `given` are these, and there is no config of a probe.
+    values of a column. Of a run whose features were ingested, `given` are these, and the config is not that of a probe.
     """
 
     run: Run

@@ -138,7 +138,7 @@ class GivenTexts:
         return given_features.of_texts(texts, self._given)
 
     def warm(self, text: str) -> None:
-        """There is no model."""
+        """Nothing to load: the features were given."""
 
 
 def _absent() -> np.ndarray:

@@ -14,7 +14,7 @@ ROW = 30.0  # bytes of an image's rows and predictions without probabilities, co
 
 
 def check(images: float, image_bytes: float, price: float) -> None:
-    """InputError for numbers that are no amounts."""
+    """InputError for a number that cannot be an amount."""
     for option, value in (("--images", images), ("--image-bytes", image_bytes)):
         if not 1 <= value < 1e15:
             raise InputError(f"{option}={value:g} is not a number from 1 to 10^15; for example --images=1e9")

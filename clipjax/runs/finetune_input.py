@@ -51,7 +51,7 @@ def _pairs(config: FinetuneConfig, source: Source) -> Pairs:
 
 
 def _source(config: FinetuneConfig, source: Source) -> Source:
-    """The data; labels, which are captions where there are no others, in the words of `classes`."""
+    """The data; labels, which serve as captions if the data has none, renamed to the words of `classes`."""
     if not config.classes:
         return source
     if source.captions is not None or source.labels is None:

@@ -18,7 +18,7 @@ from clipjax.runs.parts import Parts
 from clipjax.runs.result import Result
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
-HELD_OUT = 0.2  # of the training part, where there is no validation part
+HELD_OUT = 0.2  # of the training part, if no validation part is named
 
 
 @dataclasses.dataclass(frozen=True)

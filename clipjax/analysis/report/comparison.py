@@ -105,7 +105,7 @@ def _methods(compared: Compared) -> list[str]:
 
 
 def _numbers(compared: Compared, a: str, b: str) -> Section:
-    """What is no share of images, under A and under B, with the accuracies or sets over all images first."""
+    """Numbers that are not shares of images, under A and under B, with the accuracies or sets over all images first."""
     rows: list[list[Cell]] = []
     for r in compared.records:
         if not r.group:

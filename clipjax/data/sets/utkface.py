@@ -26,7 +26,7 @@ INFO = Info(
 UTKFace/25_0_3_20170119171257728.jpg.chip.jpg       [age]_[gender]_[race]_[date and time]
 """,
     reading=NOTICE + "gender 0 is Male and 1 Female; race 0 to 4 is White, Black, Asian, Indian and Others, the "
-    "authors' words. There is no official split. A few names of the archive lack a part (61_1_20170109142408075): "
+    "authors' words. The authors define no split. A few names of the archive lack a part (61_1_20170109142408075): "
     "those files are left out, and a note counts them. Ages are a column of numbers: group them with bands.",
 )
 NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+\.jpg(\.chip\.jpg)?")
