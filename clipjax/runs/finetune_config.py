@@ -86,7 +86,9 @@ class EvaluateKeys:
 
     every: int = key(100, "steps between measurements; 0: before the first and after the last step only")
     batches: int = key(8, "of the validation pairs, at most; 0: all")
-    share: float = key(0.0, "share of the images that is used for validation and not for training, if no validation part is named")
+    share: float = key(
+        0.0, "share of the images that is used for validation and not for training, if no validation part is named"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ geode/
   images/              the files that file_path names
 """,
     reading="Classes are the 40 values of the column object, asked in words written for clipjax; region (six) and "
-    "country are columns to group by. The authors define no split: the 12,488 images of DataComp are its own selection, "
+    "country are columns to group by. The authors give no split: the 12,488 images of DataComp are its own selection, "
     "which index.csv does not name, so its published worst groups are of other images.",
 )
 
