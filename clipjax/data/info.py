@@ -88,8 +88,9 @@ def design(key: str) -> Design:
 
 def own_names(key: str) -> tuple[str, ...]:
     """The data set's own names (folders, annotation files) in the order of its labels; empty where none are stored."""
-    stored = _stored(key)
-    return () if stored is None else tuple(stored.get("own", ()))
+    stored = _stored(key) or {}
+    own = stored.get("own", ())
+    return tuple(map(str, range(count(key)))) if own == "positions" else tuple(own)
 
 
 def own_index(key: str) -> dict[str, int]:
@@ -105,8 +106,12 @@ def count(key: str) -> int:
 
 @functools.cache
 def _stored(key: str) -> dict[str, Any] | None:
+    """The stored file, completed by that of the data set it names in `as`: the same classes and templates."""
     file = resources.files("clipjax.data") / "prompts" / f"{key}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not file.is_file():
+        return None
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    return (_stored(stored["as"]) or {}) | stored if "as" in stored else stored
 
 
 def published(key: str) -> dict[str, Any]:

@@ -209,12 +209,11 @@ def imagenet(p: Packages) -> dict[str, dict[str, Any]]:
     found = {}
     for key, subset in (
         ("imagenet", wnids),
-        ("imagenet_sketch", wnids),
         ("imagenet_a", p.wnids("imagenet_a_wnids")),
         ("imagenet_r", p.wnids("imagenet_r_wnids")),
     ):
         found[key] = entry(OPEN_CLIP, [names[w] for w in subset], p.imagenet_templates, subset)
-    return found
+    return found | {"imagenet_sketch": {"as": "imagenet"}, "imagenetv2": {"as": "imagenet", "own": "positions"}}
 
 
 def main(lists: str) -> None:
@@ -225,8 +224,8 @@ def main(lists: str) -> None:
         temporary = folder / f".{key}.json.tmp"
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(temporary, folder / f"{key}.json")
-        print(f"{key}.json: {len(content['classes']) or content.get('count', 0)} classes, "
-              f"{len(content['templates'])} templates")  # fmt: skip
+        classes, templates = content.get("classes", ()), content.get("templates", ())
+        print(f"{key}.json: {len(classes) or content.get('count', 0)} classes, {len(templates)} templates")
 
 
 if __name__ == "__main__":
