@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ from PIL import Image
 from support import planted_runs
 from support.amount import EXHAUSTIVE, amount
 from support.drawings import drawn
+from support.latex import check_compiles, needs_pdflatex
 
 from clipjax import design
 from clipjax.analysis import compare, figures, report
@@ -442,13 +442,7 @@ def test_findings_of_a_comparison_are_recorded_and_lead(compared):
     assert all("points" in words and "all images" in words for words in alt)
 
 
-TEX = r"""\documentclass[twocolumn]{article}
-\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\usepackage{booktabs,graphicx}\extrafloats{200}
-\begin{document}%s\end{document}
-"""
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+@needs_pdflatex
 def test_every_table_compiles_in_two_columns(reported, compared, tmp_path):
     """No error and nothing wider than its column by 5 pt, with class names of every kind."""
     asked = design.Design("odd", tuple(design.DesignClass(name, sets=("a ∞ set",)) for name in HOSTILE))
@@ -458,13 +452,7 @@ def test_every_table_compiles_in_two_columns(reported, compared, tmp_path):
         assert main(["report", str(path)]) == 0
     files = [p for folder in (path, compared[0], reported[0]) for p in sorted((folder / "tables").glob("*.tex"))]
     assert len(files) > 15
-    (tmp_path / "all.tex").write_text(TEX % "".join(rf"\input{{{f}}}\clearpage " for f in files))
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
-    assert done.returncode == 0, done.stdout[-1500:]
-    wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt", done.stdout)]
-    assert max(wide, default=0) <= 5
-    assert "Float too large" not in done.stdout
+    check_compiles(files, tmp_path)
 
 
 def test_latex_says_what_fonts_lack():

@@ -11,14 +11,10 @@ import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
-from support import every_kind
+from support import every_kind, latex
 
 pytestmark = pytest.mark.exhaustive
 
-TEX = r"""\documentclass[twocolumn]{article}
-\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\usepackage{booktabs,graphicx}\extrafloats{200}
-\begin{document}%s\end{document}
-"""
 # For "Text - txt - csv": comma, double quote, UTF-8, from row 1, no formats, no language, "format quoted field as text"
 # and "detect special numbers" on.
 SPREADSHEET = "--infilter=Text - txt - csv (StarCalc):44,34,76,1,,0,true,true"
@@ -39,17 +35,11 @@ def runs(kinds):
     return {kind: folder for kind, folder in kinds.items() if (folder / "metrics.json").exists()}
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+@latex.needs_pdflatex
 def test_all_tables_of_all_kinds_compile_in_two_columns(kinds, tmp_path):
     files = [file for folder in kinds.values() for file in sorted((folder / "tables").glob("*.tex"))]
     assert len(files) > 60
-    (tmp_path / "all.tex").write_text(TEX % "".join(rf"\typeout{{{f}}}\input{{{f}}}\clearpage " for f in files))
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
-    assert done.returncode == 0, done.stdout[-1500:]
-    wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt", done.stdout)]
-    assert max(wide, default=0) <= 5
-    assert "Float too large" not in done.stdout
+    latex.check_compiles(files, tmp_path)
 
 
 def test_every_number_is_in_full_in_a_csv(kinds):
