@@ -251,7 +251,8 @@ def _prefix(config: FinetuneConfig) -> str:
 
 
 def check_best(config: FinetuneConfig, validates: bool) -> None:
-    """InputError where `checkpoints.best` names nothing that is measured; of a probe, its first run knows the rest."""
+    """InputError where `checkpoints.best` names nothing that is measured, or the largest loss; of a probe, its first
+    run knows the rest."""
     metric = config.checkpoints.best.removeprefix("-")
     if not metric:
         if config.early_stopping:
@@ -260,6 +261,8 @@ def check_best(config: FinetuneConfig, validates: bool) -> None:
     losses = ["fixed/loss", *(["validation/loss"] if validates else [])]
     known = [*losses, *(f"{name}/..." for name in config.probes)]
     source, slash, _ = metric.partition("/")
+    if metric in losses and not config.checkpoints.best.startswith("-"):
+        raise InputError(f"checkpoints.best={metric} is the step with the largest loss; the lowest is -{metric}")
     if metric in losses or (slash and source in config.probes):
         return
     why = "the losses of two batches differ in their images: " if metric == "loss" else ""

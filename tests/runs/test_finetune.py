@@ -509,6 +509,7 @@ def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):
         (["--config.checkpoints.keep=0"], "at least the last one"),
         (["--config.checkpoints.best=-loss"], "the losses of two batches differ in their images: loss is not measured"),
         (["--config.checkpoints.best=-validation/loss"], 'is not measured; nearest: "fixed/loss"; what is: fixed/loss'),
+        (["--config.checkpoints.best=fixed/loss"], "the largest loss; the lowest is -fixed/loss"),
         (["--config.tune=prompts"], "tune='prompts'; choose full, lora"),
         (["--config.tune=lora", "--config.lora.on=heads"], "choose attention, mlp, projections"),
         (["--config.lora.rank=4"], "lora.* is read with tune=lora; this config has tune=full"),
