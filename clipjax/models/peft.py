@@ -19,6 +19,7 @@ from clipjax.models import lora, weights
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+BASE_STAYS = (None, True, False, "gaussian", "eva", "orthogonal")  # others (pissa, olora, ...) subtract from the base
 # Our matrix within a block -> their modules in its place, in the order of their outputs.
 BLOCK = {
     "attn.in_proj_weight": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -29,13 +30,14 @@ ALONE = {"visual.proj": "visual_projection", "text_projection": "text_projection
 
 
 class Config(msgspec.Struct, kw_only=True):
-    """What is read of adapter_config.json. InputError where it asks for more than A B."""
+    """What is read of adapter_config.json."""
 
     base_model_name_or_path: str | None = None
     r: int
     lora_alpha: float
     peft_type: str = "LORA"
     bias: str = "none"
+    init_lora_weights: bool | str | None = None
     use_rslora: bool = False
     use_dora: bool = False
     fan_in_fan_out: bool = False
@@ -79,6 +81,7 @@ def read_config(folder: Path) -> Config:
     found: Config = stored.read(folder / CONFIG, Config, "save it again with peft")
     unread = {
         "peft_type": found.peft_type != "LORA", "bias": found.bias != "none", "use_dora": found.use_dora,
+        "init_lora_weights": found.init_lora_weights not in BASE_STAYS,
         "fan_in_fan_out": found.fan_in_fan_out, "rank_pattern": found.rank_pattern,
         "alpha_pattern": found.alpha_pattern, "modules_to_save": found.modules_to_save,
     }  # fmt: skip
@@ -93,14 +96,14 @@ def merged(folder: Path, base: weights.Weights) -> weights.Weights:
     """`base` with a folder's adapters added, stored as `base` is. InputError where they are not of its matrices."""
     config = read_config(folder)
     wide = {name: np.asarray(array, np.float32) for name, array in base.flat.items()}
-    flat = lora.merged(wide | _adapters(folder, base), config.scale)
+    flat = lora.merged(wide | _adapters(folder, base, config.r), config.scale)
     flat = {name: array.astype(base.flat[name].dtype) for name, array in flat.items()}
     source = {"format": "peft", "adapter": folder.name, "base": dict(base.source)}
     return weights.Weights(flat, base.config, f"{base.name}-{folder.resolve().name}", source)
 
 
-def _adapters(folder: Path, base: weights.Weights) -> dict[str, np.ndarray]:
-    """Under our names; a module without an adapter beside ones that have them has one of zeros."""
+def _adapters(folder: Path, base: weights.Weights, rank: int) -> dict[str, np.ndarray]:
+    """Under our names, all of this rank; a module without an adapter beside ones that have them has one of zeros."""
     with weights.open_tensors(folder / TENSORS) as file:
         given = {name.removeprefix(PREFIX): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     found: dict[str, np.ndarray] = {}
@@ -112,10 +115,11 @@ def _adapters(folder: Path, base: weights.Weights) -> dict[str, np.ndarray]:
         if any((a is None) != (b is None) for a, b in pairs):
             raise InputError(f"{folder / TENSORS}: {matrix} has one of lora_A and lora_B; save it again with peft")
         d_in, d_out = np.shape(base.flat[matrix])
-        rank = next(len(a) for a, _ in pairs if a is not None)
         shapes = ((rank, d_in), (d_out // len(pairs), rank))
         if any(a is not None and (a.shape, b.shape) != shapes for a, b in pairs):  # pyrefly: ignore[missing-attribute]
-            raise InputError(f"{folder / TENSORS}: its adapter of {matrix} is not of the shape of {base.name}'s")
+            raise InputError(
+                f"{folder / TENSORS}: its adapter of {matrix} is not of rank {rank} and the shape of {base.name}'s"
+            )
         whole = [(np.zeros(shapes[0]), np.zeros(shapes[1])) if a is None else (a, b) for a, b in pairs]
         found[f"{lora.PREFIX}{matrix}.a"] = np.stack([np.asarray(a, np.float32).T for a, _ in whole])
         found[f"{lora.PREFIX}{matrix}.b"] = np.stack([np.asarray(b, np.float32).T for _, b in whole])

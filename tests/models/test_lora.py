@@ -58,6 +58,12 @@ def test_peft_files_say_the_same(base, adapters, tmp_path):
     (folder / "adapter_config.json").write_text(json.dumps(said | {"use_dora": True}))
     with pytest.raises(InputError, match="use_dora: only plain LoRA is read"):
         loading.find_weights(folder)
+    (folder / "adapter_config.json").write_text(json.dumps(said | {"init_lora_weights": "pissa_niter_4"}))
+    with pytest.raises(InputError, match="init_lora_weights: only plain LoRA is read"):
+        loading.find_weights(folder)
+    (folder / "adapter_config.json").write_text(json.dumps(said | {"init_lora_weights": True, "r": 8}))
+    with pytest.raises(InputError, match="not of rank 8"):
+        loading.find_weights(folder)
 
 
 def test_an_adapter_of_queries_alone_leaves_keys_and_values(base, adapters, tmp_path):
