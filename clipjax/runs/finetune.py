@@ -102,6 +102,7 @@ def _epoch_batches(before: Begun) -> float:
 
 def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
     """Every check of the input comes before the model is loaded, and that before the folder is made."""
+    finetune_config.check_read(config)
     options = finetune_config.step_options(config)
     augmentation = finetune_config.augmentation(config)
     probes = finetune_config.probe_configs(config)

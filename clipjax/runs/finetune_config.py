@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from clipjax import loading
 from clipjax.errors import InputError, nearest
-from clipjax.keys import defaults, inside, key
+from clipjax.keys import defaults, flat, inside, key
 from clipjax.models import lora
 from clipjax.models.trained import DTYPES
 from clipjax.runs import config as configs
@@ -55,10 +55,10 @@ class OptimizerKeys:
     warmup: int = key(100, "steps")
     warmup_from: str = key("zero", "the first step's rate: zero, or first (learning_rate / warmup, as open_clip)")
     final: float = key(0.0, "learning rate at the end")
-    b1: float = key(0.9, "AdamW, Lion")
-    b2: float = key(0.98, "AdamW, Lion")
-    eps: float = key(1e-6, "AdamW")
-    weight_decay: float = key(0.2, "AdamW; of what `decay` says")
+    b1: float = key(0.9, "of adamw, lion, and muon (which is adamw for what is not a matrix of a block)")
+    b2: float = key(0.98, "of adamw, lion, muon")
+    eps: float = key(1e-6, "of adamw, muon")
+    weight_decay: float = key(0.2, "decoupled, times the learning rate; of what `decay` says")
     decay: str = key("weights", "what decays: weights, or matrices (with positional embeddings, as open_clip)")
     clip_norm: float = key(1.0, "largest norm of the gradient; 0: no limit")
     freeze: str = key("", "regular expressions of parameters that stay, separated by spaces")
@@ -199,6 +199,37 @@ def optimiser_options(config: FinetuneConfig) -> optimiser.Options:
     lists["tune"] = config.tune
     lists["decay"] = optimiser.DECAYS[config.optimizer.decay]
     return optimiser.Options(steps=config.steps, **values | lists)
+
+
+def check_read(config: FinetuneConfig) -> None:
+    """InputError where a key is set that nothing reads, or a count is negative."""
+    counts = {
+        "log_every": config.log_every, "checkpoints.every": config.checkpoints.every,
+        "evaluate.every": config.evaluate.every, "evaluate.batches": config.evaluate.batches,
+        "early_stopping": config.early_stopping, "profile.first": config.profile.first,
+        "profile.steps": config.profile.steps,
+    }  # fmt: skip
+    if negative := [name for name, number in counts.items() if number < 0]:
+        raise InputError(f"{negative[0]}={counts[negative[0]]} is negative")
+    usual, optimizer = flat(defaults(configs.keys_of({"verb": "finetune"}))), config.optimizer
+    reads = optimiser.READS.get(optimizer.name, ("b1", "b2", "eps"))
+    validates = config.data.validation_path or config.validation_split or config.evaluate.share
+    unread = {f"optimizer.name={optimizer.name}": [f"optimizer.{n}" for n in ("b1", "b2", "eps") if n not in reads]}
+    if optimizer.schedule == "constant":
+        unread["optimizer.schedule=constant"] = ["optimizer.final"]
+    if not config.ema:
+        unread["ema=0"] = ["ema_warmup", "export.average"]
+    if not config.soft_targets:
+        unread["soft_targets=False"] = ["data.id_column"]
+    if not validates:
+        unread["no validation pairs"] = ["evaluate.batches"]
+    given = flat(dataclasses.asdict(config))
+    for why, names in unread.items():
+        for name in names:
+            if given[name] != usual[name]:
+                raise InputError(
+                    f"{name}={given[name]} is not read with {why}: leave it out, or set {name}={usual[name]}"
+                )
 
 
 def step_options(config: FinetuneConfig) -> step.Options:

@@ -18,6 +18,7 @@ import optax.contrib
 
 from clipjax.errors import InputError, nearest, some
 from clipjax.models import clip, lora
+from clipjax.train import losses
 
 # Statistics that OpenAI's ResNets have learned; fine-tuning uses them and leaves them as they are.
 STATISTICS = r"running_(mean|var)$"
@@ -48,6 +49,7 @@ TUNED: dict[str, str] = {
 SCALARS = r"^logit_(scale|bias)$"
 OPTIMIZERS = ("adamw", "lion", "adafactor", "muon")
 SCHEDULES = ("cosine", "linear", "constant")
+READS = {"adamw": ("b1", "b2", "eps"), "lion": ("b1", "b2"), "adafactor": (), "muon": ("b1", "b2", "eps")}
 DECAYS = {"weights": DECAY, "matrices": MATRICES}
 PARTS = ("visual", "text", "scalars")
 WARMUPS = ("zero", "first")
@@ -76,6 +78,20 @@ class Options:
     layer_decay: float = 1.0
     decay: tuple[tuple[str, bool], ...] = DECAY
     logit_scale_min: float = 0.0  # of exp(logit_scale); 0: no limit
+
+    def __post_init__(self):
+        for name in ("learning_rate", "final", "eps", "weight_decay", "clip_norm"):
+            if not getattr(self, name) >= 0:  # a negative rate or limit would climb the loss
+                raise InputError(f"optimizer.{name}={getattr(self, name)}: is 0 or more")
+        for name in ("b1", "b2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optimizer.{name}={getattr(self, name)}: is from 0 to below 1")
+        if not 0 < self.layer_decay <= 1:
+            raise InputError(f"optimizer.layer_decay={self.layer_decay}: is above 0 and at most 1")
+        if not 0 <= self.logit_scale_min <= losses.LOGIT_SCALE_MAX:
+            raise InputError(f"optimizer.logit_scale_min={self.logit_scale_min}: is from 0 to {losses.LOGIT_SCALE_MAX}")
+        if wrong := [rule for rule in self.multipliers if not rule[1] >= 0]:
+            raise InputError(f"optimizer.multipliers: {wrong[0][0]}={wrong[0][1]}: a factor is 0 or more")
 
 
 def schedule(options: Options) -> optax.Schedule:

@@ -414,6 +414,7 @@ FINE = {
     "optimizer.warmup_from": "first", "optimizer.decay": "matrices",
     "optimizer.batch_statistics": True, "ema_warmup": False, "optimizer.freeze": "visual",
     "optimizer.multipliers": "x=2", "tune": "biases", "optimizer.name": "lion", "optimizer.schedule": "linear",
+    "optimizer.b1": 0.8, "optimizer.b2": 0.9, "optimizer.layer_decay": 0.5,
     "lora.rank": 3, "lora.alpha": 3.0, "lora.on": "mlp",
     "augment.background": "random",
     "augment.scale": "(0.5,1.0)", "augment.ratio": "(0.9,1.0)", "augment.jitter": "(0.1,0.0,0.0,0.0)",

@@ -334,6 +334,18 @@ def test_recipes_that_cannot_be_meant(recipe, message):
         optimiser.make(model(), recipe)
 
 
+@pytest.mark.parametrize(
+    "number",
+    [
+        {"clip_norm": -1.0}, {"learning_rate": -1e-3}, {"b2": 1.0}, {"layer_decay": 0.0}, {"logit_scale_min": 101.0},
+        {"multipliers": (("visual", -1.0),)}, {"weight_decay": float("nan")},
+    ],
+)  # fmt: skip
+def test_numbers_that_would_climb_the_loss_or_be_nothing(number):
+    with pytest.raises(InputError, match=rf"optimizer\.{next(iter(number))}"):
+        dataclasses.replace(RECIPE, **number)
+
+
 def test_options_that_cannot_be_meant():
     with pytest.raises(InputError, match="unknown loss"):
         step.Options("hinge")
