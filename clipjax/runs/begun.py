@@ -22,7 +22,8 @@ BEGUN = "begun"  # of a checkpoint's custom metadata
 # What may differ when a run goes on: where it computes, what it tells and what stops it, never what it learns.
 FREE = (
     "verb", "devices", "fsdp", "log_every", "checkpoints", "probes", "profile", "tensorboard", "wandb", "export",
-    "threads", "data.max_skipped", "evaluate", "early_stopping", "name", "parts", "remat", "scan",
+    "threads", "data.max_skipped", "evaluate.every", "evaluate.share", "early_stopping", "name", "parts", "remat",
+    "scan",
 )  # fmt: skip
 # What is compared by the content that it leads to, wherever that lies and whatever it is called.
 CONTENT = ("model", "weights", "architecture", "classes", "templates", "data", "validation_split")
@@ -35,20 +36,20 @@ STRUCTURE = (
     "optimizer.freeze",
     "optimizer.batch_statistics",
     "tune",
-    "lora.rank",
-    "lora.on",
+    "lora",
 )
 FLAG = "--accept-changes"
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """`options` by name; `data` and `model` by fingerprint. The stream of examples began at `step`, after `epoch`
-    epochs of others. changes: what was accepted, each with its step."""
+    """`options` by name; `data`, `model` and `validation` (empty: none) by fingerprint. The stream of examples began at
+    `step`, after `epoch` epochs of others. changes: what was accepted, each with its step."""
 
     options: dict[str, Any]
     data: str
     pairs: int
     model: str
+    validation: str = ""
     step: int = 0
     epoch: float = 0.0
     changes: list[dict[str, Any]] = []
@@ -63,6 +64,15 @@ def _is_compared(name: str) -> bool:
     if name in OF_THE_STREAM:
         return True
     return not any(name == one or name.startswith(f"{one}.") for one in (*FREE, *CONTENT))
+
+
+def is_same(out: Path, resolved: Mapping[str, Any]) -> bool:
+    """Whether a run's own config names the data and the model as this one does; else their contents decide."""
+
+    def named(config: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in flat(config).items() if name.startswith(CONTENT)}
+
+    return not differences(named(stored.read(out / "config.json", dict[str, Any])), named(resolved))
 
 
 def latest(checkpoints: Path) -> Path | None:
@@ -83,7 +93,7 @@ def read(checkpoint: Path) -> Begun:
 def check_options(out: Path, before: Begun, resolved: Mapping[str, Any], accept: bool) -> list[str]:
     """The options that differ, where they are accepted. Cheap: nothing but the config is needed."""
     differs = differences(before.options, options_of(resolved))
-    fixed = [one for one in differs if one.startswith(tuple(f"{name}:" for name in STRUCTURE))]
+    fixed = [one for one in differs if one.startswith(tuple(f"{name}{end}" for name in STRUCTURE for end in ":."))]
     if fixed:
         raise InputError(
             f"{out}: holds a run with another config ({'; '.join(fixed[:5])}), which its moments are made for; begin a "
@@ -118,6 +128,13 @@ def going_on(out: Path, before: Begun, now: Begun, step: int, epoch: float, acce
             )
         changed.append(what)
         stream = True
+    if before.validation and now.validation and before.validation != now.validation:
+        if not accept:
+            raise InputError(
+                f"{out}: the validation pairs are not those that it was begun with, so that losses before and after "
+                f"could not be compared; restore them, choose another --out, or go on with the new ones: {FLAG}"
+            )
+        changed.append("validation pairs: others")
     begins = (step, epoch) if stream else (before.step, before.epoch)
     changes = [*before.changes, *([{"step": step, "changed": changed}] if changed else [])]
     return msgspec.structs.replace(now, step=begins[0], epoch=begins[1], changes=changes)

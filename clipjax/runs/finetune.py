@@ -71,7 +71,8 @@ def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
     checkpoint = begun.latest(out / CHECKPOINTS)
     before = None if checkpoint is None else begun.read(checkpoint)
     differs = [] if before is None else begun.check_options(out, before, resolved, accept)
-    if (out / "manifest.json").exists() and result.exists() and not differs:
+    complete = (out / "manifest.json").exists() and result.exists() and not differs
+    if complete and begun.is_same(out, resolved):
         if main_process:
             say(f"{out}: already complete, nothing to do")
         return Finetuned(result)
@@ -118,6 +119,7 @@ def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
     now = Begun(
         options=begun.options_of(resolved), data=pairs.fingerprint, pairs=len(pairs),
         model=sha256_of_arrays({name: np.asarray(array) for name, array in begin.flat.items()}),
+        validation=validation.fingerprint if validation else "",
     )  # fmt: skip
     about = trained.About(
         architecture=architectures.to_dict(begin.config),

@@ -14,6 +14,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 import pytest
 from support.amount import EXHAUSTIVE
@@ -24,8 +25,8 @@ from clipjax.errors import InputError
 from clipjax.files import sha256
 from clipjax.models import clip, weights
 from clipjax.models.inputs import Tokens
+from clipjax.runs import begun, conventions, finetune_config
 from clipjax.runs import config as configs
-from clipjax.runs import conventions, finetune_config
 from clipjax.testing import pictures, tiny_config, tiny_model
 from clipjax.train import loop, optimiser, step, writers
 
@@ -268,9 +269,25 @@ def test_other_data_and_other_weights_do_not_go_on_silently(recipes, straight, t
     ]
     assert [e["epoch"] for e in events(out)][-2:] == [3.3333, 4.0]  # three epochs of 30 pairs, then one of 26
     again = stopped(straight, tmp_path / "again")
+    assert finetune(recipes, shutil.copytree(straight, tmp_path / "done"), *moved) == 1  # complete, of other data
+    assert "now 26 others" in capsys.readouterr().err
     photos = shutil.copytree(recipes / "photos", tmp_path / "whole")
     assert finetune(recipes, again, f"--config.data.path={photos}") == 0
     assert all(np.array_equal(array, parameters(straight)[k]) for k, array in parameters(again).items())
+
+
+def test_numbers_of_other_validation_pairs_or_another_adapter_do_not_go_on_silently(tmp_path):
+    """The best step is one of all measurements, and its weights are read with the config of today."""
+    options = begun.options_of({"lora": {"alpha": 8.0}, "evaluate": {"batches": 8, "every": 5}})
+    assert options == {"lora.alpha": 8.0, "evaluate.batches": 8}
+    was = begun.Begun(options=options, data="d", pairs=1, model="m", validation="v")
+    now = msgspec.structs.replace(was, validation="w")
+    with pytest.raises(InputError, match="validation pairs are not those"):
+        begun.going_on(tmp_path, was, now, 3, 1.0, False)
+    assert begun.going_on(tmp_path, was, now, 3, 1.0, True).changes[0]["changed"] == ["validation pairs: others"]
+    assert not begun.going_on(tmp_path, msgspec.structs.replace(was, validation=""), now, 3, 1.0, False).changes
+    with pytest.raises(InputError, match=r"lora\.alpha: 8\.0 != 16\.0"):
+        begun.check_options(tmp_path, was, {"lora": {"alpha": 16.0}, "evaluate": {"batches": 8}}, True)
 
 
 def test_a_checkpoint_is_a_model_and_a_run_is_its_result(recipes, straight, tmp_path, capsys):
