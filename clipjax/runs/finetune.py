@@ -27,7 +27,7 @@ from clipjax.runs.finetune_input import first_weights, mesh_of, training_feed, t
 from clipjax.runs.finetune_result import BEST, RESULT
 from clipjax.runs.folder import RunFolder
 from clipjax.runs.publish import label
-from clipjax.train import feed, loop, optimiser, step, writers
+from clipjax.train import feed, loop, optimiser, order, step, writers
 from clipjax.train.checkpoints import Checkpoints
 from clipjax.train.evaluation import Evaluation
 from clipjax.train.export import final_weights, seen_tokens
@@ -79,7 +79,9 @@ def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
     job = _prepare(config, resolved)
     if before is not None and checkpoint is not None:
         at = int(checkpoint.name)
-        epoch = before.epoch + (at - before.step) / _epoch_batches(before)
+        asked = before.options
+        epoch_batches = order.epoch_batches(before.pairs, asked["batch_size"], asked["data.last_batch"])
+        epoch = before.epoch + (at - before.step) / epoch_batches
         job = dataclasses.replace(job, begun=begun.going_on(out, before, job.begun, at, epoch, accept))
         if main_process:
             (out / "manifest.json").unlink(missing_ok=True)  # of the run as it was: it goes on
@@ -94,11 +96,6 @@ def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
         folder.close()
     events = list(writers.events(out / "log.jsonl"))
     return Finetuned(result, finetune_result.summary(out, job.config, events, best) if main_process else "")
-
-
-def _epoch_batches(before: Begun) -> float:
-    size = before.options["batch_size"]
-    return before.pairs // size if before.options["data.last_batch"] == "drop" else before.pairs / size
 
 
 def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:

@@ -15,7 +15,7 @@ from clipjax.models.trained import DTYPES
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
 from clipjax.runs import task as tasks
-from clipjax.train import augment, optimiser, step
+from clipjax.train import augment, optimiser, order, step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +209,8 @@ def check_read(config: FinetuneConfig) -> None:
         "early_stopping": config.early_stopping, "profile.first": config.profile.first,
         "profile.steps": config.profile.steps,
     }  # fmt: skip
+    if config.batch_size < 1:
+        raise InputError(f"batch_size={config.batch_size} is not positive")
     if negative := [name for name, number in counts.items() if number < 0]:
         raise InputError(f"{negative[0]}={counts[negative[0]]} is negative")
     usual, optimizer = flat(defaults(configs.keys_of({"verb": "finetune"}))), config.optimizer
@@ -270,8 +272,7 @@ def with_steps(config: FinetuneConfig, pairs: int) -> FinetuneConfig:
         return config
     if config.epochs < 0:
         raise InputError(f"epochs={config.epochs:g} is negative")
-    drop = config.data.last_batch == "drop"
-    batches = pairs // config.batch_size if drop else pairs / config.batch_size
+    batches = order.epoch_batches(pairs, config.batch_size, config.data.last_batch)
     return dataclasses.replace(config, steps=max(1, round(config.epochs * batches)))
 
 

@@ -13,6 +13,11 @@ from clipjax.errors import InputError
 LAST_BATCH = ("drop", "carry")
 
 
+def epoch_batches(n: int, batch: int, last_batch: str) -> float:
+    """Batches in one pass over n pairs: whole ones with "drop"."""
+    return n // batch if last_batch == "drop" else n / batch
+
+
 @dataclasses.dataclass(frozen=True)
 class Epochs:
     """Every one of `n` pairs once an epoch, shuffled anew in each.
@@ -33,7 +38,7 @@ class Epochs:
     @property
     def epoch_batches(self) -> float:
         """Batches in one pass over the data."""
-        return self.n // self.batch if self.last_batch == "drop" else self.n / self.batch
+        return epoch_batches(self.n, self.batch, self.last_batch)
 
     @functools.cached_property
     def _shuffled(self) -> Any:

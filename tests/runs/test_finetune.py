@@ -513,6 +513,7 @@ def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):
     [
         (["--config.data.path=/nowhere"], "/nowhere"),
         (["--config.batch_size=31"], "batch_size=31 does not divide over 2 devices"),
+        (["--config.batch_size=0", "--config.epochs=1.0"], "batch_size=0 is not positive"),
         (["--config.batch_size=32"], "more than the 30 pairs"),
         (["--config.data.context=78"], "reads 77 tokens"),
         (["--config.loss=triplet"], "unknown loss 'triplet'"),

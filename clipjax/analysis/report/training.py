@@ -54,7 +54,8 @@ def _head(run: TrainingRun) -> Section:
         f"{config['loss']}"
     ]
     if not run.finished:
-        points.append(f"The run is not finished: {run.steps} of {config['steps']} steps are made.")
+        asked = f"{config['epochs']:g} epochs" if config["epochs"] else f"{config['steps']} steps"
+        points.append(f"The run is not finished: {run.steps} steps are made, of {asked}.")
     for name, what in (("fixed", "a fixed batch of training pairs"), ("validation", "the validation pairs")):
         if curve := run.curve(f"{name}/loss"):
             (first, before), (final, after) = curve[0], curve[-1]
