@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -42,3 +43,10 @@ def applied(config: ConfigDict) -> ConfigDict:
             if given[key] == usual[key]:
                 found.update_from_flattened_dict({key: value})
     return found
+
+
+def notes(given: ConfigDict, resolved: Mapping[str, Any]) -> list[str]:
+    """What `applied` has changed, for the terminal: a value that was typed and equals the default is changed too."""
+    before, after = flat(configs.plain(given)), flat(resolved)
+    changed = [f"{name}={value}" for name, value in after.items() if before[name] != value]
+    return [f"conventions={given.conventions} sets {', '.join(changed)}"] if changed else []

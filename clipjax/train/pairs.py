@@ -106,6 +106,12 @@ def _ids(source: Source, rows: np.ndarray, column: str) -> np.ndarray:
     if column not in source.columns:
         raise InputError(f'data.id_column: {source.name} has no column "{column}"; name it in data.group_columns too')
     values = [str(value) for value in source.columns[column][rows]]
+    if values.count("") > 1:
+        file = source.files[rows[values.index("")]]
+        raise InputError(
+            f"data.id_column: {values.count('')} of {len(values)} rows of {source.name} have no {column}, so that they "
+            f"would be positives of each other, the first: {file}; give each a value of its own"
+        )
     index = {value: i for i, value in enumerate(dict.fromkeys(values))}
     return np.array([index[value] for value in values], np.int32)
 

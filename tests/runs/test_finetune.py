@@ -582,6 +582,10 @@ def test_conventions_change_what_was_left_at_its_default(recipes, tmp_path, caps
     assert (found.warmup_from, found.clip_norm, found.logit_scale_min) == ("first", 2.0, 1.0)
     assert not conventions.applied(given).soft_targets
     assert configs.plain(conventions.applied(conventions.applied(given))) == configs.plain(conventions.applied(given))
+    (said,) = conventions.notes(given, configs.plain(conventions.applied(given)))
+    assert said.startswith("conventions=open_clip sets ")
+    assert "soft_targets=False" in said
+    assert "clip_norm" not in said
     assert finetune(recipes, tmp_path / "run", "--config.conventions=openclip") == 1
     assert 'choose open_clip or openai; nearest: "open_clip"' in capsys.readouterr().err
 

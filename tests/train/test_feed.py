@@ -1,5 +1,6 @@
 """The stream of batches: every row once an epoch, the same for any host, thread or restart, and what is left out."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -256,6 +257,13 @@ def test_rows_without_captions_are_left_out_and_told(source):
 def test_refusals_before_any_picture(source, more, message):
     with pytest.raises(InputError, match=message):
         make(source, **more)
+
+
+def test_rows_without_an_id_are_not_one_another(source):
+    kinds = ["", "", *source.columns["kind"][2:]]
+    some = dataclasses.replace(source, columns={"kind": np.array(kinds)})
+    with pytest.raises(InputError, match=rf"2 of {N} rows of .* have no kind.*the first: {source.files[0]}"):
+        pairs.pairs(some, id_column="kind")
 
 
 def test_batches_that_do_not_divide_and_contexts_without_room(source):
