@@ -125,7 +125,9 @@ class ExportKeys:
 
     dtype: str = key("float32", "of the result: float32, float16, bfloat16")
     average: bool = key(True, "the average of parameters (ema) rather than the last, where there is one")
-    zero_unseen_tokens: bool = key(False, "an unknown word then says nothing")
+    zero_unseen_tokens: bool = key(
+        False, "embeddings of tokens that no caption has become 0, so that an unknown word has no effect"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,7 @@ class FinetuneConfig:
     templates: str = key("{}", "applied to captions, or to class names where there are only labels; several by |")
     augment: AugmentKeys = inside(AugmentKeys)
     threads: int = key(16, "that decode")
-    conventions: str = key("", "open_clip or openai: that library's value for every key that you leave at its default")
+    conventions: str = key("", "open_clip or openai: that library's value for every key that has its default")
     seed: int = key(0, "of the order, the augmentation, and parameters from scratch")
     steps: int = key(1000, "updates")
     epochs: float = key(0.0, "passes over the training pairs, in place of steps; 0: steps says how many")

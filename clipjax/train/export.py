@@ -28,8 +28,8 @@ def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:
     seen = np.zeros(vocabulary, bool)
     seen[[START, END]] = True
     for template in pairs.templates:
-        ids, _ = tokenize_with_lengths([template.replace("{}", c) for c in captions], 77, "text")
-        seen[np.unique(ids[ids > 0])] = True
+        ids, lengths = tokenize_with_lengths([template.replace("{}", c) for c in captions], 77, "text")
+        seen[np.unique(ids[np.arange(77) < lengths[:, None]])] = True  # 0 fills up, and is a token too: "!"
     return seen
 
 

@@ -4,8 +4,7 @@
 
 For pods: webdataset shards, bfloat16 encoders, rematerialised and scanned blocks, parameters sharded over `fsdp`
 devices, two exact accumulation steps per batch. The bias starts at -10 because a batch has many more negatives than
-positives. It is stored in `source` of the result, because a CLIP file has no bias. The argument is another model:
-`siglip_ring:ViT-L/14`.
+positives. The result holds it as `logit_bias`. The argument is another model: `siglip_ring:ViT-L/14`.
 
 Hardware: a pod, or any number of devices that divides the batch. Measured (2026-11-24, 8 virtual devices on two
 shared AMD EPYC cores, emoji-clip, batch 64 in two accumulation steps, float32, four shards of Tux Paint's stamps):

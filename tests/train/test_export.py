@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from clipjax.cli.main import main
+from clipjax.data import table
 from clipjax.errors import InputError
 from clipjax.models import weights
 from clipjax.testing import pictures, tiny_model
-from clipjax.train.export import interpolate
+from clipjax.text.tokenizer import END, START
+from clipjax.train.export import interpolate, seen_tokens
+from clipjax.train.pairs import pairs
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +99,14 @@ def test_bad_input_is_one_line(two, tmp_path, capsys, more, message):
     assert message in told
     assert len(told.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_token_that_fills_rows_up_is_seen_where_a_caption_has_it(two):
+    (file, *_) = sorted((two / "photos").glob("cat/*"))
+
+    def seen(text):
+        source = table.from_rows("one", [file], {"captions": [(text,)]})
+        return np.flatnonzero(seen_tokens(pairs(source), 49408)).tolist()
+
+    assert seen("!;") == [0, 282, START, END]
+    assert seen("@") == [287, START, END]
