@@ -21,7 +21,10 @@ from clipjax.analysis.run import Run
 
 ASSOCIATION = "association"  # of predictions.parquet: of every test, first of the images of X, then of those of Y
 BOOTSTRAP = "bootstrap over images, the same draws of both runs"
-ABOUT = ("metric", "class", "set", "label", "over", "k", "reference", "group")
+ABOUT = (
+    "metric", "class", "set", "label", "attribute", "classifier", "reading", "direction", "threshold", "candidates",
+    "over", "k", "reference", "group",
+)  # fmt: skip
 Draw = Callable[[], Iterator[np.ndarray]]  # the same values of the statistic for the same draws, in blocks
 
 
@@ -56,8 +59,10 @@ def paired_numbers(a: Run, b: Run, level: float = 0.95) -> list[PairedNumber]:
             continue
         difference = None if record.value is None or other.value is None else other.value - record.value
         low = high = method = None
-        drawn_a, drawn_b = statistic(a, record), statistic(b, other)
-        if difference is not None and drawn_a is not None and drawn_b is not None:
+        seed = a.settings.seed  # of both, whatever B's own is: the draws are the same ones
+        drawn_a, drawn_b = statistic(a, record, seed), statistic(b, other, seed)
+        of_the_same = record.n == other.n  # two designs may leave out the images of other labels
+        if difference is not None and of_the_same and drawn_a is not None and drawn_b is not None:
             apart = np.concatenate(list(drawn_b())) - np.concatenate(list(drawn_a()))
             (low, high), method = percentile(apart, level), BOOTSTRAP
         out.append(PairedNumber(
@@ -72,19 +77,19 @@ def _numbers(run: Run) -> list[Record]:
     return kept + [r for r in run.records if r.metric in ("max_skew_at_k", "ndkl") and r.class_ is not None]
 
 
-def statistic(run: Run, record: Record) -> Draw | None:
-    """Values of a number under resampled images; None where it has no such interval."""
+def statistic(run: Run, record: Record, seed: int) -> Draw | None:
+    """Values of a number under images resampled from this seed; None where it has no such interval."""
     metric = record.metric.removeprefix("mean_")
     if metric in ("max_skew_at_k", "ndkl") and "similarities" in run.predictions:
-        return _skew(run, record)
+        return _skew(run, record, seed)
     if metric in ("ece", "brier", "nll") and "probabilities" in run.predictions:
-        return _confidence(run, record)
+        return _confidence(run, record, seed)
     if metric == "eat" and ASSOCIATION in run.predictions:
-        return _association(run, record)
+        return _association(run, record, seed)
     return None
 
 
-def _skew(run: Run, record: Record) -> Draw:
+def _skew(run: Run, record: Record, seed: int) -> Draw:
     assert run.design is not None
     assert record.over is not None
     assert record.reference is not None
@@ -95,13 +100,13 @@ def _skew(run: Run, record: Record) -> Draw:
     ranked = [skew.rank(cosines[:, c], cells.of) for c in classes]
 
     def values() -> Iterator[np.ndarray]:
-        for weights in draws(len(ranked[0]), run.settings.seed):
+        for weights in draws(len(ranked[0]), seed):
             yield np.mean([skew.drawn(one, weights, k, reference) for one in ranked], axis=0)
 
     return values
 
 
-def _confidence(run: Run, record: Record) -> Draw | None:
+def _confidence(run: Run, record: Record, seed: int) -> Draw | None:
     """None where a part of the images fitted a temperature: the predictions do not say which."""
     assert run.design is not None
     place = {name: c for c, name in enumerate(run.design.names)}
@@ -115,17 +120,17 @@ def _confidence(run: Run, record: Record) -> Draw | None:
         assert record.bins is not None
         member = np.eye(record.bins)[calibration.bin_of(confidence, record.bins)]
         gap = (right - confidence)[:, None] * member
-        return _of_weights(lambda w: np.abs(w @ gap).sum(1) / w.sum(1), len(p), run.settings.seed)
+        return _of_weights(lambda w: np.abs(w @ gap).sum(1) / w.sum(1), len(p), seed)
     with np.errstate(divide="ignore"):
         each = (p**2).sum(1) - 2 * own + 1 if record.metric == "brier" else -np.log(own)
-    return _of_weights(lambda w: w @ each / w.sum(1), len(p), run.settings.seed) if np.isfinite(each).all() else None
+    return _of_weights(lambda w: w @ each / w.sum(1), len(p), seed) if np.isfinite(each).all() else None
 
 
 def _of_weights(of: Callable[[np.ndarray], np.ndarray], n: int, seed: int) -> Draw:
     return lambda: (of(weights) for weights in draws(n, seed))
 
 
-def _association(run: Run, record: Record) -> Draw | None:
+def _association(run: Run, record: Record, seed: int) -> Draw | None:
     """None where X or Y has texts, whose associations the predictions do not have."""
     tests = [r.label for r in run.records if r.metric == "eat"]
     columns = run.predictions[ASSOCIATION]
@@ -135,7 +140,7 @@ def _association(run: Run, record: Record) -> Draw | None:
         return None
 
     def values() -> Iterator[np.ndarray]:
-        generator = np.random.default_rng(run.settings.seed)
+        generator = np.random.default_rng(seed)
         rows = [generator.integers(0, len(one), (RESAMPLES, len(one))) for one in (x, y)]
         yield eat.effect_size(x[rows[0]], y[rows[1]])
 

@@ -19,7 +19,7 @@ from clipjax.runs.skew import SkewTask, skew_records
 ASKED = design.of_classes(["doctor", "nurse"], source="here")
 
 
-def run_of(probe, columns, records, groups=()):
+def run_of(probe, columns, records, groups=(), seed=0):
     """A run in memory: nothing of it is read from disk."""
     manifest = msgspec.convert({
         "config": {"probe": probe}, "precision": "float32", "design": ASKED.manifest(),
@@ -27,18 +27,18 @@ def run_of(probe, columns, records, groups=()):
         "data": {"name": "d", "fingerprint": "f" * 64, "n": 1, "group_columns": list(groups)},
         "counts": {"seen": 1, "skipped": 0, "skipped_files": []},
     }, Manifest)  # fmt: skip
-    found = Run(Path("nowhere"), manifest, Settings(probe), list(records))
+    found = Run(Path("nowhere"), manifest, Settings(probe, seed=seed), list(records))
     vars(found)["predictions"] = dict(columns)
     return found
 
 
-def skewed(lift, group, noise):
+def skewed(lift, group, noise, seed=0):
     """Cosines of two classes; those of group A are higher by `lift` for the second."""
     cosines = noise.copy()
     cosines[:, 1] += lift * (group == "A")
     task = SkewTask(None, ASKED, {}, [("g",)], ("share",), ())
     records = skew_records(cosines, task, {"g": group}, (50,), Method())
-    return run_of("skew", {"similarities": cosines, "g": group}, records, ["g"])
+    return run_of("skew", {"similarities": cosines, "g": group}, records, ["g"], seed)
 
 
 def images(seed, n=120):
@@ -68,12 +68,18 @@ def test_a_planted_change_of_skew_is_in_its_interval_and_an_equal_run_has_none()
     assert {(one.difference, one.low, one.high) for one in same} == {(0, 0, 0)}
 
 
+def test_runs_with_other_seeds_are_asked_for_the_same_draws():
+    group, noise = images(0)
+    a, b = skewed(0.0, group, noise), skewed(0.0, group, noise, seed=1)
+    assert {(one.low, one.high) for one in paired_numbers.paired_numbers(a, b)} == {(0, 0)}
+
+
 def test_draws_are_of_images_not_of_ranks():
     """The values of every draw are those of the drawn images alone."""
     group, noise = images(1, 60)
     run = skewed(1.0, group, noise)
     record = next(r for r in run.records if r.metric == "max_skew_at_k" and r.class_ == "nurse")
-    (values,) = paired_numbers.statistic(run, record)()
+    (values,) = paired_numbers.statistic(run, record, 0)()
     weights = next(paired_numbers.draws(60, 0))
     rows = np.repeat(np.arange(60), weights[0].astype(int))
     cosines = run.predictions["similarities"][rows, 1]
