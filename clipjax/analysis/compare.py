@@ -53,6 +53,7 @@ CUSTOM: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe", "result.prob
 INGESTED: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe",), "weights": ("model.name",)}
 SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
 LEVEL = 0.95
+RANKED = ("map_11pt", "map_all_point")  # the first metric of images with several labels
 NUMBERS = ("association", "skew")  # probes without an answer to each image
 MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
 MOST_VALUES = 50  # of a column that is grouped by
@@ -206,6 +207,7 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
         if not found.numbers:
             raise InputError(f"{a.path} and {b.path} share no number: other classes, columns, k or tests")
         return found
+    a, b = scored(a), scored(b)
     asked_a, asked_b = questions(a), questions(b)
     both_a, both_b = shared(asked_a, asked_b)
     if not both_a:
@@ -216,7 +218,8 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     records = paired(both_a, both_b, cells, level, min_n)
     flipped = np.zeros(0, np.int64)
     if "prediction" in a.predictions and "prediction" in b.predictions:
-        flipped = np.flatnonzero(a.predictions["prediction"].astype(str) != b.predictions["prediction"].astype(str))
+        under_a, under_b = (run.predictions["prediction"].astype(str) for run in (pairing.a, pairing.b))
+        flipped = np.flatnonzero(under_a != under_b)  # also of images that are not scored
     only_a, only_b = ([asked.name for asked in mine if asked not in both_a] for mine in (asked_a, asked_b))
     return Compared(pairing, records, flipped, only_a, only_b, level)
 
@@ -302,8 +305,14 @@ def _tally(a: np.ndarray, b: np.ndarray, partition: rates.Cells) -> np.ndarray:
 
 def questions(run: Run) -> dict[Question, np.ndarray]:
     """("set", "crime") -> bool [N]: what a run says yes or no to for every image."""
-    asked = {"rates": _sets, "labels": _labels, "attributes": _attributes}.get(run.probe, _right)
-    return asked(run)
+    return ANSWERED.get(run.probe, _right)(run)
+
+
+def scored(run: Run) -> Run:
+    """The run with the images that its accuracy is of: those with a label, where that is what is asked."""
+    if run.probe in ANSWERED or "label" not in run.predictions:
+        return run
+    return run.of_rows(np.flatnonzero(run.predictions["label"].astype(str) != ""))
 
 
 def _sets(run: Run) -> dict[Question, np.ndarray]:
@@ -341,9 +350,16 @@ def _attributes(run: Run) -> dict[Question, np.ndarray]:
 def _right(run: Run) -> dict[Question, np.ndarray]:
     if not {"prediction", "label"} <= run.predictions.keys():
         raise InputError(f"{run.path}: a run of {run.probe} without labels answers nothing that could be compared")
-    return {
-        Question("accuracy", "top1"): run.predictions["prediction"].astype(str) == run.predictions["label"].astype(str)
-    }
+    if run.records and run.records[0].metric in RANKED:
+        raise InputError(
+            f"{run.path}: its images have several labels and are ranked by each class, so a single image is not right "
+            "or wrong; compare the mean average precision in metrics.json"
+        )
+    prediction, label = (run.predictions[name].astype(str) for name in ("prediction", "label"))
+    return {Question("accuracy", "top1"): prediction == label}
+
+
+ANSWERED = {"rates": _sets, "labels": _labels, "attributes": _attributes}  # other probes are right or wrong by a label
 
 
 def _fields(a: Run, b: Run) -> dict[str, tuple[str, ...]]:

@@ -98,7 +98,7 @@ class Run:
         return {name: values for name, values in self.predictions.items() if name in named}
 
     def of_rows(self, rows: np.ndarray) -> Run:
-        """The run with its predictions in another order."""
+        """The run with these rows of its predictions, in this order."""
         return self.with_columns({name: values[rows] for name, values in self.predictions.items()})
 
     def with_columns(self, columns: Mapping[str, np.ndarray], **changes: Any) -> Run:

@@ -12,6 +12,7 @@ from support import planted_runs
 
 from clipjax import design
 from clipjax.analysis import compare
+from clipjax.analysis.records import Record
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
 from clipjax.errors import InputError
@@ -284,12 +285,12 @@ def zeroshot(tmp_path):
 
 
 def test_labels_of_renamed_classes_are_the_same_labels(zeroshot):
-    """The renaming is the design's: each run is right or wrong by its own names."""
+    """The renaming is the design's: each run is right or wrong by its own names, about images with a label."""
     a = zeroshot("a", ["cat", "dog"], ["cat", "dog", "dog", ""], [0, 0, 1, 1])
     b = zeroshot("b", ["kitten", "dog"], ["kitten", "dog", "dog", ""], [0, 1, 1, 1])
     found = compared(a, b)
     r = found.records[0]
-    assert (r.k_a, r.k_b, r.only_a, r.only_b, r.n) == (2, 3, 0, 1, 4)
+    assert (r.k_a, r.k_b, r.only_a, r.only_b, r.n) == (2, 3, 0, 1, 3)
     c = zeroshot("c", ["kitten", "dog"], ["dog", "dog", "dog", ""], [0, 1, 1, 1])
     with pytest.raises(InputError, match="column 'label' differs for 1 of 4 images"):
         compared(a, c)
@@ -298,3 +299,10 @@ def test_labels_of_renamed_classes_are_the_same_labels(zeroshot):
     swapped = zeroshot("d", ["cat", "dog"], ["dog", "cat", "cat", ""], [0, 1, 1, 1])
     with pytest.raises(InputError, match="column 'label' differs for 3 of 4 images"):
         compared(a, swapped)
+
+
+def test_images_with_several_labels_are_not_compared_one_by_one(zeroshot):
+    runs = [read_run(zeroshot(name, ["cat", "dog"], ["cat", "cat|dog"], [0, 1])) for name in "ab"]
+    ranked = [run.with_columns({}, records=[Record(metric="map_11pt", n=2, value=0.5)]) for run in runs]
+    with pytest.raises(InputError, match="several labels"):
+        compare.compare(*ranked, vary=["weights"])
