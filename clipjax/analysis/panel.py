@@ -18,7 +18,7 @@ from scipy import stats
 
 from clipjax.analysis import effective_robustness, gate, units
 from clipjax.analysis.association import ALPHA, adjust, adjust_testable, can_reject
-from clipjax.analysis.compare import questions
+from clipjax.analysis.compare import questions, scored
 from clipjax.analysis.effective_robustness import Line
 from clipjax.analysis.intervals import draws, interval
 from clipjax.analysis.main_numbers import KINDS, kind_of, main_numbers
@@ -186,7 +186,7 @@ def measure(
     ranks: list[Rank] = []
     pairs: list[Pair] = []
     notes: list[str] = []
-    seen: set[tuple[str, Question, bytes]] = set()
+    seen: set[tuple[str, tuple[str, ...], Question, bytes]] = set()
     for column in columns:
         mine = [one for one in entries if one.column == column]
         if len(mine) > 1:
@@ -196,12 +196,13 @@ def measure(
                 notes.append(f"{' on '.join(column)}: models are not compared: {error}")
                 continue
             for question, right in answers.items():
-                same = (mine[0].run.manifest.data.fingerprint, question, right.tobytes())
+                fingerprint, asked = mine[0].run.manifest.data.fingerprint, tuple(one.model for one in mine)
+                same = (fingerprint, asked, question, right.tobytes())
                 if same in seen:  # another probe of the same answers, as one with other numbers about them
                     continue
                 seen.add(same)
-                ranks += ranked(column, question, [one.model for one in mine], right, level, seed)
-                pairs += paired(column, question, [one.model for one in mine], right, level)
+                ranks += ranked(column, question, asked, right, level, seed)
+                pairs += paired(column, question, asked, right, level)
     return Panel(
         list(entries), list(failed), models, columns, rows, ranks, adjusted(pairs), correlations(rows, models, level),
         None if shift is None else robustness(entries, shift, Method(level=level, seed=seed)), notes, level,
@@ -224,7 +225,7 @@ def same_images(entries: Sequence[Entry]) -> dict[Question, np.ndarray]:
     runs = [first, *(pair(first, one.run).b for one in entries[1:])]
     if runs[0].probe == "skew" or not {"prediction"} <= runs[0].predictions.keys():
         return {}
-    answers = [questions(run) for run in runs]
+    answers = [questions(scored(run)) for run in runs]
     shared = [q for q in answers[0] if q.kind in ASKED and all(q in other for other in answers)]
     return {q: np.stack([other[q] for other in answers]) for q in shared}
 
@@ -314,25 +315,32 @@ def called(row: Row) -> str:
 
 
 def robustness(entries: Sequence[Entry], shift: Shift, method: Method) -> Robustness:
-    """The line through the baselines, and every other model beside it."""
+    """The line through the baselines, and every other model beside it. Accuracies are the first ones on the page."""
+    columns = shift.reference, shift.shifted
     found: dict[str, dict[Column, Record]] = {}
     for one in entries:
-        if one.column in (shift.reference, shift.shifted) and one.run.records:
-            found.setdefault(one.model, {})[one.column] = one.run.records[0]
+        if one.column in columns and (own := [r for r in one.shown if kind_of(r) == "accuracy" and not r.group]):
+            found.setdefault(one.model, {})[one.column] = own[0]
     points = {m: (of[shift.reference], of[shift.shifted]) for m, of in found.items() if len(of) == 2}
+    notes = [
+        f"{' on '.join(column)} of {m} has no accuracy on this page."
+        for m in dict.fromkeys(one.model for one in entries)
+        for column in columns
+        if column not in found.get(m, {})
+    ]
     through = {m: tuple(map(_accuracy, points[m])) for m in shift.baselines if m in points} | dict(shift.table)
     evaluated = [m for m in points if m not in through]
     x, y = ([both[i] for both in through.values()] for i in (0, 1))
     try:
         line = effective_robustness.fit(x, y, shift.axis, list(through))
     except InputError as error:
-        return Robustness(shift, None, points, {}, (str(error),))
+        return Robustness(shift, None, points, {}, (*notes, str(error)))
     records = {}
     for m in evaluated:
         own, shifted = points[m]
         n = own.n, shifted.n
         records[m] = effective_robustness.of(line, _accuracy(own), _accuracy(shifted), m, n, method)
-    return Robustness(shift, line, points, records, ())
+    return Robustness(shift, line, points, records, tuple(notes))
 
 
 def _accuracy(record: Record) -> float:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -56,7 +56,7 @@ def run(config: ConfigDict, out: Path, named: str = "CONFIG") -> Done:
     """
     asked = panel_config.typed(config)
     cells = panel_config.cells(asked, out / RUNS)
-    shift = _shift(asked.robustness)
+    shift = _shift(asked.robustness, panel_config.models(asked.models))
     if parallel.is_main_process():
         _claim(out, plain(config))
     entries, failed = _cells(cells)
@@ -103,14 +103,19 @@ def _claim(out: Path, config: Mapping[str, object]) -> None:
     write_text(out / CONFIG, json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False) + os.linesep)
 
 
-def _shift(keys: Robustness) -> Shift | None:
-    """What effective robustness is asked of; None where it is not."""
+def _shift(keys: Robustness, models: Container[str]) -> Shift | None:
+    """What effective robustness is asked of; None where it is not. models: the names of those of the panel."""
     if not keys.reference:
         return None
     reference, shifted = ((probe, data_set) for probe, _, data_set in (
         one.partition("/") for one in (keys.reference, keys.shifted)
     ))  # fmt: skip
     further = _baselines(keys.table) if keys.table else {}
+    if own := [name for name in further if name in models]:
+        raise InputError(
+            f"{keys.table}: {own[0]} is also a model of the panel; rename the row, or drop it and name the model in "
+            "robustness.baselines"
+        )
     return Shift(reference, shifted, words(keys.baselines), panel_config.axis_of(keys), further)
 
 

@@ -33,8 +33,8 @@ MEANINGS = {
 class Robustness:
     """Effective robustness of the models: which accuracies, and the models that the line goes through."""
 
-    reference: str = key("", "PROBE/DATA_SET whose first number is the accuracy in distribution; empty: not measured")
-    shifted: str = key("", "PROBE/DATA_SET whose first number is the accuracy under the shift")
+    reference: str = key("", "PROBE/DATA_SET: its first accuracy on the page is in distribution; empty: not measured")
+    shifted: str = key("", "PROBE/DATA_SET: its first accuracy on the page is under the shift")
     baselines: str = key("", "models of the panel that the line goes through, by commas")
     table: str = key("", "a csv of further baselines with the columns model, reference, shifted, in percent")
     axis: str = key("logit", "accuracies are transformed by logit, probit, or not: linear")
@@ -122,6 +122,8 @@ def cells(asked: PanelConfig, out: Path) -> list[Cell]:
     """
     found = []
     columns = [(probe, data_set) for probe in asked.probes for data_set in _data_sets(asked, probe)]
+    if unread := [name for name in asked.data_sets if name not in {data_set for _, data_set in columns}]:
+        raise InputError(f"data_sets.{unread[0]}: no probe is asked of it; name it in data_sets of one, or drop it")
     resolved = {}
     for probe, data_set in columns:
         with located(f"probes.{probe}, data_sets.{data_set}"):
@@ -187,14 +189,17 @@ def _resolved(asked: PanelConfig, probe: str, data_set: str) -> ConfigDict:
 def _check_robustness(asked: PanelConfig, columns: Sequence[tuple[str, str]], named: Sequence[str]) -> None:
     keys = asked.robustness
     if not keys.reference and not keys.shifted:
-        if keys.baselines or keys.table:
+        usual = Robustness()
+        if given := [f.name for f in dataclasses.fields(keys) if getattr(keys, f.name) != getattr(usual, f.name)]:
             raise InputError(
-                "robustness.baselines needs robustness.reference and robustness.shifted, as PROBE/DATA_SET"
+                f"robustness.{given[0]} needs robustness.reference and robustness.shifted, as PROBE/DATA_SET"
             )
         return
     known = ["/".join(column) for column in columns]
     for name in ("reference", "shifted"):
         require(getattr(keys, name), known, f"robustness.{name}: the panel", "column PROBE/DATA_SET")
+    if keys.reference == keys.shifted:
+        raise InputError(f"robustness.reference and robustness.shifted are both {keys.shifted!r}; name two columns")
     axis_of(keys)
     for name in configs.words(keys.baselines):
         require(name, named, "robustness.baselines: the panel", "model")

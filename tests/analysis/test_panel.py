@@ -114,6 +114,12 @@ def test_effective_robustness_is_that_of_the_function():
     assert "1 baseline models; a line needs at least 3" in few.notes[0]
     further = Shift(shift.reference, shift.shifted, ("a",), "logit", {"g": (0.6, 0.45), "h": (0.8, 0.71)})
     assert set(panel.robustness(entries, further, Method()).records) == set("bcdef")
+    lost = panel.robustness(entries[1:], shift, Method())  # a baseline whose run failed
+    assert lost.line.names == tuple("bcde")
+    assert lost.notes == ("clean on photos of a has no accuracy on this page.",)
+    rates = [replace(one.run.records[0], metric="rate", set="x") for one in entries[:1]]
+    entries[0].run.records[:] = rates
+    assert "a" not in panel.robustness(entries, shift, Method()).points
 
 
 def test_every_kind_has_a_place():

@@ -121,6 +121,10 @@ PHOTOS = {"photos": {"source": "folder", "path": "x"}}
     ({"models": "a=x.pt, a=y.pt"}, "the name 'a' comes twice"),
     ({"models": "a=x.pt, b=x.pt"}, "the model 'x.pt' comes twice"),
     ({"level": 2.0}, "level 2.0"),
+    ({"data_sets": {"photos": {"source": "folder"}, "birds": {}}, "probes": {"a": {"config": "zeroshot", "data_sets":
+      "photos"}}}, "data_sets.birds: no probe is asked of it"),
+    ({"robustness": {"reference": "", "shifted": "", "baselines": "", "axis": "probit"}}, "robustness.axis needs"),
+    ({"robustness": {"reference": "plain/photos", "shifted": "plain/photos"}}, "both 'plain/photos'; name two columns"),
     ({"probes": {"plain": {"config": "zeroshot"}}}, 'the panel has no column PROBE/DATA_SET "grey/photos"'),
 ])  # fmt: skip
 def test_what_is_set_wrong_is_refused_before_anything_is_computed(place, changes, said):
@@ -145,6 +149,7 @@ def test_a_folder_of_something_else_is_refused(place, tmp_path, capsys):
 
 @pytest.mark.parametrize(("line", "said"), [
     ("x,60,eighty", "row 1 (x, 60, eighty)"), ("x,60,0", "above 0 and below 100"), ("x,60,70\nx,50,60", "row 2"),
+    ("two,60,70", "two is also a model of the panel"),
 ])  # fmt: skip
 def test_baselines_of_a_table_are_checked(place, tmp_path, capsys, line, said):
     (tmp_path / "b.csv").write_text(f"model,reference,shifted\n{line}\n")

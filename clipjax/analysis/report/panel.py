@@ -319,10 +319,10 @@ def _robustness(found: Panel) -> Section | None:
         expected = "" if record is None or record.expected is None else f"{record.expected:.1f}"
         rows.append([m, _cell(reference), _cell(shifted), expected, said])
     columns = ["model", f"{x}", f"{y}", "expected, %", "effective robustness, points"]
-    baselines = ", ".join([*known.shift.baselines, *known.shift.table])
+    named = [*known.shift.baselines, *known.shift.table] if known.line is None else known.line.names
     note = (
-        f"Expected: by the line through the baselines ({baselines}) on the {known.shift.axis} scale. Intervals need 10 "
-        "baselines. Noise in the accuracies of baselines flattens the line."
+        f"Expected: by the line through the baselines ({', '.join(named)}) on the {known.shift.axis} scale. Intervals "
+        "need 10 baselines. Noise in the accuracies of baselines flattens the line."
     )
     table = Table("effective_robustness", "Accuracy beyond what models of the same accuracy have", columns, rows, note)
     words = list(known.notes)
@@ -332,6 +332,8 @@ def _robustness(found: Panel) -> Section | None:
             f"({len(known.line.x)} baselines, {known.shift.axis} scale)."
         )
     points = [scatter.Point.of(m, *both) for m, both in known.points.items()]
+    if not points:
+        return Section("Effective robustness", words)
     drawing = scatter.of_models(points, x, y, True, None if known.line is None else known.line.expected)
     caption = (
         "Is a model more accurate under the shift than its accuracy lets expect? The line is that of the baselines."
