@@ -43,13 +43,21 @@ def check(keys: Project, designs: Sequence[Design]) -> None:
     """InputError for keys that cannot be met, or a prompt that would build the projection and test it."""
     prompts, pairs = words(keys.prompts, "|"), _pairs(keys.pairs)
     if not prompts:
-        if pairs or keys.control:
-            raise InputError("project.pairs and project.control need project.prompts: the directions that are removed")
+        if keys != Project():
+            raise InputError(
+                "project.pairs, project.strength and project.control need project.prompts: the directions that are "
+                "removed"
+            )
         return
     if keys.control and pairs:
         raise InputError("project.control draws a subspace; leave out project.pairs")
+    if not pairs and keys.strength != projection.STRENGTH:
+        raise InputError(f"project.strength={keys.strength:g} is that of project.pairs, which names none")
     if twice := [one for one in prompts if prompts.count(one) > 1]:
         raise InputError(f"project.prompts names {twice[0]!r} twice; keep one")
+    unordered = [sorted(pair) for pair in pairs]
+    if twice := [pair for pair in unordered if unordered.count(pair) > 1]:
+        raise InputError(f"project.pairs names {'|'.join(twice[0])} twice; keep one")
     tested = {prompt for design in designs for listed in design.prompts() for prompt in listed}
     for one in (*prompts, *(text for pair in pairs for text in pair)):
         if one in tested:

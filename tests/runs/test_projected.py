@@ -43,7 +43,10 @@ ASKED = [design.of_classes(["man", "doctor"], ("a photo of a {}.",), source="her
 
 
 @pytest.mark.parametrize(("keys", "said"), [
-    (Project(pairs="a|b"), "project.pairs and project.control need project.prompts"),
+    (Project(pairs="a|b"), "project.strength and project.control need project.prompts"),
+    (Project(strength=1.0), "project.strength and project.control need project.prompts"),
+    (Project("x", strength=1.0), "project.strength=1 is that of project.pairs"),
+    (Project("x", "a|b; b|a"), "project.pairs names a|b twice"),
     (Project("x|x"), "names 'x' twice"),
     (Project("a photo of a man."), "is used to build and to test the projection"),
     (Project("x", pairs="y|a photo of a doctor."), "is used to build and to test the projection"),
