@@ -32,12 +32,20 @@ from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 
 VARIABLE = ("design", "weights")
-CHANGES = {  # what a run may do to images and class texts: the key, what a page says of it
-    "config.data.perturb": "Every image was changed ({})",
-    "config.project.prompts": "The directions of {!r} were removed from the class texts",
-    "config.project.pairs": "Class texts were projected so that {!r} coincide",
-    "config.project.control": "A random subspace was removed instead of those directions",
-}
+CHANGES = (  # what a run may do to images and class texts: what a page says of it, the key, and one that goes with it
+    ("Every image was changed ({})", "config.data.perturb"),
+    ("The directions of {!r} were removed from the class texts", "config.project.prompts"),
+    (
+        "Class texts were projected so that {!r} coincide (strength {:g})",
+        "config.project.pairs",
+        "config.project.strength",
+    ),
+    (
+        "A random subspace (seed {1}) was removed instead of those directions",
+        "config.project.control",
+        "config.seed",
+    ),
+)
 # What has to be equal, by what a user may let vary: (fields of the manifest)
 FIELDS: dict[str, tuple[str, ...]] = {
     "": (
@@ -121,8 +129,8 @@ class Compared:
 
 def changes(run: Run) -> list[str]:
     """What a run did to images and class texts before it asked, in sentences."""
-    found = {said: _field(run.manifest, field) for field, said in CHANGES.items()}
-    return [f"{said.format(value)}." for said, value in found.items() if value]
+    found = [(said, [_field(run.manifest, field) for field in fields]) for said, *fields in CHANGES]
+    return [f"{said.format(*values)}." for said, values in found if values[0]]
 
 
 def class_moves(

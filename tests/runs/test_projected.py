@@ -9,6 +9,7 @@ import pytest
 from support.probe_processes import argv
 
 from clipjax import design
+from clipjax.analysis import compare
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.explore.opened import open_run
@@ -73,6 +74,17 @@ def test_a_projected_run_beside_the_plain_one(world, tmp_path, monkeypatch, caps
     assert "B: The directions of 'an animal|a drawing' were removed from the class texts." in said
     assert "asked the same model the same thing" not in said
     assert json.loads((runs[1] / "manifest.json").read_text())["config"]["project"]["prompts"] == "an animal|a drawing"
+
+
+@pytest.mark.parametrize(("a", "b"), [
+    ({"project": {"prompts": "x", "pairs": "a|b", "strength": 1.0}}, {"project": {"strength": 1000.0}}),
+    ({"project": {"prompts": "x", "control": True}, "seed": 0}, {"seed": 1}),
+])  # fmt: skip
+def test_other_strengths_and_subspaces_are_other_changes(a, b):
+    b = {"seed": 0} | a | b | {"project": a["project"] | b.get("project", {})}
+    one, other = (compare.changes(SimpleNamespace(manifest=SimpleNamespace(config=c))) for c in ({"seed": 0} | a, b))
+    assert len(one) == len(other) == 2
+    assert one != other
 
 
 def test_the_explorer_does_not_answer_for_projected_texts():
