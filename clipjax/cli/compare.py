@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "b", nargs="?", metavar="RUN_B", help="of another one on the same images; differences are B - A"
     )
-    parser.add_argument("--vary", default="", metavar="WHAT", help="what may differ: design (default), weights")
+    parser.add_argument("--vary", metavar="WHAT", help="what may differ: design (default), weights")
     parser.add_argument(
         "--annotations", default="", choices=("a", "b"), help="whose labels and groups count where the runs' differ"
     )
@@ -57,11 +57,12 @@ def run(args: argparse.Namespace) -> None:
     if args.b is None:
         if not training.is_training(Path(args.a)):
             raise InputError(f"{args.a}: name the run to compare it with: clipjax compare {args.a} RUN_B")
-        if args.vary or args.annotations:
-            raise InputError("--vary and --annotations are for two runs; before and after training, the weights differ")
+        if args.vary is not None or args.annotations:
+            flag = "--annotations" if args.vary is None else "--vary"
+            raise InputError(f"{args.a}: its probes differ in the weights, over the same images; leave {flag} out")
         found = _compare_training(training.read_training(Path(args.a)), out)
     else:
-        vary = [v.strip() for v in (args.vary or "design").split(",")]
+        vary = [v.strip() for v in ("design" if args.vary is None else args.vary).split(",")]
         found = [compare.compare(read_run(args.a), read_run(args.b), vary, annotations=args.annotations)]
         _write(found[0], out)
     records = [record for one in found for record in one.records]

@@ -252,6 +252,13 @@ def test_one_folder_twice_is_refused(study, capsys):
     assert "is named twice; there is nothing to compare" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--vary=weights", "--annotations=a"])
+def test_a_flag_that_a_fine_tuning_run_does_not_read_is_refused(tmp_path, capsys, flag):
+    (tmp_path / "config.json").write_text('{"verb": "finetune"}')
+    assert main(["compare", str(tmp_path), flag, f"--out={tmp_path / 'c'}"]) == 1
+    assert f"leave {flag.partition('=')[0]} out" in capsys.readouterr().err
+
+
 def test_no_set_is_compared_where_only_one_design_has_it(study, tmp_path, capsys):
     """Sets that are disjoint and `no set` add up to every image of each group, before and after."""
     for found in (study.wanted, compared(study.b, study.a)):
