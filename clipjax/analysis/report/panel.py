@@ -112,9 +112,15 @@ def _head(found: Panel) -> Section:
     points = [(f.statement, RANKS) for f in stated if f.kind == "moved"]
     points += [(f.statement, CORRELATED) for f in stated if f.kind == "disparity"]
     silent = [f.statement for f in stated if f.kind not in ("moved", "disparity")]
-    return Section(
-        head.FOUND, [*found.notes, sentences.individual(found.level)], points=points, silent=silent, lead=lead
+    intervals = (
+        f"Intervals of shares, of differences of models and of correlations are individual ({100 * found.level:g}% for "
+        "ranks, differences and correlations, the level of each run for its own numbers): all of them hold together "
+        "less often. Those of a worst group and of a largest gap hold for all groups of a column at once. Adjusted "
+        "p-values (Benjamini-Hochberg) of pairs allow for all pairs of this page whose answers differ often enough to "
+        "reach 0.05 at all (Tarone), those of correlations for all correlations; where an interval excludes zero and "
+        "nothing is stated, that is the reason."
     )
+    return Section(head.FOUND, [*found.notes, intervals], points=points, silent=silent, lead=lead)
 
 
 def _numbers(found: Panel, kind: str) -> Section:
