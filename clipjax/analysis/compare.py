@@ -223,7 +223,7 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     columns = {name: values for name, values in a.columns.items() if name in b.columns}
     min_n = max(run.settings.min_n for run in (a, b))
     cells = family(columns, len(a.predictions["file"]), len(both_a))
-    records = paired(both_a, both_b, cells, level, min_n)
+    records = paired(both_a, both_b, cells, level, min_n, annotated(a))
     flipped = np.zeros(0, np.int64)
     if "prediction" in a.predictions and "prediction" in b.predictions:
         under_a, under_b = (run.predictions["prediction"].astype(str) for run in (pairing.a, pairing.b))
@@ -271,14 +271,15 @@ def groupings(columns: Sequence[str], questions: int) -> list[tuple[str, ...]]:
 
 
 def paired(
-    asked_a: Answers, asked_b: Answers, cells: Sequence[rates.Cells], level: float, min_n: int
+    asked_a: Answers, asked_b: Answers, cells: Sequence[rates.Cells], level: float, min_n: int, known: Answers
 ) -> list[PairedRecord]:
-    """A record per question of `asked_a` and group: both rates, their paired difference, McNemar's test.
+    """A record per question of `asked_a` and group: both rates, their paired difference, McNemar's test. known: the
+    images that a question is about, bool [N]; all where it does not say.
 
     One family of tests: p-values are adjusted over the `tests` of them whose discordant images are enough to reject at
     all (`testable`); where they are not, the adjusted p is 1.
     """
-    tallies = [_tally(asked_a[key], asked_b[key], found) for found in cells for key in asked_a]
+    tallies = [_tally(asked_a[key], asked_b[key], found, known.get(key)) for found in cells for key in asked_a]
     return records_of_tallies(list(asked_a), cells, np.concatenate(tallies, axis=1), level, min_n)
 
 
@@ -303,9 +304,9 @@ def records_of_tallies(
     ]  # fmt: skip
 
 
-def _tally(a: np.ndarray, b: np.ndarray, partition: rates.Cells) -> np.ndarray:
-    """bool [N] twice -> counts [4, G]: both, only a, only b, neither."""
-    inside = partition.of >= 0
+def _tally(a: np.ndarray, b: np.ndarray, partition: rates.Cells, known: np.ndarray | None) -> np.ndarray:
+    """bool [N] twice, of the images `known` -> counts [4, G]: both, only a, only b, neither."""
+    inside = (partition.of >= 0) & (True if known is None else known)
     kind = np.where(a, np.where(b, 0, 1), np.where(b, 2, 3))
     flat = kind[inside] * len(partition.groups) + partition.of[inside]
     return np.bincount(flat, minlength=4 * len(partition.groups)).reshape(4, -1)
@@ -345,12 +346,25 @@ def _labels(run: Run) -> dict[Question, np.ndarray]:
     }
 
 
+def annotated(run: Run) -> dict[Question, np.ndarray]:
+    """Which images the questions about attributes are scored on, bool [N]: those whose attribute is known."""
+    return {question: run.columns[column].astype(str) != "" for question, (column, _) in _asked_attributes(run).items()}
+
+
 def _attributes(run: Run) -> dict[Question, np.ndarray]:
+    return {
+        question: run.predictions[name].astype(str) == run.columns[column].astype(str)
+        for question, (column, name) in _asked_attributes(run).items()
+    }
+
+
+def _asked_attributes(run: Run) -> dict[Question, tuple[str, str]]:
+    """Question -> the attribute's column, and that of the answers."""
     pairs = itertools.product(run.columns, CLASSIFIERS)
     known = {prediction_column(column, classifier): (column, classifier) for column, classifier in pairs}
     return {
-        Question("attribute", ", ".join(known[name])): values.astype(str) == run.columns[known[name][0]].astype(str)
-        for name, values in run.predictions.items()
+        Question("attribute", ", ".join(known[name])): (known[name][0], name)
+        for name in run.predictions
         if name in known
     }
 

@@ -18,7 +18,7 @@ from scipy import stats
 
 from clipjax.analysis import effective_robustness, gate, units
 from clipjax.analysis.association import ALPHA, adjust, adjust_testable, can_reject
-from clipjax.analysis.compare import questions, scored
+from clipjax.analysis.compare import ANSWERED, NUMBERS, annotated, questions, scored
 from clipjax.analysis.effective_robustness import Line
 from clipjax.analysis.intervals import draws, interval
 from clipjax.analysis.main_numbers import KINDS, kind_of, main_numbers
@@ -220,14 +220,17 @@ def side_by_side(entries: Sequence[Entry]) -> list[Row]:
 
 
 def same_images(entries: Sequence[Entry]) -> dict[Question, np.ndarray]:
-    """The questions that all runs answer -> bool [M, N], image by image. InputError where images differ."""
+    """The questions that all runs answer -> bool [M, N], image by image, of the N images that have the label asked.
+    InputError where images differ."""
     first = entries[0].run
     runs = [first, *(pair(first, one.run).b for one in entries[1:])]
-    if runs[0].probe == "skew" or not {"prediction"} <= runs[0].predictions.keys():
+    if first.probe in NUMBERS or not (first.probe in ANSWERED or "prediction" in first.predictions):
         return {}
     answers = [questions(scored(run)) for run in runs]
     shared = [q for q in answers[0] if q.kind in ASKED and all(q in other for other in answers)]
-    return {q: np.stack([other[q] for other in answers]) for q in shared}
+    known = annotated(runs[0])
+    stacked = {q: np.stack([other[q] for other in answers]) for q in shared}
+    return {q: right[:, known[q]] if q in known else right for q, right in stacked.items()}
 
 
 def ranked(

@@ -1,17 +1,20 @@
 """Models side by side: ranks under resampling, pairs, correlations, effective robustness, from planted answers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
 from scipy import stats
 
-from clipjax.analysis import main_numbers, panel
+from clipjax.analysis import compare, main_numbers, panel
 from clipjax.analysis.paired import mcnemar
 from clipjax.analysis.panel import Row, Shift
 from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Question, Record
 from clipjax.analysis.report import panel as report
 from clipjax.analysis.report import panel_findings
+from clipjax.analysis.run import prediction_column
 from clipjax.analysis.sentences import broken_rules
 
 COLUMN, ASKED, MODELS = ("birds", "photos"), Question("accuracy", "top1"), ["a", "b", "c"]
@@ -88,6 +91,19 @@ def test_correlations_are_pearsons_and_need_four_models():
     assert panel.correlations(rows, ["0", "1", "2"]) == []
     constant = [rows[0], row("differences between groups", [0.1] * 5)]
     assert panel.correlations(constant, [str(i) for i in range(5)]) == []
+
+
+def test_attributes_are_compared_on_the_images_that_are_annotated():
+    columns = {"race": np.array(["A", "", "B"], object)}
+    predictions = {prediction_column("race", "zero-shot"): np.array(["A", "A", "A"], object)}
+    run = SimpleNamespace(probe="attributes", columns=columns, predictions=predictions)
+    ((question, right),) = panel.same_images([SimpleNamespace(run=run)]).items()
+    assert question == Question("attribute", "race, zero-shot")
+    assert right.tolist() == [[True, False]]
+    asked = compare.questions(run)
+    everybody = compare.family({}, 3, 1)
+    (record,) = compare.paired(asked, asked, everybody, 0.95, 1, compare.annotated(run))
+    assert (record.k_a, record.n) == (1, 2)
 
 
 class Answers:
