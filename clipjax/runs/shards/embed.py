@@ -45,7 +45,8 @@ def embed(
         format=plans.FORMAT, version=plans.VERSION, units=len(inputs), inputs="rows", dtype=dtype,
         config={"probe": "", "verb": "embed", "model": named, "images": where}, probabilities=False, mixed=False,
         data=where, changed="", metric="", group_columns=[], design=NOTHING, probability="softmax",
-        names_sha256=configs.digest(files), model=encoding.about, class_weights_sha256="",
+        rows_sha256=configs.digest(files), labelled=False, model=encoding.about, encoding=plans.encoding_of(encoding),
+        class_weights_sha256="",
         precision=encoding.circumstances["precision"],
         inputs_sha256=configs.digest([msgspec.to_builtins(one) for one in inputs]),
     )  # fmt: skip

@@ -7,6 +7,7 @@ other source, which every worker opens.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import math
 import os
@@ -32,6 +33,7 @@ from clipjax.runs import data as opening
 from clipjax.runs import projected
 from clipjax.runs.engine import Engines
 from clipjax.runs.features import Features
+from clipjax.runs.interface import Engine
 from clipjax.runs.shards.store import Store
 
 PLAN, INPUTS, WEIGHTS, CONFIG = "plan.json", "inputs.parquet", "class_weights.npy", "config.json"
@@ -42,9 +44,9 @@ DTYPES = {"float32": "<f4", "float16": "<f2"}
 
 
 class Plan(Struct, kw_only=True, frozen=True):
-    """plan.json. `inputs`: whether units are input files or rows of one source. `names_sha256`: of the names of rows.
-
-    weights_sha256: of the model; class_weights_sha256: of class_weights.npy. changed: what is done to every crop.
+    """plan.json. `inputs`: whether units are input files or rows of one source. rows_sha256: of names, labels and
+    groups of these rows; `labelled`: whether images have labels. `encoding`: what features depend on beside the images
+    and the kind of device. class_weights_sha256: of class_weights.npy. changed: what is done to every crop.
     """
 
     format: str
@@ -56,7 +58,8 @@ class Plan(Struct, kw_only=True, frozen=True):
     probabilities: bool
     mixed: bool
     data: str
-    names_sha256: str
+    rows_sha256: str
+    labelled: bool
     inputs_sha256: str
     changed: str
     metric: str
@@ -64,6 +67,7 @@ class Plan(Struct, kw_only=True, frozen=True):
     design: manifests.AskedDesign
     probability: Literal["softmax", "sigmoid"]
     model: manifests.Model
+    encoding: dict[str, Any]
     precision: str
     class_weights_sha256: str
 
@@ -154,10 +158,11 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
         format=FORMAT, version=VERSION, config=resolved, units=inputs[-1].unit + 1,
         inputs="files" if files else "rows", dtype=options.dtype, probabilities=options.probabilities,
         mixed=options.mixed, data=task.source.name, changed="" if change is None else repr(change.key),
-        names_sha256="" if files else configs.digest(task.source.files.tolist()),
+        rows_sha256="" if files else rows_digest(task), labelled=task.labels is not None,
         inputs_sha256=configs.digest([msgspec.to_builtins(one) for one in inputs]),
-        metric=getattr(task, "metric", "top1"), group_columns=_groups(task),
-        design=manifests.AskedDesign.of(task.design), model=engine.about, precision=asked.precision,
+        metric=getattr(task, "metric", "top1"), group_columns=groups_of(task),
+        design=manifests.AskedDesign.of(task.design), model=engine.about, encoding=encoding_of(engine),
+        precision=asked.precision,
         probability=features.probability(asked.probability, getattr(module, "SEVERAL", False)),
         class_weights_sha256=configs.digest(weights.hex()),
     )  # fmt: skip
@@ -254,9 +259,32 @@ def _check_one_by_one(asked: Any, task: Any) -> None:
         )
 
 
-def _groups(task: Any) -> list[str]:
-    found = task.columns if hasattr(task, "columns") else task.groups
-    return list(dict.fromkeys([*task.source.columns, *found]))
+def encoding_of(engine: Engine) -> dict[str, Any]:
+    """What an engine's features and probabilities depend on beside the images and the kind of device."""
+    key = {name: value for name, value in engine.image_key("", "proj").items() if name not in ("arithmetic", "data")}
+    about = msgspec.to_builtins(engine.about)
+    found = key | {name: about.get(name) for name in ("logit_scale", "logit_bias")}
+    return msgspec.json.decode(msgspec.json.encode(found))  # as plan.json gives it back
+
+
+def groups_of(task: Any) -> list[str]:
+    """The columns that the images of a task are grouped by."""
+    return list(dict.fromkeys([*task.source.columns, *_grouped(task)]))
+
+
+def _grouped(task: Any) -> Mapping[str, np.ndarray]:
+    return task.columns if hasattr(task, "columns") else task.groups
+
+
+def rows_digest(task: Any) -> str:
+    """Of everything that a table says of the images of a task: names, labels, groups."""
+    found: dict[str, Any] = {"files": configs.digest(task.source.files.tolist())}
+    for name, values in {**task.source.columns, **_grouped(task)}.items():
+        found[f"column {name}"] = configs.digest(np.asarray(values).tolist())
+    if (labels := task.labels) is not None:
+        marks = labels.index if labels.index is not None else labels.present
+        found["labels"] = [list(labels.names), hashlib.sha256(marks.tobytes()).hexdigest()]
+    return configs.digest(found)
 
 
 def _size(path: str) -> int | None:

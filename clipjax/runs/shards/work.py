@@ -22,7 +22,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from clipjax.data.source import absolute, common_folder, relative
-from clipjax.errors import InputError, Stopped, brief
+from clipjax.errors import InputError, Stopped, brief, some
 from clipjax.progress import say
 from clipjax.runs import config as configs
 from clipjax.runs.engine import Engines
@@ -124,8 +124,12 @@ class Job:
         if self._features is None:
             asked = configs.typed(self.config)
             engine = self.engines.get(asked)
-            if engine.about.weights_sha256 != self.plan.model.weights_sha256:
-                raise InputError(f"{self.plan.config['model']} has other weights than when the plan was made")
+            here, there = plans.encoding_of(engine), self.plan.encoding
+            if changed := sorted(name for name in {*here, *there} if here.get(name) != there.get(name)):
+                raise InputError(
+                    f"{self.plan.config['model']}: {some(changed)} differ here from the plan's, and with them the "
+                    "features or probabilities; use the model and the packages of the plan, or make a new plan"
+                )
             self._features = Features(engine, asked, quiet=True)
         return self._features
 
@@ -148,6 +152,7 @@ class Job:
             asked = configs.typed(plans.of_file(self.config, local))
             with contextlib.redirect_stderr(io.StringIO()):  # notes, which the plan has given
                 task = getattr(self.module, "part", self.module.prepare)(asked)
+            self._check(task)
             (path,) = absolute([one.path])
             named = replace(one, path=relative(path, self.root))  # wherever the folder of all files lies
             return units.of_images(self.plan, named, task, asked, self.features, self.weights, self.module)
@@ -157,10 +162,32 @@ class Job:
         if self._source is None:
             asked = configs.typed(self.config)
             task = self.module.prepare(asked)
-            if configs.digest(task.source.files.tolist()) != self.plan.names_sha256:
-                raise InputError(f"{task.source.name}: has other files than when the plan was made; make a new plan")
+            self._check(task)
+            if plans.rows_digest(task) != self.plan.rows_sha256:
+                raise InputError(
+                    f"{task.source.name}: has other images, labels or groups than when the plan was made; make a new "
+                    "plan"
+                )
             self._source = task, asked
         return self._source
+
+    def _check(self, task: Any) -> None:
+        """InputError where images are not asked or counted as the plan says: its numbers could not be added."""
+        plan, name = self.plan, task.source.name
+        if task.design.sha256 != plan.design.sha256:
+            raise InputError(f"{name}: the classes or prompts have changed since the plan was made; make a new plan")
+        if (groups := plans.groups_of(task)) != plan.group_columns:
+            raise InputError(
+                f"{name}: has the group columns {some(groups) or 'none'}, and the plan "
+                f"{some(plan.group_columns) or 'none'}; name those that all files have: --config.data.group_columns (in a "
+                "new plan)"
+            )
+        if (task.labels is not None) != plan.labelled:
+            word = ("labels", "no image with a label")
+            raise InputError(
+                f"{name}: has {word[plan.labelled]}, where the plan has {word[not plan.labelled]}; put labels into "
+                "every file or into none, and make a new plan"
+            )
 
 
 def work(

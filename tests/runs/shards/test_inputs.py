@@ -5,11 +5,13 @@ import json
 import shutil
 import tarfile
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from clipjax.errors import InputError
 from clipjax.runs import config as configs
@@ -122,6 +124,43 @@ def test_a_file_of_a_bucket_that_has_changed_is_refused(monkeypatch, tmp_path):
         units.fetched(plan.Input(0, "gs://bucket/part-000.tar", bytes=7)).__enter__()
 
 
+def test_a_table_a_design_or_a_model_that_has_changed_is_refused(world, table, planned, engines, tmp_path):
+    """The names of the images are the same in all of these."""
+    (tmp_path / "people.csv").write_text(Path(table[1].partition("=")[2]).read_text())
+    (tmp_path / "pets.txt").write_text("cat\ndog\nfish\n")
+    own = (f"--config.data.csv={tmp_path}/people.csv", f"--config.classes={tmp_path}/pets.txt")
+    store = planned(tmp_path / "run", *table, *own)
+    for name, old, new, message in (
+        ("people.csv", ",cat,", ",dog,", "other images, labels or groups than when the plan was made"),
+        ("people.csv", ",F\n", ",M\n", "other images, labels or groups than when the plan was made"),
+        ("pets.txt", "cat\ndog", "dog\ncat", "the classes or prompts have changed"),
+    ):
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text.replace(old, new, 1))
+        with pytest.raises(InputError, match=message):
+            work.work(store, Worker(0, 1), engines)
+        (tmp_path / name).write_text(text)
+    made = plan.read(store)
+    for key, value in (("preprocess", [32, [0, 0, 0], [1, 1, 1]]), ("logit_scale", 1.0), ("weights", "0" * 64)):
+        job = work.Job(store, replace(made, encoding=made.encoding | {key: value}), engines)
+        with pytest.raises(InputError, match=rf"tiny.safetensors: {key} differ here from the plan's"):
+            job.ready()
+    assert work.work(store, Worker(0, 1), engines) == 6
+
+
+def test_a_file_without_labels_among_files_with_labels_is_named(packed, planned, engines, tmp_path):
+    words = packed("webdataset", [0, 20])
+    path = Path(next(word for word in words if "data.path" in word).partition("=")[2].replace("{000..001}", "001"))
+    with tarfile.open(path) as tar:
+        kept = [(one, tar.extractfile(one).read()) for one in tar if not one.name.endswith(".cls")]
+    with tarfile.open(path, "w") as tar:
+        for one, data in kept:
+            tar.addfile(one, io.BytesIO(data))
+    store = planned(tmp_path / "run", *words)
+    assert work.work(store, Worker(0, 1), engines) == 1
+    assert "has no image with a label, where the plan has labels" in work.failure(store, 1)
+
+
 def test_a_broken_input_file_is_one_unit_and_comes_back(packed, planned, engines, tmp_path):
     words = packed("webdataset", [0, 14, 28])
     folder = next(word for word in words if "data.path" in word).partition("=")[2].rpartition("/")[0]
@@ -162,7 +201,7 @@ def test_a_table_is_opened_whole_and_takes_this_much_memory(world, asked, tmp_pa
         tracemalloc.start()
         try:
             task = configs.probe_module("zeroshot").prepare(configs.typed(config))
-            configs.digest(task.source.files.tolist())  # as `plan` and `work` do
+            plan.rows_digest(task)  # as `plan` and `work` do
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
