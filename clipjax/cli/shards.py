@@ -28,23 +28,26 @@ if TYPE_CHECKING:
     from clipjax.runs.shards.store import Store
 
 TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is the config's
-ACTIONS = ("plan", "work", "status", "seal", "verify", "export")
+# Every action and the options that it reads.
+ACTIONS = {
+    "plan": ("out", "unit_rows", "group", "dtype", "probabilities", "mixed"),
+    "work": ("worker", "workers", "grace"),
+    "status": (),
+    "seal": ("allow_missing", "no_predictions"),
+    "verify": ("quick", "repair"),
+    "export": ("out",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax shards`; `--config.key=value` is taken by the config of `plan`."""
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
     parser.add_argument("what", metavar="CONFIG[:arg]|RUN", help="plan: a config as of `clipjax probe`; else the run")
+    parser.add_argument("--out", metavar="RUN", help="plan: where the run is made; export: the folder of tables")
+    parser.add_argument("--unit-rows", type=int, metavar="N", help="plan: rows of a unit (10000)")
+    parser.add_argument("--group", type=int, metavar="N", help="plan: input files of a unit (1)")
     parser.add_argument(
-        "--out", dest="place", metavar="RUN", help="plan: where the run is made; export: the folder of tables"
-    )
-    parser.add_argument("--unit-rows", type=int, default=10_000, metavar="N", help="plan: rows of a unit (10000)")
-    parser.add_argument("--group", type=int, default=1, metavar="N", help="plan: input files of a unit (1)")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "float16"),
-        default="float32",
-        help="plan: of stored features; numbers are of these",
+        "--dtype", choices=("float32", "float16"), help="plan: of stored features; numbers are of these (float32)"
     )
     parser.add_argument(
         "--probabilities", action="store_true", help="plan: predictions have the probabilities of all classes"
@@ -54,12 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--worker", type=int, metavar="I", help="work: which worker this is, from 0")
     parser.add_argument("--workers", type=int, metavar="W", help="work: how many there are")
-    parser.add_argument(
-        "--grace", type=float, default=20.0, metavar="S", help="work: seconds for the unit after SIGTERM (20)"
-    )
-    parser.add_argument(
-        "--allow-missing", type=int, default=0, metavar="K", help="seal: without K units; the manifest says so"
-    )
+    parser.add_argument("--grace", type=float, metavar="S", help="work: seconds for the unit after SIGTERM (20)")
+    parser.add_argument("--allow-missing", type=int, metavar="K", help="seal: without K units; the manifest says so")
     parser.add_argument(
         "--no-predictions", action="store_true", help="seal: no predictions.parquet; the units' files have them"
     )
@@ -74,10 +73,13 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
 
     if overrides and args.action != "plan":
         raise InputError(f"{overrides[0]} is read by `clipjax shards plan`, which writes it into the run; leave it out")
-    if args.action in ("plan", "export") and not args.place:
+    reads = ACTIONS[args.action]
+    if "out" in reads and not args.out:
         raise InputError(f"clipjax shards {args.action} needs --out=FOLDER")
-    if args.action not in ("plan", "export") and args.place:
-        raise InputError(f"--out={args.place} is read by plan and export; leave it out")
+    for name in dict.fromkeys(name for names in ACTIONS.values() for name in names):
+        if name not in reads and all(getattr(args, name) is not unset for unset in (None, False)):
+            readers = " and ".join(action for action, names in ACTIONS.items() if name in names)
+            raise InputError(f"--{name.replace('_', '-')} is read by {readers}, not by {args.action}; leave it out")
     if args.action == "plan":
         _plan(args, overrides)
         return
@@ -90,19 +92,22 @@ def _plan(args: argparse.Namespace, overrides: list[str]) -> None:
     from clipjax.runs.shards import plan
     from clipjax.runs.shards.store import Store
 
-    options = plan.Options(args.unit_rows, args.group, args.dtype, args.probabilities, args.mixed)
-    made = plan.make(config.load(args.what, overrides), Store(args.place), options)
-    print(f"{args.place}: {made.units} units of {made.data}; do them: clipjax shards work {args.place}")
+    given = {"rows": args.unit_rows, "group": args.group, "dtype": args.dtype}
+    given = {name: value for name, value in given.items() if value is not None}
+    options = plan.Options(**given, probabilities=args.probabilities, mixed=args.mixed)
+    made = plan.make(config.load(args.what, overrides), Store(args.out), options)
+    print(f"{args.out}: {made.units} units of {made.data}; do them: clipjax shards work {args.out}")
 
 
 def _work(store: Store, args: argparse.Namespace) -> None:
     from clipjax.errors import InputError
     from clipjax.runs.shards import seal, work
 
-    if args.grace < 0:
-        raise InputError(f"--grace={args.grace} is a number of seconds, 0 or more")
+    grace = work.GRACE if args.grace is None else args.grace
+    if not 0 <= grace < float("inf"):
+        raise InputError(f"--grace={grace} is a number of seconds, 0 or more")
     worker = work.of_environment(os.environ, args.worker, args.workers)
-    finished = work.work(store, worker, grace=args.grace)
+    finished = work.work(store, worker, grace=grace)
     print(f"{store.place}: worker {worker.index} of {worker.count} did {finished} units; {_line(seal.status(store))}")
 
 
@@ -123,7 +128,7 @@ def _line(found: Status) -> str:
 def _seal(store: Store, args: argparse.Namespace) -> None:
     from clipjax.runs.shards import seal
 
-    found = seal.seal(store, args.allow_missing, predictions=not args.no_predictions)
+    found = seal.seal(store, args.allow_missing or 0, predictions=not args.no_predictions)
     missing = f", {found.mesh['missing']} units missing" if found.mesh["missing"] else ""
     print(f"{store.place}: {found.counts.seen} images, {found.counts.skipped} skipped{missing}; see metrics.json")
 
@@ -147,4 +152,4 @@ def _export(store: Store, args: argparse.Namespace) -> None:
     from clipjax.runs.shards import export
     from clipjax.runs.shards.store import Store
 
-    print(export.export(store, Store(args.place)))
+    print(export.export(store, Store(args.out)))

@@ -135,6 +135,10 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
     if options.rows < 1 or options.group < 1:
         raise InputError(f"--unit-rows={options.rows} and --group={options.group} are at least 1")
     files = input_files(resolved)
+    if files and options.rows != ROWS:
+        raise InputError(f"--unit-rows={options.rows}: units are whole files of {files[0]} and others; leave it out")
+    if not files and options.group != 1:
+        raise InputError(f"--group={options.group}: units are rows, not files; use --unit-rows")
     first = of_file(resolved, files[0]) if files else resolved
     asked = configs.typed(first)
     task = module.prepare(asked)

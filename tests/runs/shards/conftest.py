@@ -77,7 +77,9 @@ def planned(asked, engines):
 
     def of(place, *overrides, probe="zeroshot", **options):
         store = Store(place)
-        plan.make(asked(*overrides, probe=probe), store, plan.Options(**{"rows": 7} | options), engines)
+        files = any(word.endswith(("=webdataset", "=parquet")) for word in overrides)
+        options = options if files else {"rows": 7} | options
+        plan.make(asked(*overrides, probe=probe), store, plan.Options(**options), engines)
         return store
 
     return of

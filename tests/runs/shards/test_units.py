@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.amount import EXHAUSTIVE, amount
 
 from clipjax.analysis.run import read_run
+from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.runs import runner
 from clipjax.runs.shards import plan, seal, units, work
@@ -328,3 +329,26 @@ def test_every_unit_is_in_one_block_and_in_every_workers_order(n, workers):
     order = Worker(workers - 1, workers).order(n)
     assert sorted(order) == list(range(n))
     assert order[: len(blocks[-1])] == list(blocks[-1])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("work", "--dtype=float16"), "--dtype is read by plan, not by work; leave it out"),
+        (("seal", "--grace=5"), "--grace is read by work, not by seal"),
+        (("plan", "--out=x", "--workers=4"), "--workers is read by work, not by plan"),
+        (("status", "--out=x"), "--out is read by plan and export, not by status"),
+        (("verify", "--allow-missing=0"), "--allow-missing is read by seal, not by verify"),
+        (("export",), "clipjax shards export needs --out=FOLDER"),
+        (("work", "--config.seed=1"), "--config.seed=1 is read by `clipjax shards plan`"),
+    ],
+)
+def test_an_option_of_another_action_is_refused(words, message, capsys):
+    action, *options = words
+    assert main(["shards", action, "run", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_size_of_units_of_the_other_kind_is_refused(planned, tmp_path):
+    with pytest.raises(InputError, match="--group=2: units are rows, not files; use --unit-rows"):
+        planned(tmp_path / "run", group=2)
