@@ -106,6 +106,8 @@ def seal(store: Store, allow_missing: int = 0, predictions: bool = True) -> Mani
         finally:
             out.close()
         close(store, markers)
+        if not predictions:
+            store.remove("predictions.parquet")  # of an earlier seal, perhaps of other units
         _move(out.path, store)
     return manifest
 
@@ -305,7 +307,7 @@ def _tidy(store: Store, markers: list[Marker]) -> None:
     folders = {name.rpartition("/")[0] for name in kept}
     for folder in sorted(folders):
         for name in store.names(folder):
-            unit = name.removeprefix(f"{folder.partition('/')[0]}-")[:6]
+            unit = (*name.split("-", 2), "")[1]
             if f"{folder}/{name}" not in kept and unit.isdecimal() and int(unit) in complete:
                 store.remove(f"{folder}/{name}")
 

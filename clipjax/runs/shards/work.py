@@ -179,8 +179,8 @@ class Job:
         if (groups := plans.groups_of(task)) != plan.group_columns:
             raise InputError(
                 f"{name}: has the group columns {some(groups) or 'none'}, and the plan "
-                f"{some(plan.group_columns) or 'none'}; name those that all files have: --config.data.group_columns (in a "
-                "new plan)"
+                f"{some(plan.group_columns) or 'none'}; name those that all files have: "
+                "--config.data.group_columns (in a new plan)"
             )
         if (task.labels is not None) != plan.labelled:
             word = ("labels", "no image with a label")

@@ -232,7 +232,7 @@ def test_what_depends_on_all_files_is_refused_before_any_work(packed, planned, t
     ):
         with pytest.raises(InputError, match=message):
             planned(tmp_path / "run", *words, *overrides, probe="congress", **options)
-    with pytest.raises(InputError, match="--unit-rows=7: units are whole files of .*part-000.tar"):
+    with pytest.raises(InputError, match=r"--unit-rows=7: units are whole files of .*part-000\.tar"):
         planned(tmp_path / "run", *words, NUMBERED, rows=7)
     with pytest.raises(InputError, match="the probe retrieval needs all images at once and is not run in units"):
         planned(tmp_path / "run", probe="retrieval")

@@ -240,6 +240,17 @@ def test_a_run_that_was_sealed_without_predictions_says_how_to_get_them(table, p
         _ = found.predictions
     assert seal.seal(store).data == sealed.data
     assert len(read_run(store.place).predictions["file"]) == 41
+    seal.seal(store, predictions=False)
+    assert not store.has("predictions.parquet")
+
+
+def test_what_a_worker_is_writing_is_left(done, planned, engines, tmp_path):
+    """Files of a unit without a marker stay, also where its number begins with that of a complete one."""
+    store = done(tmp_path / "run")
+    name = "features/features-0000017-of-0000006-12345678.npy"
+    store.write(name, b"of unit 17, which is being done")
+    seal.seal(store)
+    assert store.has(name)
 
 
 def test_the_same_plan_again_is_left_and_another_is_refused(planned, done, tmp_path):
