@@ -33,8 +33,10 @@ def test_it_is_a_part_of_the_plan(capsys):
     for more, message in (
         (["--images=0"], "--images=0 is not a number from 1"),
         (["--images=nan"], "--images=nan is not a number from 1"),
-        (["--images=5", "--price=-1"], "--price=-1 is negative"),
+        (["--images=5", "--price=-1"], "--price=-1 is not a price"),
+        (["--images=5", "--price=nan"], "--price=nan is not a price"),
         (["--images=5", "--train"], "leave one of them out"),
+        (["--price=4"], "--price and --image-bytes are of a number of images"),
     ):
         assert main([*words, *more]) == 1
         assert message in capsys.readouterr().err

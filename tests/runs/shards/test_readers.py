@@ -1,13 +1,15 @@
 """The files of a sharded run, opened by the tools that people have: no conversion, one row per image in each."""
 
 import io
+import types
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from clipjax.runs.shards import export, plan, seal
+from clipjax.plan import cost
+from clipjax.runs.shards import export, plan, seal, units
 from clipjax.runs.shards.store import Store
 
 from .conftest import listed
@@ -84,3 +86,21 @@ def test_exported_vectors_are_lists_of_one_length_beside_their_keys(run, tmp_pat
     assert np.array_equal(np.array(table["features"].to_pylist(), np.float32), vectors)
     polars = pytest.importorskip("polars")
     assert np.array_equal(polars.read_parquet(tmp_path / "tables" / name)["features"].to_numpy(), vectors)
+
+
+def test_the_bytes_of_a_row_are_those_that_plan_counts_with():
+    """`clipjax plan --images`: of names as WebDataset has them, one group column and 1,000 classes."""
+    n, rng = 10_000, np.random.default_rng(0)
+    keys = np.array([f"part-00012.tar/{i:09}.jpg" for i in rng.permutation(n)], object)
+    answers = np.array([f"class {i}" for i in rng.integers(0, 1000, n)], object)
+    columns = {
+        "file": keys, "gender": rng.choice(np.array(["F", "M"], object), n), "prediction": answers,
+        "probability": rng.random(n, np.float32),
+    }  # fmt: skip
+    part = units.Part(
+        keys, np.arange(n), [rng.bytes(16) for _ in keys], rng.integers(0, 256, (n, 32), np.uint8),
+        np.zeros((n, 1), np.float32), columns, [], [],
+    )  # fmt: skip
+    asked = types.SimpleNamespace(probabilities=False)
+    written = sum(len(units.parquet(table)) for table in (units._rows(part), units._predictions(asked, part)))
+    assert written / n == pytest.approx(cost.ROW, rel=0.15)
