@@ -70,6 +70,8 @@ def run(args: argparse.Namespace) -> None:
         cost.check(args.images, args.image_bytes, args.price)
         if args.train:
             raise InputError("--images is of a run that encodes images, not of --train; leave one of them out")
+    elif args.price or args.image_bytes != cost.IMAGE:
+        raise InputError("--price and --image-bytes are of a number of images; give it: --images=1e9")
     name, config = _config(args)
     if args.train and args.context and not 0 < args.context <= config.text.context_length:
         raise InputError(f"--context={args.context}: {name} reads 1 to {config.text.context_length} tokens")
