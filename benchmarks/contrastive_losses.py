@@ -86,7 +86,9 @@ def memory(form: str, batch: int) -> float:
     one = jax.ShapeDtypeStruct((batch, 512), jnp.float32, sharding=rows)
     ids = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=rows)
     run = jax.jit(jax.value_and_grad(call, argnums=tuple(range(2 + len(extra)))))
-    return run.lower(one, one, *extra, ids).compile().memory_analysis().temp_size_in_bytes / 2**20
+    memory = run.lower(one, one, *extra, ids).compile().memory_analysis()
+    assert memory is not None
+    return memory.temp_size_in_bytes / 2**20
 
 
 def main() -> None:

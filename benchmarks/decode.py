@@ -124,6 +124,7 @@ def measure(args: argparse.Namespace) -> Iterator[side_by_side.Row]:
                     extra |= {"cpu_ms": cpu_ms(calls[side_by_side.OURS], n)}
                     extra |= {"peer_cpu_ms": cpu_ms(calls["DataLoader, 0 workers"], n)}
                 yield side_by_side.Row("decode", f"JPEG {name}, {threads} threads", seconds, n, "images", extra=extra)
+        # pyrefly: ignore[unbound-name] SIZES is not empty
         yield from prepared_rows(args, source, Path(scratch), 1024)
 
 

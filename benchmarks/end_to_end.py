@@ -48,7 +48,9 @@ def make(root: Path, name: str, per_class: int) -> None:
     torch.manual_seed(0)
     model = open_clip.create_model(OPEN_CLIP[name], precision="fp32")
     torch.save(model.state_dict(), root / "peer.pt")
-    clipjax.load(root / "peer.pt", activation="quick_gelu").save(root / "ours.safetensors")
+    ours = clipjax.load(root / "peer.pt", activation="quick_gelu")
+    assert isinstance(ours, clipjax.Model)
+    ours.save(root / "ours.safetensors")
     (root / "classes.json").write_text(json.dumps(sorted(classes)))
 
 

@@ -30,6 +30,7 @@ import numpy as np  # noqa: E402
 from clipjax.models import catalog, clip  # noqa: E402
 from clipjax.models.config import CLIP  # noqa: E402
 from clipjax.models.kinds.resnet import ResNet  # noqa: E402
+from clipjax.models.kinds.text import Text  # noqa: E402
 from clipjax.models.kinds.vit import ViT  # noqa: E402
 from clipjax.plan import counts  # noqa: E402
 
@@ -86,6 +87,8 @@ def released_peers(config: CLIP) -> dict[str, Any]:
     from checkpoints_convert import open_clip_config as exports
 
     image, text = config.image, config.text
+    assert isinstance(image, ResNet | ViT)
+    assert isinstance(text, Text)
     patch = None if isinstance(image, ResNet) else image.patch_size
     found: dict[str, Any] = {}
     found["clip-anytorch"] = OpenAI(

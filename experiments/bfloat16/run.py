@@ -123,6 +123,7 @@ def main() -> None:
 def all_answers() -> list[dict[str, Any]]:
     """Both designs for the demo model, the first for random weights."""
     demo, config = clipjax.load("emoji-clip"), catalog.get("ViT-B/32").config
+    assert isinstance(demo, clipjax.Model)
     with tempfile.TemporaryDirectory() as folder:
         listing = people.unpack(Path(folder))
         with open(listing, encoding="utf-8", newline="") as file:

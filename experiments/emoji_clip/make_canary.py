@@ -23,6 +23,7 @@ ASSET = Path(__file__).parents[2] / "clipjax" / "assets" / "canary.npz"
 def computed() -> dict[str, np.ndarray]:
     """Features by key, operation by operation on this machine's CPU."""
     model = clipjax.load("emoji-clip")
+    assert isinstance(model, clipjax.Model)
     encoder = Encoder(model.config, model.params, batch_size=1)
     shipped, canary.embedded = canary.embedded, dict
     try:

@@ -43,6 +43,7 @@ def model_of(name: str) -> tuple[Any, Any]:
     """(configuration, parameters): random ones, or the embedded model's. Drawn on the CPU, where it is quicker."""
     if name == "emoji-clip":
         model = clipjax.load(name)
+        assert isinstance(model, clipjax.Model)
         return model.config, model.params
     with jax.default_device(jax.devices("cpu")[0]):
         config = catalog.get(name).config

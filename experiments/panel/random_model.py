@@ -15,5 +15,6 @@ def drawn(name: str, values: np.ndarray, generator: np.random.Generator) -> np.n
 
 if __name__ == "__main__":
     model, generator = clipjax.load("emoji-clip"), np.random.default_rng(0)
+    assert isinstance(model, clipjax.Model)
     flat = {name: drawn(name, np.asarray(leaf), generator) for name, leaf in clip.flatten(model.params).items()}
     weights.save(sys.argv[1], weights.Weights(flat, model.config, "random", {"format": "random", "seed": 0}))

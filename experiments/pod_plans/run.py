@@ -115,6 +115,7 @@ def loss_alone(form: str, topology) -> dict:
     run = jax.jit(jax.grad(lambda a, b, s: loss(a, b, s, **extra), (0, 1, 2)), out_shardings=(rows, rows, None))
     program = run.lower(both, both, jnp.float32(20)).compile()
     memory = program.memory_analysis()
+    assert memory is not None
     return {
         "topology": str(topology), "chips": topology.size, "pairs_per_chip": RING_PER_CHIP, "width": RING_WIDTH,
         "global_batch": RING_PER_CHIP * topology.size, "temporaries": memory.temp_size_in_bytes,

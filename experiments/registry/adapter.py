@@ -100,17 +100,20 @@ def judge(architecture: str) -> dict[str, Any]:
     import torch
 
     import clipjax
+    from clipjax.custom import CustomModel
     from clipjax.runs import custom_checks
 
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as name:
         model = clipjax.load(address(architecture, Path(name)))
+        assert isinstance(model, CustomModel)
+        definition: Any = model.definition
         image, text = custom_checks.image_features(model, "proj"), custom_checks.text_features(model)
-        net = model.definition.net
-        photo = model.definition.transform(custom_checks.photograph())
+        net = definition.net
+        photo = definition.transform(custom_checks.photograph())
         with torch.inference_mode():
             theirs = net.encode_image(photo[None])[0].numpy()
-            words = net.encode_text(model.definition.tokenizer(list(custom_checks.TEXTS))).numpy()
+            words = net.encode_text(definition.tokenizer(list(custom_checks.TEXTS))).numpy()
         assert model.fingerprint
         sizes = {"parameters": sum(p.numel() for p in net.parameters()), "embedding": len(image)}
     return {

@@ -47,8 +47,8 @@ def code_lines(text: str) -> list[tuple[int, str]]:
     passed: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if is_text or isinstance(node, ast.Import | ast.ImportFrom):
-            passed |= set(range(node.lineno, node.end_lineno + 1))
+        if isinstance(node, ast.stmt) and (is_text or isinstance(node, ast.Import | ast.ImportFrom)):
+            passed |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = ((n, " ".join(line.split())) for n, line in enumerate(text.split("\n"), 1) if n not in passed)
     return [(n, line) for n, line in lines if re.search(r"\w", line) and not line.startswith("#")]
 

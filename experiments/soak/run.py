@@ -151,6 +151,7 @@ def soak(minutes: float, work: Path, pause: float, rest: float) -> None:
             stdout=out,
             stderr=out,
         )
+        assert explorer.stdout is not None
         address = re.search(r"http://\S+", explorer.stdout.readline())[0]
         visitors = [Visitor(address, seed, until, pause) for seed in range(2)]
         for visitor in visitors:
