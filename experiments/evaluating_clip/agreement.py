@@ -149,6 +149,9 @@ def main(runs: Sequence[Path], out: Path, threshold: float, by: str) -> None:
     clip, *services = (read_run(path) for path in runs)
     if not services or any(run.probe != "labels" for run in (clip, *services)):
         raise InputError("name a run of labels of CLIP (clipjax probe congress), then those of services (platforms.py)")
+    for run in services:
+        if (run.design and run.design.names) != (clip.design and clip.design.names):
+            raise InputError(f"{run.path} has other labels than {clip.path}; give both runs the design schwemmer:TABLE")
     rows = [row for service in services for row in compared(clip, service, threshold, by)]
     title = f"Labels of {clip.manifest.model.name} from a probability of {100 * threshold:g}% on, and those of services"
     written = [table(rows, "agreement", title)]

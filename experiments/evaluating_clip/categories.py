@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,10 @@ def categories_of(run: Run, table: Path | None) -> list[str]:
         found = ["" if value is None else value for value in run.design.attribute("category")]
     else:
         columns = read_tables.read(table, ["label", "category"])
-        said = dict(zip(*(columns[name].values.tolist() for name in ("label", "category")), strict=True))
+        pairs = set(zip(*(columns[name].values.tolist() for name in ("label", "category")), strict=True))
+        said = dict(pairs)
+        if twice := sorted(str(label) for label, n in Counter(label for label, _ in pairs).items() if n > 1):
+            raise InputError(f"{table}: label {twice[0]!r} has two categories; keep one")
         found = [said.get(name) or "" for name in run.design.names]
     if not any(found):
         where = table or f"the design of {run.path}"
@@ -114,7 +118,7 @@ def by_category(
     return [dataclasses.replace(row, p_adjusted=float(p)) for row, p in zip(rows, adjusted, strict=True)]
 
 
-def table_of(rows: Sequence[Row], sides: Sequence[str], title: str) -> tables.Table:
+def table_of(rows: Sequence[Row], sides: Sequence[str], title: str, note: str) -> tables.Table:
     """Labels per image and shares of both groups."""
     head = ["threshold", "category", "labels", *(f"per image, {side}" for side in sides), "ratio", "adjusted p"]
     head += [f"% of images with one, {side}" for side in sides]
@@ -131,7 +135,7 @@ def table_of(rows: Sequence[Row], sides: Sequence[str], title: str) -> tables.Ta
             f"{row.p_adjusted:.2g}", *(tables.rate(share) for share in row.shares),
         ])  # fmt: skip
         data.append([row.threshold, *start, *dataclasses.astuple(found), row.p_adjusted])
-    return tables.Table("categories", title, head, body, "", data)
+    return tables.Table("categories", title, head, body, note, data)
 
 
 def main(path: Path, out: Path, table: Path | None) -> None:
@@ -145,7 +149,8 @@ def main(path: Path, out: Path, table: Path | None) -> None:
     kept = np.isin(column, sides)
     probabilities, side = run.predictions["probabilities"][kept], column[kept] == sides[0]
     rows = by_category(probabilities, of, thresholds, side)
-    written = [table_of(rows, sides, f"Labels by category, {run.manifest.model.name}")]
+    note = f"{of.count('')} of {len(of)} labels have no category and are not counted."
+    written = [table_of(rows, sides, f"Labels by category, {run.manifest.model.name}", note)]
     if len(thresholds) > 1:
         low, high = thresholds[0], thresholds[-1]
         body = [[sides[s], of[c], design.names[c], k] for c, s, k in hidden(probabilities, side, low, high)]

@@ -76,8 +76,7 @@ def runs(given: argparse.Namespace, fine: Design, coarse: Sequence[str]) -> tupl
         raise InputError(f"{given.csv}: {unknown[0]!r} of {given.label_column} is not a class of {given.design}")
     given.out.mkdir(parents=True, exist_ok=True)
     listed = given.out / "coarse.yaml"
-    lines = [f"name: {fine.name}-coarse", f"templates: {list(fine.templates)!r}", "classes:"]
-    write_text(listed, "\n".join([*lines, *(f"  - {name!r}" for name in dict.fromkeys(coarse))]) + "\n")
+    write_text(listed, design.of_classes(list(dict.fromkeys(coarse)), fine.templates, f"{fine.name}-coarse").yaml())
     renamed = ",".join(f"{one}={other}" for one, other in to.items() if one != other)
     shared = [
         "--config.data.source=csv", f"--config.data.csv={given.csv}", f"--config.model={given.model}",

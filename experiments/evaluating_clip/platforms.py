@@ -13,7 +13,7 @@ import csv
 from pathlib import Path
 
 from clipjax import design
-from clipjax.errors import InputError
+from clipjax.errors import InputError, require
 from clipjax.runs import answers, ingest
 
 GROUPS = ("gender", "party")
@@ -24,6 +24,8 @@ def main(table: Path, out: Path, thresholds: str) -> list[Path]:
     asked, returned = design.read_design(f"schwemmer:{table}"), design.read_labels(table)
     with table.open(encoding="utf-8-sig", newline="") as file:
         portraits = list(csv.DictReader(file, delimiter="\t"))
+    for column in ("wiki_img_url", *GROUPS):
+        require(column, portraits[0], table, "column")
     files = [portrait["wiki_img_url"] for portrait in portraits]
     groups = {column: [portrait[column] for portrait in portraits] for column in GROUPS}
     made = []

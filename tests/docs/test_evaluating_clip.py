@@ -164,10 +164,19 @@ def test_platforms_and_their_agreement_from_a_command(tmp_path):
     assert not any(r["statistic"] == "precision" for r in rows if r["service"] == "Microsoft")  # has no label of both
     kappa = {(r["service"], r["group"]): r["value"] for r in rows if r["statistic"] == "kappa"}
     assert float(kappa["Amazon", "all"]) == 1
+    (tmp_path / "mc_data.tsv").write_text("\n".join([head, *lines]).replace("suit", "tie") + "\n")
+    (tied, *_) = script("platforms").main(tmp_path / "mc_data.tsv", tmp_path / "tied", "0.5")
+    with pytest.raises(InputError, match=r"tied/Google has other labels than .*runs/Google"):
+        agreement.main([paths[0], tied], tmp_path / "out", 0.5, "gender")
     categories = script("categories")
     with pytest.raises(InputError, match="gives none of the 3 labels a category; --categories=TABLE"):
         categories.main(paths[0], tmp_path / "c", None)
     (tmp_path / "c.csv").write_text("label,category\nsuit,clothing\nlong hair,body\n")
     categories.main(paths[0], tmp_path / "c", tmp_path / "c.csv")
+    assert "1 of 3 labels have no category" in (tmp_path / "c" / "categories.md").read_text()
+    with open(tmp_path / "c.csv", "a") as file:
+        file.write("suit,body\n")
+    with pytest.raises(InputError, match="label 'suit' has two categories"):
+        categories.main(paths[0], tmp_path / "c", tmp_path / "c.csv")
     rows = {row["category"]: row for row in table(tmp_path / "c" / "categories.csv")}
     assert (rows["body"]["Female"], rows["body"]["Male"]) == ("1.0", "0.0")
