@@ -213,8 +213,7 @@ def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> N
         for name, data in (files | _tokenizer_files(config)).items():
             text = data if isinstance(data, str) else json.dumps(data, indent=2 if len(data) < 100 else None) + "\n"
             (temporary / name).write_text(text, encoding="utf-8")
-        if config.tokens != CLIP_BPE:
-            _check_read_back(temporary, config, folder)
+        _check_read_back(temporary, config, folder)
         weights.save_tensors(temporary / "model.safetensors", tensors, {"format": "pt"})
 
     write_folder(folder, fill)
@@ -223,7 +222,8 @@ def write(folder: str | Path, flat: Mapping[str, np.ndarray], config: CLIP) -> N
 def _check_read_back(temporary: Path, config: CLIP, folder: Path) -> None:
     """InputError where the folder's files say another model; its `tokenizer.json` comes to it later."""
     tokens = dataclasses.replace(config.tokens, file_sha256=None)
-    if lost := differences(dataclasses.replace(config, tokens=tokens), read_config(temporary)[0]):
+    pixels = dataclasses.replace(config.pixels, fill=0)  # of "longest" only, which is refused before
+    if lost := differences(dataclasses.replace(config, tokens=tokens, pixels=pixels), read_config(temporary)[0]):
         raise InputError(f"{folder}: Hugging Face has no words for this model ({'; '.join(lost)}); use --to=clipjax")
 
 
@@ -256,7 +256,7 @@ def config_json(config: CLIP, dtype: str) -> dict[str, Any]:
 
 
 def _family_of(config: CLIP) -> ModuleType:
-    """The family whose `config.json` can say the model. InputError where none can."""
+    """The family whose `config.json` can describe the model. InputError where none can."""
     if isinstance(config.image, ResNet):
         raise InputError("Hugging Face's CLIPModel has no ResNet; use --to=openai or --to=open_clip")
     named = describe.family(config.image), describe.family(config.text)
@@ -264,7 +264,7 @@ def _family_of(config: CLIP) -> ModuleType:
         return siglip
     if named == ("openai", "metaclip2") and not config.logit_bias:
         return metaclip2
-    openai_encoders(config)  # says what is another than OpenAI's
+    openai_encoders(config)  # InputError for encoders that are not OpenAI's
     if config.tokens != CLIP_BPE or config.logit_bias:
         raise InputError("CLIPModel has CLIP's tokenizer and no logit_bias; use --to=clipjax or --to=open_clip")
     return clip

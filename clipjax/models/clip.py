@@ -85,7 +85,7 @@ def apply_text(
     context: vectors [n, W] in place of the embeddings of the n tokens after the first.
     """
     module = _module(config.text, config.embed_dim, text_params(params), "")
-    if context is None:  # which not every kind of text encoder has a place for
+    if context is None:  # not every kind of text encoder takes one
         return module(tokens, dtype, intermediates, lowering)
     return module(tokens, dtype, intermediates, lowering, context)
 

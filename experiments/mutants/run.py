@@ -248,7 +248,7 @@ MUTANTS = [
     Mutant("a logit bias that is not added", "clipjax/models/clip.py",
            'if "logit_bias" in params else scaled', 'if "no bias" in params else scaled', HUGGING_FACE),
     Mutant("a SigLIP that Hugging Face would clean otherwise is written for it", "checkpoints_convert/huggingface.py",
-           "            _check_read_back(temporary, config, folder)", "            pass",
+           "        _check_read_back(temporary, config, folder)", "        pass",
            "tests/checkpoints_convert/test_family_round_trips.py"),
     Mutant("an absent group counts as nothing", "clipjax/analysis/skew.py",
            "np.where(counts > ROUNDING, counts, 1) / k", "np.where(counts > ROUNDING, counts, 0.5) / k",

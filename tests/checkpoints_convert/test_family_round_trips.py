@@ -158,6 +158,14 @@ def test_a_tensor_too_many_or_too_few_is_named(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", HUGGING_FACE)
+def test_clips_tokenizer_in_another_family_is_refused(tmp_path, name):
+    """Hugging Face's class would cut texts into the ids of its own tokenizer."""
+    config = dataclasses.replace(described(name, "huggingface"), tokens=CLIP_BPE)
+    with pytest.raises(InputError, match=r"Hugging Face has no words for this model \(tokens\."):
+        checkpoints_convert.write(tmp_path / "x", checkpoints.random_weights(config), "huggingface")
+
+
+@pytest.mark.parametrize("name", HUGGING_FACE)
 def test_texts_that_the_other_library_would_clean_otherwise_are_refused(tmp_path, name):
     with pytest.raises(InputError, match=r"Hugging Face has no words for this model \(tokens\.clean: "):
         checkpoints_convert.write(
