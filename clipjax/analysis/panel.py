@@ -322,8 +322,9 @@ def robustness(entries: Sequence[Entry], shift: Shift, method: Method) -> Robust
     columns = shift.reference, shift.shifted
     found: dict[str, dict[Column, Record]] = {}
     for one in entries:
-        if one.column in columns and (own := [r for r in one.shown if kind_of(r) == "accuracy" and not r.group]):
-            found.setdefault(one.model, {})[one.column] = own[0]
+        first = next((r for r in one.shown if kind_of(r) == "accuracy" and not r.group), None)
+        if first is not None and one.column in columns:
+            found.setdefault(one.model, {})[one.column] = first
     points = {m: (of[shift.reference], of[shift.shifted]) for m, of in found.items() if len(of) == 2}
     notes = [
         f"{' on '.join(column)} of {m} has no accuracy on this page."

@@ -91,7 +91,7 @@ def two_runs(w: World, rng: np.random.Generator) -> tuple[Counter, bool]:
     b[gone] = len(CLASSES)
     cells = compare.family(w.columns, w.n, len(SETS))
     asked = [compare.set_questions(d, x) for d, x in ((DESIGN, a), (LARGER, b))]
-    records = compare.paired(*compare.shared(*asked), cells, compare.LEVEL, rates.MIN_N)
+    records = compare.paired(*compare.shared(*asked), cells, compare.LEVEL, rates.MIN_N, {})
     names = [np.array(d.names, object)[x] for d, x in ((DESIGN, a), (LARGER, b))]
     count, named = Counter(), False
     for f in findings.of_comparison(records, *compare.class_moves(*names, DESIGN.names, w.columns)):
