@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,20 @@ def read(path: str | os.PathLike, kind: Any = Any, remedy: str = REMEDY, largest
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise InputError(f"{path}: cannot be read ({reason}); {remedy}") from error
     return parse(text, str(path), kind, remedy)
+
+
+def events(log: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a log, one a line; an incomplete last line (after a kill) is left out, and a missing log is empty.
+
+    Raises InputError for a line that is not a JSON object.
+    """
+    if not log.is_file():
+        return
+    for line in log.read_bytes().split(b"\n")[:-1]:
+        try:
+            yield msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise InputError(f"{log}: {line[:60]!r} is not JSON; restore the file, or choose another --out") from error
 
 
 def parse(text: str | bytes, where: str, kind: Any = Any, remedy: str = REMEDY) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,7 @@ from clipjax.errors import InputError
 
 REMEDY = "run clipjax finetune again"
 MEASURED = ("evaluation", "probe")  # stages of events with numbers of the model, not of one batch
-# Of an event: what is not a number of the model.
-ABOUT = ("time", "stage", "step")
+ABOUT = ("time", "stage", "step")  # of an event: what is not a number of the model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,20 +76,7 @@ def read_training(path: Path) -> TrainingRun:
     config = stored.read(path / "config.json", dict[str, Any], REMEDY)
     manifest = path / "manifest.json"
     said = stored.read(manifest, dict[str, Any], REMEDY) if manifest.exists() else {}
-    events = list(_events(path / LOG))
+    events = list(stored.events(path / LOG))
     if not any(event.get("stage") == "train" for event in events):
         raise InputError(f"{path}: has not made a step yet, so a report would be empty")
     return TrainingRun(path, config, said, events)
-
-
-def _events(log: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines; the last one may be cut where a run was killed."""
-    if not log.is_file():
-        return
-    for line in log.read_bytes().split(b"\n")[:-1]:
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{log}: {line[:60]!r} is not JSON; restore the file") from error
-        if isinstance(event, dict):
-            yield event

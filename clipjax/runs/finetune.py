@@ -13,7 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from clipjax import parallel
+from clipjax import parallel, stored
+from clipjax.analysis.training import MEASURED
 from clipjax.cache import sha256_of_arrays
 from clipjax.errors import InputError
 from clipjax.models import clip, peft, trained, weights
@@ -95,7 +96,7 @@ def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
     finally:
         job.feed.close()
         folder.close()
-    events = list(writers.events(out / "log.jsonl"))
+    events = list(stored.events(out / "log.jsonl"))
     return Finetuned(result, finetune_result.summary(out, job.config, events, best) if main_process else "")
 
 
@@ -158,7 +159,7 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
             config.steps, config.log_every, config.checkpoints.every, (config.profile.first, config.profile.steps),
             config.data.max_skipped, config.early_stopping, (job.begun.step, job.begun.epoch),
         )  # fmt: skip
-        earlier = [e for e in writers.events(out / "log.jsonl") if e["stage"] in ("evaluation", "probe")]
+        earlier = [e for e in stored.events(out / "log.jsonl") if e["stage"] in MEASURED]
         run = loop.Loop(
             update, state, job.feed, job.mesh, kept, writer, pace, out, _hooks(job, folder, state), earlier
         )  # fmt: skip

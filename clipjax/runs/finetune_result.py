@@ -9,6 +9,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from clipjax import stored
 from clipjax.files import sha256
 from clipjax.keys import flat
 from clipjax.models import config as architectures
@@ -18,7 +19,6 @@ from clipjax.runs.begun import Begun
 from clipjax.runs.config import digest
 from clipjax.runs.finetune_config import FinetuneConfig
 from clipjax.runs.folder import RunFolder, environment
-from clipjax.train import writers
 from clipjax.train.pairs import Pairs
 
 RESULT, BEST = "model.safetensors", "best.safetensors"
@@ -38,7 +38,7 @@ def manifest(
     steps: int, best: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """`steps`: how many were made; `best`: the step of best.safetensors."""
-    events = list(writers.events(folder.path / "log.jsonl"))
+    events = list(stored.events(folder.path / "log.jsonl"))
     train = [e for e in events if e["stage"] == "train"]
     metric = config.checkpoints.best.removeprefix("-")
     value = next((e[metric] for e in events if e.get("step") == best and metric in e), None)

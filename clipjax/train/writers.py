@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clipjax import stored
 from clipjax.errors import InputError
 from clipjax.files import write_text
 
@@ -79,19 +80,8 @@ def check_installed(kind: str) -> None:
     {"tensorboard": _summary_writer, "wandb": _wandb_module}[kind]()
 
 
-def events(log: Path) -> Iterator[dict[str, Any]]:
-    """The whole events of a log; an incomplete last line (after a kill) is ignored."""
-    if not log.exists():
-        return
-    for line in log.read_bytes().split(b"\n")[:-1]:
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{log}: {line[:60]!r} is not JSON; restore the file, or choose another --out") from error
-
-
 def _drop_after(log: Path, step: int) -> None:
-    earlier = [event for event in events(log) if event.get("step", 0) <= step]
+    earlier = [event for event in stored.events(log) if event.get("step", 0) <= step]
     text = "".join(json.dumps(event, allow_nan=False) + "\n" for event in earlier)
     write_text(log, text)
 

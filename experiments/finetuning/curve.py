@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from clipjax.train.writers import events
+from clipjax.stored import events
 
 
 def draw(out: Path, runs: dict[str, Path]) -> None:

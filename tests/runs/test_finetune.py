@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from support.amount import EXHAUSTIVE
 
-from clipjax import loading, parallel
+from clipjax import loading, parallel, stored
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.files import sha256
@@ -84,7 +84,7 @@ def command(recipes, out, *more, before="pass", **environment):
 
 
 def events(out, stage="train"):
-    return [e for e in writers.events(out / "log.jsonl") if e["stage"] == stage]
+    return [e for e in stored.events(out / "log.jsonl") if e["stage"] == stage]
 
 
 def wait_for_step(process, out, step):
