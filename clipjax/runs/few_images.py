@@ -47,6 +47,11 @@ class Read(NamedTuple):
 
 def prepare(config: FewImages, validation_split: str = "") -> Parts:
     """The parts, asked with the templates of the config or else of the data set."""
+    if config.draws < 2 or min(config.shots, default=0) < 1 or len(set(config.shots)) < len(config.shots):
+        raise InputError(
+            f"draws={config.draws}, shots={config.shots}: a spread needs two draws or more, and shots are different "
+            "numbers above 0"
+        )
     split = parts.prepare(config, validation_split)
     templates = tasks.templates_of(config.templates)
     design = split.test.design.ask(templates) if templates else split.test.design

@@ -207,6 +207,8 @@ def test_tip_adapter_beside_the_zero_shot_probe_of_the_same_images(two_parts, tm
 @pytest.mark.parametrize(("word", "message"), [
     ("training.learning_rate=0.1", "training.learning_rate=0.1 is read where keys are learned: set training.epochs"),
     ("training.epochs=-1", "epochs are 0 or more"),
+    ("draws=1", "draws=1, shots=(1, 2, 4, 8, 16): a spread needs two draws"),
+    ("shots=(4,4)", "shots are different numbers above 0"),
     ("C=1", "no key 'C', which is read by"),
 ])  # fmt: skip
 def test_tip_adapter_refuses_what_it_does_not_read(two_parts, tmp_path, capsys, word, message):
