@@ -44,12 +44,12 @@ class Lora:
         return self.alpha / self.rank
 
     def matrices(self, flat: Mapping[str, Any]) -> list[str]:
-        """Names of the matrices that are adapted, in order. InputError where the model has none."""
-        patterns = [MATRICES[word] for word in self.on.split("+")]
-        found = [name for name in flat if any(re.search(pattern, name) for pattern in patterns)]
-        if not found:
-            raise InputError(f"lora.on={self.on}: this model has no such matrices")
-        return found
+        """Names of the matrices that are adapted, in order. InputError where a word matches none."""
+        patterns = {word: MATRICES[word] for word in self.on.split("+")}
+        for word, pattern in patterns.items():
+            if not any(re.search(pattern, name) for name in flat):
+                raise InputError(f"lora.on={self.on}: this model has no matrices for {word!r}; leave it out")
+        return [name for name in flat if any(re.search(pattern, name) for pattern in patterns.values())]
 
     def start(self, flat: Mapping[str, Any], seed: int) -> dict[str, np.ndarray]:
         """Adapters before the first step, float32: A uniform in +-1 / sqrt(D_in), as peft; B zero, so that nothing has

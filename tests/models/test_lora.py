@@ -91,3 +91,10 @@ def test_an_adapter_of_queries_alone_leaves_keys_and_values(base, adapters, tmp_
 def test_adapters_that_cannot_be_meant(change, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(FORM, **change)
+
+
+def test_a_word_that_adapts_nothing_is_refused(base):
+    without = {name: array for name, array in base.flat.items() if "proj" not in name or "resblocks" in name}
+    assert len(dataclasses.replace(FORM, on="mlp").matrices(without)) == 4
+    with pytest.raises(InputError, match="no matrices for 'projections'"):
+        FORM.matrices(without)
