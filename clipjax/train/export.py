@@ -42,7 +42,9 @@ def interpolate(before: weights.Weights, after: weights.Weights, alpha: float) -
     # A sigmoid loss gives its model a bias, which one that was not trained so does not have.
     same = dataclasses.replace(before.config, logit_bias=after.config.logit_bias)
     if differs := differences(same, after.config):
-        raise InputError(f"{before.name} and {after.name} differ in {'; '.join(differs[:3])}: there is nothing between")
+        raise InputError(
+            f"{before.name} and {after.name} differ in {'; '.join(differs[:3])}; choose two models of one architecture"
+        )
     if not np.isfinite(alpha):
         raise InputError(f"alpha={alpha} is not a number")
     share = np.float32(alpha)

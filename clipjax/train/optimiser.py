@@ -149,7 +149,7 @@ def _tuned(names: Sequence[str], tune: str) -> set[str]:
 
 
 def decayed(names: Sequence[str], rules: Sequence[tuple[str, bool]] = DECAY) -> dict[str, bool]:
-    """Name -> whether weight decay applies. A parameter that no rule knows stops the run: silence would decide."""
+    """Name -> whether weight decay applies. InputError for a parameter that no rule matches."""
     decays = {name: _first(rules, name) for name in names}
     if unknown := [name for name, value in decays.items() if value is None]:
         raise InputError(f"weight decay: no rule covers {some(unknown)}; add one to `decay`")

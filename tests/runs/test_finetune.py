@@ -458,7 +458,7 @@ def test_validation_chooses_the_best_step_and_ends_the_run(recipes, straight, tm
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ring_softmax"])
-def test_losses_by_name_and_towers_locked(recipes, tmp_path, loss):
+def test_losses_by_name_and_a_frozen_image_encoder(recipes, tmp_path, loss):
     out = tmp_path / "run"
     profile = ("--config.profile.first=1", "--config.profile.steps=1")
     more = (*profile, "--config.steps=3", "--config.optimizer.freeze=^visual\\.", "--config.export.dtype=float16")

@@ -52,7 +52,7 @@ def test_ends_are_the_two_models_and_the_middle_is_their_mean(two):
 def test_other_architectures_and_no_numbers_are_refused(two, tmp_path):
     a = load(two / "a.safetensors")
     resnet = load(tiny_model(tmp_path / "r.safetensors", "resnet"))
-    with pytest.raises(InputError, match="there is nothing between"):
+    with pytest.raises(InputError, match="choose two models of one architecture"):
         interpolate(a, resnet, 0.5)
     with pytest.raises(InputError, match="alpha=nan"):
         interpolate(a, a, float("nan"))
