@@ -31,7 +31,7 @@ from clipjax.runs.publish import label
 from clipjax.train import feed, loop, optimiser, order, step, writers
 from clipjax.train.checkpoints import Checkpoints
 from clipjax.train.evaluation import Evaluation
-from clipjax.train.export import final_weights, seen_tokens
+from clipjax.train.export import final_adapters, final_weights, seen_tokens
 from clipjax.train.pairs import Pairs, notes
 
 CHECKPOINTS = "checkpoints"
@@ -165,14 +165,14 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
         )  # fmt: skip
         state = run.run()
         final, best = final_weights(state, job.about), kept.best
+        added = final_adapters(state, job.about)
         chosen = None if best is None else _weights_at(job, kept, best, state)
         if folder.writes:
             weights.save(out / RESULT, final)
             if chosen is not None:
                 weights.save(out / BEST, chosen)
             if adapters is not None:
-                parts = state["ema"] if job.about.averaged and config.ema else state["params"]
-                peft.write(out / ADAPTER, parts, adapters, config.model or job.begin.name)
+                peft.write(out / ADAPTER, added, adapters, config.model or job.begin.name)
             said = finetune_result.manifest(
                 config, job.begin, job.pairs, job.mesh, folder, job.begun, run.step, best
             )  # fmt: skip

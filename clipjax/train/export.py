@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from clipjax.errors import InputError
-from clipjax.models import trained, weights
+from clipjax.models import lora, trained, weights
 from clipjax.models.config import differences
 from clipjax.text.tokenizer import END, START, tokenize_with_lengths
 from clipjax.train.pairs import Pairs
@@ -20,6 +20,12 @@ def final_weights(state: Mapping[str, Any], about: trained.About) -> weights.Wei
     """The model of a training state, on the host. Every host has to call this: shards are gathered."""
     held = {part: state[part] for part in ("step", "params", "fixed", "ema")}
     return trained.weights_of(jax.tree.map(_whole, held), about)
+
+
+def final_adapters(state: Mapping[str, Any], about: trained.About) -> dict[str, np.ndarray]:
+    """The adapters of a training state, on the host. Every host has to call this: shards are gathered."""
+    flat = state["ema"] if state["ema"] and about.averaged else state["params"]
+    return {name: _whole(array) for name, array in flat.items() if name.startswith(lora.PREFIX)}
 
 
 def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:
