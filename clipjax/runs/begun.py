@@ -27,6 +27,7 @@ FREE = (
 )  # fmt: skip
 # What is compared by the content that it leads to, wherever that lies and whatever it is called.
 CONTENT = ("model", "weights", "architecture", "classes", "templates", "data", "validation_split")
+OF_THE_RESULT = ("evaluate.share", "export", "name")  # without which a complete run would have other files
 OF_THE_STREAM = ("data.context", "data.last_batch", "batch_size", "seed")  # which examples come when, and how
 # What a state is made of: it cannot change on the way.
 STRUCTURE = (
@@ -67,10 +68,10 @@ def _is_compared(name: str) -> bool:
 
 
 def is_same(out: Path, resolved: Mapping[str, Any]) -> bool:
-    """Whether a run's own config names the data and the model as this one does; else their contents decide."""
+    """Whether a run's own config names the same data, model and files of the result; else their contents decide."""
 
     def named(config: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in flat(config).items() if name.startswith(CONTENT)}
+        return {name: value for name, value in flat(config).items() if name.startswith((*CONTENT, *OF_THE_RESULT))}
 
     return not differences(named(stored.read(out / "config.json", dict[str, Any])), named(resolved))
 

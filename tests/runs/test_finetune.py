@@ -291,6 +291,9 @@ def test_numbers_of_other_validation_pairs_or_another_adapter_do_not_go_on_silen
 
 
 def test_a_checkpoint_is_a_model_and_a_run_is_its_result(recipes, straight, tmp_path, capsys):
+    half = shutil.copytree(straight, tmp_path / "half")
+    assert finetune(recipes, half, "--config.export.dtype=float16") == 0  # of a complete run: written again
+    assert weights.load(half / "model.safetensors").flat["visual.proj"].dtype == np.float16
     last, result = straight / "checkpoints" / "12", (straight / "model.safetensors").read_bytes()
     for source, name in ((last, "a"), (straight, "b")):
         assert main(["convert", str(source), str(tmp_path / f"{name}.safetensors")]) == 0
