@@ -322,9 +322,9 @@ def robustness(entries: Sequence[Entry], shift: Shift, method: Method) -> Robust
     columns = shift.reference, shift.shifted
     found: dict[str, dict[Column, Record]] = {}
     for one in entries:
-        first = next((r for r in one.shown if kind_of(r) == "accuracy" and not r.group), None)
-        if first is not None and one.column in columns:
-            found.setdefault(one.model, {})[one.column] = first
+        accuracies = [r for r in one.shown if kind_of(r) == "accuracy" and not r.group]
+        if one.column in columns and accuracies:
+            found.setdefault(one.model, {})[one.column] = accuracies[0]
     points = {m: (of[shift.reference], of[shift.shifted]) for m, of in found.items() if len(of) == 2}
     notes = [
         f"{' on '.join(column)} of {m} has no accuracy on this page."
