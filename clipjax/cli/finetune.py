@@ -27,27 +27,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from clipjax import cli
+
 TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is the config's
 STOPS_TOGETHER = True  # a signal to one host stops all of them at the same step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax finetune`; `--config.key=value` is taken by the config itself."""
-    parser.add_argument(
-        "config", metavar="CONFIG[:arg]", help="a shipped name or a .py file; what `arg` means, it says"
-    )
-    parser.add_argument("--out", metavar="RUN", help="the run's folder")
+    cli.add_config(parser, "RUN", "the run's folder")
     parser.add_argument(
         "--accept-changes",
         action="store_true",
         help="go on from RUN's last checkpoint with another config or other data; the manifest records it",
     )
-    parser.add_argument(
-        "--keys", nargs="?", const="text", choices=("text", "json"), help="print every key of the config, and stop"
-    )
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0's address, for several hosts")
-    parser.add_argument("--processes", type=int, metavar="N", help="how many hosts there are")
-    parser.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:

@@ -22,18 +22,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from clipjax import cli
+
 TAKES_OVERRIDES = True  # what the parser does not know (--config.key=value) is the config's
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax probe`; `--config.key=value` is taken by the config itself."""
-    parser.add_argument(
-        "config", metavar="CONFIG[:arg]", help="a shipped name or a .py file; what `arg` means, it says"
-    )
-    parser.add_argument("--out", metavar="RUN", help="the run's folder")
-    parser.add_argument(
-        "--keys", nargs="?", const="text", choices=("text", "json"), help="print every key of the config, and stop"
-    )
+    cli.add_config(parser, "RUN", "the run's folder")
     parser.add_argument(
         "--fail-if",
         action="append",
@@ -44,9 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log", action="append", default=[], metavar="WHERE", help="tensorboard, or wandb:PROJECT; repeatable"
     )
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="process 0's address, for several hosts")
-    parser.add_argument("--processes", type=int, metavar="N", help="how many hosts there are")
-    parser.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:
