@@ -151,17 +151,6 @@ def records_of(tallied: Sequence[Tally], design: Design, method: Method) -> list
     return out
 
 
-def rate_records(
-    prediction: np.ndarray,
-    design: Design,
-    columns: Columns,
-    grouped: Sequence[Sequence[str]],
-    method: Method | None = None,
-) -> list[Record]:
-    """Class indices [N] -> `records_of`."""
-    return records_of(tallies(prediction, columns, grouped, len(design.classes)), design, method or Method())
-
-
 def tally_records(tally: np.ndarray, groups: list[dict[str, str]], design: Design, method: Method) -> list[Record]:
     """[G, C] counts of one grouping -> rate records, sets first; single classes only up to one column."""
     n = tally.sum(1)

@@ -64,7 +64,8 @@ def one_run(w: World, rng: np.random.Generator) -> tuple[Counter, bool]:
     which = (rng.random(w.n)[:, None] > np.cumsum(np.stack(list(of.values()), 1), 1)).sum(1).clip(max=2)
     first = np.cumsum([0, *SETS.values()])[which]
     answers = first + (rng.random(w.n) * np.array(list(SETS.values()))[which]).astype(int)
-    records = rates.rate_records(answers, DESIGN, w.columns, rates.groupings("", list(w.columns)))
+    tallied = rates.tallies(answers, w.columns, rates.groupings("", list(w.columns)), len(DESIGN.classes))
+    records = rates.records_of(tallied, DESIGN, rates.Method())
     up, down = {"crime": 1, "person": -1}, Counter()
     named = False
     for f in findings.of_records(records):

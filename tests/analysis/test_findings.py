@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from support.rates import rate_records
 
 from clipjax import design
 from clipjax.analysis import association, compare, findings, rates, sentences
@@ -29,7 +30,7 @@ def worlds():
 
 
 def run_of(answers, columns, asked):
-    return rates.rate_records(np.array(answers), asked, columns, rates.groupings("", list(columns)))
+    return rate_records(np.array(answers), asked, columns, rates.groupings("", list(columns)))
 
 
 ASKED = design.Design("d", (design.DesignClass("man", sets=("person",)), design.DesignClass("elf", sets=("fantasy",))))

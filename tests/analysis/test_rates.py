@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from support import planted_runs
+from support.rates import rate_records
 
 from clipjax import design
 from clipjax.analysis import clopper_pearson, difference, rates
@@ -31,7 +32,7 @@ def test_every_rate_is_a_recount():
     answers, columns = population()
     grouped = rates.groupings("", list(columns))
     assert grouped == [(), ("race",), ("age",), ("race", "age")]
-    records = rates.rate_records(answers, DESIGN, columns, grouped, METHOD)
+    records = rate_records(answers, DESIGN, columns, grouped, METHOD)
     n, k = Counter(), Counter()
     for i, a in enumerate(answers):
         for grouping in grouped:
@@ -53,14 +54,14 @@ def test_every_rate_is_a_recount():
 
 @pytest.mark.parametrize(("n", "small"), [(19, True), (20, False)])
 def test_a_cell_of_min_n_images_is_large_enough(n, small):
-    records = rates.rate_records(np.zeros(n, np.int64), DESIGN, {}, [()], METHOD)
+    records = rate_records(np.zeros(n, np.int64), DESIGN, {}, [()], METHOD)
     assert records[0].small is small
     assert records[0].to_dict()["small"] is small  # false is written, not left out
 
 
 def test_single_classes_for_everybody_and_single_columns():
     answers, columns = population()
-    records = rates.rate_records(answers, DESIGN, columns, rates.groupings("", list(columns)), METHOD)
+    records = rate_records(answers, DESIGN, columns, rates.groupings("", list(columns)), METHOD)
     thief = [r for r in records if r.class_ == "thief"]
     assert len(thief) == 1 + 3 + 4
     assert thief[0].k == (answers == DESIGN.names.index("thief")).sum()
@@ -68,7 +69,7 @@ def test_single_classes_for_everybody_and_single_columns():
 
 def test_differences_and_ratios_against_the_rest():
     answers, columns = population()
-    records = rates.rate_records(answers, DESIGN, columns, [("race",)], METHOD)
+    records = rate_records(answers, DESIGN, columns, [("race",)], METHOD)
     mine = {r.group["race"]: r for r in records if r.metric == "rate_difference" and r.set == "crime"}
     crime = DESIGN.members("crime")[answers]
     black = columns["race"] == "Black"
@@ -85,7 +86,7 @@ def test_differences_and_ratios_against_the_rest():
 
 def test_undefined_ratios_are_null_and_not_nan():
     answers = np.array([14, 0, 0, 0])  # one animal
-    records = rates.rate_records(answers, DESIGN, {"g": np.array(["a", "a", "b", "b"], object)}, [("g",)])
+    records = rate_records(answers, DESIGN, {"g": np.array(["a", "a", "b", "b"], object)}, [("g",)])
     ratio = [r for r in records if r.metric == "rate_ratio" and r.set == "non-human"]
     assert (ratio[0].group["g"], ratio[0].value, ratio[0].high) == ("a", None, None)
     crime = [r for r in records if r.metric == "rate_ratio" and r.set == "crime"]
@@ -95,19 +96,19 @@ def test_undefined_ratios_are_null_and_not_nan():
 
 def test_method_and_level_are_the_records_own():
     answers, columns = population()
-    records = rates.rate_records(answers, DESIGN, columns, [()], rates.Method("wilson", 0.9))
+    records = rate_records(answers, DESIGN, columns, [()], rates.Method("wilson", 0.9))
     assert {(r.method, r.level) for r in records} == {("wilson", 0.9)}
     assert (records[0].low, records[0].high) == pytest.approx(wilson(records[0].k, 500, 0.9))
 
 
 def test_a_design_without_sets_is_told_class_by_class():
-    records = rates.rate_records(np.array([0, 1, 1]), design.of_classes(["cat", "dog"]), {}, [()])
+    records = rate_records(np.array([0, 1, 1]), design.of_classes(["cat", "dog"]), {}, [()])
     assert [(r.class_, r.k, r.n) for r in records] == [("cat", 1, 3), ("dog", 2, 3)]
 
 
 def test_images_without_a_value_are_in_no_group():
     columns = {"g": np.array(["a", "", "b", ""], object)}
-    records = rates.rate_records(np.array([14, 14, 0, 0]), DESIGN, columns, [(), ("g",)])
+    records = rate_records(np.array([14, 14, 0, 0]), DESIGN, columns, [(), ("g",)])
     mine = [(r.group, r.k, r.n) for r in records if r.metric == "rate" and r.set == "non-human"]
     assert mine == [({}, 2, 4), ({"g": "a"}, 1, 1), ({"g": "b"}, 0, 1)]
 
@@ -141,7 +142,7 @@ def test_groupings():
 def test_ten_thousand_images_in_many_cells_are_quick():
     answers, columns = population(10_000)
     columns = columns | {"c": np.array([str(i % 40) for i in range(10_000)], object)}
-    records = rates.rate_records(answers, DESIGN, columns, rates.groupings("race*c,age*c,c", list(columns)))
+    records = rate_records(answers, DESIGN, columns, rates.groupings("race*c,age*c,c", list(columns)))
     assert len(records) > 1000
 
 
@@ -150,14 +151,14 @@ def test_no_set_makes_disjoint_sets_add_up(tmp_path):
     asked = design.read_design("people-roles+child")
     rng = np.random.default_rng(0)
     columns = {"age": rng.choice(np.array(["young", "old"], object), 300)}
-    records = rates.rate_records(rng.integers(0, len(asked.names), 300), asked, columns, [(), ("age",)])
+    records = rate_records(rng.integers(0, len(asked.names), 300), asked, columns, [(), ("age",)])
     for group in ({}, {"age": "young"}, {"age": "old"}):
         mine = {r.set: r for r in records if r.metric == "rate" and r.set is not None and r.group == group}
         assert list(mine) == ["person", "fantasy", "no set"]
         assert sum(r.k for r in mine.values()) == mine["person"].n
         assert mine["no set"].k > 0
     assert {r.set for r in records if r.metric == "rate_difference"} == {"person", "fantasy", "no set"}
-    whole = rates.rate_records(np.zeros(9, np.int64), design.read_design("people-roles"), {}, [()])
+    whole = rate_records(np.zeros(9, np.int64), design.read_design("people-roles"), {}, [()])
     assert not [r for r in whole if r.set == "no set"]
     path = planted_runs.write(tmp_path / "run", asked, columns, rng.integers(0, len(asked.names), 300))
     assert main(["report", str(path)]) == 0

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.amount import amount
+from support.rates import rate_records
 
 from clipjax import design
 from clipjax.analysis import rates
@@ -47,7 +48,7 @@ def test_units_in_any_order_give_the_counts_of_all_images_at_once(units, random)
 
 def test_records_of_added_counts_are_those_of_all_images_at_once():
     method, found = rates.Method(), total([of_rows(np.arange(300, N)), of_rows(np.arange(300))])
-    assert rates.records_of(found, ASKED, method) == rates.rate_records(ANSWERS, ASKED, COLUMNS, GROUPED, method)
+    assert rates.records_of(found, ASKED, method) == rate_records(ANSWERS, ASKED, COLUMNS, GROUPED, method)
 
 
 def test_addition_is_commutative_and_associative_and_has_a_zero():

@@ -15,6 +15,7 @@ from clipjax.analysis.records import Record
 from clipjax.analysis.run import IMAGE
 from clipjax.runs.folder import RunFolder
 from clipjax.runs.task import RESULT_COLUMNS
+from support.rates import rate_records
 
 POPULATION = paper.published()["populations"]["first10k"]
 MODELS = {"ViT-L/14": "a", "RN50x64": "b", "RN50x16": "c", "RN50x4": "d"}
@@ -64,7 +65,7 @@ def write(path: Path, asked: design.Design, columns: dict, answers: np.ndarray, 
         "prediction": names[answers],
         "probability": np.ones(n, np.float32),
     }
-    records = rates.rate_records(answers, asked, columns, groupings)
+    records = rate_records(answers, asked, columns, groupings)
     result = {"groups": ["*".join(g) for g in groupings]}
     return _finish(path, "rates", model, table, records, asked.manifest(), result, n)
 

@@ -12,6 +12,7 @@ import numpy as np
 from clipjax.errors import InputError
 from support.hostile import mutators as m
 from support.hostile.target import put_all, refusal, written
+from support.rates import rate_records
 
 
 def log_seeds() -> list[bytes]:
@@ -77,9 +78,7 @@ def finished_run(folder: Path, probe: str, name: str = "people-roles", groups: i
         metric="top1", k=20, n=40, value=0.5, low=0.4, high=0.6, level=0.95, method="clopper-pearson"
     )  # fmt: skip
     records = (
-        rates.rate_records(answers, asked, columns, rates.groupings("", list(columns)))
-        if probe == "rates"
-        else [record]
+        rate_records(answers, asked, columns, rates.groupings("", list(columns))) if probe == "rates" else [record]
     )
     config = {"probe": probe, "min_n": 20, "data": {"source": "folder", "split": "", "options": "", "limit": 0}}
     out = RunFolder(folder / "run", config)
