@@ -192,7 +192,7 @@ def write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
 
 
 def read(store: Store) -> Plan:
-    """The plan of a sharded run. InputError where there is none."""
+    """The plan of a sharded run. InputError where the place holds none."""
     if not store.has(PLAN):
         raise InputError(f"{store.place}: holds no {PLAN}; make one: clipjax shards plan CONFIG --out={store.place}")
     found = stored.parse(store.read(PLAN), store.path(PLAN), dict[str, Any], REMEDY)

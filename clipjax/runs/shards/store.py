@@ -40,7 +40,7 @@ class Store:
         return f"{self.place}/{name}"
 
     def names(self, folder: str) -> list[str]:
-        """The names of a folder's files, sorted, without the folder; [] where there is no such folder."""
+        """The names of a folder's files, sorted, without the folder; [] of a folder that does not exist."""
         with self._errors(folder):
             if self._local is not None:
                 try:
@@ -60,7 +60,7 @@ class Store:
             return (self._local / name).exists() if self._local is not None else bool(self._fs.exists(self.path(name)))
 
     def size(self, name: str) -> int | None:
-        """Its bytes; None where there is no such file."""
+        """Its bytes; None of a file that does not exist."""
         with self._errors(name):
             try:
                 return (self._local / name).stat().st_size if self._local else int(self._fs.size(self.path(name)))
@@ -68,7 +68,7 @@ class Store:
                 return None
 
     def open(self, name: str) -> IO[bytes]:
-        """For reading, from anywhere in it. InputError where there is no such file."""
+        """For reading, from anywhere in it. InputError for a file that does not exist."""
         with (
             converted(f"{self.path(name)}: no such file", "`clipjax shards verify` tells more", FileNotFoundError),
             self._errors(name),
@@ -100,7 +100,7 @@ class Store:
             write_atomically(path, save)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Writes the file, whole, only if there is none of that name; whether it did."""
+        """Writes the file, whole, only if the name is not taken; whether it did."""
         with self._errors(name):
             if self._local is None:
                 try:

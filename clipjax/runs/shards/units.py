@@ -46,8 +46,8 @@ class File(Struct, frozen=True):
 
 
 class Marker(Struct, frozen=True):
-    """done/000012.json: the unit is complete, and these are its files. Of a unit without a readable image there are no
-    features, rows and predictions. `time`, `seconds` and `worker` are for `status`; they are no part of a result."""
+    """done/000012.json: the unit is complete, and these are its files. A unit without a readable image does not have
+    features, rows and predictions. `time`, `seconds` and `worker` are notes for people, not part of a result."""
 
     unit: int
     identity: str
