@@ -112,7 +112,10 @@ def main() -> None:
     shutil.rmtree(args.work, ignore_errors=True)
     args.work.mkdir(parents=True)
     images(args.work, args.shards, args.each)
-    env = os.environ | {"PYTHONPATH": str(ROOT), "CLIPJAX_CACHE": str(args.work / "cache"), "JAX_PLATFORMS": "cpu"}
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT), "CLIPJAX_CACHE": str(args.work / "cache"), "JAX_PLATFORMS": "cpu",
+        "PYTHONFAULTHANDLER": "1",
+    }  # fmt: skip
     pattern = f"{args.work}/part-{{00000..{args.shards - 1:05}}}.tar"
     asked = [
         "zeroshot", "--config.data.source=webdataset", f"--config.data.path={pattern}", "--config.classes=cat,dog,fish",
