@@ -256,7 +256,9 @@ def _check_one_by_one(asked: Any, task: Any) -> None:
     labels, named = data.labels, asked.data.given.get("class_names", "")
     if labels is None or not is_numbers(labels.ids):
         return
-    if labels.ids == labels.names or (named and read_naming(named).listed):
+    # A file of a bucket is copied for its worker, without the classnames.txt beside it.
+    beside = not named and "://" in asked.data.given.get("path", "")
+    if labels.ids == labels.names or beside or (named and read_naming(named).listed):
         raise InputError(
             f"{data.name}: labels are numbers, of which a file may lack some; say which is which: "
             "--config.data.class_names=FILE with a line NUMBER=NAME for each"

@@ -1,10 +1,12 @@
 """Units that are input files: each is opened by itself, and together they are the data set."""
 
+import contextlib
 import io
 import json
 import shutil
 import tarfile
 import tracemalloc
+import types
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
+from clipjax.data.labels import Labels
 from clipjax.errors import InputError
 from clipjax.runs import config as configs
 from clipjax.runs import runner
@@ -236,6 +239,17 @@ def test_what_depends_on_all_files_is_refused_before_any_work(packed, planned, t
         planned(tmp_path / "run", *words, NUMBERED, rows=7)
     with pytest.raises(InputError, match="the probe retrieval needs all images at once and is not run in units"):
         planned(tmp_path / "run", probe="retrieval")
+
+
+@pytest.mark.parametrize(("path", "refused"), [("gs://bucket/part-000.tar", True), ("part-000.tar", False)])
+def test_names_beside_files_of_a_bucket_are_refused(path, refused):
+    """`classnames.txt`, which is not copied with a file: its labels would be numbers again."""
+    labels = Labels(CLASSES, np.zeros(3, np.int64), ids=("0", "1", "2"))
+    task = types.SimpleNamespace(source=types.SimpleNamespace(name="part", labels=labels))
+    data = types.SimpleNamespace(given={"path": path})
+    asked = types.SimpleNamespace(data=data, classes="cat,dog,fish", design="", bands="")
+    with pytest.raises(InputError, match="labels are numbers") if refused else contextlib.nullcontext():
+        plan._check_one_by_one(asked, task)
 
 
 def test_numbers_as_labels_are_named_one_by_one(packed, asked, planned, engines, tmp_path):
