@@ -66,7 +66,7 @@ MUTANTS = [
     Mutant("convolutions read as OIHW -> WHIO", "checkpoints_convert/rules.py",
            "x.transpose(2, 3, 1, 0), lambda", "x.transpose(3, 2, 1, 0), lambda",
            "tests/models/test_parity.py tests/checkpoints_convert/test_convert.py"),
-    Mutant("pictures resized bilinearly", "clipjax/image.py",
+    Mutant("images resized bilinearly", "clipjax/image.py",
            "image = image.resize((width, height), filter_)",
            "image = image.resize((width, height), Image.Resampling.BILINEAR)", "tests/test_image.py"),
     Mutant("the crop's offset rounded down", "clipjax/image.py",

@@ -183,4 +183,5 @@ def test_families_of_transformers_go_back_to_it(name, kind, processor, tmp_path)
         found = model.eval()(
             input_ids=torch.from_numpy(tokens), pixel_values=torch.from_numpy(pixels).permute(0, 3, 1, 2)
         )
+    # The same program on the same weights in float64: only threads may order its sums otherwise.
     assert np.abs(found.logits_per_image.numpy() - want).max() <= 1e-12 * np.abs(want).max()

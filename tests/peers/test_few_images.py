@@ -18,6 +18,8 @@ from clipjax.runs.coop import tokens_of  # noqa: E402
 from clipjax.testing import tiny_config  # noqa: E402
 
 EPOCHS, BATCH, SEED = 4, 5, 3
+# After 12 updates in float32; found 1.5e-6 (context), 1.2e-7 (keys, loss). A decay of 4e-4 for 5e-4 moves 2e-5.
+ROUNDING = 5e-6
 
 
 def unit(x):
@@ -54,9 +56,9 @@ def test_tip_adapter_learns_the_keys_that_torch_learns():
             optimizer.step()
             schedule.step()
             losses.append(float(error.detach()))
-    np.testing.assert_allclose(found.keys, keys.detach().numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.keys, keys.detach().numpy(), rtol=0, atol=ROUNDING)
     assert np.abs(found.keys - unit(images.features)).max() > 1e-3
-    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert loss == pytest.approx(np.mean(losses), rel=ROUNDING)
 
 
 def test_coop_learns_the_context_that_torch_learns(tmp_path):
@@ -99,6 +101,6 @@ def test_coop_learns_the_context_that_torch_learns(tmp_path):
             error.backward()
             optimizer.step()
             losses.append(float(error.detach()))
-    np.testing.assert_allclose(found, context.detach().numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, context.detach().numpy(), rtol=0, atol=ROUNDING)
     assert np.abs(found - begin).max() > 1e-3
-    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert loss == pytest.approx(np.mean(losses), rel=ROUNDING)

@@ -126,7 +126,7 @@ def stopped_after(batches, patch):
 
 @every
 def test_probes_give_what_clipjax_gives_of_the_same_weights(stage, tmp_path, library, monkeypatch, capsys):
-    """The same parameters, in JAX from the file and in torch from the folder: answers that are no tie are equal.
+    """The same parameters, in JAX from the file and in torch from the folder: answers that are not a tie are equal.
 
     The run in torch is stopped and goes on; made again in one go, it is the same to the last bit.
     """
@@ -226,6 +226,7 @@ def wanted(folder):
 
 def test_texts_of_siglip_are_padded_as_it_was_trained(siglip, tmp_path):
     want = wanted(siglip)
+    # Float32, texts in batches of another size; a fault is above 1e-2.
     assert np.abs(through(siglip, tmp_path) - want).max() <= 1e-6 * np.abs(want).max()
 
 
