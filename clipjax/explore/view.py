@@ -76,11 +76,12 @@ def lead(answers: Answers, pair: Pair) -> str:
     return f"A is {pair.base.design.name}, B is {design.name}; of the same {n} images {moved} got another class."
 
 
-def next_step(pair: Pair) -> str:
-    """What a reader can do about what was found."""
+def next_step(pair: Pair, moved: int) -> str:
+    """What a reader can do about what was found, of which `moved` images got another class."""
     if pair.same:
         return "What next: change, add or remove a class in the design, and see which images get another class."
-    return "What next: look at the images that moved, and save the design as YAML or the history as a report."
+    look = "look at the images that moved, and " if moved else ""
+    return f"What next: {look}save the design as YAML or the history as a report."
 
 
 def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[st
         "grouping": list(grouping), "rows": shown, "images": len(opened.unit), "moved": between.moved,
         "moves": between.moves.moves()[:MOST_MOVES], "tests": tests,
         "level": opened.method.level, "method": opened.method.name, "min_n": opened.method.min_n,
-        "next": next_step(pair), **as_shown(stated, lead(answers, pair)),
+        "next": next_step(pair, between.moved), **as_shown(stated, lead(answers, pair)),
     }  # fmt: skip
 
 

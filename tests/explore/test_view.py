@@ -37,6 +37,12 @@ def test_the_findings_of_a_run_come_first_and_choose_what_is_shown(study):
     assert asked["findings"] == view["findings"]
 
 
+def test_no_image_is_suggested_where_none_moved(page, mine):
+    """The same classes in another order give every image the same class."""
+    view = page.ask("rates", design=mine | {"classes": mine["classes"][::-1]})
+    assert (view["moved"], view["next"]) == (0, "What next: save the design as YAML or the history as a report.")
+
+
 def test_several_columns_at_once(page, mine):
     view = page.ask("rates", design=with_child(mine), question=["set", "job"], grouping=["each"])
     alone = [
