@@ -55,9 +55,9 @@ open_clip_torch {version}, {date}. {pairs} pairs, of which {aliases} are `-quick
 listed under the plain name: {distinct} distinct ones. **{read} of them are read**, and in {fit} of these every
 tensor of open_clip's model has its place in clipjax's, by name and shape. {refused} are refused. In {complete}
 of the {refused} refusals the named attributes are all there are (without them the file is read); in {each} each of
-them alone is reason enough. {adapted} of the {refused} run as `py:` model through the adapter of
+them alone is reason enough. {adapted} of the {refused} run as `py:` models through the adapter of
 docs/other-models.md, with random weights: `images` and `texts` are the largest difference between what clipjax gets
-and open_clip's own call, of the largest value. {left}
+and open_clip's own call, of the largest value.{left}
 
 | attribute | pairs that are refused for it |
 |---|---|
@@ -160,9 +160,9 @@ def through(adapted: dict[str, dict[str, Any]], row: dict[str, Any]) -> str:
 
 
 def left(adapted: dict[str, dict[str, Any]], refused: list[dict[str, Any]]) -> str:
-    """The architectures that did not run, in a sentence."""
+    """The architectures that did not run, in a sentence; "" where all did."""
     names = sorted({row["architecture"] for row in refused if not runs(adapted, row)})
-    return f"Not run: {', '.join(names)}." if names else "All of them ran."
+    return f" Not run: {', '.join(names)}." if names else ""
 
 
 @functools.cache
