@@ -17,7 +17,7 @@ from clipjax.models import clip, shapes
 from clipjax.models.kinds.vit import ViT
 
 pytestmark = [pytest.mark.peers]
-# Of a layer's largest value. In float64, timm keeps the angles of rotary positions in float32 buffers.
+# Of a layer's largest value: sums in another order. In float64, timm has angles of rotary positions in float32 buffers.
 FLOAT64, ROTATED, FLOAT32 = 1e-12, 1e-7, 2e-6
 KINDS = peer_registry.architectures()
 EXAMPLES = {"@".join(found[0]): found for found in KINDS.values()}

@@ -26,6 +26,7 @@ from clipjax.train import step  # noqa: E402
 # Rounding grows in a ResNet whose BatchNorm sees few values: with a rate of 1e-4 the losses are 3e-4 apart by step 36.
 STEPS, WARMUP, B, DECAY = 100, 10, 8, 0.2
 RATES = {"vit": 1e-4, "resnet": 5e-6}
+LIMIT = 1e-4  # found 6e-6 (losses) and 2e-5 (parameters: these biases) of the ViT, 2e-5 and 5e-5 of the ResNet
 VIT = {"layers": 1, "width": 64, "patch_size": 8, "image_size": 32}
 RESNET = {"layers": [1, 1, 1, 1], "width": 8, "image_size": 64}
 TEXT = {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
@@ -118,12 +119,12 @@ def test_a_hundred_updates_are_open_clips(kind, sigmoid, tmp_path, monkeypatch):
     wanted = by_open_clip(model, sigmoid, RATES[kind], size, pixels.mean, pixels.std)
     torch.save({"state_dict": model.state_dict()}, tmp_path / "after.pt")
     after = convert.read(tmp_path / "after.pt", options).weights.flat
-    np.testing.assert_allclose(losses, wanted, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(losses, wanted, rtol=0, atol=LIMIT)
     found = jax.device_get(state["params"] | state["fixed"])
     differs = {name: float(np.abs(found[name] - np.asarray(after[name])).max()) for name in after}
     worst = max(differs, key=differs.get)
     print(f"{kind} {'sigmoid' if sigmoid else 'softmax'}: loss {np.abs(np.subtract(losses, wanted)).max():.2g}, "
           f"parameters {differs[worst]:.2g} ({worst})")  # fmt: skip
-    assert differs[worst] < 1e-4, worst
+    assert differs[worst] < LIMIT, worst
     if kind == "resnet":
         assert not np.allclose(found["visual.bn1.running_var"], begin.flat["visual.bn1.running_var"], atol=1e-3)
