@@ -18,7 +18,8 @@ from clipjax.models.kinds.vit import ViT
 
 pytestmark = [pytest.mark.peers]
 # Of a layer's largest value: sums in another order. In float64, timm has angles of rotary positions in float32 buffers.
-FLOAT64, ROTATED, FLOAT32 = 1e-12, 1e-7, 2e-6
+# In float32 most are within 1e-6, EVA02-E (4e-15 in float64), whose norms are after its blocks, is 2.0e-6.
+FLOAT64, ROTATED, FLOAT32 = 1e-12, 1e-7, 4e-6
 KINDS = peer_registry.architectures()
 EXAMPLES = {"@".join(found[0]): found for found in KINDS.values()}
 
