@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from clipjax.analysis import rates
+from clipjax.analysis import paired_draws, rates
 from clipjax.analysis.association import METHODS, adjust_testable, can_reject
 from clipjax.analysis.findings import Finding, Move, of_comparison
 from clipjax.analysis.manifest import Manifest
@@ -26,7 +26,7 @@ from clipjax.analysis.paired import paired_records, smallest_p
 from clipjax.analysis.paired_numbers import PairedNumber, paired_numbers
 from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.records import PairedRecord, Question, Record
-from clipjax.analysis.run import CLASSIFIERS, Run, prediction_column
+from clipjax.analysis.run import CLASSIFIERS, FEW_IMAGES, Run, prediction_column
 from clipjax.analysis.transitions import Transitions, width
 from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
@@ -60,9 +60,12 @@ CUSTOM: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe", "result.prob
 # The same where the answers of a run were computed elsewhere: nothing is known of parameters and preprocessing there.
 INGESTED: dict[str, tuple[str, ...]] = FIELDS | {"": ("config.probe",), "weights": ("model.name",)}
 SAYS = {"design.sha256": "design.name", "model.weights_sha256": "model.name"}  # what a reader knows it by
+FITTED = (  # what is fitted to labelled images, and how
+    "config.probe", "result.C", "result.feature", "result.train", "config.training", "config.context",
+)  # fmt: skip
 LEVEL = 0.95
 RANKED = ("map_11pt", "map_all_point")  # the first metric of images with several labels
-NUMBERS = ("association", "skew")  # probes without an answer to each image
+NUMBERS = ("association", "skew", *FEW_IMAGES)  # probes without one answer to each image
 MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
 MOST_VALUES = 50  # of a column that is grouped by
 # Paired records of classes, how many answers of each group changed, and (group, class) -> the moves out and in
@@ -103,9 +106,8 @@ class Compared:
     def same(self) -> bool:
         """Whether both asked the same model the same thing, of images and texts that were changed in the same way."""
         fields = _fields(self.a, self.b)
-        return changes(self.a) == changes(self.b) and not any(
-            differing(self.a.manifest, self.b.manifest, fields[part]) for part in VARIABLE
-        )
+        asked = [*FITTED, *(field for part in VARIABLE for field in fields[part])]
+        return changes(self.a) == changes(self.b) and not differing(self.a.manifest, self.b.manifest, asked)
 
     @functools.cached_property
     def class_moves(self) -> ClassMoves | None:
@@ -192,7 +194,8 @@ def check(a: Run, b: Run, vary: Sequence[str] = ("design",)) -> None:
     if a.path.resolve() == b.path.resolve():
         raise InputError(f"{a.path} is named twice; there is nothing to compare")
     fields = _fields(a, b)
-    found = differing(a.manifest, b.manifest, fields[""])
+    one_kind = {a.probe, b.probe} <= set(FEW_IMAGES)  # two methods over the same draws
+    found = differing(a.manifest, b.manifest, [f for f in fields[""] if not (one_kind and f == "config.probe")])
     hints = ["compare runs of one probe, prepared the same way"] if found else []
     for part in VARIABLE:
         if part not in vary and (more := differing(a.manifest, b.manifest, fields[part])):
@@ -210,10 +213,12 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     check(a, b, vary)
     pairing = pair(a, b, annotations)
     a, b = pairing.a, pairing.b
+    if a.probe in FEW_IMAGES:
+        paired_draws.check(a, b)
     if a.probe in NUMBERS:
         found = Compared(pairing, [], np.zeros(0, np.int64), [], [], level)
         if not found.numbers:
-            raise InputError(f"{a.path} and {b.path} share no number: other classes, columns, k or tests")
+            raise InputError(f"{a.path} and {b.path} share no number: other classes, columns, k, shots or tests")
         return found
     a, b = scored(a), scored(b)
     asked_a, asked_b = questions(a), questions(b)

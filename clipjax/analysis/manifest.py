@@ -124,6 +124,7 @@ class Outcome(Struct, omit_defaults=True):
     train: str | None = None  # the fingerprint of the training part
     shots: list[Count] | None = None
     draws: Count | None = None
+    drawn: list[str] | None = None  # which images each number of shots has: sha256 over all draws
     prefix: str | None = None  # retrieval
     captions: Count | None = None
     truncated: Count | None = None

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from clipjax.analysis import calibration, eat, rates, skew, units
+from clipjax.analysis import calibration, eat, paired_draws, rates, skew, units
 from clipjax.analysis.intervals import RESAMPLES, draws, percentile
 from clipjax.analysis.main_numbers import kind_of, main_numbers
 from clipjax.analysis.records import Record
-from clipjax.analysis.run import Run
+from clipjax.analysis.run import FEW_IMAGES, Run
 
 ASSOCIATION = "association"  # of predictions.parquet: of every test, first of the images of X, then of those of Y
 BOOTSTRAP = "bootstrap over images, the same draws of both runs"
 ABOUT = (
     "metric", "class", "set", "label", "attribute", "classifier", "reading", "direction", "threshold", "candidates",
-    "over", "k", "reference", "group",
+    "over", "k", "reference", "shots", "group",
 )  # fmt: skip
 Draw = Callable[[], Iterator[np.ndarray]]  # the same values of the statistic for the same draws, in blocks
 
@@ -60,6 +60,8 @@ def paired_numbers(a: Run, b: Run, level: float = 0.95) -> list[PairedNumber]:
         difference = None if record.value is None or other.value is None else other.value - record.value
         low = high = method = None
         seed = a.settings.seed  # of both, whatever B's own is: the draws are the same ones
+        if record.shots is not None:
+            low, high, method = paired_draws.of_record(a, b, record) or (None, None, None)
         drawn_a, drawn_b = statistic(a, record, seed), statistic(b, other, seed)
         of_the_same = record.n == other.n  # two designs may leave out the images of other labels
         if difference is not None and of_the_same and drawn_a is not None and drawn_b is not None:
@@ -73,6 +75,8 @@ def paired_numbers(a: Run, b: Run, level: float = 0.95) -> list[PairedNumber]:
 
 def _numbers(run: Run) -> list[Record]:
     """Metrics that are not shares of images; McNemar's test compares the others."""
+    if run.probe in FEW_IMAGES:
+        return run.records
     kept = [r for r in main_numbers(run.records) if kind_of(r) not in ("accuracy", "rates")] if run.records else []
     return kept + [r for r in run.records if r.metric in ("max_skew_at_k", "ndkl") and r.class_ is not None]
 

@@ -32,6 +32,9 @@ REMEDY = "run the probe again"
 INGESTED_FEATURES = "features.npz"  # of a run of `clipjax ingest --features`
 IMAGE = "image_sha256"  # of predictions.parquet: the first 16 hexadecimal digits of the sha256 of an image's contents
 QUESTION = "question_sha256"  # of `captions`: the same of the images and captions of a question
+RIGHT_BY_DRAW = "right_by_draw"  # of few labelled images: whether each draw has the image right, by shots, then seed
+RIGHT_ZERO_SHOT = "right_zero_shot"  # and whether it is without labelled images
+FEW_IMAGES = ("fewshot", "tip_adapter", "coop")  # probes that draw a few labelled images several times
 NEEDED = {"rates": {"prediction"}, "labels": {"probabilities"}}  # columns of predictions.parquet, by probe
 CLASSIFIERS = ("zero-shot", "linear")  # of the probe `attributes`
 

@@ -17,10 +17,11 @@ def name(record: Record) -> str:
     r = record
     test = r.label if r.sizes is not None else None  # of an association test
     about = (
-        r.direction, r.shots, r.split, r.attribute, r.classifier, r.reading, r.set, test, r.subset, r.class_, r.over,
+        r.direction, r.split, r.attribute, r.classifier, r.reading, r.set, test, r.subset, r.class_, r.over,
         r.reference,
     )  # fmt: skip
     extra = [str(part) for part in about if part is not None]
+    extra += [f"shots {r.shots}"] if r.shots is not None else []
     extra += [f"threshold {r.threshold}"] if r.threshold is not None else []
     extra += [f"candidates {r.candidates}"] if r.candidates is not None else []
     extra += [r.images] if r.images is not None else []

@@ -19,10 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from clipjax.analysis.records import Record
+from clipjax.analysis.rates import Method
 from clipjax.errors import InputError
 from clipjax.probes import draws, zeroshot
 from clipjax.probes.draws import Labelled, ZeroShot
+from clipjax.probes.fewshot import USUAL, By, Drawn
 
 # What is given (parameters of a text encoder, tokens) and the context [n, W] -> raw features of the classes [C, E].
 Encode = Callable[[Any, jax.Array], jax.Array]
@@ -99,8 +100,8 @@ def _encoded(encode: Encode, params: Any, context: jax.Array) -> jax.Array:
 def evaluate(
     images: Labelled, test: Labelled, zero_shot: ZeroShot, encode: Encode, params: Any, shape: tuple[int, int],
     shots: Sequence[int] = (1, 2, 4, 8, 16), *, seeds: Sequence[int] = (0, 1, 2), epochs: int = 0,
-    learning_rate: float = 2e-3, batch_size: int = 32,
-) -> list[Record]:  # fmt: skip
+    learning_rate: float = 2e-3, batch_size: int = 32, by: By = (), method: Method = USUAL,
+) -> Drawn:  # fmt: skip
     """Images to draw from and a test set -> `draws.compared`. shape: [n, W] of the context; epochs: 0: the paper's."""
 
     def answer(rows: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, float]]:
@@ -114,4 +115,4 @@ def evaluate(
         weights = zeroshot.normalise(np.asarray(_encoded(encode, params, context)))
         return zeroshot.logits(test.features, weights, zero_shot.scale), {"losses": loss}
 
-    return draws.compared(images, test, zero_shot, answer, shots, seeds)
+    return draws.compared(images, test, zero_shot, answer, shots, seeds, by, method)

@@ -8,9 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
+from clipjax.analysis import drawn, groups
+from clipjax.analysis.rates import Cells, Method
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.probes import fewshot, metrics, zeroshot
+from clipjax.probes.fewshot import USUAL, By, Drawn
 
 # Rows of a draw and its seed -> scores of the test images [N, C], and what else a record says of each draw, by field.
 Answer = Callable[[np.ndarray, int], tuple[np.ndarray, dict[str, float]]]
@@ -43,10 +46,11 @@ def batches(n: int, size: int, epochs: int, seed: int) -> np.ndarray:
 
 
 def compared(
-    images: Labelled, test: Labelled, zero_shot: ZeroShot, answer: Answer, shots: Sequence[int], seeds: Sequence[int]
-) -> list[Record]:
+    images: Labelled, test: Labelled, zero_shot: ZeroShot, answer: Answer, shots: Sequence[int], seeds: Sequence[int],
+    by: By = (), method: Method = USUAL,
+) -> Drawn:  # fmt: skip
     """Images to draw from and a test set -> per number of shots top-1 and its gain over zero-shot; then zero-shot
-    itself, as 0 shots.
+    itself, as 0 shots; then for each grouping `fewshot.of_groups` of every number of shots, and of zero-shot.
 
     `value`, `spread` and the interval are over the seeds (`fewshot.summary`); the gain is paired, image by image.
     """
@@ -57,24 +61,41 @@ def compared(
     truth = metrics.check_labels(test.labels, len(test.features), classes)
     plain = zeroshot.logits(test.features, *zero_shot)
     before = metrics.in_top(plain, truth, 1)
-    records = []
-    for k in shots:
-        right = np.empty((len(seeds), len(truth)), bool)
+    records, grouped = [], []
+    right = np.empty((len(shots), len(seeds), len(truth)), bool)
+    for k, mine in zip(shots, right, strict=True):
         said: dict[str, list[float]] = {}
-        for i, seed in enumerate(seeds):
+        for seed, one in zip(seeds, mine, strict=True):
             scores, about = answer(fewshot.draw(labels, k, seed, classes), seed)
-            right[i] = metrics.in_top(scores, truth, 1)
+            one[:] = metrics.in_top(scores, truth, 1)
             for name, number in about.items():
                 said.setdefault(name, []).append(float(number))
-        for record in (fewshot.summary(right), gain(right, before)):
-            records.append(replace(record, shots=int(k), seeds=[int(seed) for seed in seeds], **said))
-    return [*records, replace(metrics.top_k(plain, truth), shots=0)]
+        about = {"shots": int(k), "seeds": [int(seed) for seed in seeds]}
+        records += [
+            replace(r, **about, **said) for r in (fewshot.summary(mine, method.level), gain(mine, before, method))
+        ]
+        grouped += [replace(r, **about) for g, cells in by for r in fewshot.of_groups(mine, cells, "*".join(g), method)]
+    records.append(replace(metrics.top_k(plain, truth), shots=0))
+    grouped += [replace(r, shots=0) for g, cells in by for r in _without_images(before, cells, "*".join(g), method)]
+    return Drawn(records + grouped, right, before)
 
 
-def gain(right: np.ndarray, before: np.ndarray) -> Record:
+def gain(right: np.ndarray, before: np.ndarray, method: Method = USUAL) -> Record:
     """Right or wrong per seed and test example, bool [S, N], and the same of zero-shot, bool [N] -> how much larger the
     share of right answers is, from -1 to 1, with the interval of `fewshot.summary`."""
-    half = fewshot.summary((1 + right.astype(np.float64) - before) / 2)  # from 0 to 1, as a share
-    ends = {name: 2 * getattr(half, name) - 1 for name in ("value", "low", "high")}
-    values = [2 * value - 1 for value in half.values or ()]
-    return replace(half, metric="top1_gain_over_zero_shot", spread=2 * (half.spread or 0.0), values=values, **ends)
+    found = drawn.mean(right.astype(np.float64) - before, method.level)
+    low, high = max(found.low, -1.0), min(found.high, 1.0)
+    return replace(
+        metrics.record("top1_gain_over_zero_shot", right.shape[1], found.value, low, high, drawn.method(len(right))),
+        spread=found.spread, values=found.each, level=method.level,
+    )  # fmt: skip
+
+
+def _without_images(before: np.ndarray, cells: Cells, over: str, method: Method) -> list[Record]:
+    """Zero-shot by group, and how its groups compare, as far as `fewshot.of_groups` tells it of draws."""
+    found = groups.accuracy_by_group(before, cells, method)
+    k, n = groups.tally(before, cells)
+    if not 1 < len(n) <= groups.MOST_COMPARED:
+        return found
+    numbers, names = (groups.worst_group, groups.group_difference, groups.mean_of_groups), groups.names_of(cells.groups)
+    return found + [replace(number(k, n, names, method, "top1"), over=over) for number in numbers]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from scipy.stats import random_table
 from scipy.stats import t as student
 
-from clipjax.analysis import groups, simultaneous
+from clipjax.analysis import drawn, groups, simultaneous
 from clipjax.analysis.intervals import clopper_pearson
 from clipjax.analysis.rates import Cells, Method
 from clipjax.analysis.records import Record
@@ -21,6 +22,19 @@ from clipjax.probes import linear, metrics
 
 C = 0.316  # of the linear probe in OpenAI's README; the paper names none for few-shot
 USUAL = Method()
+By = Sequence[tuple[Sequence[str], Cells]]  # groupings: their columns, and the groups of the test examples
+
+
+class Drawn(NamedTuple):
+    """What several draws of labelled images gave.
+
+    right: whether each test example is answered right, bool [K, S, N] by number of shots and seed; zero_shot: the same
+    without any images, bool [N], where that was asked too.
+    """
+
+    records: list[Record]
+    right: np.ndarray
+    zero_shot: np.ndarray | None = None
 
 
 def evaluate(
@@ -35,11 +49,11 @@ def evaluate(
     classes: int | None = None,
     max_iter: int = 1000,
     mesh: Mesh | None = None,
-    by: Sequence[tuple[Sequence[str], Cells]] = (),
+    by: By = (),
     method: Method = USUAL,
-) -> list[Record]:
+) -> Drawn:
     """features [N, D], labels int [N] to draw from, and a test set -> one top-1 record per number of shots, then for
-    each grouping `by` (its columns, and the groups of the test examples) `of_groups` of every number of shots.
+    each grouping `of_groups` of every number of shots.
 
     `value` is the mean over the seeds, `spread` their standard deviation, `values` each. The interval (Student's t,
     one degree of freedom fewer than seeds) adds both sources of error: another draw of the shots, and another draw of
@@ -50,20 +64,17 @@ def evaluate(
     labels = metrics.check_labels(labels, len(features))
     test_labels = metrics.check_labels(test_labels, len(test_features), classes)
     classes = classes or int(max(labels.max(), test_labels.max())) + 1
+    right = np.empty((len(shots), len(seeds), len(test_labels)), bool)
     records, grouped = [], []
-    for k in shots:
-        right = np.empty((len(seeds), len(test_labels)), bool)
-        for i, seed in enumerate(seeds):
+    for k, mine in zip(shots, right, strict=True):
+        for seed, one in zip(seeds, mine, strict=True):
             rows = draw(labels, k, seed, classes)
             probe = linear.fit(features[rows], labels[rows], C, max_iter, classes=classes, mesh=mesh)
-            right[i] = metrics.in_top(linear.scores(test_features, *probe), test_labels, 1)
-        found = [summary(right, method.level)]
-        for grouping, cells in by:
-            found += of_groups(right, cells, "*".join(grouping), method)
-        found = [replace(record, shots=int(k), C=C, seeds=[int(s) for s in seeds]) for record in found]
-        records.append(found[0])
-        grouped += found[1:]
-    return records + grouped
+            one[:] = metrics.in_top(linear.scores(test_features, *probe), test_labels, 1)
+        about = {"shots": int(k), "C": C, "seeds": [int(s) for s in seeds]}
+        records.append(replace(summary(mine, method.level), **about))
+        grouped += [replace(r, **about) for g, cells in by for r in of_groups(mine, cells, "*".join(g), method)]
+    return Drawn(records + grouped, right)
 
 
 def draw(labels: np.ndarray, k: int, seed: int, classes: int | None = None) -> np.ndarray:
@@ -86,16 +97,12 @@ def draw(labels: np.ndarray, k: int, seed: int, classes: int | None = None) -> n
 
 def summary(right: np.ndarray, level: float = 0.95) -> Record:
     """Right or wrong per seed and test example, bool [S, N] -> the record of the mean over seeds."""
-    seeds, n = right.shape
-    values = right.mean(1)
-    spread = values.std(ddof=1)
-    error = np.sqrt(spread**2 / seeds + np.sort(right.mean(0)).var() / n)
-    reach = student.ppf((1 + level) / 2, seeds - 1) * error
-    value = values.mean()
-    method = f"t ({seeds - 1} df) over draws and examples"
-    low, high = max(value - reach, 0.0), min(value + reach, 1.0)
-    found = metrics.record("top1", n, value, low, high, method, spread=float(spread), values=[float(v) for v in values])
-    return replace(found, level=level)
+    found = drawn.mean(right, level)
+    low, high = max(found.low, 0.0), min(found.high, 1.0)
+    return replace(
+        metrics.record("top1", right.shape[1], found.value, low, high, drawn.method(len(right))),
+        spread=found.spread, values=found.each, level=level,
+    )  # fmt: skip
 
 
 def of_groups(right: np.ndarray, cells: Cells, over: str, method: Method = USUAL) -> list[Record]:
@@ -108,7 +115,7 @@ def of_groups(right: np.ndarray, cells: Cells, over: str, method: Method = USUAL
     `expected_if_equal`: every example keeps its answers of all draws, and the examples are dealt to the groups.
     """
     found = _Accuracies.of(right, cells)
-    names, n, how = groups.names_of(cells.groups), found.n, f"t ({len(right) - 1} df) over draws and examples"
+    names, n, how = groups.names_of(cells.groups), found.n, drawn.method(len(right))
     (low, high), spread = found.bounds(method.level), found.by_seed.std(0, ddof=1)
     out = [
         Record(

@@ -22,10 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from clipjax.analysis.records import Record
+from clipjax.analysis.rates import Method
 from clipjax.errors import InputError
 from clipjax.probes import draws, zeroshot
 from clipjax.probes.draws import Labelled, ZeroShot
+from clipjax.probes.fewshot import USUAL, By, Drawn
 
 ALPHA, BETA = 1.17, 1.0  # while keys are learned
 ALPHAS = tuple(0.1 + i * (3 - 0.1) / 20 for i in range(20))  # to choose from
@@ -134,7 +135,8 @@ def _train(
 def evaluate(
     images: Labelled, held: Labelled, test: Labelled, zero_shot: ZeroShot, shots: Sequence[int] = (1, 2, 4, 8, 16), *,
     seeds: Sequence[int] = (0, 1, 2), epochs: int = 0, learning_rate: float = 1e-3, batch_size: int = 256,
-) -> list[Record]:  # fmt: skip
+    by: By = (), method: Method = USUAL,
+) -> Drawn:  # fmt: skip
     """Images to draw the cache from, held-out ones to choose alpha and beta on, and a test set -> `draws.compared`.
 
     epochs: of learning the keys; 0: they stay. The labels of all three are of the classes of `zero_shot`.
@@ -148,4 +150,4 @@ def evaluate(
         alpha, beta = about["alphas"], about["betas"] = search(held, zero_shot, cached)
         return logits(test.features, zero_shot, cached, alpha, beta), about
 
-    return draws.compared(images, test, zero_shot, answer, shots, seeds)
+    return draws.compared(images, test, zero_shot, answer, shots, seeds, by, method)

@@ -63,15 +63,15 @@ def run(config: Config, features: Features, split: Parts) -> Result:
     model = features.engine.model
     assert isinstance(model, Model)
     places = tokens_of(model, split.test.design, config.context.tokens)
-    found = few_images.read(features, split)
-    given = jax.device_put((clip.text_params(model.params), places[found.order.classes]))
-    records = coop.evaluate(
-        found.images, found.test, found.zero_shot, encoder(model.config, model.dtype), given,
+    read = few_images.read(features, config, split)
+    given = jax.device_put((clip.text_params(model.params), places[read.order.classes]))
+    drawn = coop.evaluate(
+        read.images, read.test, read.zero_shot, encoder(model.config, model.dtype), given,
         (config.context.tokens, model.config.text.width), config.shots, seeds=config.seeds,
         epochs=config.context.epochs, learning_rate=config.context.learning_rate,
-        batch_size=config.context.batch_size,
+        batch_size=config.context.batch_size, by=read.by, method=config.interval,
     )  # fmt: skip
-    return few_images.result(config, features, split, found, records)
+    return few_images.result(config, features, split, read, read.digests, read.images, drawn)
 
 
 @functools.lru_cache(4)

@@ -12,7 +12,7 @@ from clipjax.analysis.manifest import Outcome
 from clipjax.errors import InputError
 from clipjax.keys import key
 from clipjax.probes import fewshot
-from clipjax.runs import groups, linear, parts
+from clipjax.runs import few_images, groups, linear, parts
 from clipjax.runs import task as tasks
 from clipjax.runs.config import FittedAndTested, Groups, Level
 from clipjax.runs.features import Features
@@ -47,22 +47,20 @@ def run(config: Config, features: Features, split: Parts) -> Result:
     (train, labels, digests), skipped, seen = linear.fitted(features, split.train, config.feature)
     (test, truth, _), more, n = linear.fitted(features, split.test, config.feature)
     order, encoded = parts.ordered(digests, labels), features.images(split.test.source, config.feature)
-    assert split.test.labels is not None
-    rows = encoded.rows[split.test.labels.known[encoded.rows]]
-    columns = {name: values[rows] for name, values in split.test.groups.items()}
-    grouped = [grouping for grouping in rates.groupings(config.groups, list(columns)) if grouping] if columns else []
-    records = fewshot.evaluate(
-        train[order.rows], order.labels, test, order.known(truth.column), config.shots,
-        seeds=tuple(range(config.seed, config.seed + config.draws)), C=config.C, classes=len(labels.names),
-        max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()), method=_method(config),
-        by=[(grouping, rates.cells(grouping, columns, len(rows))) for grouping in grouped],
+    seeds, classes = tuple(range(config.seed, config.seed + config.draws)), len(labels.names)
+    drawn = fewshot.evaluate(
+        train[order.rows], order.labels, test, order.known(truth.column), config.shots, seeds=seeds, C=config.C,
+        classes=classes, max_iter=config.max_iter, mesh=parallel.data_mesh(jax.local_devices()),
+        method=_method(config), by=few_images.groupings_of(features, config, split, config.feature),
     )  # fmt: skip
     outcome = Outcome(
         feature=config.feature, shots=list(config.shots), draws=config.draws, C=config.C,
         train=split.train.source.fingerprint,
+        drawn=few_images.drawn_images(digests[order.rows], order.labels, config.shots, seeds, classes),
     )  # fmt: skip
     table = tasks.columns(split.test.source, split.test.labels, encoded.rows)
-    return Result(records, table, skipped + more, split.test.design, outcome, seen + n)
+    table |= few_images.right_columns(drawn, split.test.labels, encoded.rows)
+    return Result(drawn.records, table, skipped + more, split.test.design, outcome, seen + n)
 
 
 def _method(config: Config) -> rates.Method:

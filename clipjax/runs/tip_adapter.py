@@ -53,14 +53,16 @@ def prepare(config: Config) -> Parts:
 
 def run(config: Config, features: Features, split: Parts) -> Result:
     """Top-1 on the test part for every number of shots and its gain over zero-shot, mean and spread over draws."""
-    found = few_images.read(features, split)
-    images, held = found.images, found.held
+    read = few_images.read(features, config, split)
+    images, held, digests = read.images, read.held, read.digests
     if held is None:
         rows = linear.hold_out(images.labels, HELD_OUT, config.seed)
         held = Labelled(images.features[rows], images.labels[rows])
         images = Labelled(np.delete(images.features, rows, axis=0), np.delete(images.labels, rows))
-    records = tip_adapter.evaluate(
-        images, held, found.test, found.zero_shot, config.shots, seeds=config.seeds, epochs=config.training.epochs,
-        learning_rate=config.training.learning_rate, batch_size=config.training.batch_size,
+        digests = np.delete(digests, rows, axis=0)
+    drawn = tip_adapter.evaluate(
+        images, held, read.test, read.zero_shot, config.shots, seeds=config.seeds, epochs=config.training.epochs,
+        learning_rate=config.training.learning_rate, batch_size=config.training.batch_size, by=read.by,
+        method=config.interval,
     )  # fmt: skip
-    return few_images.result(config, features, split, found, records, len(held.labels))
+    return few_images.result(config, features, split, read, digests, images, drawn, len(held.labels))

@@ -224,8 +224,8 @@ def base_of(probe, room):
         "skew": [*table, groups, f"design={room.folder}/d.yaml", "min_n=1", "k=(6,)", "bias=gender=Male|Female"],
         "association": [*table, groups, f"tests={room.folder}/tests.yaml"],
         "captions": [*table, "data.group_columns=", f"instances={room.folder}/q.csv", "min_n=1", "by=race"],
-        "tip_adapter": [*table, label, "data.group_columns=", "shots=(1,)", "draws=2", "validation_split=more"],
-        "coop": [*table, label, "data.group_columns=", "shots=(1,)", "draws=2", "context.epochs=3"],
+        "tip_adapter": [*table, label, groups, "min_n=1", "shots=(1,)", "draws=2", "validation_split=more"],
+        "coop": [*table, label, groups, "min_n=1", "shots=(1,)", "draws=2", "context.epochs=3"],
     }[probe]  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_it_beats_zero_shot_where_a_context_exists_that_is_better():
     parts = planted(200, 1, directions), planted(300, 2, directions)
     top1, gain, zero = coop.evaluate(
         *parts, zero_shot, encode, params, (2, 24), shots=(8,), epochs=60, learning_rate=0.02
-    )  # fmt: skip
+    ).records  # fmt: skip
     assert (top1.metric, top1.shots, zero.shots, len(top1.losses)) == ("top1", 8, 0, 3)
     assert gain.low > 0.1
     few = Labelled(*(values[:40] for values in parts[0]))

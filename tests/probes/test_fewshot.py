@@ -33,7 +33,7 @@ def test_draw():
 def test_evaluate():
     x, y = blobs(300, 1)
     test, truth = blobs(400, 2)
-    one, eight = fewshot.evaluate(x, y, test, truth, shots=(1, 8), seeds=(0, 1, 2, 3))
+    (one, eight), right, _ = fewshot.evaluate(x, y, test, truth, shots=(1, 8), seeds=(0, 1, 2, 3))
     assert (one.shots, eight.shots, one.n, one.metric) == (1, 8, 400, "top1")
     assert one.value < eight.value
     assert eight.spread < one.spread
@@ -41,6 +41,7 @@ def test_evaluate():
     rows = fewshot.draw(y, 8, 2)
     weights, bias = linear.fit(x[rows], y[rows], fewshot.C)
     assert eight.values[2] == ((test @ weights.T + bias).argmax(1) == truth).mean()
+    assert right[1].mean(1).tolist() == eight.values
     assert (eight.value, eight.spread) == (np.mean(eight.values), np.std(eight.values, ddof=1))
 
 
@@ -135,7 +136,7 @@ def test_examples_without_a_group_are_in_none():
     assert [r.n for r in whole] == [2, 2, 2, 4, 4]
     x, y = blobs(120, 1)
     by = [(("g",), groups_of("ab" * 60))]
-    found = fewshot.evaluate(x, y, x, y, shots=(1, 2), seeds=(0, 1), by=by, method=Method(level=0.8))
+    found = fewshot.evaluate(x, y, x, y, shots=(1, 2), seeds=(0, 1), by=by, method=Method(level=0.8)).records
     assert [(r.metric, r.shots, bool(r.group)) for r in found[:4]] == [
         ("top1", 1, False), ("top1", 2, False), ("top1", 1, True), ("top1", 1, True),
     ]  # fmt: skip

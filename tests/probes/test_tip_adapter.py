@@ -96,7 +96,7 @@ def test_training_follows_the_gradient_by_hand():
 def test_it_beats_zero_shot_where_texts_hardly_tell_the_classes_apart_and_images_do(epochs):
     parts, noise = (planted(200, 1), planted(100, 2), planted(400, 3)), np.random.default_rng(4).normal(size=(5, 16))
     vague = ZeroShot(unit(noise[0] + 0.02 * noise[1:]).astype(np.float32), SCALE)
-    found = tip_adapter.evaluate(*parts, vague, shots=(8,), epochs=epochs)
+    found = tip_adapter.evaluate(*parts, vague, shots=(8,), epochs=epochs).records
     top1, gain, zero = found
     assert [(r.metric, r.shots) for r in found] == [("top1", 8), ("top1_gain_over_zero_shot", 8), ("top1", 0)]
     assert gain.value == pytest.approx(top1.value - zero.value)

@@ -74,6 +74,14 @@ def test_fewshot_gives_mean_and_spread_per_number_of_shots(two_parts, tmp_path):
     assert [r["shots"] for r in found] == [1, 4]
     assert all(r["spread"] >= 0 and len(r["values"]) == 3 and r["n"] == 45 for r in found)
     assert found[1]["value"] > 1 / 3
+    table = pq.read_table(out / "predictions.parquet")
+    right = np.array(table["right_by_draw"].to_pylist())
+    assert right.mean(0).tolist() == [value for r in found for value in r["values"]]
+    assert main(argv(two_parts, tmp_path / "b", "--config.shots=(1, 4)", "--config.C=9.0", config="fewshot")) == 0
+    assert main(["compare", str(out), str(tmp_path / "b"), f"--out={tmp_path / 'compared'}"]) == 0
+    numbers = json.loads((tmp_path / "compared" / "compare.json").read_text())["numbers"]
+    assert [(n["metric"], n["shots"], n["n"]) for n in numbers] == [("top1", 1, 45), ("top1", 4, 45)]
+    assert all(n["low"] <= n["value"] <= n["high"] for n in numbers)
 
 
 def test_neighbours_are_those_of_the_features(two_parts, tmp_path, capsys):

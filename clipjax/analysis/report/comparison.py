@@ -119,6 +119,7 @@ def _numbers(compared: Compared, a: str, b: str) -> Section:
         shown = [units.value(r) + (f" ({r.worst})" if r.worst else "") for r in (one.a, one.b)]
         rows.append([one.name, *shown, difference, one.method or "no interval"])
     note = (
+        "t over draws: of few labelled images, over the same draws and the same test images in both runs. "
         "Bootstrap: the interval of the difference, from the same draws of images in both runs; a calibration error is "
         "above its true value in both. No interval: a worst group or a gap may be of other groups in B, and resampling "
         "does not hold its level; the tables by group compare the groups one by one."
@@ -146,6 +147,8 @@ def notes(compared: Compared) -> list[str]:
             found.append(f"Only {name} has the column {', '.join(only)}: left out.")
     for name, run in (("A", compared.a), ("B", compared.b)):
         found += [f"{name}: {said}" for said in compare.changes(run)]
+    if compared.a.probe != compared.b.probe:
+        found.append(f"A is a run of the probe {compared.a.probe}, B of {compared.b.probe}, over the same draws.")
     if compared.same:
         found.append("Both runs asked the same model the same thing.")
     designs = [run.design for run in (compared.a, compared.b) if run.probe == "rates" and run.design]
