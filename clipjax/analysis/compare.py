@@ -23,7 +23,7 @@ from clipjax.analysis.association import METHODS, adjust_testable, can_reject
 from clipjax.analysis.findings import Finding, Move, of_comparison
 from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.paired import paired_records, smallest_p
-from clipjax.analysis.paired_numbers import PairedNumber, paired_numbers
+from clipjax.analysis.paired_numbers import PairedNumber, check_stimuli, paired_numbers
 from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.records import PairedRecord, Question, Record
 from clipjax.analysis.run import CLASSIFIERS, FEW_IMAGES, Run, prediction_column
@@ -215,6 +215,8 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     a, b = pairing.a, pairing.b
     if a.probe in FEW_IMAGES:
         paired_draws.check(a, b)
+    if a.probe == "association":
+        check_stimuli(a, b)
     if a.probe in NUMBERS:
         found = Compared(pairing, [], np.zeros(0, np.int64), [], [], level)
         if not found.numbers:

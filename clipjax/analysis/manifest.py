@@ -112,6 +112,7 @@ class Outcome(Struct, omit_defaults=True):
     sweep: list[SweptDesign] | None = None
     contrast: str | None = None  # labels: the column whose two values are compared
     sides: tuple[str, str] | None = None
+    stimuli: dict[str, dict[str, str]] | None = None  # association: of each test and set (x, y, a, b) what it holds
     thresholds: list[Annotated[float, Meta(gt=0, lt=1)]] | None = None
     notice: str | None = None  # identities
     people: Count | None = None

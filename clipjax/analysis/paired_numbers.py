@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from clipjax.analysis import calibration, eat, paired_draws, rates, skew, units
 from clipjax.analysis.intervals import RESAMPLES, draws, percentile
 from clipjax.analysis.main_numbers import kind_of, main_numbers
 from clipjax.analysis.records import Record
-from clipjax.analysis.run import FEW_IMAGES, Run
+from clipjax.analysis.run import FEW_IMAGES, REMEDY, Run
+from clipjax.errors import InputError
 
 ASSOCIATION = "association"  # of predictions.parquet: of every test, first of the images of X, then of those of Y
 BOOTSTRAP = "bootstrap over images, the same draws of both runs"
@@ -52,6 +54,9 @@ class PairedNumber(Struct, frozen=True, kw_only=True):
 def paired_numbers(a: Run, b: Run, level: float = 0.95) -> list[PairedNumber]:
     """Rows of both runs are the same images in the same order -> every number that both have."""
     theirs = {units.name(r): r for r in _numbers(b)}
+    if b.probe == "association":  # stimuli that are images are called by their files: here by A's
+        files = dict(zip(b.predictions["file"].tolist(), a.predictions["file"].tolist(), strict=True))
+        theirs = {units.name(replace(r, class_=files.get(r.class_ or "", r.class_))): r for r in theirs.values()}
     out = []
     for record in _numbers(a):
         name = units.name(record)
@@ -71,6 +76,20 @@ def paired_numbers(a: Run, b: Run, level: float = 0.95) -> list[PairedNumber]:
             name=name, a=record, b=other, difference=difference, level=level, low=low, high=high, method=method
         ))  # fmt: skip
     return out
+
+
+def check_stimuli(a: Run, b: Run) -> None:
+    """InputError where two association tests of one name are about other texts or images: they are not one test."""
+    for run in (a, b):
+        if run.manifest.result.stimuli is None:
+            raise InputError(f"{run.path}: does not say what its tests hold; {REMEDY}")
+    one, other = (run.manifest.result.stimuli or {} for run in (a, b))
+    for name in (name for name in one if name in other):
+        if differing := [s.upper() for s in "xyab" if one[name].get(s) != other[name].get(s)]:
+            raise InputError(
+                f"{a.path} and {b.path} have a test {name!r} each, of other texts or images ({', '.join(differing)}): "
+                "rename one of them, or give both the same"
+            )
 
 
 def _numbers(run: Run) -> list[Record]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec.structs import replace
 
 from clipjax.analysis import association, eat
+from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.paired_numbers import ASSOCIATION
 from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Record
-from clipjax.data.source import Source
+from clipjax.data.source import Source, digest
 from clipjax.design import Design, of_classes
 from clipjax.errors import InputError, located
 from clipjax.keys import key
@@ -109,7 +111,9 @@ def run(config: Config, features: Features, task: AssociationTask) -> Result:
     for test in task.tests.tests:
         sets = {name: vectors(test.name, name, stimuli) for name, stimuli in test.sets.items()}
         with located(f"{config.tests}: test {test.name!r}"):
-            records += tested(test, sets, method, config.allow_unequal)
+            x = task.images[test.name, "x"]
+            files = task.source.files[x[place[x] >= 0]].tolist()
+            records += tested(test, sets, method, config.allow_unequal, files)
         for side, name in enumerate("xy" if test in compared else ""):
             rows = place[task.images[test.name, name]]
             own = sets[name][: (rows >= 0).sum()].astype(np.float64)
@@ -117,20 +121,31 @@ def run(config: Config, features: Features, task: AssociationTask) -> Result:
     table = tasks.columns(task.source, task.source.labels, encoded.rows)
     if compared:
         table[ASSOCIATION] = np.concatenate(associations, axis=1)
-    return Result(adjusted(records), table, encoded.skipped, task.design)
+    return Result(adjusted(records), table, encoded.skipped, task.design, Outcome(stimuli=stimuli_of(task)))
 
 
-def tested(test: Association, sets: dict[str, np.ndarray], method: Method, allow_unequal: bool) -> list[Record]:
-    """Vectors of each set [n, E] -> the record of the test, or of each stimulus of X where there is no Y."""
+def stimuli_of(task: AssociationTask) -> dict[str, dict[str, str]]:
+    """Of each test and set the sha256 of its texts and of what its images hold, whatever their order."""
+    found: dict[str, dict[str, str]] = {}
+    for test in task.tests.tests:
+        for name, one in test.sets.items():
+            images = sorted(task.source.short_digests[task.images[test.name, name]].tolist())
+            found.setdefault(test.name, {})[name] = digest([*sorted(one.texts), "", *images])
+    return found
+
+
+def tested(
+    test: Association, sets: dict[str, np.ndarray], method: Method, allow_unequal: bool, files: Sequence[str]
+) -> list[Record]:
+    """Vectors of each set [n, E] -> the record of the test, or of each stimulus of X where there is no Y. files: of the
+    images of X, which are before its texts."""
     if test.y is not None:
         x, y, a, b = (sets[name] for name in "xyab")
         found = eat.association_test(x, y, a, b, method, allow_unequal=allow_unequal)
         return [replace(found, label=test.name)]
-    first = len(sets["x"]) - len(test.x.texts)
-    said = [*(f"image {i + 1} of X" for i in range(first)), *test.x.texts]
     return [
         replace(eat.single_category_test(one, sets["a"], sets["b"], method), label=test.name, class_=name)
-        for one, name in zip(sets["x"], said, strict=True)
+        for one, name in zip(sets["x"], [*files, *test.x.texts], strict=True)
     ]
 
 

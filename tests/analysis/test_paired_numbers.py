@@ -140,7 +140,8 @@ def associated(lift, noise):
     record = Record(metric="eat", label="t", group={}, n=60, value=float(eat.effect_size(x, y)), sizes=[30, 30, 2, 2])
     column = np.full((60, 2), np.nan)
     column[:30, 0], column[30:, 1] = x, y
-    return run_of("association", {"association": column}, [record])
+    files = np.array([f"{i}.png" for i in range(60)], object)
+    return run_of("association", {"association": column, "file": files}, [record])
 
 
 def test_a_planted_change_of_association_is_in_its_interval():
@@ -149,6 +150,32 @@ def test_a_planted_change_of_association_is_in_its_interval():
     assert 0 < found.low < found.difference < found.high
     (same,) = paired_numbers.paired_numbers(associated(0, noise), associated(0, noise))
     assert (same.difference, same.low, same.high) == (0, 0, 0)
+
+
+def test_single_images_are_paired_by_what_they_are():
+    """The stimuli of B are in another order and under other names; the runs come with equal rows."""
+    runs = []
+    for names, values in ((["a", "b", "c"], [0.1, 0.2, 0.3]), (["z", "y", "x"], [0.1, 0.2, 0.3])):
+        records = [
+            Record(metric="sc_eat", label="t", class_=name, group={}, n=4, value=value, sizes=[1, 0, 2, 2])
+            for name, value in zip(names, values, strict=True)
+        ]
+        order = records if names[0] == "a" else records[::-1]
+        runs.append(run_of("association", {"file": np.array(names, object)}, order))
+    found = by_name(paired_numbers.paired_numbers(*runs))
+    assert {name: one.difference for name, one in found.items()} == {f"sc_eat t {name}": 0 for name in "abc"}
+
+
+def test_tests_of_one_name_and_other_stimuli_are_refused():
+    a, b = associated(0, np.zeros(60)), associated(0, np.zeros(60))
+    with pytest.raises(InputError, match="does not say what its tests hold; run the probe again"):
+        paired_numbers.check_stimuli(a, b)
+    a.manifest.result.stimuli = {"t": {"x": "1", "y": "2", "a": "3", "b": "4"}}
+    b.manifest.result.stimuli = {"t": {"x": "1", "y": "2", "a": "5", "b": "4"}, "u": {"x": "1"}}
+    with pytest.raises(InputError, match=r"have a test 't' each, of other texts or images \(A\): rename one of them"):
+        paired_numbers.check_stimuli(a, b)
+    b.manifest.result.stimuli["t"]["a"] = "3"
+    paired_numbers.check_stimuli(a, b)
 
 
 def test_conditions_hold_differences():

@@ -36,7 +36,7 @@ def vectors(lift, seed):
 
 def planted(lift, seed=0):
     test = Association("t", Stimuli(["x"]), Stimuli(["a"]), Stimuli(["b"]), Stimuli(["y"]))
-    return association.tested(test, vectors(lift, seed), Method(), False)[0]
+    return association.tested(test, vectors(lift, seed), Method(), False, ())[0]
 
 
 def test_a_planted_association_is_found_and_no_other():
@@ -82,6 +82,18 @@ def test_from_a_command(people, tmp_path, capsys):
     assert manifest["design"]["classes"][0]["prompts"] == ["a photo of office.", "a drawing of office."]
     assert main(["report", str(out), f"--out={tmp_path / 'report'}"]) == 0
     assert probe(people, out, CAREER, "--fail-if=eat[label=career] < 5") == 3
+    lines = (people / "people.csv").read_text().splitlines()
+    (people / "turned.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    turned = [f"data.csv={people / 'turned.csv'}", "templates=the {}."]
+    words = CAREER.replace("[office, salary]", "[salary, office]").replace(
+        "x: {texts: [doctor, nurse]}", "x: {images: {age: b}}"
+    )
+    assert probe(people, tmp_path / "b", words.replace("name: words", "name: images"), *turned) == 0
+    assert main(["compare", str(out), str(tmp_path / "b"), f"--out={tmp_path / 'compared'}"]) == 0
+    (number,) = json.loads((tmp_path / "compared" / "compare.json").read_text())["numbers"]
+    assert (number["metric"], number["label"]) == ("eat", "career")
+    names = {r["class"] for r in json.loads((tmp_path / "b" / "metrics.json").read_text())["records"] if "class" in r}
+    assert names == {line.split(",")[0] for line in lines if line.endswith(",b")}
 
 
 def test_words_of_published_tests(tmp_path):
