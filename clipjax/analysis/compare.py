@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ from clipjax.analysis.paired import paired_records, smallest_p
 from clipjax.analysis.paired_numbers import PairedNumber, check_stimuli, paired_numbers
 from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.records import PairedRecord, Question, Record
-from clipjax.analysis.run import CLASSIFIERS, FEW_IMAGES, Run, prediction_column
-from clipjax.analysis.transitions import Transitions, width
+from clipjax.analysis.run import CLASSIFIERS, FEW_IMAGES, NEEDED, Run, prediction_column
+from clipjax.analysis.tallies import Tally, added
+from clipjax.analysis.transitions import Groups, Sum, Transitions, width
 from clipjax.design import NO_SET, Design
 from clipjax.errors import InputError
 
@@ -67,7 +68,7 @@ LEVEL = 0.95
 RANKED = ("map_11pt", "map_all_point")  # the first metric of images with several labels
 NUMBERS = ("association", "skew", *FEW_IMAGES)  # probes without one answer to each image
 MOST_CROSSED = 20  # questions that are asked of pairs of columns too; hundreds of labels are not
-MOST_VALUES = 50  # of a column that is grouped by
+MOST_VALUES = 50  # of a column that is grouped by: one of more has names or numbers
 # Paired records of classes, how many answers of each group changed, and (group, class) -> the moves out and in
 ClassMoves = tuple[list[PairedRecord], list[Record], Callable[[dict[str, str], str], list[Move]]]
 Answers = Mapping[Question, np.ndarray]  # ("set", "crime") -> bool [N]
@@ -75,14 +76,13 @@ Answers = Mapping[Question, np.ndarray]  # ("set", "crime") -> bool [N]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compared:
-    """Records (one per set and group), and the images whose class changed: rows, and the classes under A and B.
-
-    `only_a`, `only_b`: sets that only one of the designs has.
+    """Records (one per set and group), and which class images had under A and B, counted by group (None where a run has
+    no one class per image). `only_a`, `only_b`: sets that only one of the designs has.
     """
 
     pairing: Paired
     records: list[PairedRecord]
-    flipped: np.ndarray
+    transitions: Transitions | None
     only_a: list[str]
     only_b: list[str]
     level: float = LEVEL
@@ -112,11 +112,10 @@ class Compared:
     @functools.cached_property
     def class_moves(self) -> ClassMoves | None:
         """What moved class by class; None where a run has no one class per image."""
-        a, b = self.a.predictions, self.b.predictions
-        if "prediction" not in a or "prediction" not in b:
+        if self.transitions is None:
             return None
-        columns = {name: values for name, values in self.a.columns.items() if name in self.b.columns}
-        return class_moves(a["prediction"], b["prediction"], shared_classes(self.a.design, self.b.design), columns)
+        found = self.transitions.of_columns([name for name in self.a.group_columns if name in self.b.group_columns])
+        return moves_of_classes(found, shared_classes(self.a.design, self.b.design))
 
     @functools.cached_property
     def findings(self) -> list[Finding]:
@@ -126,7 +125,26 @@ class Compared:
     @property
     def moves(self) -> list[tuple[str, str, int]]:
         """(class under A, class under B, images), the commonest first."""
-        return moves(*(run.predictions["prediction"][self.flipped] for run in (self.a, self.b)))
+        return [] if self.transitions is None else self.transitions.moves()
+
+    @property
+    def images(self) -> int:
+        """How many both runs saw."""
+        return self.pairing.images
+
+    @property
+    def moved(self) -> int:
+        """Images that got another class."""
+        return 0 if self.transitions is None else self.transitions.moved
+
+    def flips(self) -> Iterator[list[list[str]]]:
+        """The images that got another class, some after the other, each as its file, groups, and both classes."""
+        columns = self.a.group_columns
+        wanted = ["file", *columns, "prediction"]
+        for a, b in self.pairing.blocks(lambda run: wanted if run is self.a else ["prediction"]):
+            before, after = (run.predictions["prediction"] for run in (a, b))
+            told = [a.predictions["file"], *(a.predictions[name] for name in columns), before, after]
+            yield [[str(values[i]) for values in told] for i in np.flatnonzero(before != after)]
 
 
 def changes(run: Run) -> list[str]:
@@ -135,44 +153,33 @@ def changes(run: Run) -> list[str]:
     return [f"{said.format(*values)}." for said, values in found if values[0]]
 
 
-def class_moves(
-    a: np.ndarray, b: np.ndarray, classes: Sequence[str], columns: Mapping[str, np.ndarray], level: float = LEVEL
-) -> ClassMoves:
-    """Predictions [N] of two runs -> paired records of these classes, over everybody and single columns; how many
-    answers of each group changed; and (group, class) -> the moves out of that class and into it."""
-    names, codes = np.unique(np.concatenate([a.astype(str), b.astype(str)]), return_inverse=True)
-    of_a, of_b = np.split(codes, 2)
-    cells = family(columns, len(a), MOST_CROSSED + 1)
-    return moves_of_classes(Transitions.of(names.tolist(), of_a, names.tolist(), of_b, cells), classes, level)
+def transitions(a: np.ndarray, b: np.ndarray, cells: Sequence[rates.Cells]) -> Transitions:
+    """Class names [N] under A and B, counted by group."""
+    given = [values.tolist() for values in (a, b)]
+    place = {name: i for i, name in enumerate(sorted(set().union(*given)))}
+    of_a, of_b = (np.fromiter(map(place.__getitem__, values), np.int64, len(values)) for values in given)
+    return Transitions.of(list(place), of_a, list(place), of_b, cells)
 
 
 def moves_of_classes(found: Transitions, classes: Sequence[str], level: float = LEVEL) -> ClassMoves:
-    """The same from the counts of two designs; cells of more than one column are not asked of single classes."""
+    """Paired records of these classes, over everybody and single columns; how many answers of each group changed; and
+    (group, class) -> the moves out of that class and into it."""
     given = {*found.names_a, *found.names_b}
     asked = [Question("class", name) for name in classes if name in given]
-    cells = [one for one in found.cells if width(one) <= 1]
+    groups = [one for one in found.groups if width(one) <= 1]
     records: list[PairedRecord] = []
     if asked:
         under_a, under_b = (
             np.stack([own == question.name for question in asked]) for own in (found.names_a, found.names_b)
         )
-        records = records_of_tallies(asked, cells, found.tallies(under_a, under_b, 1), level, 0)
+        records = records_of_tallies(asked, groups, found.tallies(under_a, under_b, 1), level, 0)
     shares = []
-    for one, counts in zip(found.cells, found.counts, strict=True):
-        for group, row in zip(one.groups, counts, strict=True):
+    for one, counts in zip(found.groups, found.counts, strict=True):
+        for group, row in zip(one, counts, strict=True):
             if len(group) == 1:
                 k, n = int(row[found.changed].sum()), int(row.sum())
                 shares.append(Record(metric="changed", group=group, k=k, n=n, value=k / n, level=level))
     return records, shares, found.moves
-
-
-def moves(a: np.ndarray, b: np.ndarray) -> list[tuple[str, str, int]]:
-    """Class names [N] under A and B -> (class under A, class under B, images), the commonest first."""
-    if not len(a):
-        return []
-    found, n = np.unique(np.stack([a.astype(str), b.astype(str)], axis=1), axis=0, return_counts=True)
-    order = np.argsort(-n, kind="stable")
-    return [(str(found[i, 0]), str(found[i, 1]), int(n[i])) for i in order]
 
 
 def differing(a: Manifest, b: Manifest, fields: Iterable[str]) -> list[str]:
@@ -218,25 +225,58 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     if a.probe == "association":
         check_stimuli(a, b)
     if a.probe in NUMBERS:
-        found = Compared(pairing, [], np.zeros(0, np.int64), [], [], level)
+        found = Compared(pairing, [], None, [], [], level)
         if not found.numbers:
             raise InputError(f"{a.path} and {b.path} share no number: other classes, columns, k, shots or tests")
         return found
-    a, b = scored(a), scored(b)
-    asked_a, asked_b = questions(a), questions(b)
-    both_a, both_b = shared(asked_a, asked_b)
-    if not both_a:
-        raise InputError(f"{a.path} and {b.path} share no set of classes: {_names(asked_a)} against {_names(asked_b)}")
-    columns = {name: values for name, values in a.columns.items() if name in b.columns}
-    min_n = max(run.settings.min_n for run in (a, b))
-    cells = family(columns, len(a.predictions["file"]), len(both_a))
-    records = paired(both_a, both_b, cells, level, min_n, annotated(a))
-    flipped = np.zeros(0, np.int64)
-    if "prediction" in a.predictions and "prediction" in b.predictions:
-        under_a, under_b = (run.predictions["prediction"].astype(str) for run in (pairing.a, pairing.b))
-        flipped = np.flatnonzero(under_a != under_b)  # also of images that are not scored
-    only_a, only_b = ([asked.name for asked in mine if asked not in both_a] for mine in (asked_a, asked_b))
-    return Compared(pairing, records, flipped, only_a, only_b, level)
+    counted = _count(pairing)
+    records = records_of(counted.asked, counted.tallies, level, max(run.settings.min_n for run in (a, b)))
+    return Compared(pairing, records, counted.transitions, *counted.only, level)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Counted:
+    """What two runs answered, as sums over images: `tallies` [4, Q] of the questions that both were `asked`.
+
+    `only`: the names of those that A alone was asked, and B alone.
+    """
+
+    asked: list[Question]
+    only: list[list[str]]
+    tallies: list[Tally]
+    transitions: Transitions | None
+
+
+def _count(pairing: Paired) -> _Counted:
+    """Adds up blocks of images: beside one of each run, counts are in memory."""
+    of_a, of_b = pairing.a, pairing.b
+    columns = [name for name, values in of_a.values.items() if len(values) <= MOST_VALUES]
+    of_both = [name for name in columns if name in of_b.group_columns]
+    single: list[tuple[str, ...]] = [(), *((name,) for name in columns)]
+    moves = Sum(single) if "prediction" in of_a.names and "prediction" in of_b.names else None
+    tallied: list[Tally] = []
+    asked: list[Question] = []
+    only: list[list[str]] = []
+    for a, b in pairing.blocks(_answers):
+        if moves is not None:
+            cells = [rates.cells(grouping, a.columns, a.rows) for grouping in single]
+            moves.add(transitions(a.predictions["prediction"], b.predictions["prediction"], cells))
+        a, b = scored(a), scored(b)
+        asked_a, asked_b = questions(a), questions(b)
+        both_a, both_b = shared(asked_a, asked_b)
+        if not both_a:
+            names = f"{_names(asked_a)} against {_names(asked_b)}"
+            raise InputError(f"{of_a.path} and {of_b.path} share no set of classes: {names}")
+        asked, only = list(both_a), [[one.name for one in mine if one not in both_a] for mine in (asked_a, asked_b)]
+        part = tallies(both_a, both_b, a.columns, groupings(of_both, len(both_a)), annotated(a))
+        tallied = [added(pair) for pair in zip(tallied, part, strict=True)] if tallied else part
+    return _Counted(asked, only, tallied, None if moves is None else moves.total())
+
+
+def _answers(run: Run) -> list[str]:
+    """The columns of a run's predictions that say what it answered, and about whom."""
+    needed = NEEDED.get(run.probe, set())
+    return [n for n in run.names if n in needed or n == "label" or n.startswith("prediction") or n in run.group_columns]
 
 
 def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:
@@ -262,40 +302,43 @@ def _by_sets(asked: Answers) -> bool:
     return any(kind == "set" for kind, _ in asked)
 
 
-def family(columns: Mapping[str, np.ndarray], n: int, questions: int) -> list[rates.Cells]:
-    """The groups of n images that so many questions are asked over: everybody, each column and each pair of columns.
-
-    Columns of more than MOST_VALUES values are names or numbers, and left out.
-    """
-    kept = {name: values for name, values in columns.items() if len(set(values)) <= MOST_VALUES}
-    return [rates.cells(grouping, kept, n) for grouping in groupings(list(kept), questions)]
-
-
 def groupings(columns: Sequence[str], questions: int) -> list[tuple[str, ...]]:
     """Everybody, each column, and where there are few questions each pair of columns."""
     most = 1 if questions > MOST_CROSSED else 2
     return [g for size in range(most + 1) for g in itertools.combinations(columns, size)]
 
 
-def paired(
-    asked_a: Answers, asked_b: Answers, cells: Sequence[rates.Cells], level: float, min_n: int, known: Answers
-) -> list[PairedRecord]:
-    """A record per question of `asked_a` and group: both rates, their paired difference, McNemar's test. known: the
-    images that a question is about, bool [N]; all where it does not say.
+def tallies(
+    asked_a: Answers, asked_b: Answers, columns: rates.Columns, groupings: Sequence[tuple[str, ...]], known: Answers
+) -> list[Tally]:
+    """Counts [4, Q] (both, only A, only B, neither) of every question of `asked_a` and group of some images. known: the
+    images that a question is about, bool [N]; all where it does not say."""
+    out = []
+    for grouping in groupings:
+        cells = rates.cells(grouping, columns, len(next(iter(asked_a.values()))))
+        found = np.stack([_tally(asked_a[key], asked_b[key], cells, known.get(key)) for key in asked_a], axis=1)
+        counts = {tuple(group.values()): found[:, :, g] for g, group in enumerate(cells.groups)}
+        out.append(Tally(grouping, found.shape[:2], counts))
+    return out
+
+
+def records_of(asked: Sequence[Question], tallied: Sequence[Tally], level: float, min_n: int) -> list[PairedRecord]:
+    """`tallies` of all images -> a record per question and group: both rates, their paired difference, McNemar's test.
 
     One family of tests: p-values are adjusted over the `tests` of them whose discordant images are enough to reject at
     all (`testable`); where they are not, the adjusted p is 1.
     """
-    tallies = [_tally(asked_a[key], asked_b[key], found, known.get(key)) for found in cells for key in asked_a]
-    return records_of_tallies(list(asked_a), cells, np.concatenate(tallies, axis=1), level, min_n)
+    counts = [one.table.transpose(1, 2, 0).reshape(4, -1) for one in tallied]
+    groups = [one.groups for one in tallied]
+    return records_of_tallies(asked, groups, np.concatenate(counts, axis=1), level, min_n)
 
 
 def records_of_tallies(
-    asked: Sequence[Question], cells: Sequence[rates.Cells], tallies: np.ndarray, level: float, min_n: int
+    asked: Sequence[Question], groups: Sequence[Groups], tallies: np.ndarray, level: float, min_n: int
 ) -> list[PairedRecord]:
-    """The same from counts [4, T]: both, only A, only B, neither, for each of `cells` and question its groups."""
+    """The same from counts [4, T]: both, only A, only B, neither, for each of `groups` and question its groups."""
     compared = paired_records(*tallies, level=level)
-    heads = [(question, group) for found in cells for question in asked for group in found.groups]
+    heads = [(question, group) for found in groups for question in asked for group in found]
     p, counted = (
         np.array([r.p for r in compared]),
         can_reject(smallest := smallest_p([r.only_a + r.only_b for r in compared])),
@@ -328,7 +371,7 @@ def scored(run: Run) -> Run:
     """The run with the images that its accuracy is of: those with a label, where that is what is asked."""
     if run.probe in ANSWERED or "label" not in run.predictions:
         return run
-    return run.of_rows(np.flatnonzero(run.predictions["label"].astype(str) != ""))
+    return run.of_rows(np.flatnonzero(run.predictions["label"] != ""))
 
 
 def _sets(run: Run) -> dict[Question, np.ndarray]:
@@ -384,8 +427,7 @@ def _right(run: Run) -> dict[Question, np.ndarray]:
             f"{run.path}: its images have several labels and are ranked by each class, so a single image is not right "
             "or wrong; compare the mean average precision in metrics.json"
         )
-    prediction, label = (run.predictions[name].astype(str) for name in ("prediction", "label"))
-    return {Question("accuracy", "top1"): prediction == label}
+    return {Question("accuracy", "top1"): run.predictions["prediction"] == run.predictions["label"]}
 
 
 ANSWERED = {"rates": _sets, "labels": _labels, "attributes": _attributes}  # other probes are right or wrong by a label

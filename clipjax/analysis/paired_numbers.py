@@ -103,11 +103,11 @@ def _numbers(run: Run) -> list[Record]:
 def statistic(run: Run, record: Record, seed: int) -> Draw | None:
     """Values of a number under images resampled from this seed; None where it has no such interval."""
     metric = record.metric.removeprefix("mean_")
-    if metric in ("max_skew_at_k", "ndkl") and "similarities" in run.predictions:
+    if metric in ("max_skew_at_k", "ndkl") and "similarities" in run.names:
         return _skew(run, record, seed)
-    if metric in ("ece", "brier", "nll") and "probabilities" in run.predictions:
+    if metric in ("ece", "brier", "nll") and "probabilities" in run.names:
         return _confidence(run, record, seed)
-    if metric == "eat" and ASSOCIATION in run.predictions:
+    if metric == "eat" and ASSOCIATION in run.names:
         return _association(run, record, seed)
     return None
 

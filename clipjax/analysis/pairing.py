@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from clipjax.analysis import predictions
 from clipjax.analysis.run import IMAGE, QUESTION, REMEDY, Run
 from clipjax.errors import InputError, brief, some
 
@@ -24,7 +25,7 @@ NAMED = 3  # images that a refusal names
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Paired:
-    """Two runs whose rows are the same images, in A's order and with A's file names.
+    """Two runs whose rows are the same images, in A's order and with A's file names: they are read in `blocks`.
 
     `by_name`: images were paired by their file names, since one run does not know what they hold.
     `annotations`: "equal", or the run whose were taken for both. `only_a`, `only_b`: columns that the other run lacks.
@@ -38,6 +39,15 @@ class Paired:
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
 
+    @property
+    def images(self) -> int:
+        """How many."""
+        return self.a.rows
+
+    def blocks(self, columns: Callable[[Run], Sequence[str]]) -> Iterator[tuple[Run, Run]]:
+        """The same images of both runs, some after the other, with some of their columns."""
+        return zip(*(run.blocks(columns(run)) for run in (self.a, self.b)), strict=True)
+
 
 def pair(a: Run, b: Run, annotations: str = "") -> Paired:
     """Pairs the images of two runs.
@@ -49,11 +59,15 @@ def pair(a: Run, b: Run, annotations: str = "") -> Paired:
     """
     if annotations not in ("", *ANNOTATIONS):
         raise InputError(f"--annotations={annotations}: choose {' or '.join(ANNOTATIONS)}")
+    if max(a.rows, b.rows) > predictions.ROWS and _aligned(a, b):
+        mine, theirs = _annotated(a), _annotated(b)
+        only_a, only_b = (tuple(n for n in x if n not in y) for x, y in ((mine, theirs), (theirs, mine)))
+        return Paired(a, b, True, False, "equal", only_a, only_b)
     columns_a, columns_b = _annotations(a), _annotations(b)
     if "label" in columns_a and "label" in columns_b:
         columns_b["label"] = _renamed(columns_b["label"], b, a)
     shared = [name for name in columns_a if name in columns_b]
-    by_name = any(run.manifest.computed_by and IMAGE not in run.predictions for run in (a, b))
+    by_name = any(run.manifest.computed_by and IMAGE not in run.names for run in (a, b))
     ids_a, ids_b = _names(a, b) if by_name else (images(a), images(b))
     same_order = np.array_equal(ids_a, ids_b)
     if not same_order:
@@ -77,9 +91,36 @@ def pair(a: Run, b: Run, annotations: str = "") -> Paired:
 
 def images(run: Run) -> np.ndarray:
     """What each image is, text [N]: equal for equal bytes. Of captions: what each question and its images are."""
-    if IMAGE not in run.predictions:
+    return run.predictions[_identity(run)]
+
+
+def _identity(run: Run) -> str:
+    """The column that says what each image is."""
+    if IMAGE not in run.names:
         raise InputError(f"{run.path}: its predictions do not say what the images hold (no column {IMAGE}); {REMEDY}")
-    return run.predictions[QUESTION if QUESTION in run.predictions else IMAGE]
+    return QUESTION if QUESTION in run.names else IMAGE
+
+
+def _annotated(run: Run) -> list[str]:
+    """The columns of what was known of the images."""
+    return [*run.group_columns, *["label"][: "label" in run.names and "label" not in run.group_columns]]
+
+
+def _aligned(a: Run, b: Run) -> bool:
+    """Whether both runs have the same images in the same order, annotated alike: then nothing has to be matched, and
+    one block of each run is in memory."""
+    if a.rows != b.rows or any(IMAGE not in run.names for run in (a, b)) or _identity(a) != _identity(b):
+        return False
+    shared = [name for name in _annotated(a) if name in _annotated(b)]
+    wanted = [_identity(a), *shared]
+    for x, y in zip(a.blocks(wanted), b.blocks(wanted), strict=True):
+        for name in wanted:
+            mine, theirs = x.predictions[name], y.predictions[name]
+            if not np.array_equal(mine, theirs) and not (
+                name == "label" and np.array_equal(mine, _renamed(theirs, b, a))
+            ):
+                return False
+    return True
 
 
 def _names(a: Run, b: Run) -> tuple[np.ndarray, np.ndarray]:

@@ -224,7 +224,7 @@ def same_images(entries: Sequence[Entry]) -> dict[Question, np.ndarray]:
     InputError where images differ."""
     first = entries[0].run
     runs = [first, *(pair(first, one.run).b for one in entries[1:])]
-    if first.probe in NUMBERS or not (first.probe in ANSWERED or "prediction" in first.predictions):
+    if first.probe in NUMBERS or not (first.probe in ANSWERED or "prediction" in first.names):
         return {}
     answers = [questions(scored(run)) for run in runs]
     shared = [q for q in answers[0] if q.kind in ASKED and all(q in other for other in answers)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ from clipjax.errors import InputError
 from clipjax.files import lines
 
 Columns = Mapping[str, np.ndarray]
+FEW = 1 << 22  # numbers that are counted one by one; among more they are sorted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,14 +114,39 @@ def cells(grouping: Sequence[str], columns: Columns, n: int) -> Cells:
     """The groups that have images, as `clipjax.analysis.order` has them; an image with an empty value is in none."""
     if not grouping:
         return Cells([{}], np.zeros(n, np.int64))
-    texts = np.stack([np.asarray(columns[name]).astype(str) for name in grouping], axis=1)
-    known = (texts != "").all(1)
-    distinct, place = np.unique(texts[known], axis=0, return_inverse=True)
-    check_cells(grouping, len(distinct), n)
-    order = in_order(distinct.tolist())
+    coded = [_coded(np.asarray(columns[name])) for name in grouping]
+    sizes = [max(len(values), 1) for values, _ in coded]
+    known = np.all([of >= 0 for _, of in coded], axis=0)
+    found, place = occurring(np.ravel_multi_index([of[known] for _, of in coded], sizes), math.prod(sizes))
+    check_cells(grouping, len(found), n)
+    places = zip(coded, np.unravel_index(found, sizes), strict=True)
+    distinct = list(zip(*([values[i] for i in own.tolist()] for (values, _), own in places), strict=True))
+    order = in_order(distinct)
     of = np.full(n, -1, np.int64)
-    of[known] = np.argsort(order)[place.ravel()]
-    return Cells([dict(zip(grouping, map(str, distinct[g]), strict=True)) for g in order], of)
+    of[known] = np.argsort(order)[place]
+    return Cells([dict(zip(grouping, distinct[g], strict=True)) for g in order], of)
+
+
+def occurring(code: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers [N] below `size` -> those that occur, sorted [M], and the place of each among them [N]."""
+    if size > FEW:
+        return np.unique(code, return_inverse=True)
+    found = np.flatnonzero(np.bincount(code, minlength=size))
+    place = np.zeros(size, np.int64)
+    place[found] = np.arange(len(found))
+    return found, place[code]
+
+
+def _coded(column: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The texts of a column [N], sorted, and which of them each image has, int [N]; -1 for the empty one."""
+    values = column.tolist()
+    distinct = set(values)
+    if not all(isinstance(value, str) for value in distinct):
+        values = column.astype(str).tolist()
+        distinct = set(values)
+    texts = sorted(distinct - {""})
+    place = {text: i for i, text in enumerate(texts)} | {"": -1}
+    return texts, np.fromiter(map(place.__getitem__, values), np.int64, len(values))
 
 
 def counts(prediction: np.ndarray, partition: Cells, classes: int) -> np.ndarray:

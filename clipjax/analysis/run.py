@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import datetime
 import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipjax import stored
 from clipjax.analysis import findings, order
+from clipjax.analysis import predictions as stored_predictions
 from clipjax.analysis.manifest import Manifest, Settings
 from clipjax.analysis.rates import band_names
 from clipjax.analysis.records import Finding, Metrics, Record, missing
 from clipjax.design import Design
-from clipjax.errors import InputError, brief, one_line
+from clipjax.errors import InputError, brief, converted, one_line
 from clipjax.files import lines
 
 SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
@@ -74,7 +77,7 @@ class Run:
         known = band_names(str(self.manifest.config.get("bands", ""))).get(column, [])
         if not known and self.design is not None:
             known = [value for value in dict.fromkeys(self.design.attribute(column)) if value is not None]
-        return order.places(self.columns[column].astype(str).tolist(), known)
+        return order.places(self.values[column], known)
 
     @functools.cached_property
     def design(self) -> Design | None:
@@ -92,13 +95,54 @@ class Run:
     @functools.cached_property
     def predictions(self) -> dict[str, np.ndarray]:
         """Columns of predictions.parquet; lists become [N, C]."""
-        return _read_predictions(self)
+        (found,) = _read(self, None, sys.maxsize)
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of predictions.parquet, without reading them."""
+        if "predictions" in vars(self):
+            return list(self.predictions)
+        with _readable(self):
+            return stored_predictions.names(self.path)
+
+    @property
+    def rows(self) -> int:
+        """How many images have a prediction."""
+        if "predictions" in vars(self):
+            return len(next(iter(self.predictions.values())))
+        with _readable(self):
+            return stored_predictions.count(self.path)
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Run]:
+        """The run with some of its rows, then with the next ones, and these columns of them: as large as it is, one
+        block is in memory, beside what has been read already."""
+        rows = stored_predictions.ROWS
+        if "predictions" in vars(self):
+            for start in range(0, max(self.rows, 1), rows):
+                yield self._holding({name: values[start : start + rows] for name, values in self.predictions.items()})
+            return
+        for found in _read(self, columns, rows):
+            yield self._holding(found)
+
+    @property
+    def group_columns(self) -> list[str]:
+        """The names of `columns`."""
+        return [name for name in self.names if name in self.manifest.data.group_columns]
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """Group columns [N], those that the manifest names."""
-        named = self.manifest.data.group_columns
-        return {name: values for name, values in self.predictions.items() if name in named}
+        return {name: self.predictions[name] for name in self.group_columns}
+
+    @functools.cached_property
+    def values(self) -> dict[str, dict[str, int]]:
+        """Group column -> its values as texts, and how many images have each; "" in no group."""
+        found: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in self.group_columns}
+        for block in self.blocks(self.group_columns) if found else ():
+            for name, counted in found.items():
+                counted.update(block.predictions[name].tolist())
+        return {name: {str(value): n for value, n in counted.items()} for name, counted in found.items()}
 
     def of_rows(self, rows: np.ndarray) -> Run:
         """The run with these rows of its predictions, in this order."""
@@ -106,8 +150,11 @@ class Run:
 
     def with_columns(self, columns: Mapping[str, np.ndarray], **changes: Any) -> Run:
         """The run with these columns of its predictions instead of its own, and other fields where they are given."""
-        found = dataclasses.replace(self, **changes)
-        vars(found)["predictions"] = self.predictions | dict(columns)  # instead of what cached_property would read
+        return dataclasses.replace(self, **changes)._holding(self.predictions | dict(columns))
+
+    def _holding(self, predictions: dict[str, np.ndarray]) -> Run:
+        found = dataclasses.replace(self)
+        vars(found)["predictions"] = predictions  # instead of what cached_property would read
         return found
 
     @property
@@ -224,41 +271,33 @@ def changed(path: Path) -> list[str]:
     return found
 
 
-def _read_predictions(run: Run) -> dict[str, np.ndarray]:
-    path = run.path / "predictions.parquet"
-    if not path.exists() and (run.path / "plan.json").exists():
-        raise InputError(f"{path}: the run was sealed without it; seal it again: clipjax shards seal {run.path}")
-    try:
-        table = pq.read_table(path)
-        found = {name: _array(table[name]) for name in table.column_names}
-        _check_columns(run, found)
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({one_line(error)}); {REMEDY}") from error
-    return found
+def _read(run: Run, columns: Sequence[str] | None, rows: int) -> Iterator[dict[str, np.ndarray]]:
+    """Columns of predictions.parquet, so many rows at a time."""
+    with _readable(run):
+        _check_names(run)
+        for table in stored_predictions.tables(run.path, columns, rows):
+            found = stored_predictions.arrays(table)
+            _check_columns(run, found)
+            yield found
+
+
+def _readable(run: Run) -> contextlib.AbstractContextManager[None]:
+    problem = f"{run.path / stored_predictions.FILE}: cannot be read"
+    return converted(problem, REMEDY, OSError, pa.ArrowException, ValueError)
+
+
+def _check_names(run: Run) -> None:
+    """ValueError where predictions lack a column that their kind of run writes."""
+    needed = {"file", *run.manifest.data.group_columns} | NEEDED.get(run.probe, set())
+    if absent := sorted(needed - set(stored_predictions.names(run.path))):
+        raise ValueError(f"it has no column {absent[0]!r}")
 
 
 def _check_columns(run: Run, found: Mapping[str, np.ndarray]) -> None:
-    """ValueError where predictions lack what their kind of run writes."""
-    needed = {"file", *run.manifest.data.group_columns} | NEEDED.get(run.probe, set())
-    if absent := sorted(needed - found.keys()):
-        raise ValueError(f"it has no column {absent[0]!r}")
+    """ValueError where a column is not what their kind of run writes."""
     for name in {"file", IMAGE, "label", "prediction"} & found.keys():
         if found[name].dtype != object:
             raise ValueError(f"its column {name!r} is not text")
     classes = len(run.manifest.design.classes)
-    if "probabilities" in found and found["probabilities"].shape != (len(found["file"]), classes):
+    if "probabilities" in found and found["probabilities"].shape[1:] != (classes,):
         raise ValueError(f"its column 'probabilities' is not a list of {classes} numbers in each row")
-
-
-def _array(column: pa.ChunkedArray) -> np.ndarray:
-    if column.null_count:
-        raise ValueError("a value is missing")
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        rows = column.combine_chunks()
-        values = rows.flatten().to_numpy(zero_copy_only=False)
-        return values.reshape(len(rows), -1)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return np.array(column.to_pylist(), object)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)):
-        raise ValueError(f"a column is {column.type}, not text or numbers")
-    return column.to_numpy()

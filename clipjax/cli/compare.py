@@ -106,5 +106,5 @@ def _write(found: Compared, out: Path) -> None:
     for line in comparison.notes(found):
         print(line)
     if found.class_moves is not None:
-        print(f"{len(found.flipped)} of {len(found.a.predictions['file'])} images got another class.")
+        print(f"{found.moved} of {found.images} images got another class.")
     print(f"Written: {out / 'report.html'} (and compare.json, flips.csv, tables/, figures/ beside it)")

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     cat = image_sets[1].images[image_sets[1].truth.index("cat")]
     write_atomically(photo, lambda path: cat.save(path, format="JPEG", quality=90))
     found = people.characterise(asked, out, engines)
-    print(CLASS_DESIGN.format(moved=len(found.flipped), images=len(found.a.predictions["file"])))
+    print(CLASS_DESIGN.format(moved=found.moved, images=found.images))
     print(f"{people.table(found)}\n\n{head.terminal(found.findings, 2)}\n\n{people.ABOUT}")
     print(NEXT.format(photo=photo, listing=out / "people" / "people.csv", out=out))
     if args.explore:

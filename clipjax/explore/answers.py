@@ -76,8 +76,7 @@ class Between:
     @property
     def moved(self) -> int:
         """Images that got another class."""
-        everybody = self.moves.counts[0]
-        return int(everybody[:, self.moves.changed].sum())
+        return self.moves.moved
 
     def of(self, question: Question) -> list[PairedRecord]:
         """The records of one set or class; none where it is not in both designs."""
@@ -170,7 +169,7 @@ class Answers:
             np.array([members(asked.design, question)[own]]) for asked, own in ((base, moves.a), (now, moves.b))
         )
         level, min_n = compare.LEVEL, self.opened.method.min_n
-        single = compare.records_of_tallies([question], moves.cells, moves.tallies(in_a, in_b), level, min_n)
+        single = compare.records_of_tallies([question], moves.groups, moves.tallies(in_a, in_b), level, min_n)
         return wanted + [replace(r, p_benjamini_hochberg=None, p_bonferroni=None) for r in single]
 
     def _score(self, weights: np.ndarray) -> Scored:
@@ -202,7 +201,7 @@ class Answers:
         if asked:
             in_a, in_b = (np.stack(list(side.values())) for side in under)
             tallies, min_n = moves.tallies(in_a, in_b), self.opened.method.min_n
-            records = compare.records_of_tallies(asked, moves.cells, tallies, compare.LEVEL, min_n)
+            records = compare.records_of_tallies(asked, moves.groups, tallies, compare.LEVEL, min_n)
         classes = compare.moves_of_classes(moves, compare.shared_classes(base.design, now.design))
         return Between(moves, records, classes[0], findings.of_comparison(records, *classes))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 from msgspec import UNSET
 
 from clipjax import loading
-from clipjax.analysis import order, rates
+from clipjax.analysis import rates
 from clipjax.analysis.compare import MOST_VALUES
 from clipjax.analysis.run import INGESTED_FEATURES, Run
 from clipjax.cache import read_features
@@ -48,14 +47,14 @@ class Opened:
     _cells: dict[tuple[str, ...], rates.Cells] = dataclasses.field(default_factory=dict)
 
     def cells(self, grouping: tuple[str, ...]) -> rates.Cells:
-        """As `rates.cells`, sorted out once, without sorting the texts of a million images."""
+        """As `rates.cells`, sorted out once."""
         if grouping not in self._cells:
             if len(self._cells) >= MOST_GROUPINGS:
                 self._cells.clear()
             if len(grouping) == 2:
                 found = _crossed(*(self.cells((name,)) for name in grouping))
             else:
-                found = _single(self.columns, *grouping) if grouping else rates.cells((), {}, len(self.unit))
+                found = rates.cells(grouping, self.columns, len(self.unit))
             self._cells[grouping] = rates.Cells(found.groups, found.of.astype(np.int32))
         return self._cells[grouping]
 
@@ -137,23 +136,13 @@ def _given(run: Run) -> Given:
     return found
 
 
-def _single(columns: Mapping[str, np.ndarray], name: str) -> rates.Cells:
-    """The groups of one column of texts."""
-    values = columns[name].tolist()
-    place = order.places({*values} - {""})
-    of = np.fromiter(map((place | {"": -1}).__getitem__, values), np.int64, len(values))
-    return rates.Cells([{name: value} for value in place], of)
-
-
 def _crossed(first: rates.Cells, second: rates.Cells) -> rates.Cells:
     """The groups of two columns that have images."""
     wide = len(second.groups)
-    code = np.where((first.of >= 0) & (second.of >= 0), first.of * wide + second.of, -1)
-    occurring = np.flatnonzero(np.bincount(code[code >= 0], minlength=len(first.groups) * wide))
-    place = np.full(len(first.groups) * wide + 1, -1)  # the last for images without a group, code -1
-    place[occurring] = np.arange(len(occurring))
-    groups = [first.groups[c // wide] | second.groups[c % wide] for c in occurring]
-    return rates.Cells(groups, place[code])
+    known = (first.of >= 0) & (second.of >= 0)
+    of = np.full(len(known), -1)
+    found, of[known] = rates.occurring(first.of[known] * wide + second.of[known], len(first.groups) * wide)
+    return rates.Cells([first.groups[c // wide] | second.groups[c % wide] for c in found], of)
 
 
 def _features(run: Run, config: ProbeConfig) -> tuple[np.ndarray, np.ndarray]:

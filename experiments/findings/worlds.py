@@ -13,6 +13,7 @@ import dataclasses
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,6 +36,14 @@ class World:
     group: str
     n: int
     size: float
+
+
+def class_moves(
+    a: np.ndarray, b: np.ndarray, classes: Sequence[str], columns: dict[str, np.ndarray]
+) -> compare.ClassMoves:
+    """Class names [N] under two designs -> what moved, of everybody and by each column."""
+    cells = [rates.cells(grouping, columns, len(a)) for grouping in [(), *((name,) for name in columns)]]
+    return compare.moves_of_classes(compare.transitions(a, b, cells), classes)
 
 
 def world(rng: np.random.Generator) -> World:
@@ -90,12 +99,12 @@ def two_runs(w: World, rng: np.random.Generator) -> tuple[Counter, bool]:
     b[noise] = [pairs.get(c, c) for c in a[noise]]
     gone = (a == 0) & (w.columns[w.column] == w.group) & (rng.random(w.n) < w.size)
     b[gone] = len(CLASSES)
-    cells = compare.family(w.columns, w.n, len(SETS))
-    asked = [compare.set_questions(d, x) for d, x in ((DESIGN, a), (LARGER, b))]
-    records = compare.paired(*compare.shared(*asked), cells, compare.LEVEL, rates.MIN_N, {})
+    asked = compare.shared(*(compare.set_questions(d, x) for d, x in ((DESIGN, a), (LARGER, b))))
+    tallied = compare.tallies(*asked, w.columns, compare.groupings(list(w.columns), len(SETS)), {})
+    records = compare.records_of(list(asked[0]), tallied, compare.LEVEL, rates.MIN_N)
     names = [np.array(d.names, object)[x] for d, x in ((DESIGN, a), (LARGER, b))]
     count, named = Counter(), False
-    for f in findings.of_comparison(records, *compare.class_moves(*names, DESIGN.names, w.columns)):
+    for f in findings.of_comparison(records, *class_moves(*names, DESIGN.names, w.columns)):
         if f.kind != "moved":
             continue
         mine = f.group.get(w.column) == w.group

@@ -11,7 +11,7 @@ from PIL import Image
 from support import planted_runs
 
 from clipjax import design
-from clipjax.analysis import compare
+from clipjax.analysis import compare, predictions
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
@@ -88,9 +88,7 @@ def compared(a, b, **options):
 def same(found, wanted):
     """Every record and every image that moved, by A's names."""
     assert found.records == wanted.records
-    files, groups = ([list(x.a.predictions[name][x.flipped]) for x in (found, wanted)] for name in ("file", "age"))
-    assert files[0] == files[1]
-    assert groups[0] == groups[1]
+    assert [row for rows in found.flips() for row in rows] == [row for rows in wanted.flips() for row in rows]
     assert found.moves == wanted.moves
 
 
@@ -149,7 +147,7 @@ def test_copies_are_the_same_images(study, copy):
     same(compared(study.a, b), study.wanted)
     nothing = compared(study.a, study.probe(**where))
     assert nothing.same
-    assert len(nothing.flipped) == 0
+    assert nothing.moved == 0
     assert all(r.only_a == r.only_b == r.difference == 0 for r in nothing.records)
     assert nothing.pairing.same_order == (copy is not reordered)
 
@@ -313,3 +311,19 @@ def test_images_with_several_labels_are_not_compared_one_by_one(zeroshot):
     ranked = [run.with_columns({}, records=[Record(metric="map_11pt", n=2, value=0.5)]) for run in runs]
     with pytest.raises(InputError, match="several labels"):
         compare.compare(*ranked, vary=["weights"])
+
+
+def test_runs_of_other_images_or_annotations_are_matched_whatever_the_blocks(study, monkeypatch):
+    """In blocks only runs with the same images in the same order, annotated alike, are compared."""
+    shuffled = study.table("shuffled.csv", [study.rows[0], *study.rows[:0:-1]])
+    other = [[*row[:1], "old", *row[2:]] if i == 1 else row for i, row in enumerate(study.rows)]
+    study.table("other.csv", other)
+    moved = study.probe(shuffled.name, asked=f"{study.root / 'mine.yaml'}+frog")
+    differing = study.probe("other.csv")
+    monkeypatch.setattr(predictions, "ROWS", 4)
+    found = compared(study.a, moved)
+    assert not found.pairing.same_order
+    same(found, study.wanted)
+    with pytest.raises(InputError, match="annotate the same images differently: column 'age' differs for 1 of 24"):
+        compared(study.a, differing)
+    same(compared(study.a, study.b, annotations="b"), study.wanted)

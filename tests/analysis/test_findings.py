@@ -11,7 +11,7 @@ from scipy import stats
 from support.rates import rate_records
 
 from clipjax import design
-from clipjax.analysis import association, compare, findings, rates, sentences
+from clipjax.analysis import association, findings, rates, sentences
 from clipjax.analysis.association import adjust_testable, fisher_smallest, two_groups
 from clipjax.analysis.records import PairedRecord, Question
 
@@ -155,11 +155,11 @@ def test_the_detectable_difference_is_found_four_times_in_five(n, rest, rate):
     assert np.isnan(findings.detectable(0.5, 2, 1000, alpha))
 
 
-def test_a_flow_between_two_designs():
+def test_a_flow_between_two_designs(worlds):
     age = np.array(["child"] * 15 + ["adult"] * 85, object)
     before = np.array(["man"] * 100, object)
     after = np.array(["child"] * 12 + ["man"] * 88, object)
-    records, shares, flow = compare.class_moves(before, after, ["man"], {"age": age})
+    records, shares, flow = worlds.class_moves(before, after, ["man"], {"age": age})
     found = findings.of_comparison([], records, shares, flow)
     (f,) = [f for f in found if f.what == {"class": "man"} and f.group == {"age": "child"}]
     assert f.statement.endswith("From A to B: man → child 12.")
@@ -189,7 +189,7 @@ def test_every_sentence_follows_the_rules(worlds):
         a = rng.integers(0, len(worlds.CLASSES), w.n)
         b = np.where((w.columns["age"] == "a0") & (rng.random(w.n) < 0.5), len(worlds.CLASSES), a)
         names = [np.array(d.names, object)[x] for d, x in ((worlds.DESIGN, a), (worlds.LARGER, b))]
-        moves = compare.class_moves(*names, worlds.DESIGN.names, w.columns)
+        moves = worlds.class_moves(*names, worlds.DESIGN.names, w.columns)
         found = findings.of_records(run_of(b, w.columns, worlds.LARGER)) + findings.of_comparison([], *moves)
         for f in found:
             assert sentences.broken_rules(f.statement) == [], f.statement

@@ -101,8 +101,8 @@ def test_attributes_are_compared_on_the_images_that_are_annotated():
     assert question == Question("attribute", "race, zero-shot")
     assert right.tolist() == [[True, False]]
     asked = compare.questions(run)
-    everybody = compare.family({}, 3, 1)
-    (record,) = compare.paired(asked, asked, everybody, 0.95, 1, compare.annotated(run))
+    tallied = compare.tallies(asked, asked, {}, [()], compare.annotated(run))
+    (record,) = compare.records_of(list(asked), tallied, 0.95, 1)
     assert (record.k_a, record.n) == (1, 2)
 
 

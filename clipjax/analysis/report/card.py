@@ -157,7 +157,7 @@ def _training(runs: Sequence[Run]) -> list[str]:
 
 
 def _factors(runs: Sequence[Run]) -> list[str]:
-    columns = dict.fromkeys(column for run in runs if "prediction" in run.predictions for column in run.columns)
+    columns = dict.fromkeys(column for run in runs if "prediction" in run.names for column in run.group_columns)
     groups = ", ".join(columns) or "no group columns"
     designs = [
         f"- Class design {run.design.name}: {len(run.design.classes)} classes, templates "

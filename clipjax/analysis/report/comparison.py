@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from clipjax.analysis import compare, figures, sentences, units
 from clipjax.analysis.compare import Compared
 from clipjax.analysis.records import PairedRecord
 from clipjax.analysis.report import head, page
 from clipjax.analysis.report.section import Section, not_drawn, ordered, run_names, slug
-from clipjax.analysis.tables import Cell, Table, percent, tidy
-from clipjax.files import write_text
+from clipjax.analysis.tables import Cell, Table, csv_text, percent, tidy
+from clipjax.files import write_atomically, write_text
 
 AGAIN = "look at the images behind a difference, and repeat it with other prompts or another model"
 MOST_FIGURES = 30
@@ -36,7 +34,7 @@ def write(compared: Compared, out: Path) -> list[Section]:
         "records": [record.to_dict() for record in compared.records],
         "findings": [finding.to_dict() for finding in compared.findings],
         "numbers": [number.to_dict() for number in compared.numbers],
-        "images": len(pairing.a.predictions["file"]),
+        "images": compared.images,
         "same_order": pairing.same_order,
         "annotations": pairing.annotations,
         "columns_only_a": pairing.only_a,
@@ -44,7 +42,7 @@ def write(compared: Compared, out: Path) -> list[Section]:
     }
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(out / "compare.json", text + "\n")
-    write_text(out / "flips.csv", _flipped(compared).csv())
+    write_atomically(out / "flips.csv", lambda path: _write_flips(compared, path))
     a, b = run_names([compared.a, compared.b])
     write_text(out / "report.html", page.html([compared.a, compared.b], found, f"{b} compared with {a}"))
     return found
@@ -53,8 +51,8 @@ def write(compared: Compared, out: Path) -> list[Section]:
 def sections(compared: Compared) -> list[Section]:
     """Everybody, then by each grouping, then the moves."""
     a, b = run_names([compared.a, compared.b])
-    n = len(compared.a.predictions["file"])
-    moved = f"of the same {n} images {len(compared.flipped)} got another class"
+    n = compared.images
+    moved = f"of the same {n} images {compared.moved} got another class"
     lead = f"A is {a}, B is {b}; {moved if compared.class_moves else f'the same {n} images'}."
     words = []
     for name, only in ((a, compared.only_a), (b, compared.only_b)):
@@ -96,7 +94,7 @@ def _methods(compared: Compared) -> list[str]:
         return said
     first = compared.records[0]
     paired = (
-        f"Both runs answered the same {len(compared.a.predictions['file'])} images and are compared image by image: "
+        f"Both runs answered the same {compared.images} images and are compared image by image: "
         f"McNemar's exact test of the images whose answer changed, and Newcombe's interval of the paired difference at "
         f"{100 * first.level:g}%. p-values were adjusted by Benjamini and Hochberg's procedure over the tests of each "
         "question in which enough answers changed to reject at 0.05 at all (Tarone 1990, Gilbert 2005)."
@@ -224,7 +222,7 @@ def _answer(compared: Compared, key: tuple[str, ...], name: str) -> str:
 
 
 def _moves(compared: Compared) -> Section:
-    n, moved = len(compared.a.predictions["file"]), len(compared.flipped)
+    n, moved = compared.images, compared.moved
     words = [f"{moved} of {n} images ({100 * moved / max(n, 1):.1f}%) got another class; flips.csv lists them."]
     if not moved:
         return Section(head.MOVED, words)
@@ -233,16 +231,15 @@ def _moves(compared: Compared) -> Section:
     records = compared.class_moves[0] if compared.class_moves else []
     if shown := [r for r in records if r.only_a or r.only_b]:
         tables.append(_by_class(shown, *run_names([compared.a, compared.b])))
-    for column, values in compared.a.columns.items():
-        groups = [g for (g,) in ordered([compared.a], (column,), {(v,) for v in values.astype(str)})]
-        if 1 < len(groups) <= 50:
+    for column, values in compared.a.values.items():
+        groups = [g for (g,) in ordered([compared.a], (column,), {(v,) for v in values})]
+        if 1 < len(groups) <= compare.MOST_VALUES:
+            of_group = _moved_by(compared, column, values)
             rows: list[list[Cell]] = []
             full: list[list[Cell]] = [[f"group.{column}", "moved", "images"]]
             for group in groups:
-                inside = values.astype(str) == group
-                k, images = int(inside[compared.flipped].sum()), int(inside.sum())
-                rows.append([group, k, images, percent(k / images)])
-                full.append([group, k, images])
+                rows.append([group, of_group[group], values[group], percent(of_group[group] / values[group])])
+                full.append([group, of_group[group], values[group]])
             title, columns = f"Images that moved, by {column}", [column, "moved", "images", "%"]
             tables.append(Table(f"flips_by_{slug(column)}", title, columns, rows, data=full))
     caption = f"Which images moved from which class to which? {sentences.flows(moves)}, of {n} images."
@@ -252,18 +249,23 @@ def _moves(compared: Compared) -> Section:
 def _flows(compared: Compared) -> dict[str, tuple[figures.Drawing, str]]:
     """A flow figure for each group of one column of which a finding says that its answers changed."""
     drawings = {}
-    a, b = (run.predictions["prediction"].astype(str) for run in (compared.a, compared.b))
     stated = [f for f in compared.findings if f.kind == "moved" and len(f.group) == 1 and (f.value or 0) != 0]
     for group in list({str(f.group): f.group for f in stated}.values())[:MOST_FLOWS]:
+        assert compared.transitions is not None
         ((column, value),) = group.items()
-        inside = compared.a.columns[column].astype(str) == value
-        moves = compare.moves(*(x[inside & (a != b)] for x in (a, b)))
-        if moves:
+        if moves := compared.transitions.moves(group):
             said = next(f.statement for f in stated if f.group == group)
-            drawing = figures.flows(moves, int(inside.sum()), f"images with {column} {value}")
+            drawing = figures.flows(moves, compared.a.values[column][value], f"images with {column} {value}")
             caption = f"Where did the images with {sentences.value_of(column, value)} move? {said}"
             drawings[f"flips_{slug(column)}_{slug(value)}"] = (drawing, caption)
     return drawings
+
+
+def _moved_by(compared: Compared, column: str, values: Mapping[str, int]) -> dict[str, int]:
+    """Images that moved, of every value of a column; "" are those in no group."""
+    assert compared.transitions is not None
+    known = {v: sum(n for *_, n in compared.transitions.moves({column: v})) for v in values if v}
+    return known | {"": compared.moved - sum(known.values())}
 
 
 def _by_class(records: Sequence[PairedRecord], a: str, b: str) -> Table:
@@ -288,14 +290,9 @@ def _by_class(records: Sequence[PairedRecord], a: str, b: str) -> Table:
     )  # fmt: skip
 
 
-def _flipped(compared: Compared) -> Table:
-    """Every image whose class changed, with its groups."""
-    rows: Sequence[int] = compared.flipped.tolist()
-    a, b = compared.a.predictions, compared.b.predictions
-    columns = compared.a.columns
-    empty = np.array([], object)
-    cells = [
-        [a["file"][i], *(str(v[i]) for v in columns.values()), a.get("prediction", empty)[i], b["prediction"][i]]
-        for i in rows
-    ]
-    return Table("flips", "Images whose class changed", ["file", *columns, "A", "B"], cells)
+def _write_flips(compared: Compared, path: Path) -> None:
+    """flips.csv: every image whose class changed, with its groups."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(csv_text([["file", *compared.a.group_columns, "A", "B"]]))
+        for rows in compared.flips() if compared.transitions is not None else ():
+            file.write(csv_text(rows))

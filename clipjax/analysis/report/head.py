@@ -161,7 +161,7 @@ def _caveats(run: Run) -> list[str]:
     if run.design is not None and run.design.unset:
         found.append(f"{run.design.unset_note()}.")
     for column in manifest.data.group_columns:
-        if column in run.columns and (without := int((run.columns[column].astype(str) == "").sum())):
+        if without := run.values.get(column, {}).get("", 0):
             found.append(f"{without} images have no {column}; they are in none of its groups.")
     if manifest.config.get("model") == DEMO:
         found.append(f"{DEMO} is a toy that has seen emoji artwork only: read the method, not the numbers.")

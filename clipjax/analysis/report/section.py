@@ -64,7 +64,7 @@ def ordered(runs: Sequence[Run], key: tuple[str, ...], groups: Iterable[tuple[st
     places: list[dict[str, int]] = [{} for _ in key]
     for run in runs:
         for known, column in zip(places, key, strict=True):
-            for value in run.places(column) if column in run.columns else ():
+            for value in run.places(column) if column in run.group_columns else ():
                 known.setdefault(value, len(known))
     return sorted(groups, key=lambda g: [(p.get(v, len(p)), v) for p, v in zip(places, g, strict=True)])
 

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from clipjax.analysis import predictions
 from clipjax.analysis.compare import compare
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
 from clipjax.runs import runner
+from clipjax.runs.shards import seal
+from clipjax.runs.shards.store import Store
 
 # The small model gives all images one class, whatever the wording: another design has that class in another set.
 TEMPLATE = "--config.templates=the {}"
@@ -29,7 +32,7 @@ OWN = {"rates": ("--config.classes=",), "congress": ("--config.contrast=who", "-
 @pytest.mark.parametrize(
     "probe", ["rates", pytest.param("zeroshot", marks=pytest.mark.exhaustive), "congress"],
 )  # fmt: skip
-def test_sealed_runs_compare_as_runs_at_once(probe, asked, done, table, pets, moved, engines, tmp_path):
+def test_sealed_runs_compare_as_runs_at_once(probe, asked, done, table, pets, moved, engines, tmp_path, monkeypatch):
     words = (*table, *OWN.get(probe, ()))
     designs = (pets, moved) if probe == "rates" else (None, TEMPLATE)
     for name, more, rows in (("a", designs[:1], 7), ("b", designs[1:], 20)):
@@ -37,10 +40,23 @@ def test_sealed_runs_compare_as_runs_at_once(probe, asked, done, table, pets, mo
         runner.run(asked(*words, *more, probe=probe), tmp_path / "once" / name, engines)
         done(tmp_path / "units" / name, *words, *more, probe=probe, rows=rows, probabilities=probe == "congress")
     once, units = (compare(*(read_run(tmp_path / way / name) for name in "ab")) for way in ("once", "units"))
-    assert units.records == once.records
-    assert units.flipped.tolist() == once.flipped.tolist()
-    assert units.findings == once.findings
+    same(units, once)
     assert probe == "zeroshot" or any(record.only_a + record.only_b for record in units.records), "something changes"
+    for name in "ab":  # the tables of the units instead of one of all images
+        seal.seal(Store(tmp_path / "units" / name), predictions=False)
+    for rows in (5, 1, 13):
+        monkeypatch.setattr(predictions, "ROWS", rows)
+        for way in ("units", "once"):
+            runs = [read_run(tmp_path / way / name) for name in "ab"]
+            same(compare(*runs), once)
+            assert not any("predictions" in vars(run) for run in runs), "one block of each run is in memory"
+
+
+def same(found, wanted):
+    assert found.records == wanted.records
+    assert found.findings == wanted.findings
+    assert (found.moves, found.moved, found.images) == (wanted.moves, wanted.moved, wanted.images)
+    assert [row for rows in found.flips() for row in rows] == [row for rows in wanted.flips() for row in rows]
 
 
 @pytest.mark.exhaustive
@@ -54,6 +70,7 @@ def test_the_files_of_a_comparison_are_equal(asked, done, table, pets, moved, en
                 runner.run(asked(*words, more, probe="rates"), tmp_path / way / name, engines)
             else:
                 done(tmp_path / way / name, *words, more, probe="rates")
+                monkeypatch.setattr(predictions, "ROWS", 6)
         assert main(["compare", "a", "b", "--out=found"]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
