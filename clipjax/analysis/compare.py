@@ -231,7 +231,8 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
         return found
     counted = _count(pairing)
     records = records_of(counted.asked, counted.tallies, level, max(run.settings.min_n for run in (a, b)))
-    return Compared(pairing, records, counted.transitions, *counted.only, level)
+    only_a, only_b = counted.only
+    return Compared(pairing, records, counted.transitions, only_a, only_b, level)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
