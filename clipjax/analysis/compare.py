@@ -30,7 +30,7 @@ from clipjax.analysis.run import CLASSIFIERS, FEW_IMAGES, NEEDED, Run, predictio
 from clipjax.analysis.tallies import Tally, added
 from clipjax.analysis.transitions import Groups, Sum, Transitions, width
 from clipjax.design import NO_SET, Design
-from clipjax.errors import InputError
+from clipjax.errors import InputError, some
 
 VARIABLE = ("design", "weights")
 CHANGES = (  # what a run may do to images and class texts: what a page says of it, the key, and one that goes with it
@@ -453,4 +453,4 @@ def _brief(value: Any) -> str:
 
 
 def _names(asked: Answers) -> str:
-    return ", ".join(name for _, name in list(asked)[:6]) or "none"
+    return some([name for _, name in asked]) or "none"

@@ -203,6 +203,16 @@ def main(found: Sequence[Finding], most: int = 5) -> list[Finding]:
     return out[:most] + rest[:most]
 
 
+def left_out(found: Sequence[Finding], shown: Sequence[Finding], where: str) -> list[str]:
+    """How many statements a first page does not hold, in a sentence; nothing where it holds all."""
+    left = [f for f in found if all(f is not one for one in shown)]
+    differences = sum(f.kind in STATED for f in left)
+    return [
+        *sentences.not_shown(differences, "difference", where),
+        *sentences.not_shown(len(left) - differences, "statement", where),
+    ]
+
+
 def detectable(rate: Any, n: Any, n_rest: Any, alpha: float) -> np.ndarray:
     """The true difference from `rate` (of the rest) that a two-sided test at alpha finds with probability POWER.
 

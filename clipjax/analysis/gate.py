@@ -17,7 +17,7 @@ from typing import Any
 
 from clipjax.analysis.paired_numbers import PairedNumber
 from clipjax.analysis.records import PairedRecord, Record
-from clipjax.errors import InputError
+from clipjax.errors import InputError, some
 
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 SIDES = {"lower": "low", "upper": "high", "value": "value"}
@@ -144,7 +144,7 @@ def _offer(condition: Selector, records: Sequence[Mapping[str, Any]]) -> str:
     for key in ("set", "class", "label", "accuracy", "threshold", "attribute", "classifier", "candidates", "over"):
         values = list(dict.fromkeys(str(r[key]) for r in same if key in r))
         if values:
-            parts.append(f"{key}: {', '.join(values[:8])}{' ...' if len(values) > 8 else ''}")
+            parts.append(f"{key}: {some(values, 8)}")
     grouped = sorted({"*".join((r.get("group") or {}).keys()) or "everybody" for r in same})
     return "; ".join([*parts, f"groups: {', '.join(grouped)}"])
 

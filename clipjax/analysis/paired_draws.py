@@ -51,8 +51,8 @@ def of_record(a: Run, b: Run, record: Record) -> Bounds | None:
 def _without_images(a: Run, b: Run, record: Record, rows: np.ndarray) -> Bounds | None:
     if record.metric != "top1":
         return None
-    right_a, right_b = (run.predictions[RIGHT_ZERO_SHOT][rows] for run in (a, b))
-    found = paired.paired_rates(right_a, right_b, record.level or 0.95)
+    before, after = (run.predictions[RIGHT_ZERO_SHOT][rows] for run in (a, b))
+    found = paired.paired_rates(before, after, record.level or 0.95)
     return found.low, found.high, found.method
 
 

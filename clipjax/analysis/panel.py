@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -31,7 +31,9 @@ from clipjax.errors import InputError
 
 FEWEST = 4  # models of a correlation: fewer have no interval (Fisher)
 ASKED = ("accuracy", "attribute", "set")  # kinds of questions that models are ranked by
+MARGIN = 0.01  # models that differ by less count as equal
 Column = tuple[str, str]  # probe, data set
+Verdict = Literal["distinguished", "equal", "undecided"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,19 +108,28 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """Two models on the same images: `record` has the paired difference B - A, with p adjusted over all pairs."""
+    """Two models on the same images: `record` has the paired difference B - A, with p adjusted over all pairs; models
+    that differ by less than `margin` count as equal."""
 
     probe: str
     data_set: str
     a: str
     b: str
     record: PairedRecord
+    margin: float
 
     @property
     def distinguished(self) -> bool:
         """Whether the test passes and the interval excludes zero."""
         p = self.record.p_benjamini_hochberg
         return p is not None and p < ALPHA and (self.record.low > 0 or self.record.high < 0)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What these images say: undecided is what they are too few for."""
+        if self.distinguished:
+            return "distinguished"
+        return "equal" if max(-self.record.low, self.record.high) < self.margin else "undecided"
 
 
 class Correlation(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,11 +185,13 @@ class Panel:
     robustness: Robustness | None
     notes: list[str]
     level: float
+    margin: float = MARGIN
 
 
 def measure(
-    entries: Sequence[Entry], failed: Sequence[Failed], level: float = 0.95, seed: int = 0, shift: Shift | None = None
-) -> Panel:
+    entries: Sequence[Entry], failed: Sequence[Failed], level: float = 0.95, seed: int = 0, shift: Shift | None = None,
+    margin: float = MARGIN,
+) -> Panel:  # fmt: skip
     """Everything that several runs say together."""
     models = list(dict.fromkeys(one.model for one in (*entries, *failed)))
     columns = list(dict.fromkeys((one.probe, one.data_set) for one in (*entries, *failed)))
@@ -202,10 +215,11 @@ def measure(
                     continue
                 seen.add(same)
                 ranks += ranked(column, question, asked, right, level, seed)
-                pairs += paired(column, question, asked, right, level)
+                pairs += paired(column, question, asked, right, level, margin)
     return Panel(
         list(entries), list(failed), models, columns, rows, ranks, adjusted(pairs), correlations(rows, models, level),
         None if shift is None else robustness(entries, shift, Method(level=level, seed=seed)), notes, level,
+        margin,
     )  # fmt: skip
 
 
@@ -260,13 +274,22 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return 1 + (values[:, :, None] < values[:, None, :]).sum(2)
 
 
-def paired(column: Column, question: Question, models: Sequence[str], right: np.ndarray, level: float) -> list[Pair]:
+def paired(
+    column: Column, question: Question, models: Sequence[str], right: np.ndarray, level: float, margin: float = MARGIN
+) -> list[Pair]:
     """bool [M, N] of the same images -> every pair of models, by the paired difference."""
     rows = list(itertools.combinations(range(len(models)), 2))
     a, b = (right[[row[i] for row in rows]] for i in (0, 1))
     tallies = [(x).sum(1) for x in (a & b, a & ~b, ~a & b, ~a & ~b)]
     return [
-        Pair(probe=column[0], data_set=column[1], a=models[i], b=models[j], record=replace(record, question=question))
+        Pair(
+            probe=column[0],
+            data_set=column[1],
+            a=models[i],
+            b=models[j],
+            margin=margin,
+            record=replace(record, question=question),
+        )
         for (i, j), record in zip(rows, paired_records(*tallies, level=level), strict=True)
     ]
 

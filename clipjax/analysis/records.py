@@ -150,7 +150,8 @@ class Record(Struct, frozen=True, kw_only=True):
 
 class Finding(Struct, frozen=True, kw_only=True):
     """One statement. `kind`: disparity (between groups), moved (between two runs), no_difference, not_enough_data,
-    undecided (the test passed and the interval holds zero).
+    undecided (the test passed and the interval holds zero; of a panel: models that are neither distinguished nor, by
+    their interval, equal within the panel's margin).
 
     value, low, high: the difference of two rates and its interval; for no_difference the one whose interval reaches
     furthest; for not_enough_data the true difference that would be found four times in five, without bounds.

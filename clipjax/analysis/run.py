@@ -25,7 +25,7 @@ from clipjax.analysis.manifest import Manifest, Settings
 from clipjax.analysis.rates import band_names
 from clipjax.analysis.records import Finding, Metrics, Record, missing
 from clipjax.design import Design
-from clipjax.errors import InputError, brief, converted, one_line
+from clipjax.errors import InputError, brief, converted, one_line, some
 from clipjax.files import lines
 
 SUMS = "SHA256SUMS"  # of the files of a run, as sha256sum writes and checks them
@@ -187,7 +187,7 @@ def read_run(path: str | Path, as_written: bool = True) -> Run:
             for pattern in ("*/manifest.json", "runs/*/manifest.json")  # of several models, of a panel
             for p in path.glob(pattern)
         )
-        hint = f"it holds the runs {', '.join(inside[:4])}" if inside else "the same probe command again finishes it"
+        hint = f"it holds the runs {some(inside, 4)}" if inside else "the same probe command again finishes it"
         raise InputError(f"{path}: holds no finished run (no manifest.json); {hint}")
     _check_kind(path)
     if as_written:

@@ -69,6 +69,16 @@ def count(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
+def points(share: float) -> str:
+    """0.01 -> "1 point", 0.025 -> "2.5 points"."""
+    return f"{100 * share:g} point{'' if share == 0.01 else 's'}"
+
+
+def not_shown(left: int, what: str, where: str) -> list[str]:
+    """ "12 more differences are in metrics.json."; nothing where nothing is left."""
+    return [f"{left} more {what}{' is' if left == 1 else 's are'} in {where}."] if left else []
+
+
 def images(group: Mapping[str, str]) -> str:
     """ "images with age child and gender male"; "all images"."""
     if not group:

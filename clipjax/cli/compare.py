@@ -99,7 +99,7 @@ def _write(found: Compared, out: Path) -> None:
         sections = comparison.write(found, out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
-    if stated := head.terminal(found.findings):
+    if stated := head.terminal(found.findings, where=head.COMPARE):
         print(f"{stated}\n")
     for table in main_tables(sections, 3):
         print(table.markdown())

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     write_atomically(photo, lambda path: cat.save(path, format="JPEG", quality=90))
     found = people.characterise(asked, out, engines)
     print(CLASS_DESIGN.format(moved=found.moved, images=found.images))
-    print(f"{people.table(found)}\n\n{head.terminal(found.findings, 2)}\n\n{people.ABOUT}")
+    print(f"{people.table(found)}\n\n{head.terminal(found.findings, 2, head.COMPARE)}\n\n{people.ABOUT}")
     print(NEXT.format(photo=photo, listing=out / "people" / "people.csv", out=out))
     if args.explore:
         from clipjax.explore.serve import serve

@@ -93,7 +93,8 @@ def _step(answers: Answers, pair: Pair, title: str) -> Section:
     if moves := answers.between(pair.base, pair.now).moves.moves():
         caption = f"Which images moved from which class to which? {sentences.flows(moves)}."
         drawings = {"moves": (figures.flows(moves, shown["images"]), caption)} | drawings
-        tables.append(Table("moves", "From which class to which", ["A", "B", "images"], moves[:MOST_MOVES]))
+        note = f"Shown: {MOST_MOVES} of {len(moves)} moves, the commonest." if len(moves) > MOST_MOVES else ""
+        tables.append(Table("moves", "From which class to which", ["A", "B", "images"], moves[:MOST_MOVES], note))
     points = [(said, "") for said, _ in found.points]
     return dataclasses.replace(found, title=title, words=(), points=points, tables=tables, drawings=drawings)
 

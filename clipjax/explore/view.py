@@ -62,7 +62,10 @@ def as_shown(stated: Sequence[Finding], lead: str) -> dict[str, Any]:
             {"statement": f.statement, "question": _question(f), "grouping": list(f.group), "group": f.group}
             for f in main if f.kind in findings.STATED
         ],
-        "silent": [f.statement for f in main if f.kind not in findings.STATED],
+        "silent": [
+            *(f.statement for f in main if f.kind not in findings.STATED),
+            *findings.left_out(stated, main, "the other questions and groupings"),
+        ],
     }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def run(config: ConfigDict, out: Path, named: str = "CONFIG") -> Done:
         return Done("", len(cells), failed)
     if not entries:
         raise InputError(f"all {len(cells)} runs of the panel failed; the first, {failed[0].name}: {failed[0].message}")
-    found = panel.measure(entries, failed, asked.level, asked.seed, shift)
+    found = panel.measure(entries, failed, asked.level, asked.seed, shift, asked.margin)
     shown = report.write(found, out, f"clipjax panel {shlex.quote(named)} --out={shlex.quote(out.name)}")
     return Done(report.text(shown), len(cells), failed)
 

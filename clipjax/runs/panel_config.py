@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from clipjax import stored
-from clipjax.analysis import effective_robustness, gate
+from clipjax.analysis import effective_robustness, gate, panel
 from clipjax.analysis.intervals import check_level
 from clipjax.errors import InputError, located, require
 from clipjax.keys import Key, defaults, flat, inside, key
@@ -56,6 +56,9 @@ class PanelConfig:
     )
     every: dict[str, Any] = key({}, 'keys of every probe: {"batch_size": 64, "seed": 1}')
     level: float = key(0.95, "of the intervals of ranks, differences and correlations")
+    margin: float = key(
+        panel.MARGIN, "models count as equal where the interval allows no larger difference, as a share"
+    )
     seed: int = key(0, "of the resampled images")
     robustness: Robustness = inside(Robustness)
 
@@ -92,6 +95,8 @@ def typed(config: ConfigDict) -> PanelConfig:
     """The config as its type. InputError for a value of another type, or a name that is not one."""
     asked: PanelConfig = stored.check(configs.plain(config), PanelConfig, "config", "correct it")
     check_level(asked.level)
+    if not 0 <= asked.margin < 1:
+        raise InputError(f"margin={asked.margin:g}: a share from 0, below 1; 0.01 is one point of percent")
     for what, named in (("probes", asked.probes), ("data_sets", asked.data_sets)):
         if not named:
             raise InputError(f"the panel names no {what}; see `clipjax panel people --keys`")

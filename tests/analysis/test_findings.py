@@ -13,7 +13,8 @@ from support.rates import rate_records
 from clipjax import design
 from clipjax.analysis import association, findings, rates, sentences
 from clipjax.analysis.association import adjust_testable, fisher_smallest, two_groups
-from clipjax.analysis.records import PairedRecord, Question
+from clipjax.analysis.records import Finding, PairedRecord, Question
+from clipjax.analysis.report import head
 
 WORLDS = Path(__file__).parents[2] / "experiments" / "findings" / "worlds.py"
 
@@ -231,3 +232,17 @@ def test_names_of_a_table_are_fit_for_a_terminal():
     said = sentences.disparity({"class": "a\x1b[31m"}, {"g\x07": "v\n"}, None, (3, 10, 1, 10), "(x)")
     assert said.isprintable()
     assert sentences.flows([("a\x1b", "b", 3)]).isprintable()
+
+
+def test_a_first_page_says_how_many_statements_it_does_not_hold():
+    made = [
+        Finding(statement=f"{kind} {i}", kind=kind, group={"g": str(i)}, value=0.1 + i / 100, tests=1)
+        for kind, n in (("disparity", 8), ("no_difference", 1))
+        for i in range(n)
+    ]
+    shown = findings.main(made)
+    assert findings.left_out(made, shown, "metrics.json") == ["3 more differences are in metrics.json."]
+    assert findings.left_out(made, made, "metrics.json") == []
+    both = ["7 more differences are in x.", "1 more statement is in x."]
+    assert findings.left_out(made, made[:1], "x") == both
+    assert head.terminal(made).endswith("- 3 more differences are in metrics.json.")

@@ -51,10 +51,33 @@ def test_equal_models_are_not_distinguished():
     assert {(r.low, r.high) for r in found.ranks} >= {(1, 3)}
     assert sum(r.first for r in found.ranks) == pytest.approx(1)
     (said,) = panel_findings.of_panel(found)
-    assert said.kind == "no_difference"
+    assert said.kind == "undecided"
+    assert "undecided for 3 of 3 pairs of models" in said.statement
+    assert "these 400 images still allow differences of up to" in said.statement
     assert broken_rules(said.statement) == []
     for pair in found.pairs:
         assert pair.record.p == mcnemar(pair.record.only_a, pair.record.only_b)[1]
+
+
+def test_what_is_equal_is_not_what_could_not_be_decided():
+    """Three models: two answer alike but for a few of 40,000 images, the third is better; then 400 of these."""
+    right = np.stack([np.arange(40_000) % 10 < 6] * 3)
+    right[1, :20] ^= True
+    right[2] |= np.arange(40_000) % 10 == 6
+    found = found_of(right)
+    assert [pair.verdict for pair in found.pairs] == ["equal", "distinguished", "distinguished"]
+    assert "2 of 3 pairs of models are distinguished, 1 is equal within 1 point" in report._ranks(found).words[0] + (
+        panel_findings.of_panel(found)[0].statement
+    )
+    (equal,) = panel_findings.of_panel(found_of(right[:2], MODELS[:2]))
+    assert equal.kind == "no_difference"
+    assert "no two models differ by 1 point or more" in equal.statement
+    assert broken_rules(equal.statement) == []
+    few = found_of(right[:2, ::100], MODELS[:2])
+    assert few.pairs[0].verdict == "undecided"
+    (said,) = panel_findings.of_panel(few)
+    assert said.kind == "not_enough_data"
+    assert "no result could pass the adjusted threshold; the intervals allow differences of up to" in said.statement
 
 
 def test_ranks_of_equal_answers_and_of_reordered_images():

@@ -16,6 +16,7 @@ from clipjax.files import write_atomically, write_text
 
 AGAIN = "look at the images behind a difference, and repeat it with other prompts or another model"
 MOST_FIGURES = 30
+MOST_ROWS = 100  # of a table that is cut
 NUMBERS = "What changed with the answers"
 MOST_FLOWS = 6  # groups with a flow figure of their own
 
@@ -57,7 +58,7 @@ def sections(compared: Compared) -> list[Section]:
     words = []
     for name, only in ((a, compared.only_a), (b, compared.only_b)):
         if only:
-            words.append(f"Only {name} has {', '.join(only[:20])}: nothing to compare it with.")
+            words.append(f"Only {name} has {sentences.some(only, 20)}: nothing to compare it with.")
     words += notes(compared)
     steps = ["flips.csv lists the images that moved"] if compared.class_moves else []
     steps += [f"clipjax explore {compared.b.folder} changes the classes again"] if head.explorable(compared.b) else []
@@ -162,8 +163,10 @@ def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
     mine = [r for r in compared.records if r.columns == key]
     places = {group: i for i, group in enumerate(ordered([compared.a], key, {tuple(r.group.values()) for r in mine}))}
     mine.sort(key=lambda r: places[tuple(r.group.values())])
+    cut = ""
     if len(mine) > 400:  # hundreds of labels: those that moved most surely
-        mine = sorted(mine, key=lambda r: r.p)[:100]
+        cut = _cut(mine, "with the smallest p")
+        mine = sorted(mine, key=lambda r: r.p)[:MOST_ROWS]
     rows = []
     for r in mine:
         mark = "†" if r.small else ""
@@ -190,11 +193,16 @@ def _table(compared: Compared, key: tuple[str, ...], a: str, b: str) -> Table:
         f"p: McNemar's exact test of the images that only A or only B counts. Of the {asked} tests of this comparison "
         f"{tests} have changed answers enough to reject at all (Tarone); adjusted p are over those, – elsewhere. "
         f"Differences: Newcombe's interval for paired data, each at {100 * compared.records[0].level:g}% by itself. "
-        "† fewer images than min_n."
+        f"† fewer images than min_n.{cut}"
     )
     name = f"paired_by_{slug('_'.join(key) or 'everybody')}"
     title = f"Paired comparison by {' and '.join(key)}" if key else "Paired comparison"
     return Table(name, title, head, rows, note, tidy([(f"{b} against {a}", [r.to_dict() for r in mine])]))
+
+
+def _cut(rows: Sequence[object], first: str) -> str:
+    """What the note of a table says where it holds the first rows only."""
+    return f" Shown: {MOST_ROWS} of {len(rows)} rows, those {first}." if len(rows) > MOST_ROWS else ""
 
 
 def _drawing(compared: Compared, key: tuple[str, ...], kind: str) -> figures.Drawing:
@@ -227,7 +235,8 @@ def _moves(compared: Compared) -> Section:
     if not moved:
         return Section(head.MOVED, words)
     moves = compared.moves
-    tables = [Table("flips", "From which class to which", ["A", "B", "images"], [list(m) for m in moves[:100]])]
+    listed, cut = [list(move) for move in moves[:MOST_ROWS]], _cut(moves, "with the most images").strip()
+    tables = [Table("flips", "From which class to which", ["A", "B", "images"], listed, cut)]
     records = compared.class_moves[0] if compared.class_moves else []
     if shown := [r for r in records if r.only_a or r.only_b]:
         tables.append(_by_class(shown, *run_names([compared.a, compared.b])))
@@ -277,12 +286,13 @@ def _by_class(records: Sequence[PairedRecord], a: str, b: str) -> Table:
             f"{percent(r.difference)} [{percent(r.low)}, {percent(r.high)}]", r.only_a, r.only_b,
             f"{r.p:.2g}", f"{r.p_benjamini_hochberg:.2g}" if r.testable else "–",
         ]
-        for r in sorted(records, key=lambda r: r.p)[:100]
+        for r in sorted(records, key=lambda r: r.p)[:MOST_ROWS]
     ]  # fmt: skip
     columns = ["group", "class", f"A: {a}, %", f"B: {b}, %", "B - A, points", "A only", "B only", "p", "p (BH)"]
     note = (
         f"p: McNemar's exact test; of {records[0].asked} tests {records[0].tests} have changed answers enough to "
         "reject at all (Tarone), adjusted p are over those. Classes that only one design has are not tested."
+        f"{_cut(records, 'with the smallest p')}"
     )
     return Table(
         "moved_classes", "Classes of both designs that lost or gained images", columns, rows, note,

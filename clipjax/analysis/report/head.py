@@ -19,6 +19,7 @@ NAMES = {
     "newcombe": "Newcombe's (differences)", "miettinen-nurminen": "Miettinen and Nurminen's (ratios)",
 }  # fmt: skip
 SIMULTANEOUS = ", simultaneous over "
+METRICS, COMPARE = "metrics.json", "compare.json"  # files that hold every finding
 DEMO = "emoji-clip"  # the embedded model
 NOTHING = "No question of this run compares groups, so there is nothing to state beside its numbers."
 
@@ -38,7 +39,7 @@ def section(runs: Sequence[Run]) -> Section:
 def of_comparison(found: Sequence[Finding], level: float, lead: str, step: str = "") -> Section:
     """The first findings of two runs over the same images; `lead` says what A and B are, `step` what to do next."""
     words = [*([step] if step else []), sentences.individual(level)]
-    return dataclasses.replace(_of_findings(found, 5), words=words, lead=lead)
+    return dataclasses.replace(_of_findings(found, 5, where=COMPARE), words=words, lead=lead)
 
 
 def next_step(run: Run) -> str:
@@ -54,10 +55,11 @@ def explorable(run: Run) -> bool:
     return run.probe in ("rates", "labels", "zeroshot") and not run.manifest.computed_by
 
 
-def _of_findings(found: Sequence[Finding], most: int, prefix: str = "") -> Section:
+def _of_findings(found: Sequence[Finding], most: int, prefix: str = "", where: str = METRICS) -> Section:
     shown = findings.main(found, most)
     points = [(prefix + f.statement, _table_of(f)) for f in shown if f.kind in findings.STATED]
-    return Section(FOUND, points=points, silent=[prefix + f.statement for f in shown if f.kind not in findings.STATED])
+    rest = [f.statement for f in shown if f.kind not in findings.STATED] + findings.left_out(found, shown, where)
+    return Section(FOUND, points=points, silent=[prefix + said for said in rest])
 
 
 def _table_of(f: Finding) -> str:
@@ -67,9 +69,10 @@ def _table_of(f: Finding) -> str:
     return f"By {' and '.join(f.group)}" if f.group else "Everybody"
 
 
-def terminal(found: Sequence[Finding], most: int = 5) -> str:
-    """The first findings as wrapped lines; "" where there are none."""
-    return lines([f.statement for f in findings.main(found, most)])
+def terminal(found: Sequence[Finding], most: int = 5, where: str = METRICS) -> str:
+    """The first findings as wrapped lines, and how many there are in the file `where`; "" where there are none."""
+    shown = findings.main(found, most)
+    return lines([*(f.statement for f in shown), *findings.left_out(found, shown, where)])
 
 
 def lines(said: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from clipjax.analysis import figures, main_numbers, panel, scatter, sentences, units
+from clipjax.analysis import figures, findings, main_numbers, panel, scatter, sentences, units
 from clipjax.analysis.intervals import RESAMPLES
 from clipjax.analysis.panel import Pair, Panel, Row
 from clipjax.analysis.records import Question, Record
@@ -59,7 +59,7 @@ def content(found: Panel) -> dict[str, Any]:
         for row in found.rows
         for m, record in row.of.items()
     ]
-    pairs = [_about(pair) | pair.record.to_dict() for pair in found.pairs]
+    pairs = [_about(pair) | pair.record.to_dict() | {"verdict": pair.verdict} for pair in found.pairs]
     robust = {} if found.robustness is None else found.robustness.records
     return {
         "records": records,
@@ -109,9 +109,13 @@ def _head(found: Panel) -> Section:
         + (f", {len(found.failed)} failed." if found.failed else ".")
     )
     stated = panel_findings.of_panel(found)
-    points = [(f.statement, RANKS) for f in stated if f.kind == "moved"]
-    points += [(f.statement, CORRELATED) for f in stated if f.kind == "disparity"]
-    silent = [f.statement for f in stated if f.kind not in ("moved", "disparity")]
+    kinds = (
+        [f for f in stated if f.kind == "moved"], [f for f in stated if f.kind == "disparity"],
+        [f for f in stated if f.kind not in findings.STATED],
+    )  # fmt: skip
+    moved, correlated, rest = (mine[: panel_findings.MOST] for mine in kinds)
+    points = [*((f.statement, RANKS) for f in moved), *((f.statement, CORRELATED) for f in correlated)]
+    silent = [f.statement for f in rest] + findings.left_out(stated, [*moved, *correlated, *rest], head.METRICS)
     intervals = (
         f"Intervals of shares, of differences of models and of correlations are individual ({100 * found.level:g}% for "
         "ranks, differences and correlations, the level of each run for its own numbers): all of them hold together "
@@ -213,13 +217,14 @@ def _ranks(found: Panel) -> Section | None:
         "B - A, points",
         "p",
         "p (BH)",
-        "distinguished",
+        "verdict",
     ]
     tables.append(Table(
         "pairs", "Pairs of models on the same images", columns, [_pair(one) for one in found.pairs],
         f"p: McNemar's exact test; p (BH) over the {first.tests} of {first.asked} tests in which enough answers differ "
         "to reject at all (Tarone), – elsewhere. Differences have Newcombe's interval for paired data, each at "
-        f"{level} by itself. Distinguished: p (BH) below 0.05 and zero outside the interval.",
+        f"{level} by itself. Distinguished: p (BH) below 0.05 and zero outside the interval. Equal: the interval "
+        f"allows less than {sentences.points(found.margin)} either way. Undecided: neither, with this many images.",
     ))  # fmt: skip
     if len(found.pairs) <= MOST_PAIRS:
         difference, low, high = ([getattr(p.record, x) for p in found.pairs] for x in ("difference", "low", "high"))
@@ -254,7 +259,7 @@ def _pair(one: Pair) -> list[Cell]:
     return [
         one.data_set, one.probe, _asked(r.question), one.a, one.b, f"{percent(r.value_a)} ({r.k_a}/{r.n})",
         f"{percent(r.value_b)} ({r.k_b}/{r.n})", f"{percent(r.difference)} [{percent(r.low)}, {percent(r.high)}]",
-        _p(r.p), _p(r.p_benjamini_hochberg) if r.testable else "–", "yes" if one.distinguished else "no",
+        _p(r.p), _p(r.p_benjamini_hochberg) if r.testable else "–", one.verdict,
     ]  # fmt: skip
 
 
@@ -369,4 +374,8 @@ def _methods(found: Panel) -> list[str]:
         "and Hochberg's procedure over all pairs of this page in which enough answers differ to reject at 0.05 at all "
         f"(Tarone 1990, Gilbert 2005). Ranks were counted again in {RESAMPLES} resamples of the images."
     )
-    return [said]
+    equal = (
+        f"Two models count as equal where their interval allows less than {sentences.points(found.margin)} "
+        "either way; pairs that are neither distinguished nor equal are undecided with this many images."
+    )
+    return [said, equal]

@@ -11,17 +11,17 @@ from clipjax.analysis.panel import Column, Pair, Panel
 from clipjax.analysis.records import Finding, Question
 from clipjax.errors import some
 
-MOST = 5  # questions whose pairs are in the first section
+MOST = 5  # statements of a kind in the first section
 SHARED = 6  # differences between groups that several models state
 
 
 def of_panel(found: Panel) -> list[Finding]:
-    """The largest difference of models for every question, then what was not distinguished, then correlations."""
+    """The largest difference of models for every question, then correlations, then what was not distinguished."""
     out = [_of_question(found, mine) for mine in _questions(found.pairs)]
     moved = sorted((f for f in out if f.kind == "moved"), key=lambda f: -abs(f.value or 0))
     accuracy = [f for f in moved if "set" not in f.what]
-    kept = [*accuracy, *(f for f in moved if "set" in f.what)][:MOST]
-    return [*kept, *_correlated(found), *[f for f in out if f.kind != "moved"][:MOST]]
+    sets = [f for f in moved if "set" in f.what]
+    return [*accuracy, *sets, *_correlated(found), *(f for f in out if f.kind != "moved")]
 
 
 def _questions(pairs: Sequence[Pair]) -> list[list[Pair]]:
@@ -53,27 +53,47 @@ def _of_question(found: Panel, pairs: Sequence[Pair]) -> Finding:
         said = (
             f"{named}: {more} and {less}: {100 * abs(r.difference):+.1f} points {end}. {len(apart)} of "
             f"{sentences.count(len(pairs), 'pair')} of models {'is' if len(apart) == 1 else 'are'} "
-            f"distinguished{_rank(found, most)}."
+            f"distinguished{_others(pairs)}{_rank(found, most)}."
         )
         return Finding(
             statement=said, kind="moved", what=what, value=abs(r.difference), low=low, high=high, p_adjusted=p,
             test=MCNEMAR, tests=tests,
         )  # fmt: skip
     able = [one.record for one in pairs if one.record.testable]
-    if not able:
-        said = f"{named}: so few answers differ between the models that no result could pass the adjusted threshold."
+    undecided = [one for one in pairs if one.verdict == "undecided"]
+    widest = max((one.record for one in pairs), key=lambda r: max(-r.low, r.high))
+    allowed = f"{100 * max(-widest.low, widest.high):.1f} points"
+    if not able and undecided:
+        said = (
+            f"{named}: so few answers differ between the models that no result could pass the adjusted threshold; the "
+            f"intervals allow differences of up to {allowed}."
+        )
         return Finding(statement=said, kind="not_enough_data", what=what, test=MCNEMAR, tests=tests)
-    widest = max(able, key=lambda r: max(-r.low, r.high))
-    least = min(r.p_benjamini_hochberg or 0.0 for r in able)
-    said = (
-        f"{named}: no two models are distinguished: the smallest adjusted p {sentences.p_value(least)} over "
-        f"{sentences.count(tests, 'test')} ({MCNEMAR}). The intervals still allow differences of up to "
-        f"{100 * max(-widest.low, widest.high):.1f} points."
-    )
+    least = min((r.p_benjamini_hochberg or 0.0 for r in able), default=1.0)
+    tested = f"the smallest adjusted p {sentences.p_value(least)} over {sentences.count(tests, 'test')} ({MCNEMAR})"
+    if undecided:
+        said = (
+            f"{named}: undecided for {len(undecided)} of {sentences.count(len(pairs), 'pair')} of models: {tested}, "
+            f"and the intervals of these {widest.n} images still allow differences of up to {allowed}."
+        )
+    else:
+        said = (
+            f"{named}: no two models differ by {sentences.points(pairs[0].margin)} or more: {tested}, and the "
+            f"intervals allow differences of up to {allowed}."
+        )
     return Finding(
-        statement=said, kind="no_difference", what=what, value=widest.difference, low=widest.low, high=widest.high,
-        p_adjusted=least, test=MCNEMAR, tests=tests,
+        statement=said, kind="undecided" if undecided else "no_difference", what=what, value=widest.difference,
+        low=widest.low, high=widest.high, p_adjusted=least, test=MCNEMAR, tests=tests,
     )  # fmt: skip
+
+
+def _others(pairs: Sequence[Pair]) -> str:
+    """What the pairs are that are not distinguished: ", 1 is equal within 1 point, 2 are undecided"."""
+    equal, undecided = (sum(one.verdict == v for one in pairs) for v in ("equal", "undecided"))
+    within = sentences.points(pairs[0].margin)
+    said = [f"{equal} {'is' if equal == 1 else 'are'} equal within {within}"] * bool(equal)
+    said += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided with these images"] * bool(undecided)
+    return "".join(f", {one}" for one in said)
 
 
 def _named(pair: Pair) -> str:
@@ -98,7 +118,7 @@ def distinguished(found: Panel) -> str:
     asked = len(_questions(found.pairs))
     return (
         f"{apart} of {sentences.count(len(found.pairs), 'pair')} of models ({sentences.count(asked, 'question')}) "
-        f"{'is' if apart == 1 else 'are'} distinguished on the same images."
+        f"{'is' if apart == 1 else 'are'} distinguished on the same images{_others(found.pairs)}."
     )
 
 
@@ -120,12 +140,12 @@ def _correlated(found: Panel) -> list[Finding]:
     if tests and not out:
         c = min(found.correlations, key=lambda one: one.p)
         said = (
-            f"No correlation of accuracy with another number was found over the models: the smallest adjusted p "
-            f"{sentences.p_value(c.p_benjamini_hochberg or 0.0)} over {sentences.count(tests, 'test')}; with "
-            f"{c.models} models its interval is {c.low:+.2f} to {c.high:+.2f}."
+            "Undecided: no correlation of accuracy with another number was found over the models: the smallest "
+            f"adjusted p {sentences.p_value(c.p_benjamini_hochberg or 0.0)} over {sentences.count(tests, 'test')}; "
+            f"with {c.models} models its interval is {c.low:+.2f} to {c.high:+.2f}."
         )
-        out.append(Finding(statement=said, kind="no_difference", tests=tests))
-    return out[:MOST]
+        out.append(Finding(statement=said, kind="undecided", tests=tests))
+    return out
 
 
 def shared(found: Panel) -> list[str]:
@@ -144,4 +164,4 @@ def shared(found: Panel) -> list[str]:
         models = some([m for m, _ in of])
         out.append(f"{len(of)} of {asked} models ({models}) state the same direction, {probe} on {data_set}. "
                    f"{of[0][0]}: {of[0][1]}")  # fmt: skip
-    return out
+    return out + sentences.not_shown(max(len(several) - SHARED, 0), "difference", "the findings of the runs")

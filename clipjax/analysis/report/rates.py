@@ -26,6 +26,7 @@ RACES = {
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 SMALL = "† fewer images than the run's min_n: read the interval, not the rate."
 MOST_FIGURES = 40
+MOST_CROSSED = 4  # sets that are drawn by pairs of columns
 MOST_GAPS = 6  # sets whose differences are drawn
 MOST_CLASSES = 40  # rows of a heat map of answers
 
@@ -72,10 +73,11 @@ def _by_group(runs: Sequence[Run]) -> list[Section]:
                 )
             drawn += len(kinds)
         elif len(key) == 2:
-            for kind, name in kinds[:4]:
-                caption = (
-                    f"How does the rate of {name} differ by {key[0]} and {key[1]}? {_highest(runs[0], key, kind, name)}"
-                )
+            left = len(kinds) - MOST_CROSSED
+            more = f" Of {left} more sets nothing is drawn." if left > 0 else ""
+            for kind, name in kinds[:MOST_CROSSED]:
+                highest = _highest(runs[0], key, kind, name)
+                caption = f"How does the rate of {name} differ by {key[0]} and {key[1]}? {highest}{more}"
                 parts = _crossed(runs, key, kind, name)
                 drawings |= numbered(f"rates_{slug(name)}_by_{slug('_'.join(key))}", parts, caption)
         title = f"By {' and '.join(key)}" if key else "Everybody"
@@ -202,6 +204,7 @@ def _gaps(run: Run, column: str) -> dict[str, tuple[figures.Drawing, str]]:
             found.setdefault(r.set, []).append(r)
     drawings = {}
     found.pop(not_drawn([run]), None)
+    more = f" Of {len(found) - MOST_GAPS} more sets nothing is drawn." if len(found) > MOST_GAPS else ""
     for name, records in list(found.items())[:MOST_GAPS]:
         records = sorted(records, key=lambda r: -(r.value or 0.0))
         counts = [f"{r.k}/{r.n}, others {r.k_rest}/{r.n_rest}" for r in records]
@@ -210,7 +213,7 @@ def _gaps(run: Run, column: str) -> dict[str, tuple[figures.Drawing, str]]:
         drawings[f"gaps_{slug(name)}_by_{slug(column)}"] = (
             drawing,
             f"How far does each {column} differ from all other images in the rate of {name}? "
-            f"{_answer(run, (column,), 'set', name)}",
+            f"{_answer(run, (column,), 'set', name)}{more}",
         )
     return drawings
 
