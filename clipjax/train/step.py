@@ -97,7 +97,8 @@ def shardings(state: State, mesh: Mesh) -> Any:
 def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State, mesh: Mesh) -> Callable:
     """`step(state, batch) -> (state, metrics)`, jitted; the old state is donated.
 
-    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] or [B, K] (`losses`), cut over all devices.
+    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] or [B, K] (`losses`), cut over all devices; with
+    hard negatives also hard_negatives int [B, T] and texts int [B, 2] (`feed.Batch`).
     Metrics are float32 scalars: loss, gradient_norm, logit_scale, learning_rate.
     """
     leaves, structure = jax.tree.flatten(shardings(state, mesh))
@@ -193,7 +194,8 @@ def _encoder(
     config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering, step: jax.Array | None = None,
     statistics: bool = False,
 ) -> Callable:  # fmt: skip
-    """(parameters, batch) -> image and text embeddings; with `statistics` also BatchNorm's new ones.
+    """(parameters, batch) -> embeddings of images, texts, and hard negatives where the batch has them; with `statistics`
+    also BatchNorm's new ones.
 
     step: of training, which a dropout is drawn for; None: nothing is dropped.
     """
@@ -203,28 +205,34 @@ def _encoder(
     def encode(trained: dict[str, jax.Array], batch: Any) -> tuple[Any, ...]:
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
         flat, pairs = lora.apart(flat)
-        adapters = _adapters(options, pairs, step, batch.get("place"))
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
         learned: dict[str, jax.Array] | None = {} if statistics else None
-        given: dict[str, Any] = {"lowering": lowering, "adapters": adapters}
-        image = clip.apply_image(config, params, pixels, statistics=learned, **given)
-        text = clip.apply_text(config, params, batch["tokens"], dtype, **given)
-        embeddings = clip.normalise(image), clip.normalise(text)
+        # A caption's hard negative stands beside it, so that no text moves between devices.
+        tokens = jnp.stack([batch[name] for name in ("tokens", "hard_negatives") if name in batch], axis=1)
+        n = tokens.shape[1]
+        place = batch.get("place")
+        of_texts = None if place is None else (n * place[:, None] + jnp.arange(n)).reshape(-1)
+        adapters, text_adapters = (_adapters(options, pairs, step, of) for of in (place, of_texts))
+        image = clip.apply_image(config, params, pixels, statistics=learned, lowering=lowering, adapters=adapters)
+        tokens = tokens.reshape(-1, tokens.shape[2])
+        text = clip.apply_text(config, params, tokens, dtype, lowering=lowering, adapters=text_adapters)
+        texts = clip.normalise(text).reshape(-1, n, text.shape[-1])
+        embeddings = clip.normalise(image), *(texts[:, k] for k in range(n))
         return embeddings if learned is None else (*embeddings, learned)
 
     return encode
 
 
 def _adapters(
-    options: Options, pairs: dict[str, tuple[jax.Array, jax.Array]], step: jax.Array | None, place: jax.Array
+    options: Options, pairs: dict[str, tuple[jax.Array, jax.Array]], step: jax.Array | None, place: jax.Array | None
 ) -> dict[str, Adapter]:
     """Each with random numbers of its own, which depend on the seed, the step and an example's place in the batch."""
     found = {}
     for number, (name, (a, b)) in enumerate(pairs.items()):
         assert options.lora is not None
         keys = None
-        if step is not None and options.lora.dropout:
+        if step is not None and options.lora.dropout and place is not None:
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(options.seed), step), number)
             keys = jax.vmap(lambda one, key=key: jax.random.fold_in(key, one))(place)
         found[name] = Adapter(a, b, options.lora.scale, options.lora.dropout, keys)
@@ -233,11 +241,16 @@ def _adapters(
 
 def _loss(options: Options, fixed: dict[str, jax.Array], mesh: Mesh) -> Callable:
     form = getattr(losses, options.loss)
-    extra = {"mesh": mesh} if options.loss.startswith("ring") else {}
 
-    def loss(trained: dict[str, jax.Array], embeddings: tuple[jax.Array, jax.Array], batch: Any) -> jax.Array:
+    def loss(trained: dict[str, jax.Array], embeddings: tuple[jax.Array, ...], batch: Any) -> jax.Array:
         flat = trained | fixed
+        extra: dict[str, Any] = {"mesh": mesh} if options.loss.startswith("ring") else {}
+        image, text, *others = embeddings
+        if others:
+            captions, given = batch["texts"].T
+            same = (captions[:, None] == given[None]) & options.soft_targets
+            extra["hard_negatives"] = losses.HardNegatives(others[0], (given[None] >= 0) & ~same)
         scalars = [jnp.exp(flat["logit_scale"])] + ([flat["logit_bias"]] if "sigmoid" in options.loss else [])
-        return form(*embeddings, *scalars, batch["ids"] if options.soft_targets else None, **extra)
+        return form(image, text, *scalars, batch["ids"] if options.soft_targets else None, **extra)
 
     return loss
