@@ -168,7 +168,7 @@ class Source:
             columns={key: values[kept] for key, values in self.columns.items()},
             protocol={key: values[kept] for key, values in self.protocol.items()},
             size=self.size,
-            contents=lambda rows: whole.digests(kept[rows]),
+            contents=(lambda rows: whole.digests(kept[rows])) if self.packed or self.contents else None,
             change=self.change,
         )
 

@@ -52,6 +52,15 @@ def select(task: AnyTask, rows: np.ndarray) -> AnyTask:
     return dataclasses.replace(task, source=task.source.select(rows), columns=columns)
 
 
+def of_rows(rows: tasks.Rows, groupings: str = "") -> DesignTask:
+    """The task of these rows alone. Their labels are texts here, several of one image one text."""
+    source = rows.source
+    if rows.labels is not None:
+        names, index = np.unique([*rows.labels, ""], return_inverse=True)  # "" is the first
+        source = dataclasses.replace(source, labels=Labels(tuple(names[1:].tolist()), index[:-1] - 1))
+    return DesignTask(source, rows.design, rows.groups, rates.groupings(groupings, list(rows.groups)))
+
+
 def prepare(config: DesignConfig, groupings: str = "") -> DesignTask:
     """Everything that can be refused is refused here, before the model is loaded. groupings: `rates.groupings`."""
     asked = tasks.chosen(config.design, config.classes)

@@ -120,6 +120,15 @@ def part(config: Config) -> LabelsTask:
     return prepare(config, whole=False)
 
 
+def of_rows(config: Config, rows: tasks.Rows) -> LabelsTask:
+    """The task of these rows alone."""
+    assert rows.sides is not None
+    base = design_task.of_rows(rows)
+    column, thresholds = config.contrast.partition("=")[0], [float(t) for t in words(config.thresholds)]
+    contrast = Contrast(column, rows.sides, tuple(thresholds))
+    return LabelsTask(base.source, base.design, base.columns, base.grouped, contrast=contrast)
+
+
 def count(config: Config, task: LabelsTask, rows: np.ndarray, probabilities: np.ndarray) -> Counted:
     """Probabilities [M, C] of these rows [M] -> their predictions, and `tallies`."""
     side = task.columns[task.contrast.column][rows]

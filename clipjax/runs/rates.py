@@ -83,6 +83,12 @@ def prepare(config: Config) -> RatesTask:
     return RatesTask(base.source, base.design, base.columns, base.grouped, variants)
 
 
+def of_rows(config: Config, rows: tasks.Rows) -> RatesTask:
+    """The task of these rows alone."""
+    base = design_task.of_rows(rows, config.groups)
+    return RatesTask(base.source, base.design, base.columns, base.grouped)
+
+
 def run(config: Config, features: Features, task: RatesTask) -> Result:
     """The likeliest class of every image, counted by set and group."""
     probability = features.probability(config.probability, several=False)

@@ -53,6 +53,31 @@ def select(task: Task, rows: np.ndarray) -> Task:
     return dataclasses.replace(task, source=task.source.select(rows), labels=labels, groups=groups)
 
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Some rows of a task, with what `prepare` found in all of them: `of_rows` of a probe makes a task of these.
+
+    labels: class names, object [N], "" without one; None where the source has none. groups: columns [N] by name.
+    sides: the two groups that are compared, where any are.
+    """
+
+    source: Source
+    design: Design
+    labels: np.ndarray | None
+    metric: str
+    groups: dict[str, np.ndarray]
+    sides: tuple[str, str] | None = None
+
+
+def of_rows(config: Asked, rows: Rows) -> Task:
+    """The task of these rows alone."""
+    place = {name: i for i, name in enumerate(rows.design.names)} | {"": -1}
+    labels = None
+    if rows.labels is not None:
+        labels = Labels(rows.design.names, np.array([place[name] for name in rows.labels]))
+    return Task(rows.source, rows.design, labels, rows.metric, rows.groups)
+
+
 def prepare(config: Asked) -> Task:
     """The images of a config, asked with its design or classes, else with the data set's own."""
     opened = opening.open_source(config.data)

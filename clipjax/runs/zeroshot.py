@@ -29,6 +29,7 @@ from clipjax.runs.task import Task
 from clipjax.runs.wording import Sweep
 
 UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
+of_rows = tasks.of_rows
 select = tasks.select
 ADDED = ("top1", "top5", "mean_per_class")  # metrics that are made of counts
 

@@ -44,7 +44,7 @@ def embed(
     made = Plan(
         format=plans.FORMAT, version=plans.VERSION, units=len(inputs), inputs="rows", dtype=dtype,
         config={"probe": "", "verb": "embed", "model": named, "images": where}, probabilities=False, mixed=False,
-        data=where, changed="", metric="", group_columns=[], design=NOTHING, probability="softmax",
+        data=where, changed="", metric="", group_columns=[], sides=[], design=NOTHING, probability="softmax",
         rows_sha256=configs.digest(files), labelled=False, model=encoding.about, encoding=plans.encoding_of(encoding),
         class_weights_sha256="",
         precision=encoding.circumstances["precision"],

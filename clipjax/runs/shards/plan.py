@@ -1,7 +1,7 @@
 """What a sharded run computes, written once: its config, model, class weights, and the units that the images make.
 
 A unit is some whole input files (tar, parquet), which only the worker that does it opens, or consecutive rows of any
-other source, which every worker opens.
+other source. Of rows whose images are files the plan writes a table for each unit; every worker opens other sources.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -34,18 +35,19 @@ from clipjax.runs import projected
 from clipjax.runs.engine import Engines
 from clipjax.runs.features import Features
 from clipjax.runs.interface import Engine
-from clipjax.runs.shards.store import Store
+from clipjax.runs.shards import images
+from clipjax.runs.shards.store import NEW_PLAN, Store
 
 PLAN, INPUTS, WEIGHTS, CONFIG = "plan.json", "inputs.parquet", "class_weights.npy", "config.json"
-FORMAT, VERSION = "clipjax-shards", 1
-REMEDY = "make a new plan in another folder"
+FORMAT, VERSION = "clipjax-shards", 2
 ROWS = 10_000  # of a unit, where units are rows
 DTYPES = {"float32": "<f4", "float16": "<f2"}
 
 
 class Plan(Struct, kw_only=True, frozen=True):
     """plan.json. `inputs`: whether units are input files or rows of one source. rows_sha256: of names, labels and
-    groups of these rows; `labelled`: whether images have labels. `encoding`: what features depend on beside the images
+    groups of these rows, where units have no tables of them. `labelled`: whether images have labels. sides: the two
+    groups that are compared, where any are. `encoding`: what features depend on beside the images
     and the kind of device. class_weights_sha256: of class_weights.npy. changed: what is done to every crop.
     """
 
@@ -64,6 +66,7 @@ class Plan(Struct, kw_only=True, frozen=True):
     changed: str
     metric: str
     group_columns: list[str]
+    sides: list[str]
     design: manifests.AskedDesign
     probability: Literal["softmax", "sigmoid"]
     model: manifests.Model
@@ -89,13 +92,14 @@ class Plan(Struct, kw_only=True, frozen=True):
 
 class Input(Struct, frozen=True):
     """A part of the input: rows [start, stop) of the source, or a whole file (`stop` is None: its rows are not counted
-    in advance), of so many bytes."""
+    in advance), of so many bytes. table: the sha256 of these rows' own table (`images`); "" where there is none."""
 
     unit: int
     path: str
     start: int = 0
     stop: int | None = None
     bytes: int | None = None
+    table: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +139,7 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
     if options.rows < 1 or options.group < 1:
         raise InputError(f"--unit-rows={options.rows} and --group={options.group} are at least 1")
     files = input_files(resolved)
+    tables: Iterator[tuple[str, bytes]] = iter(())
     if files and options.rows != ROWS:
         raise InputError(f"--unit-rows={options.rows}: units are whole files of {files[0]} and others; leave it out")
     if not files and options.group != 1:
@@ -150,6 +155,8 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
         n = len(task.source)
         starts = range(0, n, options.rows)
         inputs = [Input(i, task.source.name, s, min(s + options.rows, n)) for i, s in enumerate(starts)]
+        if images.are_files(task.source):
+            inputs, tables = _tabled(task, inputs)
     engine = (engines or Engines()).get(asked)
     engine.check_source(task.source)
     features = Features(engine, asked)
@@ -162,19 +169,31 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
         format=FORMAT, version=VERSION, config=resolved, units=inputs[-1].unit + 1,
         inputs="files" if files else "rows", dtype=options.dtype, probabilities=options.probabilities,
         mixed=options.mixed, data=task.source.name, changed="" if change is None else repr(change.key),
-        rows_sha256="" if files else rows_digest(task), labelled=task.labels is not None,
+        rows_sha256="" if inputs[0].table or files else rows_digest(task), labelled=task.labels is not None,
         inputs_sha256=configs.digest([msgspec.to_builtins(one) for one in inputs]),
         metric=getattr(task, "metric", "top1"), group_columns=groups_of(task),
+        sides=list(getattr(getattr(task, "contrast", None), "sides", ())),
         design=manifests.AskedDesign.of(task.design), model=engine.about, encoding=encoding_of(engine),
         precision=asked.precision,
         probability=features.probability(asked.probability, getattr(module, "SEVERAL", False)),
         class_weights_sha256=configs.digest(weights.hex()),
     )  # fmt: skip
-    write(store, made, {INPUTS: table, WEIGHTS: weights})
+    write(store, made, {INPUTS: table, WEIGHTS: weights}, tables)
     return made
 
 
-def write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
+def _tabled(task: Any, inputs: list[Input]) -> tuple[list[Input], Iterator[tuple[str, bytes]]]:
+    """Inputs with the sums of their tables; and the tables, made again, so that one at a time is in memory."""
+    groups = dict(_grouped(task))
+
+    def table(one: Input) -> bytes:
+        return images.table(task, groups, one.start, one.stop or 0)
+
+    inputs = [msgspec.structs.replace(one, table=hashlib.sha256(table(one)).hexdigest()) for one in inputs]
+    return inputs, ((images.name(one, len(inputs)), table(one)) for one in inputs)
+
+
+def write(store: Store, made: Plan, files: Mapping[str, bytes], tables: Iterable[tuple[str, bytes]] = ()) -> None:
     """The plan last: where it is, everything is. InputError where there is another one."""
     text = msgspec.json.format(msgspec.json.encode(made, order="sorted"), indent=1) + b"\n"
     there = store.names("")
@@ -182,9 +201,9 @@ def write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
         if read(store).identity != made.identity:
             raise InputError(f"{store.place}: holds another plan; choose another --out, or remove it")
         return
-    if others := sorted({*there} - {*files, CONFIG}):
+    if others := sorted({*there} - {*files, CONFIG, images.FOLDER}):  # a bucket lists folders too
         raise InputError(f"{store.place}: is not empty and holds no plan ({others[0]}); choose another --out")
-    for name, data in files.items():
+    for name, data in itertools.chain(files.items(), tables):
         store.write(name, data)
     store.write(CONFIG, msgspec.json.format(msgspec.json.encode(made.config, order="sorted"), indent=1) + b"\n")
     if not store.create(PLAN, text) and read(store).identity != made.identity:
@@ -195,10 +214,10 @@ def read(store: Store) -> Plan:
     """The plan of a sharded run. InputError where the place holds none."""
     if not store.has(PLAN):
         raise InputError(f"{store.place}: holds no {PLAN}; make one: clipjax shards plan CONFIG --out={store.place}")
-    found = stored.parse(store.read(PLAN), store.path(PLAN), dict[str, Any], REMEDY)
+    found = stored.parse(store.read(PLAN), store.path(PLAN), dict[str, Any], NEW_PLAN)
     if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
-        raise InputError(f"{store.path(PLAN)} is not of {FORMAT} version {VERSION}; {REMEDY}")
-    return stored.check(found, Plan, store.path(PLAN), REMEDY)
+        raise InputError(f"{store.path(PLAN)} is not of {FORMAT} version {VERSION}; {NEW_PLAN}")
+    return stored.check(found, Plan, store.path(PLAN), NEW_PLAN)
 
 
 def read_inputs(store: Store, plan: Plan) -> list[list[Input]]:
@@ -206,7 +225,7 @@ def read_inputs(store: Store, plan: Plan) -> list[list[Input]]:
     rows = pq.read_table(io.BytesIO(store.read(INPUTS))).to_pylist()
     inputs = [Input(**row) for row in rows]
     if configs.digest([msgspec.to_builtins(one) for one in inputs]) != plan.inputs_sha256:
-        raise InputError(f"{store.path(INPUTS)} is not what the plan wrote; {REMEDY}")
+        raise InputError(f"{store.path(INPUTS)} is not what the plan wrote; {NEW_PLAN}")
     units: list[list[Input]] = [[] for _ in range(plan.units)]
     for one in inputs:
         units[one.unit].append(one)
@@ -217,7 +236,7 @@ def read_weights(store: Store, plan: Plan) -> np.ndarray:
     """Class weights [C, E]. InputError where they are not the plan's."""
     data = store.read(WEIGHTS)
     if configs.digest(data.hex()) != plan.class_weights_sha256:
-        raise InputError(f"{store.path(WEIGHTS)} is not what the plan wrote; {REMEDY}")
+        raise InputError(f"{store.path(WEIGHTS)} is not what the plan wrote; {NEW_PLAN}")
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
@@ -315,6 +334,7 @@ def table_of(inputs: list[Input]) -> bytes:
             ("start", pa.int64()),
             ("stop", pa.int64()),
             ("bytes", pa.int64()),
+            ("table", pa.string()),
         ]
     )
     pq.write_table(pa.Table.from_pylist([msgspec.to_builtins(one) for one in inputs], schema), out, compression="zstd")

@@ -21,6 +21,7 @@ from clipjax.errors import InputError, converted
 from clipjax.files import write_atomically
 
 REMEDY = "choose another place, or repair it"
+NEW_PLAN = "make a new plan in another folder"
 
 
 class Store:

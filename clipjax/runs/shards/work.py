@@ -28,8 +28,8 @@ from clipjax.runs import config as configs
 from clipjax.runs.engine import Engines
 from clipjax.runs.features import Features
 from clipjax.runs.interface import Engine
+from clipjax.runs.shards import images, units
 from clipjax.runs.shards import plan as plans
-from clipjax.runs.shards import units
 from clipjax.runs.shards.plan import Input, Plan
 from clipjax.runs.shards.store import Store
 
@@ -106,6 +106,7 @@ class Job:
         self.inputs = plans.read_inputs(self.store, self.plan)
         files = [one.path for unit in self.inputs for one in unit if one.stop is None]
         self.root = common_folder(absolute(files)) if files else ""
+        self.tabled = bool(self.inputs[0][0].table)
         self.module = configs.probe_module(self.plan.probe)
         self.weights = plans.read_weights(self.store, self.plan)
         config: dict[str, Any] = {**self.plan.config, "cache_dir": "none"}
@@ -136,7 +137,7 @@ class Job:
     def ready(self) -> None:
         """Loads the model and opens the data set; what is wrong with these is not a unit's failure."""
         _ = self.features
-        if self.plan.inputs == "rows":
+        if self.plan.inputs == "rows" and not self.tabled:
             self._whole()
 
     def compute(self, unit: int) -> units.Part:
@@ -144,6 +145,10 @@ class Job:
         return units.joined([self._input(one) for one in self.inputs[unit]])
 
     def _input(self, one: Input) -> units.Part:
+        if self.tabled:
+            asked = configs.typed(self.config)
+            task = self.module.of_rows(asked, images.read(self.store, self.plan, one, asked))
+            return units.of_images(self.plan, one, task, asked, self.features, self.weights, self.module)
         if self.plan.inputs == "rows":
             task, asked = self._whole()
             task = self.module.select(task, np.arange(one.start, one.stop or 0))

@@ -127,12 +127,11 @@ def test_a_file_of_a_bucket_that_has_changed_is_refused(monkeypatch, tmp_path):
         units.fetched(plan.Input(0, "gs://bucket/part-000.tar", bytes=7)).__enter__()
 
 
-def test_a_table_a_design_or_a_model_that_has_changed_is_refused(world, table, planned, engines, tmp_path):
-    """The names of the images are the same in all of these."""
-    (tmp_path / "people.csv").write_text(Path(table[1].partition("=")[2]).read_text())
-    (tmp_path / "pets.txt").write_text("cat\ndog\nfish\n")
-    own = (f"--config.data.csv={tmp_path}/people.csv", f"--config.classes={tmp_path}/pets.txt")
-    store = planned(tmp_path / "run", *table, *own)
+def test_a_table_a_design_or_a_model_that_has_changed_is_refused(world, table, planned, engines, tmp_path, monkeypatch):
+    """Where every worker opens all rows: of images that are not files of their own. The names of the images are the
+    same in all of these."""
+    monkeypatch.setattr(plan.images, "are_files", lambda source: False)
+    store, _ = _own_files(table, planned, tmp_path)
     for name, old, new, message in (
         ("people.csv", ",cat,", ",dog,", "other images, labels or groups than when the plan was made"),
         ("people.csv", ",F\n", ",M\n", "other images, labels or groups than when the plan was made"),
@@ -149,6 +148,64 @@ def test_a_table_a_design_or_a_model_that_has_changed_is_refused(world, table, p
         with pytest.raises(InputError, match=rf"tiny.safetensors: {key} differ here from the plan's"):
             job.ready()
     assert work.work(store, Worker(0, 1), engines) == 6
+
+
+def _own_files(table, planned, folder, name="run"):
+    """A plan whose table and list of classes lie in this folder; its overrides."""
+    (folder / "people.csv").write_text(Path(table[1].partition("=")[2]).read_text())
+    (folder / "pets.txt").write_text("cat\ndog\nfish\n")
+    own = (*table, f"--config.data.csv={folder}/people.csv", f"--config.classes={folder}/pets.txt")
+    return planned(folder / name, *own), own
+
+
+def test_workers_do_not_read_the_users_table_again(table, planned, done, engines, tmp_path):
+    """What is changed or removed after the plan changes nothing; a table of the plan that is changed is refused."""
+    store, own = _own_files(table, planned, tmp_path)
+    whole = done(tmp_path / "whole", *own)
+    for name in ("people.csv", "pets.txt"):
+        (tmp_path / name).unlink()
+    path = Path(store.place) / plan.images.name(plan.read_inputs(store, plan.read(store))[3][0], 6)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"dog", b"cat"))
+    assert work.work(store, Worker(0, 1), engines) == 5
+    assert "is not what the plan wrote; make a new plan" in work.failure(store, 3)
+    path.write_bytes(data)
+    for name in store.names("failed"):
+        store.remove(f"failed/{name}")
+    assert work.work(store, Worker(0, 1), engines) == 1
+    seal.seal(store)
+    assert {name: data for name, data in files(store).items() if "failed" not in name} == files(whole)
+
+
+def test_a_unit_knows_what_a_run_at_once_knows_of_its_rows(world, asked, done, engines, tmp_path):
+    """Rows without a file, with a missing one, with accents and backslashes, of a split and with a limit."""
+    (tmp_path / "é").mkdir()
+    images = sorted((world / "photos").rglob("*.jpg"))[:9]
+    names = []
+    for i, one in enumerate(images):
+        shutil.copy(one, tmp_path / "é" / f"{i}.jpg")
+        names.append(("e\u0301/" if i % 2 else "é\\") + f"{i}.jpg")
+    lines = [
+        f"{name},{'ab'[i % 2]},cat,test"
+        for i, name in enumerate([*names[:2], "", *names[2:6], "none.jpg", *names[6:], "unread.jpg"])
+    ]
+    text = "\n".join(["file,who,animal,split", f"{names[0][:-5]}x.jpg,a,cat,train", *lines]) + "\n"
+    (tmp_path / "people.csv").write_text(text)
+    words = (
+        "--config.data.source=csv", f"--config.data.csv={tmp_path}/people.csv", "--config.data.split=test",
+        "--config.data.group_columns=who", "--config.data.label_column=animal", "--config.classes=cat,dog",
+        "--config.data.limit=11", "--config.data.max_skipped=0.5", "--config.data.perturb=grey",
+    )  # fmt: skip
+    small = runner.run(asked(*words), tmp_path / "small", engines).runs[0].manifest
+    store = done(tmp_path / "run", *words, rows=4, probabilities=True)
+    for name in ("metrics.json", "predictions.parquet"):
+        assert store.read(name) == (tmp_path / "small" / name).read_bytes(), name
+    manifest = json.loads(store.read("manifest.json"))
+    assert small.counts.skipped == 2
+    assert manifest["counts"]["skipped_files"] == [
+        {"file": s.file, "reason": s.reason} for s in small.counts.skipped_files
+    ]
+    assert manifest["data"]["fingerprint"] == small.data.fingerprint
 
 
 def test_a_file_without_labels_among_files_with_labels_is_named(packed, planned, engines, tmp_path):
@@ -186,29 +243,44 @@ def test_a_broken_input_file_is_one_unit_and_comes_back(packed, planned, engines
     assert units.done(again) == {0, 1, 2}
 
 
-def test_a_table_is_opened_whole_and_takes_this_much_memory(world, asked, tmp_path):
-    """What docs/pods.md says of sources that are cut by rows: for each image, in `plan` and in every worker."""
-    image, peaks = next((world / "photos").rglob("*.jpg")), []
+def test_a_worker_reads_its_units_rows_alone(world, planned, engines, tmp_path):
+    """Whatever the number of rows; `plan` takes what docs/pods.md says for each of them."""
+    image, planning, working = next((world / "photos").rglob("*.jpg")), [], []
     for n in (2000, 6000):
         table = tmp_path / f"{n}.csv"
         names = [image.as_posix(), *(f"{i:05}/people-{i * 7919 % 100_000:05}-{i:07}.jpg" for i in range(n - 1))]
-        table.write_text(
-            "\n".join(["file,animal,age,who", *(f"{one},cat,{i % 9}0-{i % 9}9,F" for i, one in enumerate(names))])
+        lines = (f"{one},cat,{i % 9}0-{i % 9}9,F" for i, one in enumerate(names))
+        table.write_text("\n".join(["file,animal,age,who", *lines]))
+        words = (
+            "--config.data.source=csv", f"--config.data.csv={table}", "--config.data.label_column=animal",
+            "--config.data.group_columns=age,who", "--config.classes=cat,dog",
+        )  # fmt: skip
+        config = configs.plain(configs.load("zeroshot", list(words)))
+        task, peak = _traced(lambda config=config: configs.probe_module("zeroshot").prepare(configs.typed(config)))
+        planning.append(peak)
+        store = planned(tmp_path / f"run{n}", *words, rows=500)
+        table.unlink()
+        job = work.Job(store, plan.read(store), engines)
+        asked = configs.typed(job.config)
+        (one,) = job.inputs[3]
+        found, peak = _traced(
+            lambda job=job, one=one, asked=asked: job.module.of_rows(
+                asked, plan.images.read(job.store, job.plan, one, asked)
+            )
         )
-        words = [
-            f"--config.data.csv={table}",
-            "--config.data.label_column=animal",
-            "--config.data.group_columns=age,who",
-        ]
-        config = configs.plain(asked("--config.data.source=csv", *words, "--config.classes=cat,dog"))
-        tracemalloc.start()
-        try:
-            task = configs.probe_module("zeroshot").prepare(configs.typed(config))
-            plan.rows_digest(task)  # as `plan` and `work` do
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
-    assert (peaks[1] - peaks[0]) / 4000 < 400
+        working.append(peak)
+        assert found.source.files.tolist() == task.source.files[1500:2000].tolist()
+    assert (planning[1] - planning[0]) / 4000 < 400
+    assert working[1] < 1.05 * working[0]
+
+
+def _traced(act):
+    """What a call gives, and the most memory that it took."""
+    tracemalloc.start()
+    try:
+        return act(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_depends_on_all_files_is_refused_before_any_work(packed, planned, tmp_path):
