@@ -62,10 +62,10 @@ def prepared(
 ) -> Iterator[Batch]:
     """Yields ceil(len(rows) / batch_size) batches; batch k stands for rows[k * batch_size : (k + 1) * batch_size].
 
-    `rows` is where several processes share the work (rows[process::count]) and where a resumed run goes on. A
-    image that cannot be read leaves a gap, which never moves the later batches; how many gaps are too many is the
-    caller's decision. While the caller works on one batch, `threads` (None: one per usable processor) decode the
-    next: little more than two batches are in memory.
+    `rows` is where several processes share the work and where a resumed run goes on. An image that cannot be read
+    leaves a gap, which never moves the later batches; how many gaps are too many is the caller's decision. While the
+    caller works on one batch, `threads` (None: one per usable processor) decode the next: little more than two batches
+    are in memory.
 
     prepare: a row -> the image as its model takes it, called in threads; an InputError is the reason of a gap.
     stack: those of one batch -> `Batch.pixels`.

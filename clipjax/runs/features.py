@@ -36,6 +36,11 @@ class Encoded:
     skipped: Skipped
 
 
+def _of_this_host(rows: np.ndarray) -> np.ndarray:
+    """The rows that this host works on: one of as many parts as there are hosts, equally long but for one row."""
+    return np.array_split(rows, jax.process_count())[jax.process_index()]
+
+
 class Features:
     """Gives a probe the features of its images and texts. Every host holds all features of a finished stage.
 
@@ -55,10 +60,12 @@ class Features:
     def images(self, source: Source, feature: str = "proj") -> Encoded:
         """Features of every readable image of `source`; only rows that no one has are encoded.
 
-        A row's work is shared by hosts as rows[process::count]; each appends to its own log after every batch, so a
-        kill loses the batch that is worked on and the one on its way. All hosts make the same number of steps,
-        whatever they find.
+        Each host hashes and encodes rows that follow each other, and so opens its own part of tar and parquet files
+        alone; it appends to its own log after every batch, so a kill loses the batch that is worked on and the one on
+        its way. All hosts make the same number of steps, whatever they find.
         """
+        if jax.process_count() > 1:
+            source.set_digests(parallel.gather(source.digests(_of_this_host(np.arange(len(source))))))
         key = self.engine.image_key(source.fingerprint, feature)
         width = self.engine.width(feature)
         folder = images_folder(self._cache, key) if self._cache else None
@@ -67,7 +74,7 @@ class Features:
             here = known.rows[known.rows < len(source)]
             done = np.zeros(len(source), bool)
             done[parallel.gather(here)] = True
-            mine = np.flatnonzero(~done)[jax.process_index() :: jax.process_count()]
+            mine = _of_this_host(np.flatnonzero(~done))
             rows, values, skipped = self.encode(source, feature, mine, cache, int(done.sum()))
         kept = np.isin(known.rows, self._only_mine(here, len(source)))
         rows = parallel.gather(np.concatenate([known.rows[kept], rows]))

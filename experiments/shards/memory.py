@@ -1,9 +1,14 @@
-"""Peak memory and time of `clipjax shards` over synthetic units, and of a worker over small images, by their number.
+"""Peak memory and time of every step of `clipjax shards` by the number of images, and of retrieval by that of pairs.
 
-python experiments/shards/memory.py --images=10000,100000,1000000 --worked=2000,20000 --work=FOLDER
+    python experiments/shards/memory.py --images=10000,100000,1000000,10000000 --encoded=10000,100000 --work=FOLDER
+    python experiments/shards/memory.py --pairs=50000,100000,200000 --work=FOLDER
+
+`encoded`: images that a worker reads from tar files and encodes with a tiny model. For `images` a worker begins with
+stored features: random numbers, whose images `plan` has read from a csv. Each step is a process of its own.
 """
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -12,95 +17,191 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from kills import images
 
-from clipjax.analysis import rates
-from clipjax.runs import config
-from clipjax.runs.shards import plan, units
-from clipjax.runs.shards.store import Store
-
-ROOT = Path(__file__).parents[2]
-ROWS, WIDTH = 10_000, 64
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+ROWS, WIDTH = 10_000, 32  # of a unit; of a feature, as the tiny model has it
+GROUP = 10  # the largest group of equal pairs in retrieval
+FIELDS = ("step", "n", "MB", "seconds", "cpu_seconds")
 # VmHWM and not getrusage, whose peak after fork and exec is at least that of the parent.
-MEASURED = (
-    "import json, re, sys, time; from clipjax.cli.main import main; began = time.time();"
-    "status = main(sys.argv[1:]); used = re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1];"
-    "print(json.dumps([status, round(int(used) / 1024), round(time.time() - began, 1)]))"
-)
+MEASURED = """
+import json, re, sys, time
+began = time.time()
+if sys.argv[1] == "clipjax":
+    from clipjax.cli.main import main
+    status = main(sys.argv[2:])
+else:
+    sys.path.insert(0, sys.argv[2])
+    import memory
+    status = getattr(memory, sys.argv[1])(*sys.argv[3:])
+used = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]
+print(json.dumps([status, round(int(used) / 1024), round(time.time() - began, 1), round(time.process_time(), 1)]))
+"""
 
 
-def measured(*words: str) -> dict[str, float]:
-    """Peak resident MB and seconds of one command."""
+def measured(step: str, n: int, *words: str) -> dict[str, object]:
+    """A row of the table: one process."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "CLIPJAX_QUIET": "1"}
-    out = subprocess.run([sys.executable, "-c", MEASURED, *words], env=env, capture_output=True, text=True, check=True)
-    status, used, seconds = json.loads(out.stdout.splitlines()[-1])
-    assert status == 0, out.stderr
-    return {"MB": used, "seconds": seconds}
+    done = subprocess.run([sys.executable, "-c", MEASURED, *words], env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    status, *numbers = json.loads(done.stdout.splitlines()[-1])
+    assert not status, done.stderr
+    row = dict(zip(FIELDS, (step, n, *numbers), strict=True))
+    print(row, flush=True)
+    return row
 
 
-def planned(work: Path, name: str, shards: int, each: int) -> tuple[Path, plan.Plan]:
-    """A plan over tar files of small drawings."""
-    folder = work / f"{name}-images"
+def score(run: str, features: str) -> int:
+    """What a worker does with features that it has: scores, counts and writes every unit of a plan."""
+    from clipjax.runs import config
+    from clipjax.runs.engine import Engines
+    from clipjax.runs.shards import images as tables
+    from clipjax.runs.shards import plan, units, work
+    from clipjax.runs.shards.store import Store
+
+    store = Store(run)
+    job = work.Job(store, plan.read(store), Engines())
+    asked, arithmetic = config.typed(job.config), job.engine.circumstances["arithmetic"]
+    for unit, (one,) in enumerate(job.inputs):
+        began, task = time.time(), job.module.of_rows(asked, tables.read(store, job.plan, one, asked))
+        values = np.load(Path(features) / f"{unit:06}.npy").astype(np.float32)
+        digests = np.random.default_rng(unit).integers(0, 256, (len(values), units.DIGEST), np.uint8)
+        task.source.set_digests(digests)
+        rows = np.arange(len(values))
+        found = job.module.count(
+            asked, task, rows, job.features.probabilities(values, job.weights, job.plan.probability)
+        )
+        part = units.part_of(one, task.source.files, digests, rows, values, [], found)
+        units.write(store, job.plan, unit, part, arithmetic, "stored features", began)
+    return 0
+
+
+def table(folder: Path, n: int) -> Path:
+    """A csv of n images with two groups, and features for each in files of ROWS."""
+    (folder / "features").mkdir(parents=True)
+    drawn = next(folder.parent.glob("encoded-*/drawn/*/*.jpg"))
+    ages, people = ("0-19", "20-59", "60+"), ("F", "M")
+    with open(folder / "images.csv", "w") as file:
+        file.write("file,age,gender\n")
+        for unit in range(n // ROWS):
+            rng = np.random.default_rng(unit)
+            which = rng.integers(0, 6, ROWS).tolist()
+            file.writelines(
+                f"people/{unit:06}/photograph-{i:05}.jpg,{ages[k % 3]},{people[k // 3]}\n" for i, k in enumerate(which)
+            )
+            values = rng.standard_normal((ROWS, WIDTH), np.float32)
+            np.save(folder / "features" / f"{unit:06}.npy", values.astype("<f2"))
+    there = folder / "people" / "000000"
+    there.mkdir(parents=True)
+    shutil.copy(drawn, there / "photograph-00000.jpg")  # a table none of whose images is there is refused
+    return folder / "images.csv"
+
+
+def asked(model: Path, *more: str) -> list[str]:
+    """The words after `shards plan`."""
+    return ["rates", f"--config.model={model}", "--config.design=people-roles", "--dtype=float16", *more]
+
+
+def of_images(work: Path, n: int, model: Path) -> list[dict[str, object]]:
+    """Every step over n images of a table, from features that are stored."""
+    folder = work / f"table-{n}"
+    listed, run = table(folder, n), folder / "run"
+    groups = "--config.data.group_columns=age,gender"
+    words = asked(model, "--config.data.source=csv", f"--config.data.csv={listed}", groups, f"--out={run}")
+    rows = [measured("plan, table", n, "clipjax", "shards", "plan", *words)]
+    rows.append(measured("work, from features", n, "score", str(HERE), str(run), str(folder / "features")))
+    shutil.rmtree(folder / "features")
+    rows += [measured(step, n, "clipjax", "shards", step, str(run)) for step in ("status", "verify", "seal")]
+    rows.append(measured("export", n, "clipjax", "shards", "export", str(run), f"--out={folder}/tables"))
+    shutil.rmtree(folder)
+    return rows
+
+
+def of_tars(work: Path, n: int) -> list[dict[str, object]]:
+    """`plan` and `work` over n images in tar files of 1,000 or 10,000."""
+    each = min(ROWS, n // 10)
+    folder = work / f"encoded-{n}"
     folder.mkdir(parents=True)
-    images(folder, shards, each)
-    words = [
-        f"--config.model={folder}/tiny.safetensors", "--config.batch_size=32", "--config.data.source=webdataset",
-        f"--config.data.path={folder}/part-{{00000..{shards - 1:05}}}.tar", "--config.design=people-roles",
-        "--config.data.label_column=",
-    ]  # fmt: skip
-    store = Store(work / name)
-    return work / name, plan.make(config.load("rates", words), store, plan.Options(dtype="float16"))
+    images(folder, n // each, each)
+    words = asked(
+        folder / "tiny.safetensors", "--config.batch_size=256", "--config.data.source=webdataset",
+        f"--config.data.path={folder}/part-{{00000..{n // each - 1:05}}}.tar", "--config.data.label_column=",
+        f"--out={folder}/run",
+    )  # fmt: skip
+    rows = [measured("plan, tar files", n, "clipjax", "shards", "plan", *words)]
+    rows.append(measured("work, from images", n, "clipjax", "shards", "work", str(folder / "run")))
+    for one in folder.glob("*.tar"):
+        one.unlink()
+    return rows
 
 
-def synthetic(work: Path, n: int, small: plan.Plan) -> Path:
-    """A run of n images whose features are random numbers, finished but not sealed."""
-    made = msgspec.structs.replace(small, units=n // ROWS, data="synthetic", group_columns=["age", "gender"])
-    store, classes = Store(work / f"synthetic-{n}"), len(small.design.classes)
-    plan.write(store, made, {})
-    names = np.array([one.name for one in small.design.classes], object)
-    for unit in range(made.units):
-        rng = np.random.default_rng(unit)
-        keys = np.array([f"{unit:06}/{i:05}.jpg" for i in range(ROWS)], object)
-        columns = {
-            "age": rng.choice(np.array(["0-19", "20-59", "60+"], object), ROWS),
-            "gender": rng.choice(np.array(["F", "M"], object), ROWS),
-        }
-        answers = rng.integers(0, classes, ROWS)
-        table = {"file": keys, **columns, "prediction": names[answers], "probability": rng.random(ROWS, np.float32)}
-        tallied = rates.tallies(answers, columns, rates.groupings("", list(columns)), classes)
-        part = units.Part(
-            keys, np.arange(ROWS), [rng.bytes(16) for _ in keys], rng.integers(0, 256, (ROWS, 32), np.uint8),
-            rng.standard_normal((ROWS, WIDTH), np.float32), table, tallied, [],
-        )  # fmt: skip
-        units.write(store, made, unit, part, "cpu", "synthetic", time.time())
-    return work / f"synthetic-{n}"
+def retrieve(n: str) -> int:
+    """Recall over n images and captions of which the truth is known. Groups of 1 to GROUP pairs are equal: of equals
+    the first ranks first, so that the k-th of a group is found at rank k in both directions."""
+    from clipjax.probes import retrieval
+
+    pairs = int(n)
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, GROUP + 1, pairs)
+    group = np.repeat(np.arange(pairs), sizes)[:pairs]
+    vectors = rng.standard_normal((group[-1] + 1, WIDTH), np.float32)[group]
+    place = np.arange(pairs) - np.searchsorted(group, group)
+    records = retrieval.recalls(vectors, vectors.copy(), np.arange(pairs))
+    for record in records[:-1]:
+        k = int(record.metric.partition("@")[2])
+        assert record.k == int((place < k).sum()), (record, k)
+    return 0
+
+
+def figure(rows: list[dict[str, str]]) -> None:
+    """Memory and seconds over the number of images."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(9, 4), layout="constrained")
+    for axes, name, label in zip(
+        drawn.subplots(1, 2), ("MB", "cpu_seconds"), ("peak memory, MB", "processor seconds"), strict=True
+    ):
+        for step in dict.fromkeys(row["step"] for row in rows):
+            mine = [(int(row["n"]), float(row[name])) for row in rows if row["step"] == step]
+            axes.plot(*zip(*sorted(mine), strict=True), marker="o", markersize=3, label=step)
+        axes.set(xscale="log", yscale="log", xlabel="images (retrieval: pairs)", ylabel=label)
+    axes.legend(fontsize=7)
+    for suffix in ("svg", "png"):
+        drawn.savefig(HERE / f"memory.{suffix}", dpi=130, metadata={} if suffix == "png" else {"Date": None})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", default="10000,100000,1000000")
-    parser.add_argument("--worked", default="2000,20000")
+    parser.add_argument("--images", default="")
+    parser.add_argument("--encoded", default="")
+    parser.add_argument("--pairs", default="")
     parser.add_argument("--work", type=Path, required=True)
     args = parser.parse_args()
     shutil.rmtree(args.work, ignore_errors=True)
     args.work.mkdir(parents=True)
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for n in map(int, args.worked.split(",")):
-        run, _ = planned(args.work, f"worked-{n}", n // 500, 500)
-        found[f"{n} images, 500 a unit"] = {"work": measured("shards", "work", str(run))}
-        print(n, found[f"{n} images, 500 a unit"], flush=True)
-    small = plan.read(Store(run))
-    for n in map(int, args.images.split(",")):
-        run = synthetic(args.work, n, small)
-        actions = ("status", "verify", "seal")
-        found[f"{n} synthetic"] = {action: measured("shards", action, str(run)) for action in actions}
-        found[f"{n} synthetic"]["export"] = measured("shards", "export", str(run), f"--out={run}-tables")
-        print(n, found[f"{n} synthetic"], flush=True)
-        shutil.rmtree(run)
-        shutil.rmtree(f"{run}-tables")
-    (Path(__file__).parent / "results" / "memory.json").write_text(json.dumps(found, indent=1) + "\n")
+    asked_for = {
+        name: [int(n) for n in filter(None, getattr(args, name).split(","))] for name in ("images", "encoded", "pairs")
+    }
+    rows = [row for n in asked_for["encoded"] for row in of_tars(args.work, n)]
+    if asked_for["images"]:
+        if not asked_for["encoded"]:
+            rows += of_tars(args.work, 1000)
+        model = next(args.work.glob("encoded-*/tiny.safetensors"))
+        rows += [row for n in asked_for["images"] for row in of_images(args.work, n, model)]
+    rows += [measured("retrieval", n, "retrieve", str(HERE), str(n)) for n in asked_for["pairs"]]
+    path = HERE / "results" / "memory.csv"
+    before = list(csv.DictReader(path.open())) if path.exists() else []
+    new = {(row["step"], str(row["n"])) for row in rows}
+    rows = [row for row in before if (row["step"], row["n"]) not in new] + rows
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    figure(list(csv.DictReader(path.open())))
+    shutil.rmtree(args.work)
 
 
 if __name__ == "__main__":
