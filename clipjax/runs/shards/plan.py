@@ -9,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -139,7 +138,7 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
     if options.rows < 1 or options.group < 1:
         raise InputError(f"--unit-rows={options.rows} and --group={options.group} are at least 1")
     files = input_files(resolved)
-    tables: Iterator[tuple[str, bytes]] = iter(())
+    tables: dict[str, bytes] = {}
     if files and options.rows != ROWS:
         raise InputError(f"--unit-rows={options.rows}: units are whole files of {files[0]} and others; leave it out")
     if not files and options.group != 1:
@@ -178,22 +177,21 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
         probability=features.probability(asked.probability, getattr(module, "SEVERAL", False)),
         class_weights_sha256=configs.digest(weights.hex()),
     )  # fmt: skip
-    write(store, made, {INPUTS: table, WEIGHTS: weights}, tables)
+    write(store, made, {**tables, INPUTS: table, WEIGHTS: weights})
     return made
 
 
-def _tabled(task: Any, inputs: list[Input]) -> tuple[list[Input], Iterator[tuple[str, bytes]]]:
-    """Inputs with the sums of their tables; and the tables, made again, so that one at a time is in memory."""
-    groups = dict(_grouped(task))
+def _tabled(task: Any, inputs: list[Input]) -> tuple[list[Input], dict[str, bytes]]:
+    """Inputs with the sums of their tables, and the tables: some bytes for an image, of which the list has hundreds."""
+    groups, files = dict(_grouped(task)), {}
+    for i, one in enumerate(inputs):
+        data = images.table(task, groups, one.start, one.stop or 0)
+        inputs[i] = msgspec.structs.replace(one, table=hashlib.sha256(data).hexdigest())
+        files[images.name(inputs[i], len(inputs))] = data
+    return inputs, files
 
-    def table(one: Input) -> bytes:
-        return images.table(task, groups, one.start, one.stop or 0)
 
-    inputs = [msgspec.structs.replace(one, table=hashlib.sha256(table(one)).hexdigest()) for one in inputs]
-    return inputs, ((images.name(one, len(inputs)), table(one)) for one in inputs)
-
-
-def write(store: Store, made: Plan, files: Mapping[str, bytes], tables: Iterable[tuple[str, bytes]] = ()) -> None:
+def write(store: Store, made: Plan, files: Mapping[str, bytes]) -> None:
     """The plan last: where it is, everything is. InputError where there is another one."""
     text = msgspec.json.format(msgspec.json.encode(made, order="sorted"), indent=1) + b"\n"
     there = store.names("")
@@ -203,7 +201,7 @@ def write(store: Store, made: Plan, files: Mapping[str, bytes], tables: Iterable
         return
     if others := sorted({*there} - {*files, CONFIG, images.FOLDER}):  # a bucket lists folders too
         raise InputError(f"{store.place}: is not empty and holds no plan ({others[0]}); choose another --out")
-    for name, data in itertools.chain(files.items(), tables):
+    for name, data in files.items():
         store.write(name, data)
     store.write(CONFIG, msgspec.json.format(msgspec.json.encode(made.config, order="sorted"), indent=1) + b"\n")
     if not store.create(PLAN, text) and read(store).identity != made.identity:
