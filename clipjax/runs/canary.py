@@ -1,9 +1,9 @@
 """A known image and known texts in every run: a chip, compiler or memory that computes something else stops it.
 
-What they should give is computed once per weights, operation by operation on the CPU, past every program that the run
-uses (no fusion, no sharding, no other layout, no other device), and kept by the weights' fingerprint; for the embedded
-model it is embedded too (experiments/emoji_clip/make_canary.py). After that a canary costs one row of the first batch
-on every device, and rows of later batches that would be padding.
+What they should give is computed once per weights, operation by operation with NumPy (`numpy_reference`), without XLA
+and so without every program that the run uses (no fusion, no sharding, no other layout, no other device), and kept by
+the weights' fingerprint; for the embedded model it is embedded too (experiments/emoji_clip/make_canary.py). After that
+a canary costs one row of the first batch on every device, and rows of later batches that would be padding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from clipjax import image
@@ -25,6 +24,7 @@ from clipjax.errors import InputError
 from clipjax.model import Model
 from clipjax.models import clip
 from clipjax.models.config import identity
+from clipjax.runs import numpy_reference
 from clipjax.runs.interface import Texts
 
 KNOWN_IMAGE = "chelsea.jpg"  # of the embedded photographs
@@ -100,22 +100,29 @@ class Canary:
 
     def expected_image(self, feature: str) -> np.ndarray:
         """[E], or [D] for "pre_proj": what the image should give."""
+        config = self._model.config
+
+        def encode(params: clip.Params, pixels: jax.Array) -> jax.Array:
+            if feature == "proj":
+                return clip.apply_image(config, params, pixels)
+            intermediates: dict[str, jax.Array] = {}
+            clip.apply_image(config, params, pixels, intermediates)
+            return intermediates["pre_proj"]
 
         def make() -> np.ndarray:
             pixels = image.normalise(self.pixels[None], self._model.preprocessing)
-            intermediates: dict[str, jax.Array] = {}
-            params = _on_cpu({"visual": self._model.params["visual"]})
-            out = clip.apply_image(self._model.config, params, jnp.asarray(pixels), intermediates)
-            return np.asarray(out if feature == "proj" else intermediates["pre_proj"])[0]
+            return numpy_reference.evaluate(encode, {"visual": self._model.params["visual"]}, pixels)[0]
 
         return self._expected(["image", KNOWN_IMAGE, feature], make)
 
     def expected_text(self, tokens: np.ndarray) -> np.ndarray:
         """[E]: what these token ids, int32 [T], should give."""
 
+        def encode(params: clip.Params, tokens: jax.Array) -> jax.Array:
+            return clip.apply_text(self._model.config, params, tokens)
+
         def make() -> np.ndarray:
-            params = _on_cpu(self._model.params)
-            return np.asarray(clip.apply_text(self._model.config, params, jnp.asarray(tokens[None])))[0]
+            return numpy_reference.evaluate(encode, clip.text_params(self._model.params), tokens[None])[0]
 
         return self._expected(["text", tokens.tolist()], make)
 
@@ -155,7 +162,3 @@ def _cpu() -> jax.Device:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         return jax.local_devices()[0]
-
-
-def _on_cpu(params: clip.Params) -> clip.Params:
-    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float32), params)

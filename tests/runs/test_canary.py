@@ -12,7 +12,7 @@ from support.probe_processes import argv
 from clipjax import encoder
 from clipjax.cli.main import main
 from clipjax.models import clip
-from clipjax.runs import canary
+from clipjax.runs import canary, numpy_reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +72,8 @@ def test_weights_that_changed_on_their_way_to_the_devices_stop_the_run(world, tm
 )
 def test_the_reference_is_computed_once_per_weights_and_costs_no_picture(world, tmp_path, monkeypatch, more):
     made = []
-    monkeypatch.setattr(canary, "_on_cpu", lambda params, real=canary._on_cpu: made.append(1) or real(params))
+    real = numpy_reference.evaluate
+    monkeypatch.setattr(numpy_reference, "evaluate", lambda *a: made.append(1) or real(*a))
     assert main([*argv(world, tmp_path / "a"), *more]) == 0
     assert len(made) == 2  # a picture and a text
     assert main([*argv(world, tmp_path / "b"), *more, "--config.data.limit=30", "--config.seed=1"]) == 0
