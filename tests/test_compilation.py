@@ -79,17 +79,36 @@ HEAVY = (
     "torch", "ml_collections",
 )  # fmt: skip
 NO_MODEL = ("jax", "flax", "PIL", "http.client")
+# pyarrow imports pandas, and grain orbax, where they are asked for a little.
+OF_PROBE = ("pandas", "scipy.stats", "matplotlib", "grain", "orbax", "fsspec", "tensorflow_datasets", "torch")
 
 
-@pytest.mark.parametrize(("verb", "unwanted"), [("classify", HEAVY), ("convert", (*HEAVY, *NO_MODEL))])
+@pytest.mark.parametrize(
+    ("verb", "unwanted"),
+    [
+        ("classify", HEAVY),
+        ("convert", (*HEAVY, *NO_MODEL)),
+        pytest.param("probe", OF_PROBE, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_what_a_verb_does_not_need_is_not_imported(tmp_path, programs, verb, unwanted):
     from PIL import Image
 
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.png")
+    (tmp_path / "photos" / "red").mkdir(parents=True)
+    for photo in ("photo.png", "photos/red/photo.png"):
+        Image.new("RGB", (40, 30), "red").save(tmp_path / photo)
     source = ROOT / "tests" / "golden" / "parity" / "openai_vit_torchscript.pt"
     arguments = {
         "classify": ["classify", str(tmp_path / "photo.png"), "--classes=a,b"],
         "convert": ["convert", str(source), str(tmp_path / "m.safetensors")],
+        "probe": [
+            "probe",
+            "zeroshot",
+            f"--config.data.path={tmp_path / 'photos'}",
+            f"--out={tmp_path / 'run'}",
+            "--config.classes=red,blue",
+            "--config.cache_dir=none",
+        ],
     }[verb]
     code = (
         "import sys; from clipjax.cli.main import main; "

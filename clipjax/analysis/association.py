@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 from scipy.special import gammaln
 
 from clipjax.errors import InputError
@@ -38,7 +38,7 @@ def chi_squared(table: ArrayLike, correction: bool = False) -> tuple[np.ndarray,
     informed = (expected > 0).all((-2, -1))
     terms = gap**2 / np.where(expected > 0, expected, 1)
     statistic = np.where(informed, terms.sum((-2, -1)), 0.0)
-    return statistic[()], stats.chi2.sf(statistic, 1)[()]
+    return statistic[()], scipy.stats.chi2.sf(statistic, 1)[()]
 
 
 def chi_squared_table(table: ArrayLike) -> tuple[float, int, float]:
@@ -47,7 +47,7 @@ def chi_squared_table(table: ArrayLike) -> tuple[float, int, float]:
     table = table[table.sum(1) > 0][:, table.sum(0) > 0]
     if min(table.shape) < 2:
         return 0.0, 0, 1.0
-    found = stats.chi2_contingency(table, correction=False)
+    found = scipy.stats.chi2_contingency(table, correction=False)
     return float(found.statistic), int(found.dof), float(found.pvalue)
 
 
@@ -130,7 +130,7 @@ def adjust(p: ArrayLike, method: str = "benjamini-hochberg") -> np.ndarray:
         return p
     if method == "bonferroni":
         return np.minimum(p * p.size, 1.0)
-    return stats.false_discovery_control(p.ravel(), method="bh").reshape(p.shape)
+    return scipy.stats.false_discovery_control(p.ravel(), method="bh").reshape(p.shape)
 
 
 def can_reject(smallest: ArrayLike, alpha: float = ALPHA) -> np.ndarray:

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from clipjax.analysis.intervals import percentile
 from clipjax.analysis.rates import Method
@@ -74,7 +75,7 @@ def fit(x: ArrayLike, y: ArrayLike, axis: Axis = "logit", names: Sequence[str] =
     forth = AXES[axis][0]
     if np.ptp(x) == 0:
         raise InputError(f"all baseline models have accuracy {100 * x[0]:g}%; a line needs different ones")
-    found = stats.linregress(forth(x), forth(y))
+    found = scipy.stats.linregress(forth(x), forth(y))
     return Line(x, y, axis, tuple(names), unit, float(found.slope), float(found.intercept), float(found.rvalue**2))
 
 

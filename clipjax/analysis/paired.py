@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from clipjax.analysis.intervals import check_level, interval, wilson
 from clipjax.analysis.records import PairedRecord
@@ -24,10 +24,10 @@ def mcnemar(b: ArrayLike, c: ArrayLike, exact: bool = True) -> tuple[np.ndarray,
     n = b + c
     if exact:
         statistic = np.minimum(b, c)
-        return statistic[()], np.minimum(2 * stats.binom.cdf(statistic, np.maximum(n, 1), 0.5), 1.0)[()]
+        return statistic[()], np.minimum(2 * scipy.stats.binom.cdf(statistic, np.maximum(n, 1), 0.5), 1.0)[()]
     gap = np.maximum(np.abs(b - c) - 1, 0.0)
     statistic = gap**2 / np.maximum(n, 1)
-    return statistic[()], np.where(n > 0, stats.chi2.sf(statistic, 1), 1.0)[()]
+    return statistic[()], np.where(n > 0, scipy.stats.chi2.sf(statistic, 1), 1.0)[()]
 
 
 def smallest_p(discordant: ArrayLike) -> np.ndarray:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import scipy
 from msgspec.structs import replace
-from scipy import stats
 
 from clipjax.analysis import effective_robustness, gate, units
 from clipjax.analysis.association import ALPHA, adjust, adjust_testable, can_reject
@@ -325,7 +325,7 @@ def correlations(rows: Sequence[Row], models: Sequence[str], level: float = 0.95
         ]
         if len(values) < FEWEST or any(np.ptp(one) == 0 for one in np.array(values, float).T):
             continue
-        found = stats.pearsonr(*np.array(values, float).T)
+        found = scipy.stats.pearsonr(*np.array(values, float).T)
         low, high = found.confidence_interval(level)
         out.append(Correlation(
             x=called(x), y=called(y), models=len(values), value=float(found.statistic), low=float(low),

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
-from scipy.stats import binom
 
 from clipjax.analysis.intervals import bootstrap_statistic
 from clipjax.analysis.rates import Method
@@ -109,7 +109,7 @@ def threshold_for_risk(
     accepted = confidence >= thresholds[:, None]
     n, k = accepted.sum(1), (accepted & ~right).sum(1)
     each = delta / len(thresholds) if rule == "bonferroni" else delta
-    p = binom.cdf(k, n, risk)
+    p = scipy.stats.binom.cdf(k, n, risk)
     able = np.flatnonzero(n >= np.log(each) / np.log1p(-risk))  # can pass at all, by confidences alone
     if rule == "bonferroni":
         passed = able[p[able] <= each]

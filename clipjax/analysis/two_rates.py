@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
 
 from clipjax.analysis.intervals import check_counts, check_level, wilson
 from clipjax.errors import InputError
@@ -114,7 +114,7 @@ def _edges(
 
     Inside is where the chi-squared of the hypothesis is not above the quantile of `level`.
     """
-    limit = chi2.ppf(level, 1)
+    limit = scipy.stats.chi2.ppf(level, 1)
     near, end = np.stack([start, start]), np.stack([np.full_like(start, end) for end in ends])
     far = end
     for _ in range(HALVINGS):

@@ -38,7 +38,7 @@ Measure  your own images and classes, with OpenAI's weights (--config.model=ViT-
            clipjax compare {out}/people-roles {out}/mine
 Ask      about one image:
            clipjax classify {photo} --classes="a cat,a dog,a rocket,an astronaut" --model=ViT-B/32"""
-AHEAD = ("grain", "scipy.stats", *(f"matplotlib.{name}" for name in ("figure", "backends.backend_svg")))
+AHEAD = ("scipy.stats", *(f"matplotlib.{name}" for name in ("figure", "backends.backend_svg")))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import fsspec
 import numpy as np
 from PIL import Image
 
@@ -120,6 +119,8 @@ def _of_file(path: str, kept: _Kept | None) -> bytes:
 def _stamp(path: str) -> str:
     """Size and times of a file, which change with its bytes. OSError where the file does not exist."""
     if "://" in path:
+        import fsspec
+
         file_system, inside = fsspec.core.url_to_fs(path)
         info = file_system.info(inside)
         marks = [str(info[key]) for key in ("md5Hash", "ETag", "etag", "crc32c", "content_md5") if info.get(key)]

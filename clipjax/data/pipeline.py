@@ -1,15 +1,21 @@
 """Rows of a source, decoded in threads while the device computes, in order and in equal batches."""
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
 from clipjax import image
 from clipjax.data.source import Source
 from clipjax.errors import InputError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +93,6 @@ def _prepared(
 ) -> Iterator[Batch]:
     if not len(rows):
         return
-    import grain  # it imports jax, which reading a table does not need
 
     def work(part: list[int]) -> list[Any]:
         return [_prepare(prepare, row) for row in part]
@@ -96,15 +101,27 @@ def _prepared(
     # thread that collects, and would bound a host of many cores. Four pieces a thread keep all of them busy.
     piece = max(1, batch_size // (4 * threads))
     pieces = [rows[i : i + piece].tolist() for i in range(0, len(rows), piece)]
-    # Threads, not grain's processes: Pillow releases the interpreter lock, and its processes need parsed absl flags.
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=-(-batch_size // piece) + 2 * threads)
-    feed = iter(grain.MapDataset.source(pieces).map(work).to_iter_dataset(options))
+    feed = _in_advance(work, pieces, threads, -(-batch_size // piece) + 2 * threads)
     results = itertools.chain.from_iterable(feed)
-    try:
+    with contextlib.closing(feed):
         for start in range(0, len(rows), batch_size):
             yield _collect(source, rows[start : start + batch_size], results, stack)
+
+
+def _in_advance(work: Callable[[T], R], parts: Iterable[T], threads: int, most: int) -> Generator[R]:
+    """`work` of each part, in order, by threads: Pillow releases the interpreter lock. At most `most` are begun before
+    their turn. (grain has this too, and importing grain with its checkpoints takes longer than decoding 200 images.)"""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    begun: deque[Future[R]] = deque()
+    try:
+        for part in parts:
+            begun.append(pool.submit(work, part))
+            if len(begun) == most:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
     finally:
-        feed.close()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepare(prepare: Callable[[int], Any], row: int) -> Any:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-import fsspec
 import numpy as np
 from etils import epath
 from PIL import Image
@@ -229,6 +228,8 @@ def as_path(path: str | os.PathLike) -> Path:
 
 @functools.cache
 def _has_driver(scheme: str) -> bool:
+    import fsspec  # only where a bucket is named
+
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError:

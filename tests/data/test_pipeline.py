@@ -148,7 +148,7 @@ def test_leaving_early_reads_no_further():
     source = Source("gated", [str(i) for i in range(50)], read)
     running = pipeline.batches(source, range(50), SPEC, 4, threads=1)
     next(running)
-    workers = [t for t in threading.enumerate() if t.name.startswith("grain-prefetch")]
+    workers = [t for t in threading.enumerate() if t.name.startswith("decode")]
     running.close()
     gate.set()
     for worker in workers:
