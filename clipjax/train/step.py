@@ -194,9 +194,9 @@ def _encoder(
     config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering, step: jax.Array | None = None,
     statistics: bool = False,
 ) -> Callable:  # fmt: skip
-    """(parameters, batch) -> embeddings of images, texts, and hard negatives where the batch has them; with `statistics`
-    also BatchNorm's new ones.
+    """(parameters, batch) -> embeddings of images, texts, and hard negatives where the batch has them.
 
+    statistics: BatchNorm's new ones come last.
     step: of training, which a dropout is drawn for; None: nothing is dropped.
     """
     dtype = jnp.dtype(options.dtype)
