@@ -61,8 +61,8 @@ class Sampler(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.cpu: collections.Counter[str] = collections.Counter()
-        self.main: collections.Counter[str] = collections.Counter()
+        self.cpu: dict[str, float] = collections.defaultdict(float)
+        self.main: dict[str, float] = collections.defaultdict(float)
         self.events: collections.Counter[str] = collections.Counter()
         self.main["interpreter"] = self.cpu["interpreter"] = time.process_time()
         self.own = 0.0  # processor seconds of the sampler itself, which no sum contains
@@ -83,7 +83,7 @@ class Sampler(threading.Thread):
     def tick(self) -> None:
         frames, native = sys._current_frames(), {t.native_id: t.ident for t in threading.enumerate()}
         spent, now = _thread_seconds(), time.perf_counter()
-        main = _stage(frames.get(threading.main_thread().ident))
+        main = _stage(frames.get(threading.main_thread().ident or 0))
         for thread, seconds in spent.items():
             used = seconds - self._spent.get(thread, 0.0)
             ident = native.get(thread)
@@ -228,7 +228,7 @@ def table(found: dict[str, list[dict[str, Any]]], kind: str = "cpu", least: floa
         for stage in {stage for one in rounds for stage in one[kind]}:
             name = stage if not stage.startswith("import ") or stage.split()[1] in IMPORTS else "import other packages"
             middle = statistics.median(one[kind].get(stage, 0.0) for one in rounds)
-            sums.setdefault(name, collections.Counter())[case] += middle
+            sums.setdefault(name, collections.defaultdict(float))[case] += middle
     rest = {name for name, row in sums.items() if max(row.values()) < least}
     lines = ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     order = sorted(sums.keys() - rest, key=lambda name: (not name.startswith(("interp", "import")), name))
