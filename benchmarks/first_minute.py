@@ -139,7 +139,7 @@ def child(out: str, words: list[str]) -> None:
     """Runs a command of clipjax in this process, watched; what was seen goes to the file `out`."""
     sampler = Sampler()
     sampler.start()
-    from clipjax.cli.main import main
+    from clipjax.cli.main import main  # of the clipjax that PYTHONPATH names
 
     sys.argv = ["clipjax", *words]
     status = main()
@@ -223,12 +223,12 @@ def measure(work: Path, rounds: int, only: list[str]) -> dict[str, Any]:
 
 def table(found: dict[str, list[dict[str, Any]]], kind: str = "cpu", least: float = 0.05) -> str:
     """Medians over the rounds as a Markdown table: stages down, cases across; below `least` seconds "rest"."""
-    sums: dict[str, dict[str, float]] = {}
+    sums: dict[str, dict[str, float]] = collections.defaultdict(lambda: collections.defaultdict(float))
     for case, rounds in found.items():
         for stage in {stage for one in rounds for stage in one[kind]}:
             name = stage if not stage.startswith("import ") or stage.split()[1] in IMPORTS else "import other packages"
             middle = statistics.median(one[kind].get(stage, 0.0) for one in rounds)
-            sums.setdefault(name, collections.defaultdict(float))[case] += middle
+            sums[name][case] += middle
     rest = {name for name, row in sums.items() if max(row.values()) < least}
     lines = ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     order = sorted(sums.keys() - rest, key=lambda name: (not name.startswith(("interp", "import")), name))

@@ -13,10 +13,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import numpy as np
 
 EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 MANY_ROWS = 1024  # of one matrix product: where Eigen overtakes YNN (ViT-B/32 between 8 and 32 images)
 # The weights of a block that all its rows are multiplied with.
+ALIGNED = 64  # bytes: XLA:CPU reads an array at such an address where it lies, and copies any other one first
+TILE = 128  # elements a side: both sides of a transposition stay in the cache
 MATRICES = re.compile(r"resblocks\.(\d+)\.(attn\.in_proj_weight|attn\.out_proj\.weight|mlp\.c_(fc|proj)\.weight)$")
 
 
@@ -37,6 +40,21 @@ def transposed(names: Iterable[str], rows: int) -> frozenset[str]:
     for encoder, block in places.values():
         last[encoder] = max(block, last.get(encoder, 0))
     return frozenset(name for name, (encoder, block) in places.items() if block < last[encoder])
+
+
+def placed(array: np.ndarray, transpose: bool = False) -> np.ndarray:
+    """A float32 copy of a parameter, or of its transpose [out, in], that XLA:CPU uses without copying it again."""
+    source = array.T if transpose else array
+    memory = np.empty(4 * source.size + ALIGNED, np.uint8)
+    start = -memory.ctypes.data % ALIGNED
+    out = memory[start : start + 4 * source.size].view(np.float32).reshape(source.shape)
+    if not transpose:
+        out[...] = source
+        return out
+    for i in range(0, source.shape[0], TILE):
+        for j in range(0, source.shape[1], TILE):
+            out[i : i + TILE, j : j + TILE] = source[i : i + TILE, j : j + TILE]
+    return out
 
 
 @functools.cache

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -24,6 +26,7 @@ FEATURES = ("proj", "pre_proj")  # after and before the projection into the join
 MAPPINGS = ("shard_map", "pmap")
 PLACEMENTS = ("replicated", "fsdp")
 PROGRAMS = 16  # kept: of about six models; parameters are not part of a program
+WRITERS = 4  # threads that bring parameters into the form of the devices: more wait for the memory
 TEXT_LENGTHS = 8  # texts are cut to a multiple of this: at most context_length / 8 programs are compiled
 
 
@@ -254,8 +257,13 @@ class Encoder:
 
     def _on_devices(self, flat: dict[str, Any]) -> dict[str, jax.Array]:
         specs, transposed = self._specs(flat), self._transposed(flat)
-        arrays = {k: np.asarray(v).astype(np.float32, copy=False) for k, v in flat.items()}
-        arrays |= {k: arrays[k].T for k in transposed}
+
+        def placed(name: str) -> np.ndarray:
+            array = np.asarray(flat[name])
+            return cpu.placed(array, name in transposed) if self._on_cpu else array.astype(np.float32, copy=False)
+
+        with ThreadPoolExecutor(min(WRITERS, os.cpu_count() or 1)) as pool:
+            arrays = dict(zip(flat, pool.map(placed, flat), strict=True))
         if self._placement == "fsdp":  # every host holds the whole file; each device is given its own share
             return {
                 k: jax.make_array_from_callback(v.shape, NamedSharding(self.mesh, specs[k]), lambda i, v=v: v[i])

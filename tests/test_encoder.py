@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from clipjax import image, parallel
+from clipjax import cpu, image, parallel
 from clipjax.encoder import Encoder
 from clipjax.errors import InputError
 from clipjax.models import catalog, clip
@@ -256,3 +256,14 @@ def test_an_encoder_goes_when_nobody_holds_it(params, pixels):
     del one
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("shape", [(), (3,), (130, 257), (5, 2, 2, 3)])
+def test_parameters_lie_where_xla_reads_them_without_another_copy(dtype, shape):
+    array = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    for transpose in {False, array.ndim >= 2}:
+        out = cpu.placed(array, transpose)
+        np.testing.assert_array_equal(out, (array.T if transpose else array).astype(np.float32), strict=True)
+        on_device = parallel.to_devices(out, parallel.replicated(parallel.data_mesh(jax.devices()[:1])))
+        assert on_device.addressable_data(0).unsafe_buffer_pointer() == out.ctypes.data

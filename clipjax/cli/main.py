@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
+import gc
 import importlib
 import os
 import pkgutil
@@ -46,6 +48,8 @@ def verbs() -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb. Exit status: 0 done, 1 failed with one line on stderr, 2 wrong use, 3 a --fail-if held."""
     own_process = argv is None
+    if own_process:
+        _collect_seldom()
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
@@ -119,6 +123,13 @@ def _run(verb: str, module: Any, parser: argparse.ArgumentParser, words: Sequenc
         print(f"clipjax {verb}: interrupted; no partial file is left behind", file=sys.stderr)
         return 130
     return DONE
+
+
+def _collect_seldom() -> None:
+    """Python looks for cycles after every 700 new objects, and imports and tracing make millions that stay; at the end
+    it looks at all of them once more. Without both a short command takes a tenth less of the processor's time."""
+    gc.set_threshold(50_000, 20, 20)
+    atexit.register(gc.freeze)
 
 
 def _check_addresses(parser: argparse.ArgumentParser, args: argparse.Namespace, overrides: Sequence[str] = ()) -> None:

@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from clipjax.errors import InputError, some
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.base import EncoderConfig
-from clipjax.models.layers import Adapter, Intermediates
+from clipjax.models.layers import Adapter, Intermediates, NoRngs
 from clipjax.models.lowering import Lowering
 from clipjax.models.shapes import check as check
 from clipjax.models.shapes import shapes as shapes
@@ -114,7 +114,7 @@ def logits(params: Params, image_features: jax.Array, text_features: jax.Array) 
 @functools.cache
 def _skeleton(encoder: EncoderConfig, embed_dim: int):
     """The encoder's graph and {dotted name: (nnx path, shape)}; nothing is allocated."""
-    module = nnx.eval_shape(lambda: encoder.build(embed_dim, nnx.Rngs(0)))
+    module = nnx.eval_shape(lambda: encoder.build(embed_dim, NoRngs()))
     graphdef, state = nnx.split(module)
     spec = {".".join(map(str, path)): (path, tuple(v.shape)) for path, v in nnx.to_flat_state(state)}
     return graphdef, spec

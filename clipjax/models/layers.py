@@ -26,8 +26,14 @@ Position = int | jax.Array  # of the row that is read: the same in every image, 
 Rotation = tuple[jax.Array, jax.Array]  # cosines and sines [X, K / 2], float32: see `rotate`
 
 
+class NoRngs(nnx.Rngs):
+    """In place of random numbers where only the shapes of parameters matter: drawing them takes most of a trace."""
+
+
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float) -> nnx.Param:
-    """A parameter drawn from N(0, std^2), float32."""
+    """A parameter drawn from N(0, std^2), float32; zeros with `NoRngs`."""
+    if isinstance(rngs, NoRngs):
+        return nnx.Param(jnp.zeros(shape, jnp.float32))
     return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32))
 
 
