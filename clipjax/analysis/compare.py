@@ -243,7 +243,7 @@ class _Counted:
     """
 
     asked: list[Question]
-    only: list[list[str]]
+    only: tuple[list[str], list[str]]
     tallies: list[Tally]
     transitions: Transitions | None
 
@@ -257,7 +257,7 @@ def _count(pairing: Paired) -> _Counted:
     moves = Sum(single) if "prediction" in of_a.names and "prediction" in of_b.names else None
     tallied: list[Tally] = []
     asked: list[Question] = []
-    only: list[list[str]] = []
+    only: tuple[list[str], list[str]] = [], []
     for a, b in pairing.blocks(_answers):
         if moves is not None:
             cells = [rates.cells(grouping, a.columns, a.rows) for grouping in single]
@@ -268,7 +268,7 @@ def _count(pairing: Paired) -> _Counted:
         if not both_a:
             names = f"{_names(asked_a)} against {_names(asked_b)}"
             raise InputError(f"{of_a.path} and {of_b.path} share no set of classes: {names}")
-        asked, only = list(both_a), [[one.name for one in mine if one not in both_a] for mine in (asked_a, asked_b)]
+        asked, only = list(both_a), (_only(asked_a, both_a), _only(asked_b, both_a))
         part = tallies(both_a, both_b, a.columns, groupings(of_both, len(both_a)), annotated(a))
         tallied = [added(pair) for pair in zip(tallied, part, strict=True)] if tallied else part
     return _Counted(asked, only, tallied, None if moves is None else moves.total())
@@ -450,6 +450,11 @@ def _field(manifest: Manifest, field: str) -> Any:
 def _brief(value: Any) -> str:
     text = str(value) if value not in ("", None) else "none"
     return text if len(text) <= 24 else text[:12] + "…"
+
+
+def _only(asked: Answers, both: Answers) -> list[str]:
+    """The names of questions that one run alone answers."""
+    return [one.name for one in asked if one not in both]
 
 
 def _names(asked: Answers) -> str:

@@ -98,7 +98,7 @@ class Run:
         (found,) = _read(self, None, sys.maxsize)
         return found
 
-    @property
+    @functools.cached_property
     def names(self) -> list[str]:
         """The columns of predictions.parquet, without reading them."""
         if "predictions" in vars(self):
@@ -106,7 +106,7 @@ class Run:
         with _readable(self):
             return stored_predictions.names(self.path)
 
-    @property
+    @functools.cached_property
     def rows(self) -> int:
         """How many images have a prediction."""
         if "predictions" in vars(self):

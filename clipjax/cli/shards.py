@@ -13,6 +13,7 @@ do not depend on how many workers there were. RUN is a folder that all machines 
     clipjax shards seal RUN                           # RUN is then a run, as `clipjax probe` makes one
     clipjax shards verify RUN --repair                # damaged units are done again by the next `work`
     clipjax shards export RUN --out=FOLDER            # features as parquet tables
+    clipjax shards linear TRAIN --test=TEST --out=RUN2 # a linear probe, fitted to one sealed run, tested on another
 
 The same command continues what was stopped. docs/pods.md has the files for Slurm and Kubernetes.
 """
@@ -36,6 +37,7 @@ ACTIONS = {
     "seal": ("allow_missing", "no_predictions"),
     "verify": ("quick", "repair"),
     "export": ("out",),
+    "linear": ("out", "test", "C"),
 }
 
 
@@ -62,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-predictions", action="store_true", help="seal: no predictions.parquet; the units' files have them"
     )
+    parser.add_argument("--test", metavar="RUN", help="linear: the sealed run that is tested on")
+    parser.add_argument("--C", type=float, metavar="C", help="linear: inverse regularisation (the CLIP paper's sweep)")
     parser.add_argument("--quick", action="store_true", help="verify: sizes only")
     parser.add_argument("--repair", action="store_true", help="verify: `work` does damaged units again")
 
@@ -84,7 +88,9 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
         _plan(args, overrides)
         return
     store = Store(args.what)
-    {"work": _work, "status": _status, "seal": _seal, "verify": _verify, "export": _export}[args.action](store, args)
+    {"work": _work, "status": _status, "seal": _seal, "verify": _verify, "export": _export, "linear": _linear}[
+        args.action
+    ](store, args)
 
 
 def _plan(args: argparse.Namespace, overrides: list[str]) -> None:
@@ -153,3 +159,16 @@ def _export(store: Store, args: argparse.Namespace) -> None:
     from clipjax.runs.shards.store import Store
 
     print(export.export(store, Store(args.out)))
+
+
+def _linear(store: Store, args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from clipjax.errors import InputError
+    from clipjax.runs.shards import linear
+    from clipjax.runs.shards.store import Store
+
+    if not args.test:
+        raise InputError("clipjax shards linear needs --test=RUN, a sealed run that it was not fitted to")
+    found = linear.run(store, Store(args.test), Path(args.out), linear.Options(args.C or 0.0))
+    print(f"{args.out}: fitted to {found.result.n_train} images, C={found.result.C:g}; see metrics.json")

@@ -1,10 +1,10 @@
-"""L-BFGS for smooth convex functions, in float32, as one device program."""
+"""L-BFGS for smooth convex functions, in float32: as one device program, or with its loops on the host."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,24 +47,45 @@ class _Search(NamedTuple):
     good: jax.Array
 
 
+class Loops(NamedTuple):
+    """What runs the search: `run` makes a function of arrays one step of it."""
+
+    while_loop: Callable[..., Any]
+    cond: Callable[..., Any]
+    run: Callable[[Callable], Callable]
+
+
+def _while(go_on: Callable, step: Callable, state: Any) -> Any:
+    while go_on(state):
+        state = step(state)
+    return state
+
+
+TRACED = Loops(jax.lax.while_loop, jax.lax.cond, lambda function: function)
+HOST = Loops(_while, lambda test, yes, no: yes() if test else no(), jax.jit)
+
+
 def _as_it_is(curvature: jax.Array, vector: jax.Array) -> jax.Array:
     return vector
 
 
 def minimise(
-    value: Value, start: jax.Array, max_iter: jax.Array, tolerance: jax.Array, inverse: Inverse = _as_it_is
-) -> State:
-    """Goes down from `start` (Nocedal and Wright, algorithm 7.5); traceable, `value` gives f > 0 and its gradient.
+    value: Value, start: jax.Array, max_iter: jax.Array, tolerance: jax.Array, inverse: Inverse = _as_it_is,
+    unknown: jax.Array | None = None, loops: Loops = TRACED,
+) -> State:  # fmt: skip
+    """Goes down from `start` (Nocedal and Wright, algorithm 7.5); `value` gives f > 0 and its gradient. Traceable, but
+    with the loops of the HOST, where `value` may do anything, and `inverse` is a jax.tree_util.Partial.
 
     `inverse` is the inverse Hessian as far as it is known beforehand (symmetric, positive), of the `curvature` that
-    `value` gives with every gradient: an array of any one shape, linear in the Hessian. L-BFGS learns the rest.
+    `value` gives with every gradient: an array of any one shape, linear in the Hessian; ones of that shape are
+    `unknown`, where `value` cannot be traced. L-BFGS learns the rest.
 
     Done when what a quadratic model still has to gain is `tolerance` of f. Its size is <g, H g> / 2, which float32
     knows long after f itself has stopped changing. At the start little is known of H, so
     a warm start must be much nearer.
     """
     history, rho = jnp.zeros((HISTORY, *start.shape), start.dtype), jnp.zeros(HISTORY, start.dtype)
-    unknown = jnp.ones_like(jax.eval_shape(value, start)[2])
+    unknown = jnp.ones_like(jax.eval_shape(value, start)[2]) if unknown is None else unknown
     zero, no, one = jnp.int32(0), jnp.bool_(False), jnp.ones((), start.dtype)
     # The start is evaluated by a search along nothing, not before the loop: `value` is compiled once.
     state = State(start, one * jnp.inf, jnp.zeros_like(start), history, history, rho, one, unknown, zero, zero, no, no)
@@ -73,14 +94,14 @@ def minimise(
         return ~s.converged & ~s.stuck & ((s.iteration < max_iter) | (s.evaluations == 0))
 
     def step(s: State) -> State:
-        direction = _direction(s, inverse)
+        direction = loops.run(_direction)(s, inverse)
         slope = _dot(direction, s.g)
         near = -0.5 * slope <= tolerance * s.f * jnp.where(s.iteration == 0, 1e-6, 1.0)
         near &= s.evaluations > 0
-        found = jax.lax.cond(near, lambda: _stay(s, slope), lambda: _line_search(value, s, direction, slope))
-        return _advance(s, direction, found, near, inverse)
+        found = loops.cond(near, lambda: _stay(s, slope), lambda: _line_search(value, s, direction, slope, loops))
+        return loops.run(_advance)(s, direction, found, near, inverse)
 
-    return jax.lax.while_loop(go_on, step, state)
+    return loops.while_loop(go_on, step, state)
 
 
 def _advance(s: State, direction: jax.Array, search: _Search, near: jax.Array, inverse: Inverse) -> State:
@@ -137,7 +158,7 @@ def _stay(s: State, slope: jax.Array) -> _Search:
     return _Search(zero, s.f, s.g, s.curvature, zero, slope, zero + jnp.inf, zero, jnp.int32(0), jnp.bool_(True))
 
 
-def _line_search(value: Value, s: State, direction: jax.Array, slope: jax.Array) -> _Search:
+def _line_search(value: Value, s: State, direction: jax.Array, slope: jax.Array, loops: Loops) -> _Search:
     """A step that meets the approximate Wolfe conditions (Hager and Zhang 2005), by bracketing and secants.
 
     Near the optimum f no longer changes in float32 while its slope still does. The function is convex, so a slope in
@@ -149,25 +170,35 @@ def _line_search(value: Value, s: State, direction: jax.Array, slope: jax.Array)
         return ~t.good & (t.evaluations < SEARCH)
 
     def closer(t: _Search) -> _Search:
-        secant = t.low - t.low_slope * (t.high - t.low) / (t.high_slope - t.low_slope)
-        margin = 0.1 * (t.high - t.low)
-        inside = jnp.clip(secant, t.low + margin, t.high - margin)
-        alpha = jnp.where(t.evaluations == 0, 1.0, jnp.where(jnp.isfinite(t.high), inside, 4.0 * t.low))
-        f, g, curvature = value(s.x + alpha * direction)
-        now = _dot(direction, g)
-        long = ~(now <= -0.8 * slope) | ~(f <= ceiling)  # nan is too long as well
-        short = (now < 0.9 * slope) & ~long
-        return _Search(
-            alpha=alpha,
-            f=f,
-            g=g,
-            curvature=curvature,
-            low=jnp.where(short, alpha, t.low),
-            low_slope=jnp.where(short, now, t.low_slope),
-            high=jnp.where(long, alpha, t.high),
-            high_slope=jnp.where(long, jnp.where(now > 0, now, -slope), t.high_slope),
-            evaluations=t.evaluations + 1,
-            good=~short & ~long,
-        )
+        alpha = loops.run(_next)(t)
+        found = value(s.x + alpha * direction)
+        return loops.run(_judged)(t, alpha, *found, direction, slope, ceiling)
 
-    return jax.lax.while_loop(go_on, closer, _stay(s, slope)._replace(good=jnp.bool_(False)))
+    return loops.while_loop(go_on, closer, _stay(s, slope)._replace(good=jnp.bool_(False)))
+
+
+def _next(t: _Search) -> jax.Array:
+    """The step to try."""
+    secant = t.low - t.low_slope * (t.high - t.low) / (t.high_slope - t.low_slope)
+    margin = 0.1 * (t.high - t.low)
+    inside = jnp.clip(secant, t.low + margin, t.high - margin)
+    return jnp.where(t.evaluations == 0, 1.0, jnp.where(jnp.isfinite(t.high), inside, 4.0 * t.low))
+
+
+def _judged(t: _Search, alpha, f, g, curvature, direction, slope, ceiling) -> _Search:
+    """The search after it: too short, too long or good."""
+    now = _dot(direction, g)
+    long = ~(now <= -0.8 * slope) | ~(f <= ceiling)  # nan is too long as well
+    short = (now < 0.9 * slope) & ~long
+    return _Search(
+        alpha=alpha,
+        f=f,
+        g=g,
+        curvature=curvature,
+        low=jnp.where(short, alpha, t.low),
+        low_slope=jnp.where(short, now, t.low_slope),
+        high=jnp.where(long, alpha, t.high),
+        high_slope=jnp.where(long, jnp.where(now > 0, now, -slope), t.high_slope),
+        evaluations=t.evaluations + 1,
+        good=~short & ~long,
+    )

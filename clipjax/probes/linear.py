@@ -43,6 +43,10 @@ ABSENT = -1e30  # the logit of a class without examples; finite, as inf - inf is
 HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs would round float32 products to fewer bits
 
 
+Sums = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+Start = tuple[np.ndarray, np.ndarray]  # weights [C, D] and bias [C] to begin from
+
+
 class Fit(NamedTuple):
     """A fitted probe, with how the fit went. `objective` is scikit-learn's, as at the top of this file."""
 
@@ -122,14 +126,30 @@ def sweep(
     train = np.ones(len(problem.labels), bool)
     train[held] = False
     held_features, held_labels = problem.features[held], problem.labels[held]
+    decide = metric
+
+    def solve(C: float, start: Start | None) -> Fit:
+        return problem.solve(C, max_iter, rows=train, initial=start, tolerance=SWEEP_TOLERANCE)
+
+    def score(found: Fit) -> metrics.Record:
+        return decide(scores(held_features, found.weights, found.bias), held_labels)
+
+    best, records = search(solve, score)
+    refit = problem.solve(best.C, max_iter, initial=best[:2])
+    path = [(r.C, r.value) for r in records]
+    return Sweep(refit.C, refit.weights, refit.bias, path, records, refit, held)
+
+
+def search(
+    solve: Callable[[float, Start | None], Fit], score: Callable[[Fit], metrics.Record]
+) -> tuple[Fit, list[metrics.Record]]:
+    """`sweep`'s walk over C. solve: a fit to the training rows from a start; score: what it is worth on the others."""
     fits: dict[int, Fit] = {}
     records: list[metrics.Record] = []
 
     def visit(i: int) -> None:
-        C, start = 10.0 ** (i / PER_DECADE), _warm_start(fits, i)
-        fits[i] = solution = problem.solve(C, max_iter, rows=train, initial=start, tolerance=SWEEP_TOLERANCE)
-        record = metric(scores(held_features, solution.weights, solution.bias), held_labels)
-        records.append(replace(record, C=solution.C, iterations=solution.iterations, converged=solution.converged))
+        fits[i] = found = solve(10.0 ** (i / PER_DECADE), _warm_start(fits, i))
+        records.append(replace(score(found), C=found.C, iterations=found.iterations, converged=found.converged))
 
     def best() -> int:
         return max(zip(fits, records, strict=True), key=lambda item: (item[1].value, -item[0]))[0]
@@ -143,13 +163,10 @@ def sweep(
             if abs(i) <= DECADES * PER_DECADE and i not in fits:
                 visit(i)
         step //= 2
-    chosen = best()
-    refit = problem.solve(fits[chosen].C, max_iter, initial=fits[chosen][:2])
-    path = [(r.C, r.value) for r in records]
-    return Sweep(refit.C, refit.weights, refit.bias, path, records, refit, held)
+    return fits[best()], records
 
 
-def _warm_start(fits: dict[int, Fit], i: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _warm_start(fits: dict[int, Fit], i: int) -> Start | None:
     """Weights and bias to begin step `i` of a sweep from: the nearest fit's, or the mean of one on either side.
 
     Solutions move smoothly with log C: half the way between two is far nearer than either.
@@ -202,8 +219,7 @@ class Problem:
         self._center = self.features.mean(0, dtype=np.float64).astype(np.float32)
         self._x, self._y = self._place(self.features, self._center), self._place(self.labels)
         scatter = np.asarray(_scatter(self._x, self.mesh, self.blocks), np.float64)
-        spread, self._axes = np.linalg.eigh(scatter / len(self.features))
-        self._spread = np.maximum(spread, 0.0)
+        self._space = Space.of(self._center, scatter / len(self.features), self.classes)
 
     def solve(
         self,
@@ -215,51 +231,21 @@ class Problem:
         tolerance: float = TOLERANCE,
     ) -> Fit:
         """The optimum for this C over the rows where `rows` (bool [N]) is true; all by default."""
-        if not (np.isfinite(C) and C > 0):
-            raise InputError(f"C={C} is not a positive number; scikit-learn's C is 1 / regularisation strength")
-        if max_iter < 1:
-            raise InputError(f"max_iter={max_iter} leaves nothing to do; choose 1 or more")
+        check(C, max_iter)
         rows = np.ones(len(self.features), bool) if rows is None else np.asarray(rows, bool)
         counted = self.labels[rows]
-        n, present = len(counted), self._present(counted)
-        # scikit-learn's one vector for two classes costs twice what two opposite halves do.
-        strength = (2.0 if present.sum() == 2 and not self.many else 1.0) / (C * n)
-        start = self._to_inner(initial, present)
-        data = _Data(
-            x=self._x,
-            y=self._y,
-            weight=self._place(rows.astype(np.float32)),
-            axes=jnp.asarray(self._axes, jnp.float32),
-            spread=jnp.asarray(self._spread, jnp.float32),
-            present=jnp.asarray(present),
-            per_row=jnp.float32(1 / n),
-            strength=jnp.float32(strength),
-        )
-        end = _minimise(data, start, jnp.int32(max_iter), jnp.float32(tolerance), self.mesh, self.blocks)
-        weights, bias = self._to_outer(np.asarray(end.x, np.float64), present)
+        positive = counted.sum(0) if self.many else np.bincount(counted, minlength=self.classes)
+        weight = self._place(rows.astype(np.float32))
+        asked = self._space.asked(C, len(counted), positive, self.many)
+        start = self._space.inner(initial, asked.present)
+        end = _minimise(
+            _Data(self._x, self._y, weight, asked), start, jnp.int32(max_iter), jnp.float32(tolerance), self.mesh,
+            self.blocks,
+        )  # fmt: skip
+        found = self._space.fit(end, C, len(counted), asked.present, self.many)
         if self.many:
-            bias[counted.all(0)] = np.inf  # a class that every example has
-        return Fit(
-            weights,
-            bias,
-            float(C),
-            float(end.f) * C * n,
-            int(end.iteration),
-            int(end.evaluations),
-            bool(end.converged),
-        )
-
-    def _present(self, labels: np.ndarray) -> np.ndarray:
-        """Which classes can be fitted: bool [C]."""
-        if not len(labels):
-            raise InputError("no examples to fit a linear probe on")
-        if self.many:
-            positive = labels.sum(0)
-            return (positive > 0) & (positive < len(labels))
-        present = np.bincount(labels, minlength=self.classes) > 0
-        if present.sum() < 2:
-            raise InputError(f"all {len(labels)} examples are of class {labels[0]}; a linear probe needs two classes")
-        return present
+            found.bias[counted.all(0)] = np.inf  # a class that every example has
+        return found
 
     def _place(self, array: np.ndarray, center: np.ndarray | None = None) -> jax.Array:
         """Over the devices by rows, less the center, the rest filled with zeros (their weight is 0)."""
@@ -272,8 +258,38 @@ class Problem:
 
         return jax.make_array_from_callback(shape, parallel.by_rows(self.mesh), part)
 
-    def _to_inner(self, initial, present) -> jax.Array:
-        d = len(self._center)
+
+class Space(NamedTuple):
+    """The variables that are worked in: weights of centred features along the eigenvectors of their covariance."""
+
+    center: np.ndarray  # [D]
+    axes: np.ndarray  # [D, D] eigenvectors
+    spread: np.ndarray  # [D] variance of the features along them
+    classes: int
+
+    @staticmethod
+    def of(center: np.ndarray, covariance: np.ndarray, classes: int) -> Space:
+        """Of features with this mean [D] and covariance [D, D]."""
+        spread, axes = np.linalg.eigh(covariance)
+        return Space(center, axes, np.maximum(spread, 0.0), classes)
+
+    def asked(self, C: float, n: int, positive: np.ndarray, many: bool) -> Asked:
+        """The problem for this C over n rows, of which so many [C] are of each class."""
+        if not n:
+            raise InputError("no examples to fit a linear probe on")
+        present = (positive > 0) & (positive < n) if many else positive > 0
+        if not many and present.sum() < 2:
+            raise InputError(f"all {n} examples are of class {positive.argmax()}; a linear probe needs two classes")
+        # scikit-learn's one vector for two classes costs twice what two opposite halves do.
+        strength = (2.0 if present.sum() == 2 and not many else 1.0) / (C * n)
+        return Asked(
+            jnp.asarray(self.axes, jnp.float32), jnp.asarray(self.spread, jnp.float32), jnp.asarray(present),
+            jnp.float32(1 / n), jnp.float32(strength),
+        )  # fmt: skip
+
+    def inner(self, initial: Start | None, known: jax.Array) -> jax.Array:
+        """Weights and bias -> the variables [C, D + 1]; zeros without any."""
+        d, present = len(self.center), np.asarray(known)
         if initial is None:
             return jnp.zeros((self.classes, d + 1), jnp.float32)
         weights, bias = (np.asarray(a, np.float64) for a in initial)
@@ -282,23 +298,27 @@ class Problem:
                 f"the warm start has weights {weights.shape} and bias {bias.shape}; "
                 f"this problem needs ({self.classes}, {d}) and ({self.classes},)"
             )
-        known = present & np.isfinite(bias)
-        bias = np.where(known, np.where(known, bias, 0) + weights @ self._center, 0)
-        return jnp.asarray(np.concatenate([weights @ self._axes, bias[:, None]], axis=1) * known[:, None], jnp.float32)
+        here = present & np.isfinite(bias)
+        bias = np.where(here, np.where(here, bias, 0) + weights @ self.center, 0)
+        return jnp.asarray(np.concatenate([weights @ self.axes, bias[:, None]], axis=1) * here[:, None], jnp.float32)
 
-    def _to_outer(self, inner, present) -> tuple[np.ndarray, np.ndarray]:
-        weights, bias = inner[:, :-1] @ self._axes.T * present[:, None], inner[:, -1]
-        if not self.many:  # one number added to every class changes no loss; at the optimum there is none
+    def fit(self, end: _lbfgs.State, C: float, n: int, known: jax.Array, many: bool) -> Fit:
+        """Where a search ended -> weights and bias, of features as they are."""
+        inner, present = np.asarray(end.x, np.float64), np.asarray(known)
+        weights, bias = inner[:, :-1] @ self.axes.T * present[:, None], inner[:, -1]
+        if not many:  # one number added to every class changes no loss; at the optimum there is none
             weights[present] -= weights[present].mean(0)
             bias = bias - bias[present].mean()
-        bias = bias - weights @ self._center
-        return weights.astype(np.float32), np.where(present, bias, -np.inf).astype(np.float32)
+        bias = np.where(present, bias - weights @ self.center, -np.inf).astype(np.float32)
+        return Fit(
+            weights.astype(np.float32), bias, float(C), float(end.f) * C * n, int(end.iteration), int(end.evaluations),
+            bool(end.converged),
+        )  # fmt: skip
 
 
-class _Data(NamedTuple):
-    x: jax.Array  # [N, D] centred, by rows
-    y: jax.Array  # int [N] or bool [N, C], by rows
-    weight: jax.Array  # [N] 1 for a row that counts, by rows
+class Asked(NamedTuple):
+    """What is asked of the rows, beside these."""
+
     axes: jax.Array  # [D, D] eigenvectors: W.T = axes @ inner.T
     spread: jax.Array  # [D] variance of the features along them
     present: jax.Array  # bool [C]
@@ -306,61 +326,95 @@ class _Data(NamedTuple):
     strength: jax.Array  # penalty per row
 
 
+class _Data(NamedTuple):
+    x: jax.Array  # [N, D] centred, by rows
+    y: jax.Array  # int [N] or bool [N, C], by rows
+    weight: jax.Array  # [N] 1 for a row that counts, by rows
+    asked: Asked
+
+
 @functools.partial(jax.jit, static_argnums=(4, 5))
 def _minimise(data: _Data, start: jax.Array, max_iter, tolerance, mesh: Mesh, blocks: int) -> _lbfgs.State:
     """The whole fit; C and the rows that count are data, so that a sweep compiles once."""
-    value = functools.partial(_objective, data, mesh=mesh, blocks=blocks)
-
-    def inverse(curvature, vector):
-        by_weights = vector[:, :-1] / (curvature[:, None] * data.spread + data.strength)
-        by_bias = vector[:, -1:] / jnp.maximum(curvature[:, None], TINY)
-        return _free(data, jnp.concatenate([by_weights, by_bias], axis=1))
-
-    return _lbfgs.minimise(value, _free(data, start), max_iter, tolerance, inverse)
-
-
-def _objective(data: _Data, inner: jax.Array, *, mesh: Mesh, blocks: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The objective per row, its gradient in the inner variables [C, D + 1], and the mean p (1 - p) of each class."""
     total = jax.shard_map(
         functools.partial(_sums, blocks=blocks),
         mesh=mesh,
         in_specs=(P("data"), P("data"), P("data"), P(), P(), P()),
         out_specs=P(),
     )
-    weights = jnp.matmul(inner[:, :-1], data.axes.T, precision=HIGHEST)
-    sums = total(data.x, data.y, data.weight, data.present, weights, inner[:, -1])
-    loss, by_weights, by_bias, curvature = (a * data.per_row for a in sums)
-    f = loss + 0.5 * data.strength * jnp.vdot(inner[:, :-1], inner[:, :-1], precision=HIGHEST)
-    by_weights = jnp.matmul(by_weights, data.axes, precision=HIGHEST) + data.strength * inner[:, :-1]
-    return f, _free(data, jnp.concatenate([by_weights, by_bias[:, None]], axis=1)), curvature
+
+    def sums(weights: jax.Array, bias: jax.Array) -> Sums:
+        return total(data.x, data.y, data.weight, data.asked.present, weights, bias)
+
+    return minimise(sums, data.asked, start, max_iter, tolerance, many=data.y.ndim == 2)
 
 
-def _free(data: _Data, vector: jax.Array) -> jax.Array:
+def minimise(
+    sums: Callable[[jax.Array, jax.Array], Sums], asked: Asked, start: jax.Array, max_iter, tolerance,
+    many: bool = False, loops: _lbfgs.Loops = _lbfgs.TRACED,
+) -> _lbfgs.State:  # fmt: skip
+    """The fit by `sums` over the rows: (W [C, D], b [C]) -> loss, its gradient, and p (1 - p) of every class."""
+    present = None if many else asked.present
+
+    def value(inner: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return loops.run(_objective)(asked, present, inner, sums(*loops.run(_outer)(asked, inner)))
+
+    inverse = jax.tree_util.Partial(_inverse, asked, present)
+    unknown = jnp.ones(len(start), start.dtype)
+    return _lbfgs.minimise(value, _free(present, start), max_iter, tolerance, inverse, unknown, loops)
+
+
+def _outer(asked: Asked, inner: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The inner variables [C, D + 1] -> weights [C, D] and bias [C] of centred features."""
+    return jnp.matmul(inner[:, :-1], asked.axes.T, precision=HIGHEST), inner[:, -1]
+
+
+def _objective(asked: Asked, present: jax.Array | None, inner: jax.Array, sums: Sums):
+    """The objective per row, its gradient in the inner variables, and the mean p (1 - p) of each class."""
+    loss, by_weights, by_bias, curvature = (a * asked.per_row for a in sums)
+    f = loss + 0.5 * asked.strength * jnp.vdot(inner[:, :-1], inner[:, :-1], precision=HIGHEST)
+    by_weights = jnp.matmul(by_weights, asked.axes, precision=HIGHEST) + asked.strength * inner[:, :-1]
+    return f, _free(present, jnp.concatenate([by_weights, by_bias[:, None]], axis=1)), curvature
+
+
+def _inverse(asked: Asked, present: jax.Array | None, curvature: jax.Array, vector: jax.Array) -> jax.Array:
+    """The inverse Hessian where it is taken for diagonal."""
+    by_weights = vector[:, :-1] / (curvature[:, None] * asked.spread + asked.strength)
+    by_bias = vector[:, -1:] / jnp.maximum(curvature[:, None], TINY)
+    return _free(present, jnp.concatenate([by_weights, by_bias], axis=1))
+
+
+def _free(present: jax.Array | None, vector: jax.Array) -> jax.Array:
     """Without what all classes share, which changes no loss: rounding would let it drift, as the bias is free."""
-    if data.y.ndim == 2:
+    if present is None:
         return vector
-    here = data.present[:, None]
+    here = present[:, None]
     return jnp.where(here, vector - jnp.mean(vector, axis=0, where=here), 0.0)
 
 
-def _sums(x, y, weight, present, weights, bias, *, blocks: int):
-    """One device's rows, block by block, then the sum over devices: loss, d/dW [C, D], d/db [C], p (1 - p) [C]."""
+def _sums(x, y, weight, present, weights, bias, *, blocks: int) -> Sums:
+    """One device's rows, block by block, then the sum over devices."""
 
     def block(carry, rows):
         x, y, weight = rows
-        logits = jnp.matmul(x, weights.T, precision=HIGHEST) + bias
-        loss, slope = (_binary if y.ndim == 2 else _multinomial)(logits, y, present)
-        slope, wrong = slope * weight[:, None], jnp.abs(slope)  # of p - 1 or p
-        by_weights = jnp.matmul(slope.T, x, precision=HIGHEST)
-        curvature = jnp.matmul(weight, wrong * (1 - wrong), precision=HIGHEST)
-        sums = (by_weights, slope.sum(0), curvature)
-        return jax.tree.map(jnp.add, carry, sums), jnp.vdot(loss, weight, precision=HIGHEST)
+        loss, *sums = of_rows(x, y, weight, present, weights, bias)
+        return jax.tree.map(jnp.add, carry, tuple(sums)), loss
 
     cut = [a.reshape(blocks, -1, *a.shape[1:]) for a in (x, y, weight)]
     zeros = (jnp.zeros_like(weights), jnp.zeros_like(bias), jnp.zeros_like(bias))
     zeros = jax.lax.pcast(zeros, ("data",), to="varying")
     sums, losses = jax.lax.scan(block, zeros, tuple(cut))
     return jax.lax.psum((losses.sum(), *sums), "data")
+
+
+def of_rows(x, y, weight, present, weights, bias) -> Sums:
+    """Rows [B, D] and their labels, each counted `weight` [B] times -> loss, d/dW [C, D], d/db [C], p (1 - p) [C]."""
+    logits = jnp.matmul(x, weights.T, precision=HIGHEST) + bias
+    loss, slope = (_binary if y.ndim == 2 else _multinomial)(logits, y, present)
+    slope, wrong = slope * weight[:, None], jnp.abs(slope)  # of p - 1 or p
+    by_weights = jnp.matmul(slope.T, x, precision=HIGHEST)
+    curvature = jnp.matmul(weight, wrong * (1 - wrong), precision=HIGHEST)
+    return jnp.vdot(loss, weight, precision=HIGHEST), by_weights, slope.sum(0), curvature
 
 
 def _multinomial(logits, labels, present):
@@ -400,13 +454,25 @@ def _scatter(x: jax.Array, mesh: Mesh, blocks: int) -> jax.Array:
     return jax.shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=P())(x)
 
 
+def check(C: float, max_iter: int) -> None:
+    """InputError for values that cannot be meant."""
+    if not (np.isfinite(C) and C > 0):
+        raise InputError(f"C={C} is not a positive number; scikit-learn's C is 1 / regularisation strength")
+    if max_iter < 1:
+        raise InputError(f"max_iter={max_iter} leaves nothing to do; choose 1 or more")
+
+
 def scores(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """features [N, D] -> scores float32 [N, C], as scikit-learn's decision_function (for two classes, one a column).
 
     A class without training examples (bias -inf) has the lowest finite score: it is never predicted.
     """
-    out = metrics.check_features(features) @ weights.T + bias
-    return np.maximum(out, out.dtype.type(metrics.NEVER))
+    return finite(metrics.check_features(features) @ weights.T + bias)
+
+
+def finite(scores: np.ndarray) -> np.ndarray:
+    """Scores [N, C], of which those of a class without examples are -inf."""
+    return np.maximum(scores, scores.dtype.type(metrics.NEVER))
 
 
 def _check_labels(labels: np.ndarray, n: int, classes: int | None) -> np.ndarray:

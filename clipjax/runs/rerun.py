@@ -65,6 +65,11 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
             f"{path}: its answers were computed elsewhere and ingested from {made}, so no model can be run again; "
             "`clipjax ingest` of the same table gives the same records"
         )
+    if before.manifest.command == "clipjax shards linear":
+        raise InputError(
+            f"{path}: was made by `clipjax shards linear` from two sealed runs and is not made again here; give that "
+            "command another --out, and compare"
+        )
     config = configs.resume(before.manifest.config, overrides, path / "manifest.json")
     if not cached:
         config.cache_dir = "none"

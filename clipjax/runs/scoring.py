@@ -73,7 +73,7 @@ def records(
     if not known.any():
         raise InputError(f"{task.source.name}: none of its {len(known)} images has a label")
     if labels.present is None:
-        found = tallies(scores, labels, task, rows, groupings)
+        found = tallies(scores, labels, *selected(task, rows), groupings)
         more = []
         if task.metric in OF_SCORES:
             more = [OF_SCORES[task.metric](scores[known], labels.column[known], seed=method.seed)]
@@ -87,23 +87,30 @@ def records(
     return [f(scores, labels.column, seed=method.seed) for f in pair]
 
 
-def tallies(scores: np.ndarray, labels: Labels, task: Task, rows: np.ndarray, groupings: str) -> list[Tally]:
-    """Scores [M, C] of these rows [M] of the task and their labels -> images with a label, and how many of them are
-    right among the first and (of more than five classes) the five best: [C, 2 or 3] by their own class, then [2 or 3]
-    of each grouping, and of each split of a data set that has splits."""
+def selected(task: Task, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """The groups of these rows [M] of a task, and the split of each, where the data set has splits."""
+    splits = task.source.protocol.get("split")
+    return {name: values[rows] for name, values in task.groups.items()}, None if splits is None else splits[rows]
+
+
+def tallies(
+    scores: np.ndarray, labels: Labels, columns: rates.Columns, splits: np.ndarray | None, groupings: str
+) -> list[Tally]:
+    """Scores [M, C], labels, groups and splits [M] -> images with a label, and how many of them are right among the
+    first and (of more than five classes) the five best: [C, 2 or 3] by their own class, then [2 or 3] of each grouping,
+    and of each split."""
     known, classes = labels.known, len(labels.names)
-    scores, rows, index = scores[known], rows[known], labels.column[known]
+    scores, index = scores[known], labels.column[known]
     if len(index):
         scores, index = metrics.check_scores(scores, index)
     right = [metrics.in_top(scores, index, k) for k in (1, 5) if k == 1 or classes > 5]
     counted = np.stack([np.ones(len(index), bool), *right], axis=1)
     by_class = np.stack([np.bincount(index, column, minlength=classes) for column in counted.T], axis=1)
     out = [tally([{}], (), by_class.astype(np.int64)[None])]
-    columns = {name: values[rows] for name, values in task.groups.items()}
-    splits = task.source.protocol.get("split")
+    columns = {name: values[known] for name, values in columns.items()}
     grouped = [grouping for grouping in rates.groupings(groupings, list(columns)) if grouping] if columns else []
     if splits is not None:
-        columns, grouped = columns | {SPLIT: splits[rows]}, [*grouped, (SPLIT,)]
+        columns, grouped = columns | {SPLIT: splits[known]}, [*grouped, (SPLIT,)]
     for grouping in grouped:
         cells = rates.cells(grouping, columns, len(index))
         table = np.stack([by_group.tally(column, cells)[0] for column in counted.T], axis=1)

@@ -101,7 +101,7 @@ def count(config: Config, task: Task, rows: np.ndarray, probabilities: np.ndarra
     if task.labels is None:
         return Counted(table, [])
     labels = task.labels.select(rows)
-    return Counted(table, scoring.tallies(probabilities, labels, task, rows, config.groups))
+    return Counted(table, scoring.tallies(probabilities, labels, *scoring.selected(task, rows), config.groups))
 
 
 def total(
