@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from clipjax.errors import InputError, some
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.base import EncoderConfig
-from clipjax.models.layers import Intermediates
+from clipjax.models.layers import Adapter, Intermediates
 from clipjax.models.lowering import Lowering
 from clipjax.models.shapes import check as check
 from clipjax.models.shapes import shapes as shapes
@@ -58,15 +58,17 @@ def abstract(config: CLIP) -> Params:
 
 def apply_image(
     config: CLIP, params: Params, pixels: jax.Array, intermediates: Intermediates = None, lowering: Lowering = PLAIN,
-    statistics: dict[str, jax.Array] | None = None,
+    statistics: dict[str, jax.Array] | None = None, adapters: Mapping[str, Adapter] = {},
 ) -> jax.Array:  # fmt: skip
     """pixels [B, S, S, 3] normalised -> image features [B, E] in the pixels' dtype, not normalised.
 
     Pure: for `jit`, `grad` and `shard_map`. Only `params["visual"]` is read. A dict given as `intermediates` is filled
     with results of layers by their modules' names, and with "pre_proj", the features before the projection. A dict
     given as `statistics` makes BatchNorm use those of the batch, and is filled with the running ones that follow.
+    adapters: by the dotted name of their matrix; those of the text encoder are not read.
     """
     module = _module(config.image, config.embed_dim, params["visual"], "visual.")
+    _adapt(module, {n.removeprefix("visual."): one for n, one in adapters.items() if n.startswith("visual.")})
     if statistics is None:
         return module(pixels, intermediates, lowering)
     module.train()
@@ -78,13 +80,14 @@ def apply_image(
 
 def apply_text(
     config: CLIP, params: Params, tokens: jax.Array, dtype: Any = jnp.float32, intermediates: Intermediates = None,
-    lowering: Lowering = PLAIN, context: jax.Array | None = None,
+    lowering: Lowering = PLAIN, context: jax.Array | None = None, adapters: Mapping[str, Adapter] = {},
 ) -> jax.Array:  # fmt: skip
     """tokens int [B, T] -> text features [B, E] computed in `dtype`, not normalised. Pure, as `apply_image`.
 
     context: vectors [n, W] in place of the embeddings of the n tokens after the first.
     """
     module = _module(config.text, config.embed_dim, text_params(params), "")
+    _adapt(module, {name: one for name, one in adapters.items() if not name.startswith("visual.")})
     if context is None:  # not every kind of text encoder takes one
         return module(tokens, dtype, intermediates, lowering)
     return module(tokens, dtype, intermediates, lowering, context)
@@ -129,6 +132,15 @@ def _module(encoder: EncoderConfig, embed_dim: int, params: Params, prefix: str)
         wrong = sorted(spec.keys() ^ flat.keys()) or [k for k, (_, s) in spec.items() if jnp.shape(flat[k]) != s]
         raise InputError(f"parameters do not fit the configuration: {some([prefix + k for k in wrong])}")
     return nnx.merge(graphdef, unflatten_dict({path: flat[name] for name, (path, _) in spec.items()}))
+
+
+def _adapt(module: nnx.Module, adapters: Mapping[str, Adapter]) -> None:
+    """Gives the layers of an encoder the adapters of their matrices, by name."""
+    for name, adapter in adapters.items():
+        owner: Any = module
+        for part in name.split(".")[:-1]:
+            owner = owner[int(part)] if part.isdigit() else getattr(owner, part)
+        owner.adapter = adapter
 
 
 def _leaves(module: nnx.Module) -> dict[str, jax.Array]:

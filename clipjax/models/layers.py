@@ -46,15 +46,52 @@ ACTIVATION: dict[str, Callable[[jax.Array], jax.Array]] = {
 }  # fmt: skip
 
 
+class Adapter(nnx.Module):
+    """What a low-rank adapter adds to x W: scale x dropped(x) A B, with a dropout of its own for each of P parts of the
+    output (`clipjax.models.lora`).
+
+    a: [P, D_in, R], b: [P, R, D_out / P]. keys: of random numbers, one per example [B], whatever else the batch holds;
+    None: nothing is dropped.
+    """
+
+    def __init__(self, a: jax.Array, b: jax.Array, scale: float, dropout: float = 0.0, keys: jax.Array | None = None):
+        self.a, self.b = nnx.Param(a), nnx.Param(b)
+        self.keys = nnx.Variable(keys) if dropout and keys is not None else None
+        self.scale, self.dropout = scale, dropout
+
+    def __call__(self, x: jax.Array, parts: range, lowering: Lowering) -> jax.Array:
+        a, b = self.a[...].astype(x.dtype), self.b[...].astype(x.dtype)
+        y = [product(product(self._dropped(x, part), a[part], lowering), b[part], lowering) for part in parts]
+        return self.scale * jnp.concatenate(y, -1)
+
+    def _dropped(self, x: jax.Array, part: int) -> jax.Array:
+        """x [B, ..., D_in] with a share of its numbers 0 and the others larger, so that the mean stays."""
+        if self.keys is None:
+            return x
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, part))(self.keys[...])
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.dropout, x.shape[1:]))(keys)
+        return jnp.where(keep, x / (1 - self.dropout), 0)
+
+
+def adapted(
+    y: jax.Array, x: jax.Array, adapter: Adapter | None, lowering: Lowering, parts: range = range(1)
+) -> jax.Array:
+    """y = x W with what the adapter of W adds, if it has one; `parts`: of W's output, those that y is."""
+    return y if adapter is None else y + adapter(x, parts, lowering)
+
+
 class Linear(nnx.Module):
     """x [..., in] -> [..., out]."""
+
+    adapter: Adapter | None = None  # of its weight
 
     def __init__(self, d_in: int, d_out: int, *, std: float, rngs: nnx.Rngs):
         self.weight = normal(rngs, (d_in, d_out), std)
         self.bias = nnx.Param(jnp.zeros((d_out,), jnp.float32))
 
     def __call__(self, x: jax.Array, lowering: Lowering) -> jax.Array:
-        return linear(x, self.weight[...], self.bias[...], lowering)
+        y = linear(x, self.weight[...], self.bias[...], lowering)
+        return adapted(y, x, self.adapter, lowering)
 
 
 def linear(x: jax.Array, weight: jax.Array, bias: jax.Array, lowering: Lowering) -> jax.Array:
@@ -62,6 +99,12 @@ def linear(x: jax.Array, weight: jax.Array, bias: jax.Array, lowering: Lowering)
     rows = x.reshape(-1, x.shape[-1]) if lowering.flat_rows else x
     y = jnp.matmul(rows, weight.astype(x.dtype)) + bias.astype(x.dtype)
     return y.reshape(*x.shape[:-1], -1)
+
+
+def product(x: jax.Array, weight: jax.Array, lowering: Lowering) -> jax.Array:
+    """`linear` without a bias."""
+    rows = x.reshape(-1, x.shape[-1]) if lowering.flat_rows else x
+    return jnp.matmul(rows, weight.astype(x.dtype)).reshape(*x.shape[:-1], -1)
 
 
 class LayerNorm(nnx.Module):
@@ -88,6 +131,8 @@ def at_least_float32(x: jax.Array) -> jnp.dtype:
 class Attention(nnx.Module):
     """Multi-head self-attention with q, k and v fused in one projection, as in torch.nn.MultiheadAttention."""
 
+    adapter: Adapter | None = None  # of in_proj_weight, in three parts
+
     def __init__(self, blocks: Blocks, *, in_std: float, out_std: float, rngs: nnx.Rngs):
         width = blocks.width
         self.in_proj_weight = normal(rngs, (width, 3 * width), in_std)
@@ -99,6 +144,7 @@ class Attention(nnx.Module):
     def __call__(self, x: jax.Array, sight: Sight, lowering: Lowering) -> jax.Array:
         b, n, d = x.shape
         qkv = linear(x, self.in_proj_weight[...], self.in_proj_bias[...], lowering)
+        qkv = adapted(qkv, x, self.adapter, lowering, range(3))
         q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)  # each [B, X, H, K]
         q, k = rotate(q, sight.rotation), rotate(k, sight.rotation)
         return self._out(attend(q, k, v, sight.mask, lowering).reshape(b, n, d), lowering)
@@ -107,8 +153,9 @@ class Attention(nnx.Module):
         """One row of the above: keys and values of all positions, the query of `position` only -> [B, D]."""
         b, n, d = x.shape
         w, bias = self.in_proj_weight[...], self.in_proj_bias[...]
-        q = linear(pick(x, position), w[:, :d], bias[:d], lowering)
-        kv = linear(x, w[:, d:], bias[d:], lowering)
+        row = pick(x, position)
+        q = adapted(linear(row, w[:, :d], bias[:d], lowering), row, self.adapter, lowering)
+        kv = adapted(linear(x, w[:, d:], bias[d:], lowering), x, self.adapter, lowering, range(1, 3))
         k, v = jnp.moveaxis(kv.reshape(b, n, 2, self.heads, d // self.heads), 2, 0)  # each [B, X, H, K]
         there = sight.at(position)
         q, k = rotate(q.reshape(b, 1, self.heads, -1), there.rotation), rotate(k, sight.rotation)

@@ -35,6 +35,7 @@ class Config(msgspec.Struct, kw_only=True):
     base_model_name_or_path: str | None = None
     r: int
     lora_alpha: float
+    lora_dropout: float = 0.0
     peft_type: str = "LORA"
     bias: str = "none"
     init_lora_weights: bool | str | None = None
@@ -68,8 +69,8 @@ def write(folder: Path, state: Mapping[str, Any], form: lora.Lora, base: str) ->
     leaves = sorted({name.split(".")[-3] for name in tensors})
     said = {
         "peft_type": "LORA", "task_type": None, "base_model_name_or_path": base, "r": form.rank,
-        "lora_alpha": form.alpha, "lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": False, "inference_mode": True,
-        "target_modules": leaves,
+        "lora_alpha": form.alpha, "lora_dropout": form.dropout, "bias": "none", "fan_in_fan_out": False,
+        "inference_mode": True, "target_modules": leaves,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     weights.save_tensors(folder / TENSORS, tensors, {"format": "pt"})
@@ -98,7 +99,8 @@ def merged(folder: Path, base: weights.Weights) -> weights.Weights:
     wide = {name: np.asarray(array, np.float32) for name, array in base.flat.items()}
     flat = lora.merged(wide | _adapters(folder, base, config.r), config.scale)
     flat = {name: array.astype(base.flat[name].dtype) for name, array in flat.items()}
-    source = {"format": "peft", "adapter": folder.name, "base": dict(base.source)}
+    form = {"rank": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
+    source = {"format": "peft", "adapter": folder.name, "lora": form, "base": dict(base.source)}
     return weights.Weights(flat, base.config, f"{base.name}-{folder.resolve().name}", source)
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from clipjax.errors import InputError
 from clipjax.models.kinds.text import PAD, Text
-from clipjax.models.layers import Intermediates, LayerNorm, Position, Sight, Transformer, normal, sow
+from clipjax.models.layers import Adapter, Intermediates, LayerNorm, Position, Sight, Transformer, adapted, normal, sow
 from clipjax.models.lowering import Lowering
 
 
@@ -28,6 +28,8 @@ class TextTransformer(nnx.Module):
     Where the configuration's `can_cut`, T may be shorter than the context length as long as every text's end is inside:
     the mask is causal and only the end of text is read, so what follows it cannot matter. Elsewhere it always matters.
     """
+
+    adapter: Adapter | None = None  # of text_projection
 
     def __init__(self, config: Text, embed_dim: int, *, rngs: nnx.Rngs):
         self.token_embedding = TokenEmbedding(config.vocab_size, config.width, rngs=rngs)
@@ -62,7 +64,7 @@ class TextTransformer(nnx.Module):
         x = sow(intermediates, "ln_final", self.ln_final(x))
         if config.proj == "none":
             return x
-        y = jnp.matmul(x, self.text_projection[...].astype(x.dtype))
+        y = adapted(jnp.matmul(x, self.text_projection[...].astype(x.dtype)), x, self.adapter, lowering)
         return y + self.text_projection_bias[...].astype(y.dtype) if config.proj == "bias" else y
 
     def _mask(self, tokens: jax.Array) -> jax.Array | None:

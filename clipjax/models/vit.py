@@ -10,11 +10,13 @@ from flax import nnx
 from clipjax.models import pools
 from clipjax.models.kinds.vit import ViT
 from clipjax.models.layers import (
+    Adapter,
     Intermediates,
     LayerNorm,
     Rotation,
     Sight,
     Transformer,
+    adapted,
     at_least_float32,
     exact_gelu,
     normal,
@@ -77,6 +79,8 @@ def rotation(config: ViT) -> Rotation | None:
 class VisionTransformer(nnx.Module):
     """pixels [B, S, S, 3] -> image features [B, E], not normalised."""
 
+    adapter: Adapter | None = None  # of proj
+
     def __init__(self, config: ViT, embed_dim: int, *, rngs: nnx.Rngs):
         std, width, out = config.width**-0.5, config.width, config.feature_width("pre_proj", embed_dim)
         if config.patch == "stem":
@@ -116,7 +120,7 @@ class VisionTransformer(nnx.Module):
         sow(intermediates, "pre_proj", x)  # what a linear probe reads (CLIP paper, A.3)
         if config.proj == "none":
             return x
-        y = jnp.matmul(x, self.proj[...].astype(x.dtype))
+        y = adapted(jnp.matmul(x, self.proj[...].astype(x.dtype)), x, self.adapter, lowering)
         return y + self.proj_bias[...].astype(y.dtype) if config.proj == "bias" else y
 
     def _rows(self, pixels: jax.Array, intermediates: Intermediates) -> jax.Array:

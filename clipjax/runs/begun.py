@@ -31,14 +31,9 @@ OF_THE_RESULT = ("evaluate.share", "export", "name")  # without which a complete
 OF_THE_STREAM = ("data.context", "data.last_batch", "batch_size", "seed")  # which examples come when, and how
 # What a state is made of: it cannot change on the way.
 STRUCTURE = (
-    "optimizer.name",
-    "loss",
-    "ema",
-    "optimizer.freeze",
-    "optimizer.batch_statistics",
-    "tune",
-    "lora",
-)
+    "optimizer.name", "loss", "ema", "optimizer.freeze", "optimizer.batch_statistics", "tune", "lora.rank",
+    "lora.alpha", "lora.on",
+)  # fmt: skip
 FLAG = "--accept-changes"
 
 

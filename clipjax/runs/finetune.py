@@ -126,7 +126,7 @@ def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
         source={"trained": finetune_result.trained(resolved, begin, pairs)},
         averaged=config.export.average,
         dtype=config.export.dtype,
-        lora_scale=options.lora_scale,
+        lora_scale=options.lora.scale if options.lora else 0.0,
         seen=_seen(begin, pairs) if config.export.zero_unseen_tokens else None,
     )
     return _Job(config, begin, pairs, validation, mesh, stream, options, recipe, probes, about, now)

@@ -78,6 +78,7 @@ class LoraKeys:
     rank: int = key(8, "of the adapters")
     alpha: float = key(16.0, "the product of an adapter is multiplied by alpha / rank")
     on: str = key("attention", f"which matrices have one: {', '.join(lora.MATRICES)}, several joined by +")
+    dropout: float = key(0.0, "share of an adapter's input that is 0 in a step of training; peft's lora_dropout")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,11 +243,12 @@ def step_options(config: FinetuneConfig) -> step.Options:
         raise InputError(f"export.dtype={config.export.dtype!r}; choose {', '.join(DTYPES)}")
     if config.precision not in ("float32", "bfloat16"):
         raise InputError(f"precision={config.precision!r}; choose float32 or bfloat16")
-    found = adapters(config)
+    form = adapters(config)
     return step.Options(
         dtype=config.precision, accumulation_steps=config.parts, loss=config.loss, remat=config.remat,
         scan=config.scan, ema=config.ema, ema_warmup=config.ema_warmup, soft_targets=config.soft_targets,
-        batch_statistics=config.optimizer.batch_statistics, lora_scale=found.scale if found else 0.0,
+        batch_statistics=config.optimizer.batch_statistics, lora=form,
+        seed=config.seed if form and form.dropout else 0,
     )  # fmt: skip
 
 

@@ -27,8 +27,9 @@ def value_and_grad(
 ) -> Callable[[Params, Batch], tuple[jax.Array, Params]]:  # fmt: skip
     """`f(params, batch) -> (loss, gradients)` of `loss(params, encode(params, batch), batch)`, in `steps` microbatches.
 
-    `batch` is a tree of arrays [B, ...]; `encode` treats every example for itself, without randomness of its own
-    (frozen BatchNorm, no dropout), and returns a tree of [B, ...]. `loss` may use parameters too (the logit scale).
+    `batch` is a tree of arrays [B, ...]; `encode` treats every example for itself, twice in the same way (frozen
+    BatchNorm; a dropout that depends on the example only), and returns a tree of [B, ...]. `loss` may use parameters
+    too (the logit scale).
     `shards`: over how many devices the leading axis is cut; microbatches are then taken within each device's share, so
     that no example moves.
     """

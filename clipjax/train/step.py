@@ -21,6 +21,7 @@ from clipjax import parallel
 from clipjax.errors import InputError
 from clipjax.models import clip, lora
 from clipjax.models.config import CLIP
+from clipjax.models.layers import Adapter
 from clipjax.models.lowering import Lowering
 from clipjax.train import accumulate, losses, optimiser
 
@@ -41,7 +42,8 @@ class Options:
     ema: float = 0.0
     ema_warmup: bool = False  # the decay is at most (1 + step) / (10 + step), of steps from 0
     soft_targets: bool = False  # pairs with an id in common are each other's positives
-    lora_scale: float = 0.0  # of adapters among the parameters (`clipjax.models.lora`); 0: there are none
+    lora: lora.Lora | None = None  # what adapters among the parameters are; None: there are none
+    seed: int = 0  # of the adapters' dropout
     batch_statistics: bool = False  # of BatchNorm: the whole batch's, on however many devices; learned on the way
 
     def __post_init__(self):
@@ -144,10 +146,12 @@ def _program(
     lowering = _lowering(options, mesh)
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        encode, loss_of = _encoder(config, options, state["fixed"], lowering), _loss(options, state["fixed"], mesh)
+        batch = batch | {"place": jnp.arange(len(batch["ids"]))}  # which microbatches and devices do not change
+        encode = _encoder(config, options, state["fixed"], lowering, state["step"])
+        loss_of = _loss(options, state["fixed"], mesh)
         learned: dict[str, jax.Array] = {}
         if options.batch_statistics:
-            encode = _encoder(config, options, state["fixed"], lowering, training=True)
+            encode = _encoder(config, options, state["fixed"], lowering, state["step"], statistics=True)
 
             def whole(params: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
                 *embeddings, statistics = encode(params, batch)
@@ -185,25 +189,45 @@ def _decay(options: Options, step: jax.Array) -> Any:
 
 
 def _encoder(
-    config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering, training: bool = False
-) -> Callable:
-    """(parameters, batch) -> image and text embeddings; in `training` also the new statistics of BatchNorm."""
+    config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering, step: jax.Array | None = None,
+    statistics: bool = False,
+) -> Callable:  # fmt: skip
+    """(parameters, batch) -> image and text embeddings; with `statistics` also BatchNorm's new ones.
+
+    step: of training, which a dropout is drawn for; None: nothing is dropped.
+    """
     dtype = jnp.dtype(options.dtype)
     mean, std = jnp.asarray(config.pixels.mean, jnp.float32), jnp.asarray(config.pixels.std, jnp.float32)
 
     def encode(trained: dict[str, jax.Array], batch: Any) -> tuple[Any, ...]:
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
-        if options.lora_scale:
-            flat = lora.merged(flat, options.lora_scale, jnp.matmul)
+        flat, pairs = lora.apart(flat)
+        adapters = _adapters(options, pairs, step, batch.get("place"))
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
-        statistics: dict[str, jax.Array] | None = {} if training else None
-        image = clip.apply_image(config, params, pixels, lowering=lowering, statistics=statistics)
-        text = clip.apply_text(config, params, batch["tokens"], dtype, lowering=lowering)
+        learned: dict[str, jax.Array] | None = {} if statistics else None
+        given: dict[str, Any] = {"lowering": lowering, "adapters": adapters}
+        image = clip.apply_image(config, params, pixels, statistics=learned, **given)
+        text = clip.apply_text(config, params, batch["tokens"], dtype, **given)
         embeddings = clip.normalise(image), clip.normalise(text)
-        return embeddings if statistics is None else (*embeddings, statistics)
+        return embeddings if learned is None else (*embeddings, learned)
 
     return encode
+
+
+def _adapters(
+    options: Options, pairs: dict[str, tuple[jax.Array, jax.Array]], step: jax.Array | None, place: jax.Array
+) -> dict[str, Adapter]:
+    """Each with random numbers of its own, which depend on the seed, the step and an example's place in the batch."""
+    found = {}
+    for number, (name, (a, b)) in enumerate(pairs.items()):
+        assert options.lora is not None
+        keys = None
+        if step is not None and options.lora.dropout:
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(options.seed), step), number)
+            keys = jax.vmap(lambda one, key=key: jax.random.fold_in(key, one))(place)
+        found[name] = Adapter(a, b, options.lora.scale, options.lora.dropout, keys)
+    return found
 
 
 def _loss(options: Options, fixed: dict[str, jax.Array], mesh: Mesh) -> Callable:

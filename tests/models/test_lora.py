@@ -3,12 +3,16 @@
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from clipjax import loading
 from clipjax.errors import InputError
 from clipjax.models import lora, peft, weights
+from clipjax.models.layers import Adapter
+from clipjax.models.lowering import Lowering
 from clipjax.testing import tiny_model
 
 FORM = lora.Lora(4, 8.0, "attention+mlp+projections")
@@ -42,6 +46,24 @@ def test_adapters_add_nothing_at_the_start_and_a_product_later(base, adapters):
     assert np.array_equal(found["visual.conv1.weight"], base.flat["visual.conv1.weight"])
 
 
+def test_dropout_is_drawn_for_each_example_and_part_alone():
+    """With A and B one, what is added is the input as it is dropped."""
+    x, keys, one = jnp.ones((3, 50, 40)), jax.random.split(jax.random.key(0), 3), jnp.stack([jnp.eye(40)] * 2)
+
+    def added(which, keys, parts=range(2)):
+        return np.asarray(Adapter(one, one, 2.0, 0.25, keys)(x[which], parts, Lowering()))
+
+    found = added(slice(None), keys)
+    np.testing.assert_allclose(np.unique(found), [0, 2 / 0.75], rtol=1e-6)
+    assert abs((found == 0).mean() - 0.25) < 0.02  # of 12,000 numbers: five standard deviations
+    first, second = found[..., :40], found[..., 40:]
+    assert 0.3 < (first == second).mean() < 0.7  # masks of their own: 0.625
+    for i in range(3):  # whatever else the batch holds
+        assert np.array_equal(added(slice(i, i + 1), keys[i : i + 1])[0], found[i])
+    assert np.array_equal(added(slice(None), keys, range(1, 2)), second)
+    assert np.array_equal(added(slice(None), None), 2 * np.ones_like(found))  # an evaluation
+
+
 def test_peft_files_say_the_same(base, adapters, tmp_path):
     folder = tmp_path / "adapter"
     tiny_model(tmp_path / "tiny.safetensors", layers=1)
@@ -49,6 +71,9 @@ def test_peft_files_say_the_same(base, adapters, tmp_path):
     found, wanted = loading.find_weights(folder).flat, lora.merged(dict(base.flat) | adapters, FORM.scale)
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
     said = json.loads((folder / "adapter_config.json").read_text())
+    assert said["lora_dropout"] == 0.0
+    peft.write(folder, adapters, dataclasses.replace(FORM, dropout=0.1), str(tmp_path / "tiny.safetensors"))
+    assert loading.find_weights(folder).source["lora"] == {"rank": 4, "alpha": 8.0, "dropout": 0.1}
     assert said["target_modules"] == [
         "fc1", "fc2", "k_proj", "out_proj", "q_proj", "text_projection", "v_proj", "visual_projection",
     ]  # fmt: skip
@@ -86,7 +111,13 @@ def test_an_adapter_of_queries_alone_leaves_keys_and_values(base, adapters, tmp_
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"rank": 0}, "above 0"), ({"alpha": 0.0}, "above 0"), ({"on": "attention+heads"}, "'heads'; choose attention")],
+    [
+        ({"rank": 0}, "above 0"),
+        ({"alpha": 0.0}, "above 0"),
+        ({"on": "attention+heads"}, "'heads'; choose attention"),
+        ({"dropout": 1.0}, "lora.dropout=1: a share"),
+        ({"dropout": -0.1}, "from 0 to below 1"),
+    ],
 )
 def test_adapters_that_cannot_be_meant(change, message):
     with pytest.raises(InputError, match=message):

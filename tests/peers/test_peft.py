@@ -1,5 +1,7 @@
 """LoRA against peft: the adapters that are written, as peft applies and merges them, and peft's own, read."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from transformers import CLIPModel  # noqa: E402
 import clipjax  # noqa: E402
 from clipjax import loading  # noqa: E402
 from clipjax.models import clip, lora, peft, weights  # noqa: E402
+from clipjax.models.layers import Adapter  # noqa: E402
+from clipjax.models.lowering import Lowering  # noqa: E402
 from clipjax.testing import tiny_model  # noqa: E402
 
 FORM = lora.Lora(4, 8.0, "attention+mlp+projections")
@@ -67,6 +71,37 @@ def test_our_adapters_are_applied_and_merged_by_peft(base, tmp_path):
     check(found, theirs(model))
     check(found, theirs(model.merge_and_unload()))
     assert np.abs(found[0] - ours(begin)[0]).max() > 1e-3
+
+
+def test_a_dropped_input_is_pefts():
+    """One matrix in training, with the numbers of our dropout in place of torch's."""
+    torch.manual_seed(0)
+    asked = peft_library.LoraConfig(r=3, lora_alpha=5, target_modules=["0"], lora_dropout=0.4)
+    layer = peft_library.get_peft_model(torch.nn.Sequential(torch.nn.Linear(8, 6)), asked).train().base_model.model[0]
+    keys, x = jax.random.split(jax.random.key(0), 4), np.random.default_rng(0).normal(size=(4, 5, 8))
+    x = x.astype(np.float32)
+    one = jnp.eye(8)[None]
+    dropped = np.array(Adapter(one, one, 1.0, 0.4, keys)(jnp.asarray(x), range(1), Lowering()))
+    assert 0.3 < (dropped == 0).mean() < 0.5
+    layer.lora_dropout["default"] = Given(torch.from_numpy(dropped))
+    with torch.no_grad():
+        layer.lora_B["default"].weight.normal_()
+        wanted = layer(torch.from_numpy(x)).numpy()
+    a, b = (jnp.asarray(m["default"].weight.detach().numpy().T)[None] for m in (layer.lora_A, layer.lora_B))
+    weight, bias = (p.detach().numpy() for p in layer.base_layer.parameters())
+    found = x @ weight.T + bias + Adapter(a, b, asked.lora_alpha / asked.r, 0.4, keys)(x, range(1), Lowering())
+    assert np.abs(np.asarray(found) - wanted).max() < LIMIT * np.abs(wanted).max()
+
+
+class Given(torch.nn.Module):
+    """In place of a dropout: what it leaves."""
+
+    def __init__(self, dropped):
+        super().__init__()
+        self.dropped = dropped
+
+    def forward(self, x):
+        return self.dropped.to(x.dtype)
 
 
 def test_adapters_of_peft_are_read(base, tmp_path):

@@ -399,7 +399,7 @@ def test_probes_run_on_the_way_and_choose_the_best_checkpoint(recipes, straight,
 @pytest.mark.exhaustive
 def test_adapters_go_on_bit_for_bit_and_are_saved_alone(recipes, tmp_path):
     """Of a run that was ended in the middle; the adapter folder, beside its base, is the same model."""
-    lora = ("--config.tune=lora", "--config.lora.rank=2", "--config.lora.on=attention+mlp")
+    lora = ("--config.tune=lora", "--config.lora.rank=2", "--config.lora.on=attention+mlp", "--config.lora.dropout=0.2")
     assert finetune(recipes, tmp_path / "straight", *lora) == 0
     out = stopped(tmp_path / "straight", tmp_path / "run", 6)
     shutil.rmtree(out / "adapter")

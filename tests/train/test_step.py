@@ -132,21 +132,34 @@ def test_tuning_few_parameters_leaves_all_others():
 
 
 @pytest.mark.exhaustive
-def test_adapters_are_trained_alike_on_a_mesh_in_parts_and_nothing_else_is():
-    form = lora.Lora(2, 4.0)
-    params = clip.unflatten(clip.flatten(model()) | form.start(clip.flatten(model()), 0))
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_adapters_are_trained_alike_on_a_mesh_in_parts_and_nothing_else_is(dropout):
+    form = lora.Lora(2, 4.0, "attention+mlp+projections", dropout)
+    params = clip.unflatten(clip.flatten(model("deep")) | form.start(clip.flatten(model("deep")), 0))
     recipe = dataclasses.replace(RECIPE, tune="lora", warmup=0)
 
     def trained(devices, **more):
-        options = step.Options(lora_scale=form.scale, **more)
+        options = step.Options(lora=form, **{"seed": 3} | more)
         mesh = parallel.training_mesh(devices // 2 or 1, jax.devices()[:devices])
         state = step.start(params, options, recipe, mesh)
-        update = step.make(configuration("vit"), options, recipe, state, mesh)
+        update = step.make(configuration("deep"), options, recipe, state, mesh)
         for i in range(2):
-            state, metrics = update(state, batch("vit", 16, i))
-        return jax.device_get(state), metrics
+            state, metrics = update(state, batch("deep", 16, i))
+        measure = step.measure(configuration("deep"), options, state, mesh, False)
+        return jax.device_get(state), metrics, float(measure(state, batch("deep", 16, 9)))
 
-    found, wanted = trained(4, accumulation_steps=2, remat="full"), trained(1)
+    found, wanted = trained(4, accumulation_steps=2, remat="full", scan=True), trained(1)
+    np.testing.assert_allclose(found[2], wanted[2], rtol=1e-5)
+    merged = lora.merged(wanted[0]["params"] | wanted[0]["fixed"], form.scale)
+    tokens, pixels = batch("deep", 16, 9)["tokens"], batch("deep", 16, 9)["pixels"]
+    spec = configuration("deep").pixels
+    pixels = ((pixels / np.float32(255) - np.float32(spec.mean)) / np.float32(spec.std)).astype(np.float32)
+    image, text = (
+        clip.normalise(clip.apply_image(configuration("deep"), clip.unflatten(merged), pixels)),
+        clip.normalise(clip.apply_text(configuration("deep"), clip.unflatten(merged), tokens)),
+    )  # nothing is dropped in an evaluation, which sees the matrices that are exported
+    np.testing.assert_allclose(losses.softmax(image, text, jnp.exp(merged["logit_scale"])), wanted[2], rtol=1e-5)
+    assert (trained(1, seed=4)[1]["loss"] != wanted[1]["loss"]) == bool(dropout)
     assert {n for n in wanted[0]["params"] if not n.startswith("lora.")} == {"logit_scale"}
     assert all(np.abs(x).max() > 0 for n, x in wanted[0]["params"].items() if n.endswith(".b"))
     np.testing.assert_allclose(found[1]["loss"], wanted[1]["loss"], rtol=1e-5)
