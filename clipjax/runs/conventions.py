@@ -25,7 +25,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data.last_batch": "drop",
     },
 }  # fmt: skip
-RESNET = {"optimizer.b2": 0.999, "optimizer.eps": 1e-8}  # both libraries' for a ResNet, where a ViT has 0.98 and 1e-6
 
 
 def applied(config: ConfigDict) -> ConfigDict:

@@ -87,7 +87,7 @@ def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
         if main_process:
             (out / "manifest.json").unlink(missing_ok=True)  # of the run as it was: it goes on
     if main_process:
-        of_pairs = notes(job.pairs, job.feed.lengths, job.feed.context, config.soft_targets)
+        of_pairs = notes(job.pairs, job.feed.lengths, job.feed.context, config.soft_targets, config.batch_size)
         for line in [*conventions.notes(given, resolved), *of_pairs]:
             say(f"note: {line}")
     folder = RunFolder(out, resolved, writes=main_process, holds=HOLDS)

@@ -23,6 +23,11 @@ class PairsData(opening.Data):
     """With what makes captions of the images' descriptions."""
 
     id_column: str = key("", "images that share its value are each other's positives where soft_targets is on")
+    weight_column: str = key("", "a column of numbers: how often a pair is drawn, in proportion; 0: never")
+    balance: str = key("", "a column, or label: its values are drawn equally often; weights count within a value")
+    mixture: str = key(
+        "", "several tables, 'csv=a.csv weight=2; csv=b.csv': keys of data, and weight (of each pair) or share (of all)"
+    )
     last_batch: str = key("drop", "the rest of an epoch that fills no batch: drop, or carry (into the next epoch)")
     validation_path: str = key(
         "", "the validation pairs, where they are another path than the training pairs; a table for csv"
@@ -228,6 +233,8 @@ def check_read(config: FinetuneConfig) -> None:
         unread["soft_targets=False"] = ["data.id_column"]
     if not validates:
         unread["no validation pairs"] = ["evaluate.batches"]
+    if config.epochs:
+        unread[f"epochs={config.epochs:g}"] = ["steps"]
     given = flat(dataclasses.asdict(config))
     for why, names in unread.items():
         for name in names:

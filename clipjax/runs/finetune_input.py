@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from clipjax import loading, parallel
+from clipjax.data.kinds.shared import column_names
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
@@ -17,37 +19,77 @@ from clipjax.models import config as architectures
 from clipjax.models.inputs import CLIP_BPE
 from clipjax.runs import data as opening
 from clipjax.runs import task as tasks
-from clipjax.runs.finetune_config import FinetuneConfig
+from clipjax.runs.finetune_config import FinetuneConfig, PairsData
+from clipjax.runs.mixture import Part, parts
 from clipjax.train import augment, feed
-from clipjax.train.pairs import Pairs, pairs
+from clipjax.train.pairs import Pairs, joined, pairs
+from clipjax.train.weighing import LABEL
 
 
 def training_pairs(config: FinetuneConfig) -> tuple[Pairs, Pairs | None]:
     """The training pairs, and those of the validation part where the config names one."""
-    source = _source(config, opening.open_source(config.data).source)
-    share, other = config.evaluate.share, bool(config.data.validation_path or config.validation_split)
+    share, path, split = config.evaluate.share, config.data.validation_path, config.validation_split
     if not 0 <= share < 1:
         raise InputError(f"evaluate.share={share}: a share of the images, from 0 to below 1")
-    if share and other:
+    if share and (path or split):
         raise InputError(
             "evaluate.share, and data.validation_path or validation_split, both say what validates; keep one"
         )
-    if not share and not other:
-        return _pairs(config, source), None
-    if other:
-        validation = _source(config, opening.open_part(config.data, "validation", config.validation_split).source)
-        return _pairs(config, source), _pairs(config, validation)
-    # By content, so that copies of an image are on one side, and a row more moves none of the others.
+    tables = parts(config)
+    sources = [_source(config, opening.open_source(_with_columns(part.data)).source) for part in tables]
+    if path or split:
+        held = tables[:1] if path else tables
+        # A path stands for that of the first table; a split is a part of each.
+        opened = [opening.open_part(_with_columns(part.data), "validation", split).source for part in held]
+        return _pairs(config, tables, sources), _validation(config, held, [_source(config, one) for one in opened])
+    if not share:
+        return _pairs(config, tables, sources), None
+    sides = [_split(source, share) for source in sources]
+    return _pairs(config, tables, [one for one, _ in sides]), _validation(config, tables, [one for _, one in sides])
+
+
+def _split(source: Source, share: float) -> tuple[Source, Source]:
+    """What trains, and what validates: by content, so that copies of an image are on one side, and a row more moves
+    none of the others."""
     place = source.digests(np.arange(len(source)))[:, :4].copy().view(">u4").reshape(-1) / 2**32
     held = place < share
     if held.all() or not held.any():
-        raise InputError(f"evaluate.share={share} of {len(source)} images leaves nothing on one side")
-    return _pairs(config, source.select(np.flatnonzero(~held))), _pairs(config, source.select(np.flatnonzero(held)))
+        raise InputError(f"evaluate.share={share} of {len(source)} images of {source.name} leaves nothing on one side")
+    return source.select(np.flatnonzero(~held)), source.select(np.flatnonzero(held))
 
 
-def _pairs(config: FinetuneConfig, source: Source) -> Pairs:
-    templates = tasks.templates_of(config.templates)
-    return pairs(source, templates, config.data.id_column, config.data.max_skipped)
+def _pairs(config: FinetuneConfig, tables: Sequence[Part], sources: Sequence[Source]) -> Pairs:
+    """The pairs of the tables' sources; one table's are its own."""
+    numbers: dict[str, int] = {}
+    found = [
+        pairs(
+            source, part.templates, part.data.id_column, config.data.max_skipped, part.data.weight_column,
+            part.data.balance, numbers,
+        )
+        for part, source in zip(tables, sources, strict=True)
+    ]  # fmt: skip
+    if len(found) == 1:
+        return found[0]
+    factors = [
+        part.weight if part.share is None else part.share / len(one) for part, one in zip(tables, found, strict=True)
+    ]
+    return joined(found, factors)
+
+
+def _validation(config: FinetuneConfig, tables: Sequence[Part], sources: Sequence[Source]) -> Pairs:
+    """Each pair once, whatever its weight in training."""
+    found = _pairs(config, tables, sources)
+    return dataclasses.replace(found, weights=np.ones(len(found)))
+
+
+def _with_columns(data: PairsData) -> PairsData:
+    """With the columns that its keys name among those that the source reads."""
+    if "group_columns" not in opening.keys_of(data.source):
+        return data
+    groups = column_names(data.given.get("group_columns", ""))
+    named = [data.id_column, data.weight_column, data.balance if data.balance != LABEL else ""]
+    columns = ",".join(dict.fromkeys([*groups, *filter(None, named)]))
+    return dataclasses.replace(data, given=data.given | {"group_columns": columns})
 
 
 def _source(config: FinetuneConfig, source: Source) -> Source:
@@ -110,6 +152,12 @@ def training_feed(
         raise InputError(
             f"batch_size={batch_size} is more than the {len(data)} pairs of {data.source.name}: an image "
             "would meet itself as its own negative; lower it"
+        )
+    if len(often := data.repeated(batch_size)) and not config.soft_targets:
+        file = data.source.files[data.rows[often[data.weights[often].argmax()]]]
+        raise InputError(
+            f"{file} is drawn so often that it comes several times in a batch of {batch_size}, and would be its own "
+            "negative (soft_targets=False): lower batch_size or its weight, or set soft_targets=True"
         )
     spec = Preprocess(architecture.image.image_size, **vars(architecture.pixels))
     share = (jax.process_index(), jax.process_count())

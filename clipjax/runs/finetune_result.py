@@ -19,6 +19,7 @@ from clipjax.runs.begun import Begun
 from clipjax.runs.config import digest
 from clipjax.runs.finetune_config import FinetuneConfig
 from clipjax.runs.folder import RunFolder, environment
+from clipjax.runs.mixture import parts
 from clipjax.train.pairs import Pairs
 
 RESULT, BEST = "model.safetensors", "best.safetensors"
@@ -57,6 +58,7 @@ def manifest(
             "truncated": sum(e["truncated"] for e in train),
             "replaced": sum(e["replaced"] for e in train),
             "replaced_files": sorted({f for e in train for f in e["replaced_files"]}),
+            **_drawn(pairs, train),
         },
         "changes": begun.changes,
         "ended_early": steps < config.steps,
@@ -64,6 +66,19 @@ def manifest(
         "weights": _file(folder.path / RESULT),
         "best": chosen,
     }
+
+
+def _drawn(pairs: Pairs, train: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of several tables: pairs of each, and how many of the examples were of it."""
+    if len(pairs.tables) == 1:
+        return {}
+    return {
+        "tables": [
+            {"name": table.name, "pairs": int((pairs.table == i).sum()),
+             "examples": sum(e.get("tables", {}).get(table.name, 0) for e in train)}
+            for i, table in enumerate(pairs.tables)
+        ]
+    }  # fmt: skip
 
 
 def _file(path: Path) -> dict[str, str]:
@@ -98,9 +113,10 @@ def _losses(events: Sequence[Mapping[str, Any]]) -> str:
 
 def _probing(out: Path, config: FinetuneConfig) -> list[str]:
     """The same probe before and after on the images that were trained on, and the comparison of both."""
-    probe = "retrieval" if config.data.given.get("caption_columns") else "zeroshot"
+    given = parts(config)[0].data.given  # of several tables the first
+    probe = "retrieval" if given.get("caption_columns") else "zeroshot"
     reads = {*opening.GENERAL, *opening.every_key()}
-    keys = {name: value for name, value in flat(config.data.given).items() if name in reads}
+    keys = {name: value for name, value in flat(given).items() if name in reads}
     known = opening.every_key()
     said = [f"--config.data.{name}={value}" for name, value in keys.items() if value != known[name].default]
     said += ["--config.prefix="] if probe == "retrieval" and config.templates == "{}" else []

@@ -30,12 +30,13 @@ def final_adapters(state: Mapping[str, Any], about: trained.About) -> dict[str, 
 
 def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:
     """bool [vocabulary]: tokens that some caption has in some template. The others kept their random rows."""
-    captions = sorted({c for row in pairs.captions for c in row})
     seen = np.zeros(vocabulary, bool)
     seen[[START, END]] = True
-    for template in pairs.templates:
-        ids, lengths = tokenize_with_lengths([template.replace("{}", c) for c in captions], 77, "text")
-        seen[np.unique(ids[np.arange(77) < lengths[:, None]])] = True  # 0 fills up, and is a token too: "!"
+    for number, table in enumerate(pairs.tables):
+        captions = sorted({c for n in np.flatnonzero(pairs.table == number) for c in pairs.captions[n]})
+        for template in table.templates:
+            ids, lengths = tokenize_with_lengths([template.replace("{}", c) for c in captions], 77, "text")
+            seen[np.unique(ids[np.arange(77) < lengths[:, None]])] = True  # 0 fills up, and is a token too: "!"
     return seen
 
 

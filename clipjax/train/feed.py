@@ -7,6 +7,7 @@ and threads nor a restart changes what is seen, or how it is augmented.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from clipjax import image
 from clipjax.errors import InputError
 from clipjax.text.tokenizer import tokenize_with_lengths
 from clipjax.train import augment
-from clipjax.train.order import Epochs
+from clipjax.train.order import of_weights
 from clipjax.train.pairs import Pairs, lengths, text_length
 
 REPLACEMENTS = 8  # neighbours asked for in place of an image that cannot be read
@@ -30,13 +31,14 @@ class Batch:
 
     ids: of the caption (or of `id_column`'s value) and of the image's contents; pairs with one in common belong
     together. files: what was drawn; truncated: how many captions were cut; replaced: (file, reason) of unreadable
-    images, in whose place the next readable row stands.
+    images, in whose place the next readable row stands. tables: how many pairs are of each table.
     """
 
     arrays: dict[str, np.ndarray]
     files: list[str]
     truncated: int
     replaced: list[tuple[str, str]]
+    tables: np.ndarray
 
 
 class Feed:
@@ -58,7 +60,7 @@ class Feed:
         data.source.check_size(spec)
         self.data, self.context = data, context
         self.global_batch, self.local = batch_size, batch_size // count
-        self.order = Epochs(len(data), batch_size, seed, last_batch)
+        self.order = of_weights(data.weights, batch_size, seed, last_batch)
         self.lengths = lengths(data, context)
         self.length = text_length(self.lengths, context)
         self._example = _example(data, self.order, spec, context, self.length, options, seed)
@@ -71,7 +73,8 @@ class Feed:
         everything = grain.MapDataset.range(2**62)
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=2 * self.local)
         examples = everything.map(lambda q: self._example(self._place(q))).to_iter_dataset(options)
-        return iter(examples.batch(self.local, batch_fn=_collate))
+        collate = functools.partial(_collate, tables=len(self.data.tables))
+        return iter(examples.batch(self.local, batch_fn=collate))
 
     @property
     def position(self) -> int:
@@ -115,31 +118,25 @@ def _example(
     data: Pairs, order: Callable[[int], int], spec: image.Preprocess, context: int, length: int,
     options: augment.Augment | None, seed: int,
 ) -> Callable[[int], dict[str, Any]]:  # fmt: skip
-    texts: dict[str, int] = {}
-
-    def identity(n: int, caption: str) -> int:
-        if data.ids[n] >= 0:
-            return int(data.ids[n])
-        return texts.setdefault(caption, len(texts))
-
-    if (data.ids < 0).all():
-        # Numbered before any thread starts: equal captions have equal numbers in every order of reading.
-        for row in data.captions:
-            for caption in row:
-                texts.setdefault(caption, len(texts))
+    # Numbered before any thread starts: equal captions have equal numbers in every order of reading.
+    first = int(data.ids.max()) + 1
+    unnamed = (caption for n in np.flatnonzero(data.ids < 0) for caption in data.captions[n])
+    texts = {caption: first + i for i, caption in enumerate(dict.fromkeys(unnamed))}
 
     def make(position: int) -> dict[str, Any]:
         rng = np.random.default_rng([seed, position])
         n, pixels, replaced = _readable(data, order(position), spec, options, rng)
         captions = data.captions[n]
         caption = captions[int(rng.integers(len(captions)))]
-        template = data.templates[int(rng.integers(len(data.templates)))]
+        templates = data.tables[data.table[n]].templates
+        template = templates[int(rng.integers(len(templates)))]
+        identity = texts[caption] if data.ids[n] < 0 else data.ids[n]
         tokens, lengths = tokenize_with_lengths([template.replace("{}", caption)], context, "text")
         return {
             "pixels": pixels, "tokens": tokens[0, :length],
-            "ids": np.array([identity(n, caption), data.images[n]], np.int32),
+            "ids": np.array([identity, data.images[n]], np.int32),
             "file": str(data.source.files[data.rows[n]]), "cut": int(lengths[0] > context),
-            "replaced": replaced,
+            "replaced": replaced, "table": data.table[n],
         }  # fmt: skip
 
     return make
@@ -163,11 +160,12 @@ def _readable(
     raise InputError(f"{data.source.name}: {len(replaced)} images in a row cannot be read; the first: {replaced[0][1]}")
 
 
-def _collate(examples: Sequence[dict[str, Any]]) -> Batch:
+def _collate(examples: Sequence[dict[str, Any]], tables: int) -> Batch:
     arrays = {key: np.stack([e[key] for e in examples]) for key in ("pixels", "tokens", "ids")}
     return Batch(
         arrays,
         [e["file"] for e in examples],
         sum(e["cut"] for e in examples),
         [pair for e in examples for pair in e["replaced"]],
+        np.bincount([e["table"] for e in examples], minlength=tables),
     )

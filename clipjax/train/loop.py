@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -72,11 +73,13 @@ class _Tally:
     batches: int = 0
     truncated: int = 0
     replaced: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    tables: Any = 0  # int [tables], once there is a batch
 
     def add(self, batch: Batch) -> None:
         self.batches += 1
         self.truncated += batch.truncated
         self.replaced += batch.replaced
+        self.tables = self.tables + batch.tables
 
 
 class Loop:
@@ -204,6 +207,9 @@ class Loop:
             "truncated": tally.truncated, "replaced": len(tally.replaced),
             "replaced_files": sorted({file for file, _ in tally.replaced}),
         }  # fmt: skip
+        if len(names := self.feed.data.tables) > 1:
+            drawn = np.asarray(multihost_utils.process_allgather(tally.tables)).reshape(-1, len(names)).sum(0)
+            numbers["tables"] = dict(zip([table.name for table in names], drawn.tolist(), strict=True))
         self.writer.write("train", self.step, numbers)
         return _Tally(time.monotonic())
 

@@ -7,36 +7,52 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from clipjax import skipping
 from clipjax.data.contents import UNREADABLE
-from clipjax.data.source import Source
+from clipjax.data.source import ImageData, Source
 from clipjax.errors import InputError, brief, some
 from clipjax.text.tokenizer import tokenize_with_lengths
+from clipjax.train import weighing
 
 TEXT_STEP = 8  # the batch of tokens is as wide as the longest caption, rounded up to this
 COUNTED_TEXTS = 1_000_000  # more captions times templates are not all looked at before the first step
+
+
+class Table(NamedTuple):
+    """One of the tables that pairs come from; its captions are put into one of its templates."""
+
+    name: str
+    templates: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
     """N usable images with their captions: row i of `source` is `rows[n]`, its captions `captions[n]`.
 
-    `ids[n]` is equal for images that share `id_column`'s value; without that column -1, and the drawn caption
-    itself decides. `without` are files left out because they have no caption.
+    `table[n]` is where the pair comes from, of `tables`. `ids[n]` is equal for images that share `id_column`'s value;
+    without that column -1, and the drawn caption itself decides. `weights` float64 [N], above 0, of mean 1: how often a
+    pair is drawn. `without` are files left out because they have no caption; rows of weight 0 are left out too.
     """
 
     source: Source
     rows: np.ndarray
     captions: list[tuple[str, ...]]
-    templates: tuple[str, ...]
+    tables: tuple[Table, ...]
+    table: np.ndarray
     ids: np.ndarray
+    weights: np.ndarray
     without: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def repeated(self, batch: int) -> np.ndarray:
+        """The pairs that are drawn so often that a batch of this size holds one of them several times."""
+        return np.flatnonzero(self.weights * batch > len(self) * (1 + 1e-9))
 
     @functools.cached_property
     def images(self) -> np.ndarray:
@@ -50,9 +66,12 @@ class Pairs:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hex sha256 of the images' contents, their captions and what belongs together, in their order."""
-        told = json.dumps([self.captions, self.templates, self.ids.tolist()])
-        return hashlib.sha256(b"pairs" + self._digests.tobytes() + told.encode()).hexdigest()
+        """Hex sha256 of the images' contents, their captions, weights and what belongs together, in their order."""
+        templates = [one.templates for one in self.tables]
+        texts = templates[0] if len(templates) == 1 else [templates, self.table.tolist()]
+        told = json.dumps([self.captions, texts, self.ids.tolist()]).encode()
+        weights = b"" if (self.weights == 1).all() else self.weights.tobytes()
+        return hashlib.sha256(b"pairs" + self._digests.tobytes() + told + weights).hexdigest()
 
     @functools.cached_property
     def _digests(self) -> np.ndarray:
@@ -69,12 +88,17 @@ class Lengths:
     cut: tuple[str, ...]
 
 
-def pairs(source: Source, templates: Sequence[str] = ("{}",), id_column: str = "", max_without: float = 0.01) -> Pairs:
+def pairs(
+    source: Source, templates: Sequence[str] = ("{}",), id_column: str = "", max_without: float = 0.01,
+    weight_column: str = "", balance: str = "", numbers: dict[str, int] | None = None,
+) -> Pairs:  # fmt: skip
     """What can be trained on: rows with captions, or with a label whose class name is the caption.
 
     A template is applied to every caption ("a photo of a {}." to class names; "{}" leaves captions alone). Rows whose
-    captions are all empty are left out and listed. Raises InputError where more than the share `max_without` is left
-    out, nothing is captioned at all, or a template has no place for the caption.
+    captions are all empty are left out and listed. weight_column, balance: as `weighing.weights` has them. numbers: of
+    the values of `id_column`, shared by tables that are joined (`weighing.joined`).
+    Raises InputError where more than the share `max_without` is left out, nothing is captioned at all, or a template
+    has no place for the caption.
     """
     if wrong := [t for t in templates if t.count("{}") != 1]:
         raise InputError(f"template {wrong[0]!r}: write {{}} once, where the caption goes")
@@ -90,41 +114,90 @@ def pairs(source: Source, templates: Sequence[str] = ("{}",), id_column: str = "
             "--config.data.label_column=NAME"
         )
     has = np.array([bool(row) for row in texts])
-    captioned = np.flatnonzero(has)
     lost = [
         (row, str(source.files[row]), f"{source.files[row]} has no caption") for row in np.flatnonzero(~has).tolist()
     ]
     skipping.check(lost, len(source), max_without, source.name, "--config.data.max_skipped")
+    weights = weighing.weights(source, np.flatnonzero(has), weight_column, balance)
+    rows = np.flatnonzero(has)[weights > 0]
     without = tuple(file for _, file, _ in lost)
-    ids = _ids(source, captioned, id_column)
-    return Pairs(source, captioned, [texts[i] for i in captioned], tuple(templates), ids, without)
+    ids = _ids(source, rows, id_column, {} if numbers is None else numbers)
+    weights = weighing.normalised(weights[weights > 0])
+    table = np.zeros(len(rows), np.int64)
+    named = (Table(source.name, tuple(templates)),)
+    return Pairs(source, rows, [texts[i] for i in rows], named, table, ids, weights, without)
 
 
-def _ids(source: Source, rows: np.ndarray, column: str) -> np.ndarray:
+def _ids(source: Source, rows: np.ndarray, column: str, numbers: dict[str, int]) -> np.ndarray:
     if not column:
         return np.full(len(rows), -1, np.int32)
-    if column not in source.columns:
-        raise InputError(f'data.id_column: {source.name} has no column "{column}"; name it in data.group_columns too')
-    values = [str(value) for value in source.columns[column][rows]]
+    values = weighing.column(source, rows, column, "id_column")
     if values.count("") > 1:
         file = source.files[rows[values.index("")]]
         raise InputError(
             f"data.id_column: {values.count('')} of {len(values)} rows of {source.name} have no {column}, so that they "
             f"would be positives of each other, the first: {file}; give each a value of its own"
         )
-    index = {value: i for i, value in enumerate(dict.fromkeys(values))}
-    return np.array([index[value] for value in values], np.int32)
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int32)
+
+
+def joined(parts: Sequence[Pairs], factors: Sequence[float]) -> Pairs:
+    """Pairs of several tables as those of one; pairs of table t are drawn factors[t] times as often as by themselves.
+
+    Files are called TABLE:FILE, as two tables may have files of one name. Copies across tables are copies.
+    """
+    sources = [part.source for part in parts]
+    names = [source.name for source in sources]
+    before = [names[:i].count(name) for i, name in enumerate(names)]
+    names = [f"{name} ({n + 1})" if n else name for name, n in zip(names, before, strict=True)]
+    sizes = sorted({source.size for source in sources if source.size is not None})
+    if len(sizes) > 1:
+        raise InputError(f"data.mixture: tables hold images prepared for {' and '.join(map(str, sizes))} pixels")
+    starts = np.cumsum([0, *map(len, sources)])
+
+    def place(row: int) -> tuple[Source, int]:
+        number = int(np.searchsorted(starts, row, "right")) - 1
+        return sources[number], int(row - starts[number])
+
+    def read(row: int) -> ImageData:
+        source, own = place(row)
+        return source.read(own)
+
+    def contents(rows: np.ndarray) -> np.ndarray:
+        found = np.empty((len(rows), 32), np.uint8)
+        for start, end, source in zip(starts, starts[1:], sources, strict=False):
+            mine = (rows >= start) & (rows < end)
+            found[mine] = source.digests(rows[mine] - start)
+        return found
+
+    files = [f"{name}:{file}" for name, source in zip(names, sources, strict=True) for file in source.files]
+    whole = Source(" + ".join(names), files, read, size=max(sizes, default=None), contents=contents)
+    return Pairs(
+        source=whole,
+        rows=np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)]),
+        captions=[row for part in parts for row in part.captions],
+        tables=tuple(Table(name, part.tables[0].templates) for name, part in zip(names, parts, strict=True)),
+        table=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+        ids=np.concatenate([part.ids for part in parts]),
+        weights=weighing.normalised(
+            np.concatenate([part.weights * factor for part, factor in zip(parts, factors, strict=True)])
+        ),
+        without=tuple(f"{name}:{f}" for name, part in zip(names, parts, strict=True) for f in part.without),
+    )
 
 
 def lengths(data: Pairs, context: int) -> Lengths:
     """How long captions are in their longest template; of more than `COUNTED_TEXTS`, of the first so many."""
-    distinct = list(dict.fromkeys(caption for row in data.captions for caption in row))
-    seen = distinct[: max(1, COUNTED_TEXTS // len(data.templates))]
+    of_rows = zip(data.table.tolist(), data.captions, strict=True)
+    distinct = list(dict.fromkeys((table, caption) for table, row in of_rows for caption in row))
+    seen = distinct[: max(1, COUNTED_TEXTS // max(len(table.templates) for table in data.tables))]
     longest = np.zeros(len(seen), np.int64)
-    for template in data.templates:
-        texts = [template.replace("{}", c) for c in seen]
-        longest = np.maximum(longest, tokenize_with_lengths(texts, context, "text")[1])
-    cut = tuple(seen[i] for i in np.flatnonzero(longest > context))
+    for number, table in enumerate(data.tables):
+        mine = [i for i, (of, _) in enumerate(seen) if of == number]
+        for template in table.templates if mine else ():
+            texts = [template.replace("{}", seen[i][1]) for i in mine]
+            longest[mine] = np.maximum(longest[mine], tokenize_with_lengths(texts, context, "text")[1])
+    cut = tuple(dict.fromkeys(seen[i][1] for i in np.flatnonzero(longest > context)))
     return Lengths(int(longest.max(initial=0)), len(seen), len(seen) == len(distinct), cut)
 
 
@@ -139,9 +212,9 @@ def text_length(found: Lengths, context: int) -> int:
     return min(context, -(-found.longest // TEXT_STEP) * TEXT_STEP)
 
 
-def notes(data: Pairs, found: Lengths, context: int, soft_targets: bool) -> list[str]:
+def notes(data: Pairs, found: Lengths, context: int, soft_targets: bool, batch: int) -> list[str]:
     """What a person should know of the data before the first step, a line each."""
-    said, captions = [], sum(map(len, data.captions))
+    said, captions = weighing.notes(data, batch), sum(map(len, data.captions))
     if data.without:
         said.append(f"{len(data.without)} rows have no caption and are left out: {some(data.without, 3)}")
     if captions > len(data):

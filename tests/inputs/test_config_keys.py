@@ -18,8 +18,7 @@ from clipjax.errors import InputError
 from clipjax.keys import declared, flat
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
-from clipjax.runs import finetune_config, finetune_input, groups, task
-from clipjax.train import pairs as pairing
+from clipjax.runs import finetune_config, finetune_input, groups
 
 SHIPPED = [(kind, name) for kind in ("probes", "finetune", "panels") for name in configs.shipped(kind)]
 VERB = {"probes": "probe", "finetune": "finetune", "panels": "panel"}
@@ -398,7 +397,7 @@ def test_circumstances_are_keys_of_every_probe():
 
 # what fine-tuning reads
 
-TABLE = "file,label,caption,name\n0.png,cat,one,x\n1.png,dog,two,y\n2.png,cat,three,x\n"
+TABLE = "file,label,caption,name,weight\n0.png,cat,one,x,1\n1.png,dog,two,y,2\n2.png,cat,three,x,1\n"
 # Read where the run is under way: by name of the module.
 UNDER_WAY = {
     "threads": "runs/finetune_input.py", "devices": "runs/finetune_input.py", "fsdp": "runs/finetune_input.py",
@@ -434,13 +433,12 @@ def test_every_key_of_fine_tuning_matters(box):
 
     def derived(overrides):
         found = box.bench.typed("openai_vit_b32_csv", [*table, "soft_targets=False", *overrides], "finetune")
-        source = finetune_input._source(found, opening.open_source(found.data).source)
-        pairs = pairing.pairs(source, task.templates_of(found.templates), found.data.id_column, found.data.max_skipped)
+        pairs, _ = finetune_input.training_pairs(found)
         found = finetune_config.with_steps(dataclasses.replace(found, batch_size=1), len(pairs))
         options = finetune_config.optimiser_options(found), finetune_config.step_options(found)
         view = finetune_config.augmentation(found)
         said = [dataclasses.asdict(one) for one in options] + [view and dataclasses.asdict(view)]
-        return repr([said, pairs.captions, pairs.templates, pairs.ids.tolist()])
+        return repr([said, pairs.captions, pairs.tables, pairs.ids.tolist(), pairs.weights.tolist()])
 
     base = derived([])
     for key, spec in configs.keys_of({"verb": "finetune"}).items():
@@ -458,7 +456,9 @@ def test_every_key_of_fine_tuning_matters(box):
             with pytest.raises(InputError, match="label 'dog' is not among"):
                 derived(["classes=cat,bird"])
             continue
-        value = {"templates": "a {}", "data.id_column": "name"}.get(key, value)
+        own = {"templates": "a {}", "data.id_column": "name", "data.balance": "label", "data.weight_column": "weight",
+               "data.mixture": "weight=2; label_column=name"}  # fmt: skip
+        value = own.get(key, value)
         if value is None:
             value = spec.default + 0.125 if isinstance(spec.default, float) else spec.default + 1
         more = ["tune=lora"] if key.startswith("lora.") and key != "lora.on" else []

@@ -145,7 +145,7 @@ def test_copies_of_an_image_share_an_id_whatever_they_are_called(tmp_path):
     assert len(set(of_texts(b))) == 3
     lengths = pairs.lengths(found, 12)
     for soft, effect in ((True, "are not negatives"), (False, r"are negatives of each other \(soft_targets=False\)")):
-        [said] = pairs.notes(found, lengths, 12, soft)
+        [said] = pairs.notes(found, lengths, 12, soft, 3)
         assert re.search(f"1 of 3 images are copies of others under other names; copies {effect}", said)
     files[2].unlink()
     files[0].unlink()
@@ -155,14 +155,14 @@ def test_copies_of_an_image_share_an_id_whatever_they_are_called(tmp_path):
 
 def test_what_is_said_before_the_first_step(source):
     found = pairs.pairs(source)
-    assert pairs.notes(found, pairs.lengths(found, 12), 12, True) == [
+    assert pairs.notes(found, pairs.lengths(found, 12), 12, True, 8) == [
         "23 images have 46 captions: an epoch shows every image once, with one of its captions"
     ]
-    cut = pairs.notes(found, pairs.lengths(found, 4), 4, True)[1]
+    cut = pairs.notes(found, pairs.lengths(found, 4), 4, True, 8)[1]
     assert cut == "2 of 45 different captions are longer than 4 tokens and are cut there, the first: '20 again'" or (
         "different captions are longer than 4 tokens and are cut there, the first:" in cut
     )
-    assert "1 of 46 captions repeat another" in pairs.notes(found, pairs.lengths(found, 12), 12, False)[1]
+    assert "1 of 46 captions repeat another" in pairs.notes(found, pairs.lengths(found, 12), 12, False, 8)[1]
 
 
 def test_the_fingerprint_is_of_contents_and_captions(source, tmp_path):

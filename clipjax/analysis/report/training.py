@@ -73,6 +73,9 @@ def _head(run: TrainingRun) -> Section:
     for name, what in (("truncated", "captions were cut"), ("replaced", "images could not be read and were replaced")):
         if counts.get(name):
             points.append(f"{counts[name]} {what}.")
+    for table in counts.get("tables", []):
+        seen = table["examples"] / table["pairs"]
+        points.append(f"{table['examples']} examples were of {table['name']}: each of its pairs {seen:.3g} times.")
     return Section("What was trained", points=[(point, "") for point in points])
 
 
