@@ -47,6 +47,16 @@ class WeightsKeys:
 OPTIONS = declared(WeightsKeys)
 
 
+def with_tokenizer(config: CLIP, source: str | os.PathLike) -> tuple[CLIP, Path | None]:
+    """`checkpoints_convert.with_tokenizer` of what a model was loaded as: of an adapter, its base's."""
+    path = locate(source)
+    if peft.is_adapter(path):
+        return with_tokenizer(config, _base_of(path))
+    if trained.is_checkpoint(path):
+        path = path.parents[1] / "model.safetensors"  # where its run keeps it
+    return checkpoints_convert.with_tokenizer(config, path)
+
+
 def load(
     source: str | os.PathLike, *, activation: str | None = None, heads: int | None = None,
     text_heads: int | None = None, dtype: str = "float32", options: Options | None = None,
@@ -83,7 +93,7 @@ def load(
     loaded = find_weights(source, options or given)
     config, tokenizer = loaded.config, None
     if config.tokens.kind == "file":
-        config, tokenizer = checkpoints_convert.with_tokenizer(config, locate(source))
+        config, tokenizer = with_tokenizer(config, source)
     return Model(loaded.name, config, clip.unflatten(loaded.flat), loaded.source, dtype, tokenizer)
 
 
@@ -110,11 +120,15 @@ def find_weights(source: str | os.PathLike, options: Options | None = None) -> w
 
 def _with_adapter(folder: Path, options: Options) -> weights.Weights:
     """The base model that a LoRA adapter in peft's form names, with the adapter added."""
+    return peft.merged(folder, find_weights(_base_of(folder), options))
+
+
+def _base_of(folder: Path) -> str:
     base = peft.read_config(folder).base_model_name_or_path
     if not base:
         raise InputError(f"{folder / peft.CONFIG}: names no base_model_name_or_path; write the base model there")
     known = base == DEMO or catalog.find(base) or Path(base).exists() or base.startswith("hf://")
-    return peft.merged(folder, find_weights(base if known else f"hf://{base}", options))
+    return base if known else f"hf://{base}"
 
 
 def describe(source: str | os.PathLike, options: Options | None = None) -> dict[str, Any]:
@@ -141,7 +155,7 @@ def _missing(config: CLIP, source: str | os.PathLike) -> list[str]:
     """What has to come before the model can be used for all that it is for."""
     if config.tokens.kind != "file":
         return []
-    if (path := checkpoints_convert.with_tokenizer(config, locate(source))[1]) is None:
+    if (path := with_tokenizer(config, source)[1]) is None:
         return ["the model's tokenizer.json beside the weights: without it there are features of images alone"]
     library = "sentencepiece" if path.suffix == ".model" else "tokenizers"
     return [] if importlib.util.find_spec(library) else [f"the library that reads its tokenizer: pip install {library}"]
@@ -190,12 +204,12 @@ def convert(
     _refuse_custom(named)
     if named == DEMO or catalog.find(named) or named.startswith("hf://") or peft.is_adapter(Path(named)):
         found = find_weights(named, options)
-        config = checkpoints_convert.with_tokenizer(found.config, locate(named))[0]
+        config = with_tokenizer(found.config, named)[0]
         loaded = checkpoints_convert.cast(dataclasses.replace(found, config=config), dtype)
         checkpoints_convert.write(Path(target), loaded, to)
     else:
         loaded = _say_notes(checkpoints_convert.translate(_existing(named), Path(target), to, dtype, options))
-    if (tokenizer := checkpoints_convert.with_tokenizer(loaded.config, locate(named))[1]) is not None:
+    if (tokenizer := with_tokenizer(loaded.config, named)[1]) is not None:
         say(f"note: the tokenizer of the model is {text.copy_beside(tokenizer, Path(target))}")
     return loaded
 

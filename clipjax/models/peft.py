@@ -1,4 +1,8 @@
-"""LoRA adapters in peft's form, for transformers' CLIPModel: adapter_model.safetensors beside adapter_config.json."""
+"""LoRA adapters in peft's form: adapter_model.safetensors beside adapter_config.json.
+
+Modules have the names of transformers' CLIPModel, SiglipModel and MetaClip2Model, which peft can apply them to. Of
+models that transformers does not have, the modules are called likewise, and clipjax alone reads the folder.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from clipjax import stored
 from clipjax.errors import InputError, some
 from clipjax.files import write_text
 from clipjax.models import lora, weights
+from clipjax.models.config import CLIP
+from clipjax.models.kinds.text import Text
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -24,9 +30,12 @@ BASE_STAYS = (None, True, False, "gaussian", "eva", "orthogonal")  # others (pis
 BLOCK = {
     "attn.in_proj_weight": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "attn.out_proj.weight": ("self_attn.out_proj",), "mlp.c_fc.weight": ("mlp.fc1",), "mlp.c_proj.weight": ("mlp.fc2",),
+    "mlp.c_gate.weight": ("mlp.gate",),
 }  # fmt: skip
 ENCODERS = {"visual.transformer": "vision_model.encoder", "transformer": "text_model.encoder"}
+POOL, HEAD = "visual.attn_pool.", "vision_model.head."
 ALONE = {"visual.proj": "visual_projection", "text_projection": "text_projection"}
+SIGLIP = {"text_projection": "text_model.head"}
 
 
 class Config(msgspec.Struct, kw_only=True):
@@ -57,20 +66,21 @@ def is_adapter(path: Path) -> bool:
     return (path / CONFIG).is_file() and not (path / "config.json").is_file()
 
 
-def write(folder: Path, state: Mapping[str, Any], form: lora.Lora, base: str) -> None:
-    """The adapters of a training state's flat parameters; `base`: what the model was loaded as."""
+def write(folder: Path, state: Mapping[str, Any], form: lora.Lora, base: str, config: CLIP) -> None:
+    """The adapters of a training state's flat parameters; `base`: what the model was loaded as; `config`: its own."""
     tensors: dict[str, np.ndarray] = {}
-    for name in sorted(n for n in state if n.startswith(lora.PREFIX) and n.endswith(".a")):
-        matrix = name.removeprefix(lora.PREFIX).removesuffix(".a")
-        a, b = np.asarray(state[name]), np.asarray(state[f"{lora.PREFIX}{matrix}.b"])
-        for part, module in enumerate(_modules(matrix)):
-            tensors[f"{PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(a[part].T)
-            tensors[f"{PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(b[part].T)
-    leaves = sorted({name.split(".")[-3] for name in tensors})
+    modules: list[str] = []
+    for matrix, (a, b) in lora.apart(state)[1].items():
+        for part, module in enumerate(_modules(matrix, config)):
+            modules.append(module)
+            tensors[f"{PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(np.asarray(a)[part].T)
+            tensors[f"{PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(np.asarray(b)[part].T)
+    # Ends of names would also match layers of SigLIP's pool that have no adapter.
+    targets = sorted(modules if _is_siglip(config) else {module.rpartition(".")[2] for module in modules})
     said = {
         "peft_type": "LORA", "task_type": None, "base_model_name_or_path": base, "r": form.rank,
         "lora_alpha": form.alpha, "lora_dropout": form.dropout, "bias": "none", "fan_in_fan_out": False,
-        "inference_mode": True, "target_modules": leaves,
+        "inference_mode": True, "target_modules": targets,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     weights.save_tensors(folder / TENSORS, tensors, {"format": "pt"})
@@ -110,7 +120,8 @@ def _adapters(folder: Path, base: weights.Weights, rank: int) -> dict[str, np.nd
         given = {name.removeprefix(PREFIX): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     found: dict[str, np.ndarray] = {}
     for matrix in base.flat:
-        names = [(f"{module}.lora_A.weight", f"{module}.lora_B.weight") for module in _modules(matrix)]
+        modules = _modules(matrix, base.config)
+        names = [(f"{module}.lora_A.weight", f"{module}.lora_B.weight") for module in modules]
         pairs = [(given.pop(a, None), given.pop(b, None)) for a, b in names]
         if all(a is None and b is None for a, b in pairs):
             continue
@@ -130,10 +141,17 @@ def _adapters(folder: Path, base: weights.Weights, rank: int) -> dict[str, np.nd
     return found
 
 
-def _modules(matrix: str) -> tuple[str, ...]:
+def _is_siglip(config: CLIP) -> bool:
+    return isinstance(config.text, Text) and config.text.pool == "last"
+
+
+def _modules(matrix: str, config: CLIP) -> tuple[str, ...]:
     """transformers' modules of one of our matrices; none for what no adapter is for."""
-    if matrix in ALONE:
-        return (ALONE[matrix],)
+    alone = ALONE | (SIGLIP if _is_siglip(config) else {})
+    if matrix in alone:
+        return (alone[matrix],)
+    if (inside := matrix.removeprefix(POOL)) != matrix and inside.startswith("mlp.") and inside in BLOCK:
+        return (HEAD + BLOCK[inside][0],)
     match = re.fullmatch(r"(visual\.transformer|transformer)\.resblocks\.(\d+)\.(.+)", matrix)
     if not match or match[3] not in BLOCK:
         return ()

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from clipjax import parallel, stored
+from clipjax import parallel, stored, text
 from clipjax.analysis.training import MEASURED
 from clipjax.cache import sha256_of_arrays
 from clipjax.errors import InputError
@@ -33,10 +33,12 @@ from clipjax.train.checkpoints import Checkpoints
 from clipjax.train.evaluation import Evaluation
 from clipjax.train.export import final_adapters, final_weights, seen_tokens
 from clipjax.train.pairs import Pairs, notes
+from clipjax.train.texts import Texts, of_model
 
 CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter"  # of tune=lora, in peft's form
-HOLDS = (CHECKPOINTS, RESULT, BEST, ADAPTER, "tensorboard", "wandb", "probes", "profile", "failed")
+TOKENIZERS = tuple(f"{Path(file).stem}.tokenizer{end}" for file in (RESULT, BEST) for end in (".json", ".model"))
+HOLDS = (CHECKPOINTS, RESULT, BEST, ADAPTER, *TOKENIZERS, "tensorboard", "wandb", "probes", "profile", "failed")
 
 
 class Finetuned(NamedTuple):
@@ -52,6 +54,7 @@ class _Job:
 
     config: FinetuneConfig
     begin: weights.Weights
+    texts: Texts
     pairs: Pairs
     validation: Pairs | None
     mesh: Mesh
@@ -112,9 +115,10 @@ def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
     recipe = finetune_config.optimiser_options(config)
     parallel.check_same(digest(resolved), "config")
     parallel.check_same(digest(pairs.source.files.tolist()), "list of files")
-    begin = first_weights(config)
+    begin, tokenizer = first_weights(config)
+    texts = of_model(begin.config, tokenizer, begin.name)
     mesh = mesh_of(config)
-    stream = training_feed(config, begin, pairs, augmentation, config.batch_size, config.seed)
+    stream = training_feed(config, begin, pairs, augmentation, config.batch_size, config.seed, texts)
     now = Begun(
         options=begun.options_of(resolved), data=pairs.fingerprint, pairs=len(pairs),
         model=sha256_of_arrays({name: np.asarray(array) for name, array in begin.flat.items()}),
@@ -127,13 +131,14 @@ def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
         averaged=config.export.average,
         dtype=config.export.dtype,
         lora_scale=options.lora.scale if options.lora else 0.0,
-        seen=_seen(begin, pairs) if config.export.zero_unseen_tokens else None,
+        seen=_seen(begin, pairs, texts) if config.export.zero_unseen_tokens else None,
     )
-    return _Job(config, begin, pairs, validation, mesh, stream, options, recipe, probes, about, now)
+    return _Job(config, begin, texts, pairs, validation, mesh, stream, options, recipe, probes, about, now)
 
 
-def _seen(begin: weights.Weights, pairs: Pairs) -> list[int]:
-    return np.flatnonzero(seen_tokens(pairs, len(begin.flat[trained.TABLE]))).tolist()
+def _seen(begin: weights.Weights, pairs: Pairs, texts: Texts) -> list[int]:
+    context = begin.config.text.context_length
+    return np.flatnonzero(seen_tokens(pairs, len(begin.flat[trained.TABLE]), context, texts)).tolist()
 
 
 def _train(job: _Job, folder: RunFolder) -> int | None:
@@ -150,6 +155,7 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
     state, first = _restored(job, kept, state, folder)
     writer = _writer(config, folder, first)
     try:
+        _copy_tokenizer(job, folder, out / RESULT)
         for change in job.begun.changes:
             if change["step"] == first and parallel.is_main_process():
                 say(f"{out}: goes on with changes, which its manifest records: {'; '.join(change['changed'])}")
@@ -171,8 +177,9 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
             weights.save(out / RESULT, final)
             if chosen is not None:
                 weights.save(out / BEST, chosen)
+                _copy_tokenizer(job, folder, out / BEST)
             if adapters is not None:
-                peft.write(out / ADAPTER, added, adapters, config.model or job.begin.name)
+                peft.write(out / ADAPTER, added, adapters, config.model or job.begin.name, job.begin.config)
             said = finetune_result.manifest(
                 config, job.begin, job.pairs, job.mesh, folder, job.begun, run.step, best
             )  # fmt: skip
@@ -215,11 +222,11 @@ def _hooks(job: _Job, folder: RunFolder, state: loop.State) -> list[loop.Hook]:
         parts.append(("validation", job.validation, size, min(whole, config.evaluate.batches or whole)))
     hooks = []
     for name, pairs, size, batches in parts:
-        stream = training_feed(config, job.begin, pairs, None, size, config.seed)
+        stream = training_feed(config, job.begin, pairs, None, size, config.seed, job.texts)
         measured = Evaluation(name, stream, batches, loss, job.mesh)
         hooks.append(loop.Hook(name, config.evaluate.every, measured, "evaluation"))
     for name, (every, probe) in job.probes.items():
-        measure = _probing(name, probe, folder, lambda s: final_weights(s, job.about), job.begin.name)
+        measure = _probing(name, probe, folder, job)
         hooks.append(loop.Hook(name, every, measure))
     return hooks
 
@@ -233,23 +240,27 @@ def _writer(config: FinetuneConfig, folder: RunFolder, first: int) -> writers.Wr
     return writers.Writer(folder.log, first, path / "tensorboard" if config.tensorboard else None, wandb)
 
 
-def _probing(
-    name: str, probe: ConfigDict, folder: RunFolder, weights_of: Callable[[loop.State], weights.Weights], first: str
-) -> Callable[[int, loop.State], dict[str, float]]:
-    """Runs a probe of the engine on the weights of the moment, as `clipjax probe` would on their file.
+def _copy_tokenizer(job: _Job, folder: RunFolder, file: Path) -> None:
+    """Beside a weights file of this run, where the model has one."""
+    if folder.writes and job.texts.file is not None:
+        text.copy_beside(job.texts.file, file)
 
-    first: what the model is called before the first step.
-    """
+
+def _probing(
+    name: str, probe: ConfigDict, folder: RunFolder, job: _Job
+) -> Callable[[int, loop.State], dict[str, float]]:
+    """Runs a probe of the engine on the weights of the moment, as `clipjax probe` would on their file."""
 
     def hook(number: int, state: Any) -> dict[str, float]:
         out = folder.path / "probes" / name / f"step-{number:08d}"
         file = folder.path / "probes" / f".{name}.tmp.safetensors"
-        now = weights_of(state)
-        if not number:
-            now = dataclasses.replace(now, name=first)
+        now = final_weights(state, job.about)
+        if not number:  # what the model is called before the first step
+            now = dataclasses.replace(now, name=job.begin.name)
         if folder.writes:
             file.parent.mkdir(parents=True, exist_ok=True)
             weights.save(file, now)
+            _copy_tokenizer(job, folder, file)
         parallel.check_same(number, "step")  # nobody reads before it is written
         one = probe.copy_and_resolve_references()
         one.model = str(file)
@@ -257,7 +268,8 @@ def _probing(
         if folder.writes:
             say(made.text())
         records = [record for run in made.runs for record in run.records]
-        file.unlink(missing_ok=True)
+        for left in file.parent.glob(f"{file.stem}.*"):
+            left.unlink(missing_ok=True)
         return {f"{name}/{label(r)}": r.value for r in records if r.value is not None}
 
     return hook

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,13 +17,13 @@ from clipjax.errors import InputError
 from clipjax.image import Preprocess
 from clipjax.models import clip, weights
 from clipjax.models import config as architectures
-from clipjax.models.inputs import CLIP_BPE
 from clipjax.runs import data as opening
 from clipjax.runs import task as tasks
 from clipjax.runs.finetune_config import FinetuneConfig, PairsData
 from clipjax.runs.mixture import Part, parts
 from clipjax.train import augment, feed
 from clipjax.train.pairs import Pairs, joined, pairs
+from clipjax.train.texts import Texts
 from clipjax.train.weighing import LABEL
 
 
@@ -117,8 +118,8 @@ def mesh_of(config: FinetuneConfig) -> Mesh:
     return parallel.training_mesh(config.fsdp, devices)
 
 
-def first_weights(config: FinetuneConfig) -> weights.Weights:
-    """The weights before the first step, float32: loaded, or drawn from the seed."""
+def first_weights(config: FinetuneConfig) -> tuple[weights.Weights, Path | None]:
+    """The weights before the first step, float32: loaded, or drawn from the seed; and the tokenizer beside them."""
     if bool(config.model) == bool(config.architecture):
         raise InputError("name either config.model (weights to begin from) or config.architecture (from scratch)")
     options = loading.options_of(config.weights)
@@ -128,26 +129,28 @@ def first_weights(config: FinetuneConfig) -> weights.Weights:
         architecture = architectures.from_dict(config.architecture)
         flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
         name = config.name or "from-scratch"
-        return weights.Weights({k: np.asarray(v) for k, v in flat.items()}, architecture, name, {"format": "random"})
+        flat = {k: np.asarray(v) for k, v in flat.items()}
+        return weights.Weights(flat, architecture, name, {"format": "random"}), None
     loaded = loading.find_weights(config.model, options)
+    known, tokenizer = loading.with_tokenizer(loaded.config, config.model)
     flat = {name: np.asarray(array, np.float32) for name, array in loaded.flat.items()}
-    return weights.Weights(flat, loaded.config, loaded.name, loaded.source)
+    return weights.Weights(flat, known, loaded.name, loaded.source), tokenizer
 
 
 def training_feed(
     config: FinetuneConfig, begin: weights.Weights, data: Pairs, augmentation: augment.Augment | None,
-    batch_size: int, seed: int,
+    batch_size: int, seed: int, texts: Texts,
 ) -> feed.Feed:  # fmt: skip
     """Batches of these pairs for this model, this host's share of them; without `augmentation`, nothing random."""
     architecture = begin.config
-    if architecture.tokens != CLIP_BPE or not architecture.text.can_cut:
-        raise InputError(
-            f"{begin.name}: fine-tuning reads captions with CLIP's tokenizer and cuts them at their end; this model "
-            "has another tokenizer, or a text encoder that sees padding: fine-tune it where it was trained"
-        )
     context = config.data.context or architecture.text.context_length
     if context > architecture.text.context_length:
         raise InputError(f"data.context={context}: {begin.name} reads {architecture.text.context_length} tokens")
+    if context < architecture.text.context_length and texts.whole:
+        raise InputError(
+            f"data.context={context}: {begin.name} reads {architecture.text.context_length} tokens, padding too: leave "
+            "data.context out"
+        )
     if batch_size > len(data):
         raise InputError(
             f"batch_size={batch_size} is more than the {len(data)} pairs of {data.source.name}: an image "
@@ -162,7 +165,8 @@ def training_feed(
     spec = Preprocess(architecture.image.image_size, **vars(architecture.pixels))
     share = (jax.process_index(), jax.process_count())
     return feed.Feed(
-        data, batch_size, spec, context, augmentation, seed, share, config.threads, config.data.last_batch
+        data, batch_size, spec, context, augmentation, seed, share, config.threads, config.data.last_batch,
+        texts,
     )  # fmt: skip
 
 

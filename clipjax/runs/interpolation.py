@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from clipjax import loading, parallel
+from clipjax import loading, parallel, text
 from clipjax.analysis import curves
 from clipjax.analysis.records import Record
 from clipjax.analysis.report.section import slug
@@ -39,16 +40,22 @@ def run(
     if not single and out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; several models need a folder")
     plan = configs.load(probe, overrides) if probe else None  # a misspelt one costs nothing
-    a, b = (loading.find_weights(file, options) for file in (before, after))
+    (a, _), (b, tokenizer) = (_read(file, options) for file in (before, after))
+
+    def save(file: Path, alpha: float) -> None:
+        weights.save(file, interpolate(a, b, alpha))
+        if tokenizer is not None:
+            text.copy_beside(tokenizer, file)
+
     if single:
-        weights.save(out, interpolate(a, b, alphas[0]))
+        save(out, alphas[0])
         return f"{out}: {1 - alphas[0]:g} x {a.name} + {alphas[0]:g} x {b.name}"
     columns: dict[float, dict[str, Record]] = {}
     for alpha in alphas:
         folder = out / f"alpha-{alpha:g}"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "model.safetensors"
-        weights.save(file, interpolate(a, b, alpha))
+        save(file, alpha)
         columns[alpha] = _probed(plan, file, folder / "probe") if plan is not None else {}
     if plan is None:
         return f"{out}: {len(alphas)} models between {a.name} and {b.name}"
@@ -59,6 +66,13 @@ def run(
         f"{table}\n\nWritten: {out / 'sweep.md'} and {drawn} figures in {out / 'figures'}; all of it: clipjax report "
         f"{out}/alpha-*/probe"
     )
+
+
+def _read(file: str, options: Any) -> tuple[weights.Weights, Path | None]:
+    """With the tokenizer beside the weights, where their model has one."""
+    found = loading.find_weights(file, options)
+    config, tokenizer = loading.with_tokenizer(found.config, file)
+    return dataclasses.replace(found, config=config), tokenizer
 
 
 def _draw(columns: dict[float, dict[str, Record]], folder: Path) -> int:

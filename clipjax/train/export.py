@@ -12,8 +12,8 @@ import numpy as np
 from clipjax.errors import InputError
 from clipjax.models import lora, trained, weights
 from clipjax.models.config import differences
-from clipjax.text.tokenizer import END, START, tokenize_with_lengths
 from clipjax.train.pairs import Pairs
+from clipjax.train.texts import OPENAI, Texts
 
 
 def final_weights(state: Mapping[str, Any], about: trained.About) -> weights.Weights:
@@ -28,15 +28,13 @@ def final_adapters(state: Mapping[str, Any], about: trained.About) -> dict[str, 
     return {name: _whole(array) for name, array in flat.items() if name.startswith(lora.PREFIX)}
 
 
-def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:
+def seen_tokens(pairs: Pairs, vocabulary: int, context: int = 77, texts: Texts = OPENAI) -> np.ndarray:
     """bool [vocabulary]: tokens that some caption has in some template. The others kept their random rows."""
     seen = np.zeros(vocabulary, bool)
-    seen[[START, END]] = True
     for number, table in enumerate(pairs.tables):
         captions = sorted({c for n in np.flatnonzero(pairs.table == number) for c in pairs.captions[n]})
         for template in table.templates:
-            ids, lengths = tokenize_with_lengths([template.replace("{}", c) for c in captions], 77, "text")
-            seen[np.unique(ids[np.arange(77) < lengths[:, None]])] = True  # 0 fills up, and is a token too: "!"
+            seen[texts.read([template.replace("{}", c) for c in captions], context)] = True
     return seen
 
 

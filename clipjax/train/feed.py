@@ -16,10 +16,10 @@ import numpy as np
 
 from clipjax import image
 from clipjax.errors import InputError
-from clipjax.text.tokenizer import tokenize_with_lengths
 from clipjax.train import augment
 from clipjax.train.order import of_weights
 from clipjax.train.pairs import Pairs, lengths, text_length
+from clipjax.train.texts import OPENAI, Texts
 
 REPLACEMENTS = 8  # neighbours asked for in place of an image that cannot be read
 THREADS = 16
@@ -51,6 +51,7 @@ class Feed:
     def __init__(
         self, data: Pairs, batch_size: int, spec: image.Preprocess, context: int, options: augment.Augment | None,
         seed: int, share: tuple[int, int] = (0, 1), threads: int = THREADS, last_batch: str = "drop",
+        texts: Texts = OPENAI,
     ):  # fmt: skip
         process, count = share
         if batch_size < 1 or batch_size % count:
@@ -61,9 +62,9 @@ class Feed:
         self.data, self.context = data, context
         self.global_batch, self.local = batch_size, batch_size // count
         self.order = of_weights(data.weights, batch_size, seed, last_batch)
-        self.lengths = lengths(data, context)
-        self.length = text_length(self.lengths, context)
-        self._example = _example(data, self.order, spec, context, self.length, options, seed)
+        self.lengths = lengths(data, context, texts)
+        self.length = context if texts.whole else text_length(self.lengths, context)
+        self._example = _example(data, self.order, spec, context, self.length, options, seed, texts)
         self._place = lambda q: (q // self.local) * batch_size + process * self.local + q % self.local
         self._threads = threads
         self.iterator = self._start()
@@ -116,12 +117,12 @@ class Feed:
 
 def _example(
     data: Pairs, order: Callable[[int], int], spec: image.Preprocess, context: int, length: int,
-    options: augment.Augment | None, seed: int,
+    options: augment.Augment | None, seed: int, texts: Texts,
 ) -> Callable[[int], dict[str, Any]]:  # fmt: skip
     # Numbered before any thread starts: equal captions have equal numbers in every order of reading.
     first = int(data.ids.max()) + 1
     unnamed = (caption for n in np.flatnonzero(data.ids < 0) for caption in data.captions[n])
-    texts = {caption: first + i for i, caption in enumerate(dict.fromkeys(unnamed))}
+    known = {caption: first + i for i, caption in enumerate(dict.fromkeys(unnamed))}
 
     def make(position: int) -> dict[str, Any]:
         rng = np.random.default_rng([seed, position])
@@ -130,8 +131,8 @@ def _example(
         caption = captions[int(rng.integers(len(captions)))]
         templates = data.tables[data.table[n]].templates
         template = templates[int(rng.integers(len(templates)))]
-        identity = texts[caption] if data.ids[n] < 0 else data.ids[n]
-        tokens, lengths = tokenize_with_lengths([template.replace("{}", caption)], context, "text")
+        identity = known[caption] if data.ids[n] < 0 else data.ids[n]
+        tokens, lengths = texts([template.replace("{}", caption)], context)
         return {
             "pixels": pixels, "tokens": tokens[0, :length],
             "ids": np.array([identity, data.images[n]], np.int32),

@@ -42,7 +42,7 @@ MATRICES: tuple[tuple[str, bool], ...] = (
 TUNED: dict[str, str] = {
     "full": r".",
     "lora": rf"^{re.escape(lora.PREFIX)}",
-    "projections": r"^(visual\.proj|text_projection|visual\.(attnpool|attn_pool)\.c_proj\..*)$",
+    "projections": r"^((visual\.proj|text_projection)(_bias)?|visual\.attnpool\.c_proj\..*)$",
     "biases": r"(^|[._])bias$",
     "norms": r"(^|\.)(ln(_\w+)?|bn\d|downsample\.1)\.(weight|bias)$",
 }
@@ -186,7 +186,7 @@ def depth(names: Sequence[str]) -> dict[str, int]:
         if place:
             out[name] = 1 + blocks.index(place)
         else:
-            first = re.search(r"(^|\.)(conv\d|bn\d|(class|token|positional)_embedding|ln_pre)(\.|$)", name)
+            first = re.search(r"(^|\.)(stem|conv\d|bn\d|(class|token|positional)_embedding|ln_pre)(\.|$)", name)
             out[name] = 0 if first and "attnpool" not in name else len(blocks) + 1
     return out
 

@@ -15,8 +15,8 @@ from clipjax import skipping
 from clipjax.data.contents import UNREADABLE
 from clipjax.data.source import ImageData, Source
 from clipjax.errors import InputError, brief, some
-from clipjax.text.tokenizer import tokenize_with_lengths
 from clipjax.train import weighing
+from clipjax.train.texts import OPENAI, Texts
 
 TEXT_STEP = 8  # the batch of tokens is as wide as the longest caption, rounded up to this
 COUNTED_TEXTS = 1_000_000  # more captions times templates are not all looked at before the first step
@@ -186,7 +186,7 @@ def joined(parts: Sequence[Pairs], factors: Sequence[float]) -> Pairs:
     )
 
 
-def lengths(data: Pairs, context: int) -> Lengths:
+def lengths(data: Pairs, context: int, texts: Texts = OPENAI) -> Lengths:
     """How long captions are in their longest template; of more than `COUNTED_TEXTS`, of the first so many."""
     of_rows = zip(data.table.tolist(), data.captions, strict=True)
     distinct = list(dict.fromkeys((table, caption) for table, row in of_rows for caption in row))
@@ -195,8 +195,8 @@ def lengths(data: Pairs, context: int) -> Lengths:
     for number, table in enumerate(data.tables):
         mine = [i for i, (of, _) in enumerate(seen) if of == number]
         for template in table.templates if mine else ():
-            texts = [template.replace("{}", seen[i][1]) for i in mine]
-            longest[mine] = np.maximum(longest[mine], tokenize_with_lengths(texts, context, "text")[1])
+            filled = [template.replace("{}", seen[i][1]) for i in mine]
+            longest[mine] = np.maximum(longest[mine], texts(filled, context)[1])
     cut = tuple(dict.fromkeys(seen[i][1] for i in np.flatnonzero(longest > context)))
     return Lengths(int(longest.max(initial=0)), len(seen), len(seen) == len(distinct), cut)
 

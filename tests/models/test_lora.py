@@ -67,12 +67,14 @@ def test_dropout_is_drawn_for_each_example_and_part_alone():
 def test_peft_files_say_the_same(base, adapters, tmp_path):
     folder = tmp_path / "adapter"
     tiny_model(tmp_path / "tiny.safetensors", layers=1)
-    peft.write(folder, adapters, FORM, str(tmp_path / "tiny.safetensors"))
+    peft.write(folder, adapters, FORM, str(tmp_path / "tiny.safetensors"), base.config)
     found, wanted = loading.find_weights(folder).flat, lora.merged(dict(base.flat) | adapters, FORM.scale)
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
     said = json.loads((folder / "adapter_config.json").read_text())
     assert said["lora_dropout"] == 0.0
-    peft.write(folder, adapters, dataclasses.replace(FORM, dropout=0.1), str(tmp_path / "tiny.safetensors"))
+    peft.write(
+        folder, adapters, dataclasses.replace(FORM, dropout=0.1), str(tmp_path / "tiny.safetensors"), base.config
+    )
     assert loading.find_weights(folder).source["lora"] == {"rank": 4, "alpha": 8.0, "dropout": 0.1}
     assert said["target_modules"] == [
         "fc1", "fc2", "k_proj", "out_proj", "q_proj", "text_projection", "v_proj", "visual_projection",
@@ -93,7 +95,7 @@ def test_peft_files_say_the_same(base, adapters, tmp_path):
 
 def test_an_adapter_of_queries_alone_leaves_keys_and_values(base, adapters, tmp_path):
     folder = tmp_path / "adapter"
-    peft.write(folder, adapters, FORM, "unused")
+    peft.write(folder, adapters, FORM, "unused", base.config)
     with weights.open_tensors(folder / peft.TENSORS) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys() if "q_proj" in name}  # noqa: SIM118
     weights.save_tensors(folder / peft.TENSORS, tensors, {})

@@ -65,7 +65,7 @@ def test_our_adapters_are_applied_and_merged_by_peft(base, tmp_path):
     begin = weights.load(base / "tiny.safetensors")
     rng = np.random.default_rng(1)
     state = {n: rng.normal(size=x.shape).astype(np.float32) * 0.05 for n, x in FORM.start(begin.flat, 0).items()}
-    peft.write(tmp_path / "adapter", state, FORM, str(base / "hf"))
+    peft.write(tmp_path / "adapter", state, FORM, str(base / "hf"), begin.config)
     model = peft_library.PeftModel.from_pretrained(CLIPModel.from_pretrained(base / "hf"), tmp_path / "adapter").eval()
     found = ours(loading.find_weights(tmp_path / "adapter"))
     check(found, theirs(model))

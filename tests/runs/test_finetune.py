@@ -24,7 +24,6 @@ from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.files import sha256
 from clipjax.models import clip, weights
-from clipjax.models.inputs import Tokens
 from clipjax.runs import begun, conventions, finetune_config
 from clipjax.runs import config as configs
 from clipjax.testing import pictures, tiny_config, tiny_model
@@ -477,21 +476,6 @@ def test_losses_by_name_and_a_frozen_image_encoder(recipes, tmp_path, loss):
         assert np.array_equal(array, start[name].astype(np.float16)) == (name.startswith("visual.")) or name in (
             "token_embedding.weight", "positional_embedding"
         ), name  # fmt: skip
-
-
-def test_texts_that_it_could_not_cut_or_tokenize_are_refused(recipes, tmp_path, capsys):
-    text = (recipes / "plain.py").read_text()
-    whole = dataclasses.replace(
-        tiny_config(layers=1), text=dataclasses.replace(tiny_config(layers=1).text, causal=False)
-    )
-    other = dataclasses.replace(tiny_config(layers=1), tokens=Tokens("file", "lower", 0, None, None, None))
-    for name, config in (("whole", whole), ("other", other)):
-        start = weights.load(recipes / "tiny.safetensors")
-        weights.save(tmp_path / f"{name}.safetensors", dataclasses.replace(start, config=config, name=name))
-        changed = text.replace(str(recipes / "tiny.safetensors"), str(tmp_path / f"{name}.safetensors"))
-        (tmp_path / f"{name}.py").write_text(changed)
-        assert main(["finetune", str(tmp_path / f"{name}.py"), f"--out={tmp_path / 'run'}"]) == 1
-        assert f"{name}: fine-tuning reads captions with CLIP's tokenizer" in capsys.readouterr().err
 
 
 def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):

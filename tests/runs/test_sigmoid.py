@@ -11,9 +11,10 @@ import pytest
 from support.small_siglip import BIAS, SCALE, siglip
 
 import clipjax
-from clipjax import image
+from clipjax import image, loading
 from clipjax.cli.main import main
 from clipjax.errors import InputError
+from clipjax.models import weights
 from clipjax.testing import pictures
 
 pytest.importorskip("tokenizers")
@@ -146,3 +147,39 @@ def test_texts_are_never_cut_and_too_long_ones_refused(stage):
     with pytest.raises(InputError, match=r"texts\[0\] .* more than the context length 64"):
         model.features_of_texts(["word " * 100])
     assert model.features_of_texts(["word " * 100], truncate=True).shape == (1, 32)
+
+
+def finetune(stage, *more, out="tuned"):
+    return main([
+        "finetune", "openai_vit_b32_csv", f"--config.model={stage}/siglip.safetensors", "--config.data.source=folder",
+        f"--config.data.path={stage}/photos", "--config.loss=sigmoid", "--config.steps=3", "--config.batch_size=4",
+        "--config.devices=1", "--config.threads=2", "--config.optimizer.warmup=0", "--config.checkpoints.every=1",
+        "--config.tune=lora", "--config.lora.rank=2", "--config.lora.on=mlp+projections", "--config.lora.dropout=0.3",
+        "--config.optimizer.learning_rate=1e-2", f"--out={stage / out}", *more,
+    ])  # fmt: skip
+
+
+def test_it_is_fine_tuned_with_its_own_tokens_and_bias_and_goes_on_bit_for_bit(stage, capsys):
+    assert finetune(stage, "--config.data.context=8") == 1
+    assert "reads 64 tokens, padding too" in capsys.readouterr().err
+    assert finetune(stage) == 0
+    out = shutil.copytree(stage / "tuned", stage / "again")
+    for name in ("manifest.json", "model.safetensors"):
+        (out / name).unlink()
+    shutil.rmtree(out / "checkpoints" / "3")
+    assert finetune(stage, out="again") == 0
+    found, before = weights.load(out / "model.safetensors"), weights.load(stage / "siglip.safetensors").flat
+    assert (out / "model.safetensors").read_bytes() == (stage / "tuned" / "model.safetensors").read_bytes()
+    changed = {name for name, array in found.flat.items() if not np.array_equal(array, before[name])}
+    assert {"logit_bias", "text_projection", "visual.attn_pool.mlp.c_fc.weight"} <= changed
+    assert len(changed) == 9  # two scalars, the projection, and the mlps of two blocks and the pool
+    assert 0 < abs(found.flat["logit_bias"] - BIAS) < 0.1  # begun from the file's
+    # The result, a checkpoint and the adapter find the tokenizer; the adapter is the same model.
+    wanted = clipjax.load(out).features_of_texts(["a cat"])
+    assert np.array_equal(clipjax.load(out / "checkpoints" / "3").features_of_texts(["a cat"]), wanted)
+    # up to the float32 rounding of sums over random matrices of standard deviation 1
+    np.testing.assert_allclose(clipjax.load(out / "adapter").features_of_texts(["a cat"]), wanted, rtol=1e-4, atol=1e-4)
+    assert loading.find_weights(out / "adapter").source["lora"]["dropout"] == 0.3
+    (stage / "tokenizer.json").unlink()
+    assert finetune(stage, out="none") == 1
+    assert "put the model's tokenizer.json there" in capsys.readouterr().err
