@@ -34,7 +34,7 @@ DECAY: tuple[tuple[str, bool], ...] = (
 )
 # open_clip's: whatever has two axes or more and is not called after a norm or a bias.
 MATRICES: tuple[tuple[str, bool], ...] = (
-    (r"positional_embedding$", True),
+    (r"(positional_embedding|\.probe|\.query)$", True),
     (r"class_embedding$", False),
     *DECAY,
 )

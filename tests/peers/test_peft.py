@@ -8,7 +8,9 @@ import pytest
 pytestmark = pytest.mark.peers
 peft_library = pytest.importorskip("peft")
 import torch  # noqa: E402
-from transformers import CLIPModel  # noqa: E402
+from support.family_models import LENGTH, WORDS  # noqa: E402
+from support.small_siglip import as_transformers  # noqa: E402
+from transformers import CLIPModel, SiglipModel  # noqa: E402
 
 import clipjax  # noqa: E402
 from clipjax import loading  # noqa: E402
@@ -71,6 +73,24 @@ def test_our_adapters_are_applied_and_merged_by_peft(base, tmp_path):
     check(found, theirs(model))
     check(found, theirs(model.merge_and_unload()))
     assert np.abs(found[0] - ours(begin)[0]).max() > 1e-3
+
+
+def test_adapters_of_a_siglip_are_applied_by_peft(tmp_path):
+    """Its pool has an mlp with adapters and an attention without them, and its text projection is called a head."""
+    begin, rng = as_transformers(tmp_path), np.random.default_rng(1)
+    form = lora.Lora(4, 8.0, "attention+mlp+projections", 0.1)
+    state = {n: rng.normal(size=x.shape).astype(np.float32) * 0.05 for n, x in form.start(begin.flat, 0).items()}
+    peft.write(tmp_path / "adapter", state, form, str(tmp_path / "hf"), begin.config)
+    model = peft_library.PeftModel.from_pretrained(SiglipModel.from_pretrained(tmp_path / "hf"), tmp_path / "adapter")
+    found, tokens = loading.find_weights(tmp_path / "adapter"), rng.integers(3, WORDS, (2, LENGTH))
+    params, pixels = clip.unflatten(dict(found.flat)), inputs()[0]
+    images, texts = clip.apply_image(found.config, params, pixels), clip.apply_text(found.config, params, tokens)
+    given = {"pixel_values": torch.from_numpy(pixels.transpose(0, 3, 1, 2)), "input_ids": torch.from_numpy(tokens)}
+    with torch.no_grad():
+        out = model.eval()(**{k: v[:2] for k, v in given.items()})
+    wanted = [unit(x.numpy()) for x in (out.image_embeds, out.text_embeds)]
+    check([unit(np.asarray(images))[:2], unit(np.asarray(texts))], wanted)
+    assert len(state) == 2 * (2 * 4 * 2 + 2 + 1)  # two encoders of two blocks, the pool's mlp, the text projection
 
 
 def test_a_dropped_input_is_pefts():
