@@ -25,6 +25,9 @@ class PairsData(opening.Data):
     id_column: str = key("", "images that share its value are each other's positives where soft_targets is on")
     weight_column: str = key("", "a column of numbers: how often a pair is drawn, in proportion; 0: never")
     balance: str = key("", "a column, or label: its values are drawn equally often; weights count within a value")
+    hard_negative_columns: str = key(
+        "", "columns of captions that are wrong on purpose: one of them is a further text beside its caption"
+    )
     mixture: str = key(
         "", "several tables, 'csv=a.csv weight=2; csv=b.csv': keys of data, and weight (of each pair) or share (of all)"
     )

@@ -33,7 +33,7 @@ def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:
     seen = np.zeros(vocabulary, bool)
     seen[[START, END]] = True
     for number, table in enumerate(pairs.tables):
-        captions = sorted({c for n in np.flatnonzero(pairs.table == number) for c in pairs.captions[n]})
+        captions = sorted({c for n in np.flatnonzero(pairs.table == number).tolist() for c in pairs.texts(n)})
         for template in table.templates:
             ids, lengths = tokenize_with_lengths([template.replace("{}", c) for c in captions], 77, "text")
             seen[np.unique(ids[np.arange(77) < lengths[:, None]])] = True  # 0 fills up, and is a token too: "!"

@@ -94,7 +94,8 @@ def shardings(state: State, mesh: Mesh) -> Any:
 def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State, mesh: Mesh) -> Callable:
     """`step(state, batch) -> (state, metrics)`, jitted; the old state is donated.
 
-    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] or [B, K] (`losses`), cut over all devices.
+    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] or [B, K] (`losses`), cut over all devices; with
+    hard negatives also hard_negatives int [B, T] and texts int [B, 2] (`feed.Batch`).
     Metrics are float32 scalars: loss, gradient_norm, logit_scale, learning_rate.
     """
     leaves, structure = jax.tree.flatten(shardings(state, mesh))
@@ -187,7 +188,8 @@ def _decay(options: Options, step: jax.Array) -> Any:
 def _encoder(
     config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering, training: bool = False
 ) -> Callable:
-    """(parameters, batch) -> image and text embeddings; in `training` also the new statistics of BatchNorm."""
+    """(parameters, batch) -> embeddings of images, texts, and hard negatives where the batch has them; in `training`
+    also the new statistics of BatchNorm."""
     dtype = jnp.dtype(options.dtype)
     mean, std = jnp.asarray(config.pixels.mean, jnp.float32), jnp.asarray(config.pixels.std, jnp.float32)
 
@@ -199,8 +201,11 @@ def _encoder(
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
         statistics: dict[str, jax.Array] | None = {} if training else None
         image = clip.apply_image(config, params, pixels, lowering=lowering, statistics=statistics)
-        text = clip.apply_text(config, params, batch["tokens"], dtype, lowering=lowering)
-        embeddings = clip.normalise(image), clip.normalise(text)
+        # A caption's hard negative stands beside it, so that no text moves between devices.
+        tokens = jnp.stack([batch[name] for name in ("tokens", "hard_negatives") if name in batch], axis=1)
+        text = clip.apply_text(config, params, tokens.reshape(-1, tokens.shape[2]), dtype, lowering=lowering)
+        texts = clip.normalise(text).reshape(*tokens.shape[:2], -1)
+        embeddings = clip.normalise(image), *(texts[:, k] for k in range(tokens.shape[1]))
         return embeddings if statistics is None else (*embeddings, statistics)
 
     return encode
@@ -208,11 +213,16 @@ def _encoder(
 
 def _loss(options: Options, fixed: dict[str, jax.Array], mesh: Mesh) -> Callable:
     form = getattr(losses, options.loss)
-    extra = {"mesh": mesh} if options.loss.startswith("ring") else {}
 
-    def loss(trained: dict[str, jax.Array], embeddings: tuple[jax.Array, jax.Array], batch: Any) -> jax.Array:
+    def loss(trained: dict[str, jax.Array], embeddings: tuple[jax.Array, ...], batch: Any) -> jax.Array:
         flat = trained | fixed
+        extra: dict[str, Any] = {"mesh": mesh} if options.loss.startswith("ring") else {}
+        image, text, *others = embeddings
+        if others:
+            captions, given = batch["texts"].T
+            same = (captions[:, None] == given[None]) & options.soft_targets
+            extra["hard_negatives"] = losses.HardNegatives(others[0], (given[None] >= 0) & ~same)
         scalars = [jnp.exp(flat["logit_scale"])] + ([flat["logit_bias"]] if "sigmoid" in options.loss else [])
-        return form(*embeddings, *scalars, batch["ids"] if options.soft_targets else None, **extra)
+        return form(image, text, *scalars, batch["ids"] if options.soft_targets else None, **extra)
 
     return loss

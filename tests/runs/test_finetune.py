@@ -516,6 +516,7 @@ def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):
         (["--config.batch_size=31"], "batch_size=31 does not divide over 2 devices"),
         (["--config.batch_size=0", "--config.epochs=1.0"], "batch_size=0 is not positive"),
         (["--config.batch_size=32"], "more than the 30 pairs"),
+        (["--config.epochs=2.0"], "steps=12 is not read with epochs=2: leave it out, or set steps=1000"),
         (["--config.data.context=78"], "reads 77 tokens"),
         (["--config.loss=triplet"], "unknown loss 'triplet'"),
         (["--config.optimizer.freeze=^nothing"], "matches no parameter"),
