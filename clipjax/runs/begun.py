@@ -38,6 +38,7 @@ STRUCTURE = (
     "optimizer.batch_statistics",
     "tune",
     "lora",
+    "resize",
 )
 FLAG = "--accept-changes"
 

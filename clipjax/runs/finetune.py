@@ -133,7 +133,8 @@ def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
 
 
 def _seen(begin: weights.Weights, pairs: Pairs) -> list[int]:
-    return np.flatnonzero(seen_tokens(pairs, len(begin.flat[trained.TABLE]))).tolist()
+    vocabulary, context = len(begin.flat[trained.TABLE]), begin.config.text.context_length
+    return np.flatnonzero(seen_tokens(pairs, vocabulary, context)).tolist()
 
 
 def _train(job: _Job, folder: RunFolder) -> int | None:
@@ -171,7 +172,7 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
             weights.save(out / RESULT, final)
             if chosen is not None:
                 weights.save(out / BEST, chosen)
-            if adapters is not None:
+            if adapters is not None and config.resize == finetune_config.ResizeKeys():  # else its base is no file
                 peft.write(out / ADAPTER, added, adapters, config.model or job.begin.name)
             said = finetune_result.manifest(
                 config, job.begin, job.pairs, job.mesh, folder, job.begun, run.step, best

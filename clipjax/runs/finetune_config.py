@@ -39,6 +39,15 @@ class PairsData(opening.Data):
 
 
 @dataclasses.dataclass(frozen=True)
+class ResizeKeys:
+    """`models.resize`: what is changed of the model before the first step; 0 is its own size."""
+
+    image_size: int = key(0, "pixels a side of images; positions of patches are interpolated as open_clip does")
+    context: int = key(0, "tokens of a text, at most; data.context only cuts captions, and leaves the model as it is")
+    positions: str = key("interpolate", "of tokens: interpolate, or keep: the first ones as they are (shorter context)")
+
+
+@dataclasses.dataclass(frozen=True)
 class AugmentKeys:
     """`augment.Augment`, as a config says it."""
 
@@ -146,6 +155,7 @@ class FinetuneConfig:
     model: str = key("", "where to begin: whatever clipjax.load takes")
     weights: loading.WeightsKeys = inside(loading.WeightsKeys)
     architecture: dict[str, Any] = key({}, "or from scratch: embed_dim, image{}, text{}, mean, std, tokenizer")
+    resize: ResizeKeys = inside(ResizeKeys)
     name: str = key("", "what the result is called in its own file; empty: the model's name and -finetuned")
     data: PairsData = inside(PairsData)
     classes: str = key("", "the classes of labels that are captions, a,b,c or a file; empty: the data set's own")

@@ -28,15 +28,15 @@ def final_adapters(state: Mapping[str, Any], about: trained.About) -> dict[str, 
     return {name: _whole(array) for name, array in flat.items() if name.startswith(lora.PREFIX)}
 
 
-def seen_tokens(pairs: Pairs, vocabulary: int) -> np.ndarray:
+def seen_tokens(pairs: Pairs, vocabulary: int, context: int) -> np.ndarray:
     """bool [vocabulary]: tokens that some caption has in some template. The others kept their random rows."""
     seen = np.zeros(vocabulary, bool)
     seen[[START, END]] = True
     for number, table in enumerate(pairs.tables):
         captions = sorted({c for n in np.flatnonzero(pairs.table == number).tolist() for c in pairs.texts(n)})
         for template in table.templates:
-            ids, lengths = tokenize_with_lengths([template.replace("{}", c) for c in captions], 77, "text")
-            seen[np.unique(ids[np.arange(77) < lengths[:, None]])] = True  # 0 fills up, and is a token too: "!"
+            ids, lengths = tokenize_with_lengths([template.replace("{}", c) for c in captions], context, "text")
+            seen[np.unique(ids[np.arange(context) < lengths[:, None]])] = True  # 0 fills up, and is a token too: "!"
     return seen
 
 

@@ -407,6 +407,8 @@ UNDER_WAY = {
     "wandb.project": "runs/finetune.py", "wandb.name": "runs/finetune.py", "probes": "runs/finetune_config.py",
     "export.dtype": "runs/finetune.py", "export.average": "runs/finetune.py",
     "export.zero_unseen_tokens": "runs/finetune.py", "data.context": "runs/finetune_input.py",
+    "resize.image_size": "runs/finetune_input.py", "resize.context": "runs/finetune_input.py",
+    "resize.positions": "runs/finetune_input.py",
     "model": "runs/finetune_input.py", "architecture": "runs/finetune_input.py", "name": "runs/finetune.py",
     "data.max_skipped": "runs/finetune.py", "data.last_batch": "runs/finetune_input.py",
     "data.validation_path": "runs/finetune_input.py", "validation_split": "runs/finetune_input.py",
