@@ -25,6 +25,9 @@ class PairsData(opening.Data):
     id_column: str = key("", "images that share its value are each other's positives where soft_targets is on")
     weight_column: str = key("", "a column of numbers: how often a pair is drawn, in proportion; 0: never")
     balance: str = key("", "a column, or label: its values are drawn equally often; weights count within a value")
+    hard_negative_columns: str = key(
+        "", "columns of captions that are wrong on purpose: one of them is a further text beside its caption"
+    )
     mixture: str = key(
         "", "several tables, 'csv=a.csv weight=2; csv=b.csv': keys of data, and weight (of each pair) or share (of all)"
     )
@@ -33,6 +36,15 @@ class PairsData(opening.Data):
         "", "the validation pairs, where they are another path than the training pairs; a table for csv"
     )
     context: int = key(0, "tokens a caption is cut to; 0: the model's own length")
+
+
+@dataclasses.dataclass(frozen=True)
+class ResizeKeys:
+    """`models.resize`: what is changed of the model before the first step; 0 is its own size."""
+
+    image_size: int = key(0, "pixels a side of images; positions of patches are interpolated as open_clip does")
+    context: int = key(0, "tokens of a text, at most; data.context only cuts captions, and leaves the model as it is")
+    positions: str = key("interpolate", "of tokens: interpolate, or keep: the first ones as they are (shorter context)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +156,7 @@ class FinetuneConfig:
     model: str = key("", "where to begin: whatever clipjax.load takes")
     weights: loading.WeightsKeys = inside(loading.WeightsKeys)
     architecture: dict[str, Any] = key({}, "or from scratch: embed_dim, image{}, text{}, mean, std, tokenizer")
+    resize: ResizeKeys = inside(ResizeKeys)
     name: str = key("", "what the result is called in its own file; empty: the model's name and -finetuned")
     data: PairsData = inside(PairsData)
     classes: str = key("", "the classes of labels that are captions, a,b,c or a file; empty: the data set's own")

@@ -15,13 +15,13 @@ from clipjax.data.kinds.shared import column_names
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
-from clipjax.models import clip, weights
+from clipjax.models import clip, resize, weights
 from clipjax.models import config as architectures
 from clipjax.runs import data as opening
 from clipjax.runs import task as tasks
-from clipjax.runs.finetune_config import FinetuneConfig, PairsData
+from clipjax.runs.finetune_config import FinetuneConfig, PairsData, ResizeKeys
 from clipjax.runs.mixture import Part, parts
-from clipjax.train import augment, feed
+from clipjax.train import augment, feed, hard_negatives
 from clipjax.train.pairs import Pairs, joined, pairs
 from clipjax.train.texts import Texts
 from clipjax.train.weighing import LABEL
@@ -42,11 +42,13 @@ def training_pairs(config: FinetuneConfig) -> tuple[Pairs, Pairs | None]:
         held = tables[:1] if path else tables
         # A path stands for that of the first table; a split is a part of each.
         opened = [opening.open_part(_with_columns(part.data), "validation", split).source for part in held]
-        return _pairs(config, tables, sources), _validation(config, held, [_source(config, one) for one in opened])
+        validation = _pairs(config, held, [_source(config, one) for one in opened], held=True)
+        return _pairs(config, tables, sources), _unweighted(validation)
     if not share:
         return _pairs(config, tables, sources), None
     sides = [_split(source, share) for source in sources]
-    return _pairs(config, tables, [one for one, _ in sides]), _validation(config, tables, [one for _, one in sides])
+    training, validation = (_pairs(config, tables, [side[k] for side in sides]) for k in (0, 1))
+    return training, _unweighted(validation)
 
 
 def _split(source: Source, share: float) -> tuple[Source, Source]:
@@ -59,13 +61,13 @@ def _split(source: Source, share: float) -> tuple[Source, Source]:
     return source.select(np.flatnonzero(~held)), source.select(np.flatnonzero(held))
 
 
-def _pairs(config: FinetuneConfig, tables: Sequence[Part], sources: Sequence[Source]) -> Pairs:
-    """The pairs of the tables' sources; one table's are its own."""
+def _pairs(config: FinetuneConfig, tables: Sequence[Part], sources: Sequence[Source], held: bool = False) -> Pairs:
+    """The pairs of the tables' sources; one table's are its own. held: of the validation part that the config names."""
     numbers: dict[str, int] = {}
     found = [
         pairs(
             source, part.templates, part.data.id_column, config.data.max_skipped, part.data.weight_column,
-            part.data.balance, numbers,
+            part.data.balance, numbers, _hard_negatives(part.data, config.validation_split if held else None),
         )
         for part, source in zip(tables, sources, strict=True)
     ]  # fmt: skip
@@ -77,10 +79,26 @@ def _pairs(config: FinetuneConfig, tables: Sequence[Part], sources: Sequence[Sou
     return joined(found, factors)
 
 
-def _validation(config: FinetuneConfig, tables: Sequence[Part], sources: Sequence[Source]) -> Pairs:
-    """Each pair once, whatever its weight in training."""
-    found = _pairs(config, tables, sources)
+def _unweighted(found: Pairs) -> Pairs:
+    """Each pair once, as a validation part has them."""
     return dataclasses.replace(found, weights=np.ones(len(found)))
+
+
+def _hard_negatives(data: PairsData, validation_split: str | None) -> hard_negatives.Cells | None:
+    """The cells of `data.hard_negative_columns` by file; None without that key. validation_split: None for training."""
+    if not data.hard_negative_columns:
+        return None
+    if "caption_columns" not in opening.keys_of(data.source):
+        readers = ", ".join(opening.readers_of("caption_columns"))
+        raise InputError(f"data.hard_negative_columns is not read by the source {data.source}; it is read by {readers}")
+    # Read as captions are, whose rows and columns they stand in.
+    given = data.given | {"caption_columns": data.hard_negative_columns, "label_column": "", "group_columns": ""}
+    changed = dataclasses.replace(data, given=given)
+    if validation_split is None:
+        source = opening.open_source(changed).source
+    else:
+        source = opening.open_part(changed, "validation", validation_split).source
+    return dict(zip(source.files.tolist(), source.captions, strict=True))
 
 
 def _with_columns(data: PairsData) -> PairsData:
@@ -125,6 +143,8 @@ def first_weights(config: FinetuneConfig) -> tuple[weights.Weights, Path | None]
     options = loading.options_of(config.weights)
     if config.architecture and options != loading.Options():
         raise InputError("config.weights.* is for weights of a file; with config.architecture nothing is read")
+    if config.architecture and config.resize != ResizeKeys():
+        raise InputError("resize.* changes weights of a file; with config.architecture name the sizes there")
     if config.architecture:
         architecture = architectures.from_dict(config.architecture)
         flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
@@ -134,7 +154,9 @@ def first_weights(config: FinetuneConfig) -> tuple[weights.Weights, Path | None]
     loaded = loading.find_weights(config.model, options)
     known, tokenizer = loading.with_tokenizer(loaded.config, config.model)
     flat = {name: np.asarray(array, np.float32) for name, array in loaded.flat.items()}
-    return weights.Weights(flat, known, loaded.name, loaded.source), tokenizer
+    begin = weights.Weights(flat, known, loaded.name, loaded.source)
+    sizes = config.resize.image_size, config.resize.context, config.resize.positions
+    return resize.resized(begin, *sizes), tokenizer
 
 
 def training_feed(
@@ -156,6 +178,8 @@ def training_feed(
             f"batch_size={batch_size} is more than the {len(data)} pairs of {data.source.name}: an image "
             "would meet itself as its own negative; lower it"
         )
+    if data.hard_negatives is not None and config.loss.startswith("ring"):
+        raise InputError(f"data.hard_negative_columns is read with loss=softmax or sigmoid, not {config.loss}")
     if len(often := data.repeated(batch_size)) and not config.soft_targets:
         file = data.source.files[data.rows[often[data.weights[often].argmax()]]]
         raise InputError(

@@ -29,6 +29,8 @@ THREADS = 16
 class Batch:
     """arrays: pixels uint8 [b, S, S, 3], tokens int32 [b, T], ids int32 [b, 2]. b = B / hosts.
 
+    With hard negatives also hard_negatives int32 [b, T], and texts int32 [b, 2]: equal for equal texts, of the caption
+    and of its hard negative, -1 where there is none.
     ids: of the caption (or of `id_column`'s value) and of the image's contents; pairs with one in common belong
     together. files: what was drawn; truncated: how many captions were cut; replaced: (file, reason) of unreadable
     images, in whose place the next readable row stands. tables: how many pairs are of each table.
@@ -123,20 +125,35 @@ def _example(
     first = int(data.ids.max()) + 1
     unnamed = (caption for n in np.flatnonzero(data.ids < 0) for caption in data.captions[n])
     known = {caption: first + i for i, caption in enumerate(dict.fromkeys(unnamed))}
+    said = dict.fromkeys(text for n in range(len(data)) for text in data.texts(n)) if data.hard_negatives else {}
+    numbers = {text: i for i, text in enumerate(said)}
+
+    def tokens(template: str, caption: str) -> tuple[np.ndarray, int]:
+        ids, lengths = texts([template.replace("{}", caption)], context)
+        return ids[0, :length], int(lengths[0] > context)
+
+    def against(n: int, k: int, template: str, rng: np.random.Generator) -> dict[str, Any]:
+        """A hard negative beside caption k of pair n."""
+        if data.hard_negatives is None:
+            return {}
+        given = data.hard_negatives[n][k]
+        drawn = given[int(rng.integers(len(given)))] if given else ""
+        numbered = [numbers[data.captions[n][k]], numbers[drawn] if given else -1]
+        return {"hard_negatives": tokens(template, drawn)[0], "texts": np.array(numbered, np.int32)}
 
     def make(position: int) -> dict[str, Any]:
         rng = np.random.default_rng([seed, position])
         n, pixels, replaced = _readable(data, order(position), spec, options, rng)
         captions = data.captions[n]
-        caption = captions[int(rng.integers(len(captions)))]
+        k = int(rng.integers(len(captions)))
         templates = data.tables[data.table[n]].templates
         template = templates[int(rng.integers(len(templates)))]
-        identity = known[caption] if data.ids[n] < 0 else data.ids[n]
-        tokens, lengths = texts([template.replace("{}", caption)], context)
+        identity = known[captions[k]] if data.ids[n] < 0 else data.ids[n]
+        ids, cut = tokens(template, captions[k])
         return {
-            "pixels": pixels, "tokens": tokens[0, :length],
+            "pixels": pixels, "tokens": ids, **against(n, k, template, rng),
             "ids": np.array([identity, data.images[n]], np.int32),
-            "file": str(data.source.files[data.rows[n]]), "cut": int(lengths[0] > context),
+            "file": str(data.source.files[data.rows[n]]), "cut": cut,
             "replaced": replaced, "table": data.table[n],
         }  # fmt: skip
 
@@ -162,7 +179,8 @@ def _readable(
 
 
 def _collate(examples: Sequence[dict[str, Any]], tables: int) -> Batch:
-    arrays = {key: np.stack([e[key] for e in examples]) for key in ("pixels", "tokens", "ids")}
+    keys = [key for key in ("pixels", "tokens", "ids", "hard_negatives", "texts") if key in examples[0]]
+    arrays = {key: np.stack([e[key] for e in examples]) for key in keys}
     return Batch(
         arrays,
         [e["file"] for e in examples],

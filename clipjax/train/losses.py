@@ -7,13 +7,16 @@ ring and not the transpose of the first, which would keep every block that passe
 `ids` int [B], or [B, K] of several kinds (caption, image), say which pairs belong together: those that have any id in
 common are positives of each other, each with an equal share (softmax) or each with the label +1 (sigmoid). Without ids
 a pair's only positive is itself.
+
+`hard_negatives` are captions that are wrong on purpose: further texts, to which no image belongs. The rings do not take
+them.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,31 +29,59 @@ LOGIT_SCALE_MAX = 100.0  # CLIP paper, section 2.5: "clipped to prevent scaling 
 _product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 
-def softmax(image: jax.Array, text: jax.Array, scale: jax.Array, ids: jax.Array | None = None) -> jax.Array:
+class HardNegatives(NamedTuple):
+    """Captions that are wrong on purpose: text [M, E] of unit length; counts bool [B, M], false where one is left out
+    of an image's loss, because its text is that of the image's own caption, or stands for none."""
+
+    text: jax.Array
+    counts: jax.Array
+
+
+def softmax(
+    image: jax.Array,
+    text: jax.Array,
+    scale: jax.Array,
+    ids: jax.Array | None = None,
+    hard_negatives: HardNegatives | None = None,
+) -> jax.Array:
     """CLIP's symmetric cross-entropy (Radford et al. 2021, figure 3).
 
     image, text: [B, E] of unit length; scale = exp(logit_scale), a scalar. Returns the mean of both directions.
+
+    With hard negatives w_k, as in NegCLIP (Yuksekgonul et al. 2023, section 4), the loss of image x_i with caption t_i
+    is -ln(e^(s x_i.t_i) / (sum_j e^(s x_i.t_j) + sum_k e^(s x_i.w_k))): they stand in the denominators of the images.
+    The direction from texts to images stays, as no image belongs to a hard negative.
     """
     _check(image, text)
     logits = scale * _product(image, text.T)
     same = _same(_ids(ids, image), _ids(ids, image))
     share = 1 / same.sum(1)  # of each positive of a row and, as `same` is symmetric, of a column
     positive = (logits * same * (share[:, None] + share[None])).sum() / 2
-    rows, columns = jax.nn.logsumexp(logits, axis=1).sum(), jax.nn.logsumexp(logits, axis=0).sum()
+    every = logits
+    if hard_negatives is not None:
+        further = scale * _product(image, hard_negatives.text.T)
+        every = jnp.concatenate([logits, jnp.where(hard_negatives.counts, further, -jnp.inf)], axis=1)
+    rows, columns = jax.nn.logsumexp(every, axis=1).sum(), jax.nn.logsumexp(logits, axis=0).sum()
     return ((rows + columns) / 2 - positive) / len(image)
 
 
 def sigmoid(
-    image: jax.Array, text: jax.Array, scale: jax.Array, bias: jax.Array, ids: jax.Array | None = None
-) -> jax.Array:
+    image: jax.Array, text: jax.Array, scale: jax.Array, bias: jax.Array, ids: jax.Array | None = None,
+    hard_negatives: HardNegatives | None = None,
+) -> jax.Array:  # fmt: skip
     """SigLIP's pairwise loss (Zhai et al. 2023, algorithm 1): every pair is a yes-or-no question; sum over B.
 
-    image, text: [B, E] of unit length; scale = exp(logit_scale) and bias are scalars.
+    image, text: [B, E] of unit length; scale = exp(logit_scale) and bias are scalars. A hard negative w_k is a pair
+    more with each image, whose answer is no: the sum gains -ln sigmoid(-(s x_i.w_k + b)).
     """
     _check(image, text)
     logits = scale * _product(image, text.T) + bias
     sign = 2 * _same(_ids(ids, image), _ids(ids, image)) - 1
-    return -jax.nn.log_sigmoid(sign * logits).sum() / len(image)
+    loss = -jax.nn.log_sigmoid(sign * logits).sum()
+    if hard_negatives is not None:
+        answers = jax.nn.log_sigmoid(-(scale * _product(image, hard_negatives.text.T) + bias))
+        loss -= jnp.where(hard_negatives.counts, answers, 0).sum()
+    return loss / len(image)
 
 
 def ring_softmax(

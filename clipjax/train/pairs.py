@@ -15,7 +15,7 @@ from clipjax import skipping
 from clipjax.data.contents import UNREADABLE
 from clipjax.data.source import ImageData, Source
 from clipjax.errors import InputError, brief, some
-from clipjax.train import weighing
+from clipjax.train import hard_negatives, weighing
 from clipjax.train.texts import OPENAI, Texts
 
 TEXT_STEP = 8  # the batch of tokens is as wide as the longest caption, rounded up to this
@@ -36,6 +36,7 @@ class Pairs:
     `table[n]` is where the pair comes from, of `tables`. `ids[n]` is equal for images that share `id_column`'s value;
     without that column -1, and the drawn caption itself decides. `weights` float64 [N], above 0, of mean 1: how often a
     pair is drawn. `without` are files left out because they have no caption; rows of weight 0 are left out too.
+    `hard_negatives[n][k]` are wrong captions, one of which is drawn beside caption k; None where nothing names them.
     """
 
     source: Source
@@ -46,9 +47,14 @@ class Pairs:
     ids: np.ndarray
     weights: np.ndarray
     without: tuple[str, ...]
+    hard_negatives: list[tuple[tuple[str, ...], ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def texts(self, n: int) -> tuple[str, ...]:
+        """What a text of pair n can be, without its template: its captions, and hard negatives."""
+        return self.captions[n] + (sum(self.hard_negatives[n], ()) if self.hard_negatives else ())
 
     def repeated(self, batch: int) -> np.ndarray:
         """The pairs that are drawn so often that a batch of this size holds one of them several times."""
@@ -69,7 +75,8 @@ class Pairs:
         """Hex sha256 of the images' contents, their captions, weights and what belongs together, in their order."""
         templates = [one.templates for one in self.tables]
         texts = templates[0] if len(templates) == 1 else [templates, self.table.tolist()]
-        told = json.dumps([self.captions, texts, self.ids.tolist()]).encode()
+        more = [] if self.hard_negatives is None else [self.hard_negatives]
+        told = json.dumps([self.captions, texts, self.ids.tolist(), *more]).encode()
         weights = b"" if (self.weights == 1).all() else self.weights.tobytes()
         return hashlib.sha256(b"pairs" + self._digests.tobytes() + told + weights).hexdigest()
 
@@ -91,12 +98,14 @@ class Lengths:
 def pairs(
     source: Source, templates: Sequence[str] = ("{}",), id_column: str = "", max_without: float = 0.01,
     weight_column: str = "", balance: str = "", numbers: dict[str, int] | None = None,
+    against: hard_negatives.Cells | None = None,
 ) -> Pairs:  # fmt: skip
     """What can be trained on: rows with captions, or with a label whose class name is the caption.
 
     A template is applied to every caption ("a photo of a {}." to class names; "{}" leaves captions alone). Rows whose
     captions are all empty are left out and listed. weight_column, balance: as `weighing.weights` has them. numbers: of
     the values of `id_column`, shared by tables that are joined (`weighing.joined`).
+    against: captions that are wrong on purpose, by file.
     Raises InputError where more than the share `max_without` is left out, nothing is captioned at all, or a template
     has no place for the caption.
     """
@@ -125,7 +134,9 @@ def pairs(
     weights = weighing.normalised(weights[weights > 0])
     table = np.zeros(len(rows), np.int64)
     named = (Table(source.name, tuple(templates)),)
-    return Pairs(source, rows, [texts[i] for i in rows], named, table, ids, weights, without)
+    captions = [texts[i] for i in rows]
+    beside = None if against is None else hard_negatives.beside(against, source, rows, captions)
+    return Pairs(source, rows, captions, named, table, ids, weights, without, beside)
 
 
 def _ids(source: Source, rows: np.ndarray, column: str, numbers: dict[str, int]) -> np.ndarray:
@@ -183,13 +194,20 @@ def joined(parts: Sequence[Pairs], factors: Sequence[float]) -> Pairs:
             np.concatenate([part.weights * factor for part, factor in zip(parts, factors, strict=True)])
         ),
         without=tuple(f"{name}:{f}" for name, part in zip(names, parts, strict=True) for f in part.without),
+        hard_negatives=_joined_negatives(parts),
     )
+
+
+def _joined_negatives(parts: Sequence[Pairs]) -> list[tuple[tuple[str, ...], ...]] | None:
+    if not any(part.hard_negatives for part in parts):
+        return None
+    return [row for part in parts for row in part.hard_negatives or [((),) * len(own) for own in part.captions]]
 
 
 def lengths(data: Pairs, context: int, texts: Texts = OPENAI) -> Lengths:
     """How long captions are in their longest template; of more than `COUNTED_TEXTS`, of the first so many."""
-    of_rows = zip(data.table.tolist(), data.captions, strict=True)
-    distinct = list(dict.fromkeys((table, caption) for table, row in of_rows for caption in row))
+    of_rows = enumerate(data.table.tolist())
+    distinct = list(dict.fromkeys((table, text) for n, table in of_rows for text in data.texts(n)))
     seen = distinct[: max(1, COUNTED_TEXTS // max(len(table.templates) for table in data.tables))]
     longest = np.zeros(len(seen), np.int64)
     for number, table in enumerate(data.tables):
@@ -217,6 +235,8 @@ def notes(data: Pairs, found: Lengths, context: int, soft_targets: bool, batch: 
     said, captions = weighing.notes(data, batch), sum(map(len, data.captions))
     if data.without:
         said.append(f"{len(data.without)} rows have no caption and are left out: {some(data.without, 3)}")
+    if data.hard_negatives and (bare := sum(not any(row) for row in data.hard_negatives)):
+        said.append(f"{bare} of {len(data)} images have no hard negative")
     if captions > len(data):
         said.append(
             f"{len(data)} images have {captions} captions: an epoch shows every image once, with one of its captions"

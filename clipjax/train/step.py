@@ -96,7 +96,8 @@ def shardings(state: State, mesh: Mesh) -> Any:
 def make(config: CLIP, options: Options, recipe: optimiser.Options, state: State, mesh: Mesh) -> Callable:
     """`step(state, batch) -> (state, metrics)`, jitted; the old state is donated.
 
-    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] or [B, K] (`losses`), cut over all devices.
+    batch: pixels uint8 [B, S, S, 3], tokens int [B, T], ids int [B] or [B, K] (`losses`), cut over all devices; with
+    hard negatives also hard_negatives int [B, T] and texts int [B, 2] (`feed.Batch`).
     Metrics are float32 scalars: loss, gradient_norm, logit_scale, learning_rate.
     """
     leaves, structure = jax.tree.flatten(shardings(state, mesh))
@@ -120,11 +121,16 @@ def _measurement(
         fixed = state["fixed"]
         encode = _encoder(config, options, fixed, _lowering(options, mesh))
         params = state["ema"] if averaged and options.ema else state["params"]
+        batch = _placed(batch)
         found = accumulate.embeddings(encode, options.accumulation_steps, mesh.size)(params, batch)
         return _loss(options, fixed, mesh)(params, found, batch)
 
     rows, replicated = NamedSharding(mesh, P(mesh.axis_names)), NamedSharding(mesh, P())
     return jax.jit(loss, in_shardings=(jax.tree.unflatten(structure, leaves), rows), out_shardings=replicated)
+
+
+def _placed(batch: Any) -> Any:
+    return batch | {"place": jnp.arange(len(batch["ids"]))}
 
 
 def _lowering(options: Options, mesh: Any) -> Lowering:
@@ -146,7 +152,7 @@ def _program(
     lowering = _lowering(options, mesh)
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        batch = batch | {"place": jnp.arange(len(batch["ids"]))}  # which microbatches and devices do not change
+        batch = _placed(batch)
         encode = _encoder(config, options, state["fixed"], lowering, state["step"])
         loss_of = _loss(options, state["fixed"], mesh)
         learned: dict[str, jax.Array] = {}
@@ -192,7 +198,8 @@ def _encoder(
     config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering, step: jax.Array | None = None,
     statistics: bool = False,
 ) -> Callable:  # fmt: skip
-    """(parameters, batch) -> image and text embeddings; with `statistics` also BatchNorm's new ones.
+    """(parameters, batch) -> embeddings of images, texts, and hard negatives where the batch has them; with
+    `statistics` also BatchNorm's new ones.
 
     step: of training, which a dropout is drawn for; None: nothing is dropped.
     """
@@ -202,14 +209,27 @@ def _encoder(
     def encode(trained: dict[str, jax.Array], batch: Any) -> tuple[Any, ...]:
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
         flat, pairs = lora.apart(flat)
-        adapters = _adapters(options, pairs, step, batch.get("place"))
+        place = batch["place"]  # in the whole batch, which microbatches and devices do not change
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
         learned: dict[str, jax.Array] | None = {} if statistics else None
-        given: dict[str, Any] = {"lowering": lowering, "adapters": adapters}
-        image = clip.apply_image(config, params, pixels, statistics=learned, **given)
-        text = clip.apply_text(config, params, batch["tokens"], dtype, **given)
-        embeddings = clip.normalise(image), clip.normalise(text)
+        image = clip.apply_image(
+            config,
+            params,
+            pixels,
+            lowering=lowering,
+            statistics=learned,
+            adapters=_adapters(options, pairs, step, place),
+        )
+        # A caption's hard negative stands beside it, so that no text moves between devices.
+        tokens = jnp.stack([batch[name] for name in ("tokens", "hard_negatives") if name in batch], axis=1)
+        of_texts = (place[:, None] * tokens.shape[1] + jnp.arange(tokens.shape[1])).reshape(-1)
+        text = clip.apply_text(
+            config, params, tokens.reshape(-1, tokens.shape[2]), dtype, lowering=lowering,
+            adapters=_adapters(options, pairs, step, of_texts),
+        )  # fmt: skip
+        texts = clip.normalise(text).reshape(*tokens.shape[:2], -1)
+        embeddings = clip.normalise(image), *(texts[:, k] for k in range(tokens.shape[1]))
         return embeddings if learned is None else (*embeddings, learned)
 
     return encode
@@ -218,7 +238,7 @@ def _encoder(
 def _adapters(
     options: Options, pairs: dict[str, tuple[jax.Array, jax.Array]], step: jax.Array | None, place: jax.Array
 ) -> dict[str, Adapter]:
-    """Each with random numbers of its own, which depend on the seed, the step and an example's place in the batch."""
+    """Each with random numbers of its own, which depend on the seed, the step and an example's place [B]."""
     found = {}
     for number, (name, (a, b)) in enumerate(pairs.items()):
         assert options.lora is not None
@@ -232,11 +252,16 @@ def _adapters(
 
 def _loss(options: Options, fixed: dict[str, jax.Array], mesh: Mesh) -> Callable:
     form = getattr(losses, options.loss)
-    extra = {"mesh": mesh} if options.loss.startswith("ring") else {}
 
-    def loss(trained: dict[str, jax.Array], embeddings: tuple[jax.Array, jax.Array], batch: Any) -> jax.Array:
+    def loss(trained: dict[str, jax.Array], embeddings: tuple[jax.Array, ...], batch: Any) -> jax.Array:
         flat = trained | fixed
+        extra: dict[str, Any] = {"mesh": mesh} if options.loss.startswith("ring") else {}
+        image, text, *others = embeddings
+        if others:
+            captions, given = batch["texts"].T
+            same = (captions[:, None] == given[None]) & options.soft_targets
+            extra["hard_negatives"] = losses.HardNegatives(others[0], (given[None] >= 0) & ~same)
         scalars = [jnp.exp(flat["logit_scale"])] + ([flat["logit_bias"]] if "sigmoid" in options.loss else [])
-        return form(*embeddings, *scalars, batch["ids"] if options.soft_targets else None, **extra)
+        return form(image, text, *scalars, batch["ids"] if options.soft_targets else None, **extra)
 
     return loss

@@ -407,6 +407,8 @@ UNDER_WAY = {
     "wandb.project": "runs/finetune.py", "wandb.name": "runs/finetune.py", "probes": "runs/finetune_config.py",
     "export.dtype": "runs/finetune.py", "export.average": "runs/finetune.py",
     "export.zero_unseen_tokens": "runs/finetune.py", "data.context": "runs/finetune_input.py",
+    "resize.image_size": "runs/finetune_input.py", "resize.context": "runs/finetune_input.py",
+    "resize.positions": "runs/finetune_input.py",
     "model": "runs/finetune_input.py", "architecture": "runs/finetune_input.py", "name": "runs/finetune.py",
     "data.max_skipped": "runs/finetune.py", "data.last_batch": "runs/finetune_input.py",
     "data.validation_path": "runs/finetune_input.py", "validation_split": "runs/finetune_input.py",
@@ -438,7 +440,9 @@ def test_every_key_of_fine_tuning_matters(box):
         options = finetune_config.optimiser_options(found), finetune_config.step_options(found)
         view = finetune_config.augmentation(found)
         said = [dataclasses.asdict(one) for one in options] + [view and dataclasses.asdict(view)]
-        return repr([said, pairs.captions, pairs.tables, pairs.ids.tolist(), pairs.weights.tolist()])
+        return repr(
+            [said, pairs.captions, pairs.tables, pairs.ids.tolist(), pairs.weights.tolist(), pairs.hard_negatives]
+        )
 
     base = derived([])
     for key, spec in configs.keys_of({"verb": "finetune"}).items():
@@ -457,7 +461,7 @@ def test_every_key_of_fine_tuning_matters(box):
                 derived(["classes=cat,bird"])
             continue
         own = {"templates": "a {}", "data.id_column": "name", "data.balance": "label", "data.weight_column": "weight",
-               "data.mixture": "weight=2; label_column=name"}  # fmt: skip
+               "data.mixture": "weight=2; label_column=name", "data.hard_negative_columns": "name"}  # fmt: skip
         value = own.get(key, value)
         if value is None:
             value = spec.default + 0.125 if isinstance(spec.default, float) else spec.default + 1
