@@ -275,6 +275,8 @@ def step_options(config: FinetuneConfig) -> step.Options:
 def adapters(config: FinetuneConfig) -> lora.Lora | None:
     """config.lora where it is what is tuned. InputError where it is set and not read."""
     if config.tune == "lora":
+        if config.architecture:
+            raise InputError("tune=lora adapts trained weights: name them (config.model) in place of architecture")
         return lora.Lora(**_values(config.lora))
     if config.lora != LoraKeys():
         raise InputError(f"lora.* is read with tune=lora; this config has tune={config.tune}")

@@ -213,21 +213,13 @@ def _encoder(
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
         learned: dict[str, jax.Array] | None = {} if statistics else None
-        image = clip.apply_image(
-            config,
-            params,
-            pixels,
-            lowering=lowering,
-            statistics=learned,
-            adapters=_adapters(options, pairs, step, place),
-        )
+        of_images = _adapters(options, pairs, step, place)
+        image = clip.apply_image(config, params, pixels, lowering=lowering, statistics=learned, adapters=of_images)
         # A caption's hard negative stands beside it, so that no text moves between devices.
         tokens = jnp.stack([batch[name] for name in ("tokens", "hard_negatives") if name in batch], axis=1)
-        of_texts = (place[:, None] * tokens.shape[1] + jnp.arange(tokens.shape[1])).reshape(-1)
-        text = clip.apply_text(
-            config, params, tokens.reshape(-1, tokens.shape[2]), dtype, lowering=lowering,
-            adapters=_adapters(options, pairs, step, of_texts),
-        )  # fmt: skip
+        places = (place[:, None] * tokens.shape[1] + jnp.arange(tokens.shape[1])).reshape(-1)
+        of_texts, tokens_2d = _adapters(options, pairs, step, places), tokens.reshape(-1, tokens.shape[2])
+        text = clip.apply_text(config, params, tokens_2d, dtype, lowering=lowering, adapters=of_texts)
         texts = clip.normalise(text).reshape(*tokens.shape[:2], -1)
         embeddings = clip.normalise(image), *(texts[:, k] for k in range(tokens.shape[1]))
         return embeddings if learned is None else (*embeddings, learned)
