@@ -51,7 +51,11 @@ class ResizeKeys:
 class AugmentKeys:
     """`augment.Augment`, as a config says it."""
 
-    off: bool = key(False, "the view of an evaluation: resized and cropped in the middle, nothing at random")
+    preset: str = key(
+        "",
+        "none (the view of an evaluation), open_clip (what the other keys' defaults say), openai (a random square), "
+        "flip_safe (open_clip's, mirrored where no caption names a side); empty: the other keys",
+    )
     scale: tuple[float, ...] = key((0.9, 1.0), "share of the image's area that is kept, smallest and largest")
     ratio: tuple[float, ...] = key((0.75, 4 / 3), "width by height of what is kept, smallest and largest")
     flip: float = key(0.0, "how often left and right are exchanged")
@@ -59,6 +63,8 @@ class AugmentKeys:
     jitter: tuple[float, ...] = key((0.0,) * 4, "largest change of brightness, contrast, saturation and hue")
     jitter_share: float = key(0.8, "how often colours are changed")
     grey: float = key(0.0, "how often colours are removed")
+    square: bool = key(False, "in place of scale and ratio: the largest square, anywhere in the image")
+    flip_safe: bool = key(False, "images whose captions say left, right, clockwise or mirror are not flipped")
     background: str = key("", "behind transparent images; random: a new colour each time")
 
 
@@ -285,11 +291,25 @@ def adapters(config: FinetuneConfig) -> lora.Lora | None:
 
 def augmentation(config: FinetuneConfig) -> augment.Augment | None:
     """config.augment, checked; None for no augmentation. InputError where a key is set and not read."""
-    if config.augment.off:
-        if config.augment != AugmentKeys(off=True):
-            raise InputError("augment.off=True leaves no other augment.* key to be read; leave those out")
-        return None
-    return augment.Augment(**{name: value for name, value in _values(config.augment).items() if name != "off"})
+    preset, usual = config.augment.preset, _values(AugmentKeys())
+    keys = {name: value for name, value in _values(config.augment).items() if name != "preset"}
+    changed = [name for name, value in keys.items() if value != usual[name]]
+    if preset and preset not in augment.PRESETS:
+        raise InputError(
+            f"augment.preset={preset!r}; choose {', '.join(augment.PRESETS)}{nearest(preset, augment.PRESETS)}"
+        )
+    unread = {
+        f"augment.preset={preset}": keys if preset else (), "augment.square=True": ("scale", "ratio"),
+        "augment.flip=0": ("flip_safe",), "augment.jitter=(0, 0, 0, 0)": ("jitter_share",),
+    }  # fmt: skip
+    holds = (preset, config.augment.square, not config.augment.flip, not any(config.augment.jitter))
+    for (why, names), is_so in zip(unread.items(), holds, strict=True):
+        if is_so and (there := [name for name in changed if name in names]):
+            raise InputError(
+                f"augment.{there[0]}={keys[there[0]]} is not read with {why}: leave one of them out, or set "
+                f"augment.{there[0]}={usual[there[0]]}"
+            )
+    return augment.PRESETS[preset] if preset else augment.Augment(**keys)
 
 
 def with_steps(config: FinetuneConfig, pairs: int) -> FinetuneConfig:

@@ -604,10 +604,21 @@ def test_epochs_are_whole_batches_and_no_augmentation_is_one_key(recipes, capsys
     carried = config("--config.epochs=2.0", "--config.data.last_batch=carry")
     assert finetune_config.with_steps(carried, 30).steps == 8  # 7.5
     assert finetune_config.with_steps(config(), 30).steps == 12
-    plain = ("--config.augment.off=True", "--config.augment.flip=0.0")
+    plain = ("--config.augment.preset=none", "--config.augment.flip=0.0")
     assert finetune_config.augmentation(config(*plain, "--config.augment.scale=(0.9,1.0)")) is None
-    with pytest.raises(InputError, match="leaves no other augment"):
-        finetune_config.augmentation(config(*plain))
+    for more, message in (
+        ([], r"augment.scale=\(0.5, 1.0\) is not read with augment.preset=none.*set augment.scale=\(0.9, 1.0\)"),
+        (["preset="], ""), (["preset=flipsafe"], 'nearest: "flip_safe"'),
+        (["preset=", "square=True"], "scale=.* is not read with augment.square=True"),
+        (["preset=", "flip_safe=True"], "flip_safe=True is not read with augment.flip=0"),
+        (["preset=", "jitter_share=0.3"], "jitter_share=0.3 is not read with augment.jitter"),
+    ):  # fmt: skip
+        changed = config(*plain, *(f"--config.augment.{one}" for one in more))
+        if not message:
+            assert finetune_config.augmentation(changed).scale == (0.5, 1.0)
+            continue
+        with pytest.raises(InputError, match=message):
+            finetune_config.augmentation(changed)
 
 
 @pytest.mark.parametrize(
