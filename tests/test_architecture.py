@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "clipjax.gpu": {"jax"},
     "clipjax.encoder": {"clipjax.cpu", "clipjax.gpu", "clipjax.models", "clipjax.parallel", "jax"},
     "clipjax.design": {"clipjax.design"},
-    "clipjax.analysis": {"clipjax.analysis", "clipjax.design"},
+    "clipjax.analysis": {"clipjax.analysis", "clipjax.design", "clipjax.keys"},
     "clipjax.keys": set(),
     # What a named data set asks is a design; every kind of source declares the keys it reads.
     "clipjax.data": {

@@ -2,6 +2,7 @@
 
     clipjax plan --model=ViT-L/14@336px --topology=v5e:4x4 --batch=128
     clipjax plan --model=ViT-B/32 --topology=v5p:2x2x4 --train --loss=ring_softmax --fsdp=4
+    clipjax plan --model=ViT-L/14 --topology=h100:1 --train --tune=lora --lora-rank=16
     clipjax plan --model=RN50x64 --topology=h100:8
     clipjax plan --model=ViT-B/32 --topology=h200:64 --images=1e9 --price=4
 
@@ -19,6 +20,11 @@ import json
 import os
 from typing import Any
 
+TRAIN = {
+    "loss": "softmax", "remat": "none", "fsdp": 1, "parts": 1, "scan": False, "context": None, "tune": "full",
+    "lora_rank": 8, "lora_on": "attention", "lora_dropout": 0.0, "optimizer": "adamw", "ema": 0.0,
+}  # fmt: skip
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `clipjax plan`."""
@@ -32,12 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--placement", default="replicated", choices=("replicated", "fsdp"), help="in evaluation")
     parser.add_argument("--train", action="store_true", help="the training step instead of the evaluation step")
     train = parser.add_argument_group("with --train, as in a fine-tuning config")
-    train.add_argument("--loss", default="softmax", help="softmax, ring_softmax, sigmoid, ring_sigmoid")
-    train.add_argument("--remat", default="none", help="none, dots, full")
-    train.add_argument("--fsdp", type=int, default=1, help="chips that share one copy of parameters and moments")
-    train.add_argument("--parts", type=int, default=1, help="number of accumulation steps (exact)")
+    train.add_argument("--loss", help="softmax, ring_softmax, sigmoid, ring_sigmoid")
+    train.add_argument("--remat", help="none, dots, full")
+    train.add_argument("--fsdp", type=int, help="chips that share one copy of parameters and moments")
+    train.add_argument("--parts", type=int, help="number of accumulation steps (exact)")
     train.add_argument("--scan", action="store_true", help="one compiled block per encoder")
+    train.add_argument("--tune", help="full, lora, projections, biases, norms, or last_blocks:K")
+    train.add_argument("--lora-rank", type=int, help="of --tune=lora (8)")
+    train.add_argument("--lora-on", help="attention, mlp, projections, several joined by +")
+    train.add_argument("--lora-dropout", type=float, help="of an adapter's input (0)")
+    train.add_argument("--optimizer", help="adamw, lion, adafactor, muon: their moments")
+    train.add_argument("--ema", type=float, help="decay of an average of parameters; 0: none")
     train.add_argument("--context", type=int, help="tokens of a caption (default: those of the model)")
+    parser.set_defaults(**TRAIN)
     parser.add_argument(
         "--no-search", action="store_true",
         help="do not search for the largest batch: one compilation. XLA's compiler can crash at very large batches; "
@@ -72,6 +85,8 @@ def run(args: argparse.Namespace) -> None:
             raise InputError("--images is of a run that encodes images, not of --train; leave one of them out")
     elif args.price or args.image_bytes != cost.IMAGE:
         raise InputError("--price and --image-bytes are of a number of images; give it: --images=1e9")
+    if not args.train and (unread := [name for name, usual in TRAIN.items() if getattr(args, name) != usual]):
+        raise InputError(f"--{unread[0].replace('_', '-')} is read with --train; leave it out, or plan --train")
     name, config = _config(args)
     if args.train and args.context and not 0 < args.context <= config.text.context_length:
         raise InputError(f"--context={args.context}: {name} reads 1 to {config.text.context_length} tokens")
@@ -107,14 +122,22 @@ def run(args: argparse.Namespace) -> None:
 
 def _builder(args: argparse.Namespace, topology: Any, config: Any) -> tuple[Any, int]:
     """(images per chip -> the step, the number that must divide a batch)."""
+    from clipjax.errors import InputError
+    from clipjax.models import lora
     from clipjax.plan import compiling, programs
 
     gpu = topology.chip.kind == "gpu"
     chips = topology.size if gpu else compiling.tpu_devices(topology)
     if not args.train:
         return lambda size: programs.evaluation(config, chips, size, dtype=args.precision, placement=args.placement), 1
-    options = programs.options(args.loss, args.precision, args.remat, args.parts, args.scan)
-    return lambda size: programs.training(config, chips, size, options, fsdp=args.fsdp, length=args.context), args.parts
+    form = lora.Lora(args.lora_rank, 2.0 * args.lora_rank, args.lora_on, args.lora_dropout)
+    adapters = form if args.tune == "lora" else None
+    if unread := [n for n in TRAIN if n.startswith("lora") and adapters is None and getattr(args, n) != TRAIN[n]]:
+        raise InputError(f"--{unread[0].replace('_', '-')} is read with --tune=lora; this is --tune={args.tune}")
+    options = programs.options(args.loss, args.precision, args.remat, args.parts, args.scan, args.ema, adapters)
+    return lambda size: programs.training(
+        config, chips, size, options, fsdp=args.fsdp, length=args.context, tune=args.tune, optimizer=args.optimizer
+    ), args.parts  # fmt: skip
 
 
 def _config(args: argparse.Namespace) -> tuple[str, Any]:

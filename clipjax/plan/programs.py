@@ -15,9 +15,9 @@ from jax.sharding import PartitionSpec as P
 from clipjax import parallel
 from clipjax.encoder import Encoder
 from clipjax.errors import InputError
-from clipjax.models import clip
+from clipjax.models import clip, lora
 from clipjax.models.config import CLIP
-from clipjax.plan import counts
+from clipjax.plan import counts, traced
 from clipjax.train import optimiser, step
 
 # Devices to compile for, or only how many: enough to lower.
@@ -38,6 +38,7 @@ class Step:
     chips: int
     batch: int  # images per chip
     parameters: int  # bytes per chip
+    trained: int  # bytes per chip of those parameters that have moments; 0 of an evaluation step
     state: int  # bytes per chip beside the parameters: moments and averages
     inputs: int  # bytes per chip
     flops: int
@@ -59,20 +60,20 @@ def evaluation(
     flops = batch * counts.flops(products)
     moved = counts.moved(products, batch, 4, jnp.dtype(dtype).itemsize)
     return Step(
-        program, arguments, mesh.size, batch, bytes_of(arguments[0]), 0, bytes_of(arguments[1]), flops, flops, moved
+        program, arguments, mesh.size, batch, bytes_of(arguments[0]), 0, 0, bytes_of(arguments[1]), flops, flops, moved
     )
 
 
 def training(
     config: CLIP, chips: Chips, batch: int, given: step.Options, *, fsdp: int = 1,
-    length: int | None = None,
+    length: int | None = None, tune: str = "full", optimizer: str = "adamw",
 ) -> Step:  # fmt: skip
     """The update as `clipjax finetune` runs it, `batch` pairs on each of `chips`, captions of `length` tokens."""
     mesh = _training_mesh(chips, fsdp)
     length = config.text.context_length if length is None else length
     if batch % given.accumulation_steps:
         raise InputError(f"a batch of {batch} a chip does not divide into {given.accumulation_steps} parts")
-    recipe = optimiser.Options(steps=1000, learning_rate=1e-5)
+    recipe = optimiser.Options(steps=1000, learning_rate=1e-5, name=optimizer, tune=tune)
     state = abstract_state(config, given, recipe, mesh)
     rows = NamedSharding(mesh, P(mesh.axis_names))
     total, side = batch * mesh.size, config.image.image_size
@@ -83,23 +84,36 @@ def training(
     }
     weights = {"params": state["params"], "fixed": state["fixed"]}
     flops, once, moved = _update_cost(config, given, batch, mesh.size, length)
-    # The optimiser reads and writes parameters and moments, and reads the gradients.
-    moved += 2 * bytes_of(state) + bytes_of(state["params"])
-    parameters = bytes_of(weights)
+    program = step.make(config, given, recipe, state, mesh)
+    if tune != "full":  # what has no gradient is not in the program: its own products, and bytes in proportion
+        body, whole = program.trace(state, examples).jaxpr.jaxpr, flops
+        flops, once = (traced.products(body, repeat) // mesh.size for repeat in (True, False))
+        moved = moved * flops // whole
+    parameters, trained = bytes_of(weights), bytes_of(state["params"])
+    # The optimiser reads and writes trained parameters and moments, and reads the gradients.
+    moved += 2 * (bytes_of(state) - bytes_of(state["fixed"])) + trained
     return Step(
-        step.make(config, given, recipe, state, mesh), (state, examples), mesh.size, batch, parameters,
-        bytes_of(state) - parameters, bytes_of(examples), flops, once, moved,
+        program, (state, examples), mesh.size, batch, parameters, trained, bytes_of(state) - parameters,
+        bytes_of(examples), flops, once, moved,
     )  # fmt: skip
 
 
-def options(loss: str, dtype: str, remat: str, accumulation_steps: int, scan: bool) -> step.Options:
+def options(
+    loss: str, dtype: str, remat: str, accumulation_steps: int, scan: bool, ema: float = 0.0,
+    adapters: lora.Lora | None = None,
+) -> step.Options:  # fmt: skip
     """`step.Options` from the command line's words: the command line itself does not import `clipjax.train`."""
-    return step.Options(loss=loss, dtype=dtype, remat=remat, accumulation_steps=accumulation_steps, scan=scan)
+    return step.Options(
+        loss=loss, dtype=dtype, remat=remat, accumulation_steps=accumulation_steps, scan=scan, ema=ema, lora=adapters
+    )
 
 
 def abstract_state(config: CLIP, options: step.Options, recipe: optimiser.Options, mesh: AnyMesh) -> Any:
     """The training state's shapes and layouts on a mesh."""
-    state = jax.eval_shape(lambda params: step.start(params, options, recipe, mesh), clip.abstract(config))
+    flat = clip.flatten(clip.abstract(config))
+    if options.lora is not None:
+        flat |= {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in options.lora.start(flat, 0).items()}
+    state = jax.eval_shape(lambda params: step.start(params, options, recipe, mesh), clip.unflatten(flat))
     layout = step.shardings(state, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, layout)
 

@@ -94,6 +94,7 @@ def _analytical(topology: Topology, step: Step, dtype: str) -> dict[str, Any]:
         "batch_per_chip": step.batch,
         "hbm_bytes": int(topology.chip.hbm_gb * GIB),
         "parameter_bytes": step.parameters,
+        "trained_bytes": step.trained,
         "state_bytes": step.state,
         "input_bytes": step.inputs,
         "analytical_flops": step.flops,
@@ -150,7 +151,8 @@ def as_text(record: dict[str, Any], decode: float = 0.0) -> str:
     """The record for people. `decode`: images one core of a host decodes a second, 0 if not measured."""
     lines = [f"{record['model']}, {record['step']}, {record['precision']}, on {record['topology']}"]
     lines[0] += f" ({record['chips']} chips), {record['batch_per_chip']} images a chip"
-    rows = [("parameters", f"{_bytes(record['parameter_bytes'])} a chip")]
+    frozen = f", of which {_bytes(record['trained_bytes'])} are trained" if record["state_bytes"] else ""
+    rows = [("parameters", f"{_bytes(record['parameter_bytes'])} a chip{frozen}")]
     if record["state_bytes"]:
         rows.append(("moments, averages", _bytes(record["state_bytes"])))
     if "does_not_fit" in record:

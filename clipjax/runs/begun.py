@@ -32,7 +32,7 @@ OF_THE_STREAM = ("data.context", "data.last_batch", "batch_size", "seed")  # whi
 # What a state is made of: it cannot change on the way.
 STRUCTURE = (
     "optimizer.name", "loss", "ema", "optimizer.freeze", "optimizer.batch_statistics", "tune", "lora.rank",
-    "lora.alpha", "lora.on",
+    "lora.alpha", "lora.on", "resize",
 )  # fmt: skip
 FLAG = "--accept-changes"
 

@@ -312,7 +312,9 @@ ALIASES = {
     "beta1": "optimizer.b1", "beta2": "optimizer.b2", "grad_clip_norm": "optimizer.clip_norm", "accum_freq": "parts",
     "accumulation_steps": "parts", "grad_checkpointing": "remat", "train_data": "data.csv", "val_data":
     "data.validation_path", "csv": "data.csv", "path": "data.path", "save_frequency": "checkpoints.every", "workers":
-    "threads", "num_epochs": "epochs", "lora": "tune", "freeze": "optimizer.freeze", "image_size": "image_size",
+    "threads", "num_epochs": "epochs", "lora": "tune", "freeze": "optimizer.freeze", "image_size": "resize.image_size",
+    "force_image_size": "resize.image_size", "context_length": "resize.context",
+    "force_context_length": "resize.context", "train_data_upsampling_factors": "data.mixture",
 }  # fmt: skip
 
 

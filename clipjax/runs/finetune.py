@@ -178,7 +178,7 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
             if chosen is not None:
                 weights.save(out / BEST, chosen)
                 _copy_tokenizer(job, folder, out / BEST)
-            if adapters is not None:
+            if adapters is not None and config.resize == finetune_config.ResizeKeys():  # else its base is no file
                 peft.write(out / ADAPTER, added, adapters, config.model or job.begin.name, job.begin.config)
             said = finetune_result.manifest(
                 config, job.begin, job.pairs, job.mesh, folder, job.begun, run.step, best

@@ -39,10 +39,23 @@ class PairsData(opening.Data):
 
 
 @dataclasses.dataclass(frozen=True)
+class ResizeKeys:
+    """`models.resize`: what is changed of the model before the first step; 0 is its own size."""
+
+    image_size: int = key(0, "pixels a side of images; positions of patches are interpolated as open_clip does")
+    context: int = key(0, "tokens of a text, at most; data.context only cuts captions, and leaves the model as it is")
+    positions: str = key("interpolate", "of tokens: interpolate, or keep: the first ones as they are (shorter context)")
+
+
+@dataclasses.dataclass(frozen=True)
 class AugmentKeys:
     """`augment.Augment`, as a config says it."""
 
-    off: bool = key(False, "the view of an evaluation: resized and cropped in the middle, nothing at random")
+    preset: str = key(
+        "",
+        "none (the view of an evaluation), open_clip (what the other keys' defaults say), openai (a random square), "
+        "flip_safe (open_clip's, mirrored where no caption names a side); empty: the other keys",
+    )
     scale: tuple[float, ...] = key((0.9, 1.0), "share of the image's area that is kept, smallest and largest")
     ratio: tuple[float, ...] = key((0.75, 4 / 3), "width by height of what is kept, smallest and largest")
     flip: float = key(0.0, "how often left and right are exchanged")
@@ -50,6 +63,8 @@ class AugmentKeys:
     jitter: tuple[float, ...] = key((0.0,) * 4, "largest change of brightness, contrast, saturation and hue")
     jitter_share: float = key(0.8, "how often colours are changed")
     grey: float = key(0.0, "how often colours are removed")
+    square: bool = key(False, "in place of scale and ratio: the largest square, anywhere in the image")
+    flip_safe: bool = key(False, "images whose captions say left, right, clockwise or mirror are not flipped")
     background: str = key("", "behind transparent images; random: a new colour each time")
 
 
@@ -147,6 +162,7 @@ class FinetuneConfig:
     model: str = key("", "where to begin: whatever clipjax.load takes")
     weights: loading.WeightsKeys = inside(loading.WeightsKeys)
     architecture: dict[str, Any] = key({}, "or from scratch: embed_dim, image{}, text{}, mean, std, tokenizer")
+    resize: ResizeKeys = inside(ResizeKeys)
     name: str = key("", "what the result is called in its own file; empty: the model's name and -finetuned")
     data: PairsData = inside(PairsData)
     classes: str = key("", "the classes of labels that are captions, a,b,c or a file; empty: the data set's own")
@@ -265,6 +281,8 @@ def step_options(config: FinetuneConfig) -> step.Options:
 def adapters(config: FinetuneConfig) -> lora.Lora | None:
     """config.lora where it is what is tuned. InputError where it is set and not read."""
     if config.tune == "lora":
+        if config.architecture:
+            raise InputError("tune=lora adapts trained weights: name them (config.model) in place of architecture")
         return lora.Lora(**_values(config.lora))
     if config.lora != LoraKeys():
         raise InputError(f"lora.* is read with tune=lora; this config has tune={config.tune}")
@@ -273,11 +291,25 @@ def adapters(config: FinetuneConfig) -> lora.Lora | None:
 
 def augmentation(config: FinetuneConfig) -> augment.Augment | None:
     """config.augment, checked; None for no augmentation. InputError where a key is set and not read."""
-    if config.augment.off:
-        if config.augment != AugmentKeys(off=True):
-            raise InputError("augment.off=True leaves no other augment.* key to be read; leave those out")
-        return None
-    return augment.Augment(**{name: value for name, value in _values(config.augment).items() if name != "off"})
+    preset, usual = config.augment.preset, _values(AugmentKeys())
+    keys = {name: value for name, value in _values(config.augment).items() if name != "preset"}
+    changed = [name for name, value in keys.items() if value != usual[name]]
+    if preset and preset not in augment.PRESETS:
+        raise InputError(
+            f"augment.preset={preset!r}; choose {', '.join(augment.PRESETS)}{nearest(preset, augment.PRESETS)}"
+        )
+    unread = {
+        f"augment.preset={preset}": keys if preset else (), "augment.square=True": ("scale", "ratio"),
+        "augment.flip=0": ("flip_safe",), "augment.jitter=(0, 0, 0, 0)": ("jitter_share",),
+    }  # fmt: skip
+    holds = (preset, config.augment.square, not config.augment.flip, not any(config.augment.jitter))
+    for (why, names), is_so in zip(unread.items(), holds, strict=True):
+        if is_so and (there := [name for name in changed if name in names]):
+            raise InputError(
+                f"augment.{there[0]}={keys[there[0]]} is not read with {why}: leave one of them out, or set "
+                f"augment.{there[0]}={usual[there[0]]}"
+            )
+    return augment.PRESETS[preset] if preset else augment.Augment(**keys)
 
 
 def with_steps(config: FinetuneConfig, pairs: int) -> FinetuneConfig:

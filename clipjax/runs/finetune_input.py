@@ -15,11 +15,11 @@ from clipjax.data.kinds.shared import column_names
 from clipjax.data.source import Source
 from clipjax.errors import InputError
 from clipjax.image import Preprocess
-from clipjax.models import clip, weights
+from clipjax.models import clip, resize, weights
 from clipjax.models import config as architectures
 from clipjax.runs import data as opening
 from clipjax.runs import task as tasks
-from clipjax.runs.finetune_config import FinetuneConfig, PairsData
+from clipjax.runs.finetune_config import FinetuneConfig, PairsData, ResizeKeys
 from clipjax.runs.mixture import Part, parts
 from clipjax.train import augment, feed, hard_negatives
 from clipjax.train.pairs import Pairs, joined, pairs
@@ -143,6 +143,8 @@ def first_weights(config: FinetuneConfig) -> tuple[weights.Weights, Path | None]
     options = loading.options_of(config.weights)
     if config.architecture and options != loading.Options():
         raise InputError("config.weights.* is for weights of a file; with config.architecture nothing is read")
+    if config.architecture and config.resize != ResizeKeys():
+        raise InputError("resize.* changes weights of a file; with config.architecture name the sizes there")
     if config.architecture:
         architecture = architectures.from_dict(config.architecture)
         flat = clip.flatten(clip.init(architecture, jax.random.key(config.seed)))
@@ -152,7 +154,9 @@ def first_weights(config: FinetuneConfig) -> tuple[weights.Weights, Path | None]
     loaded = loading.find_weights(config.model, options)
     known, tokenizer = loading.with_tokenizer(loaded.config, config.model)
     flat = {name: np.asarray(array, np.float32) for name, array in loaded.flat.items()}
-    return weights.Weights(flat, known, loaded.name, loaded.source), tokenizer
+    begin = weights.Weights(flat, known, loaded.name, loaded.source)
+    sizes = config.resize.image_size, config.resize.context, config.resize.positions
+    return resize.resized(begin, *sizes), tokenizer
 
 
 def training_feed(

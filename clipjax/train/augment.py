@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -28,6 +29,8 @@ class Augment:
     contrast, saturation (factors 1 - s to 1 + s) and hue (share of the circle, at most 0.5); jitter_share: how many
     images get it. grey: share of images without colour. background: what shows through transparent pixels and
     over the edge: "" (OpenAI's preprocessing, which ignores transparency), "white", or "random" (white or any colour).
+    square: in place of a window, the largest square, anywhere along the longer side. flip_safe: an image whose texts
+    name a side (`names_side`) is not mirrored, nor is one with such a template.
     """
 
     scale: tuple[float, float] = (0.9, 1.0)
@@ -38,6 +41,8 @@ class Augment:
     jitter_share: float = 0.8
     grey: float = 0.0
     background: str = ""
+    square: bool = False
+    flip_safe: bool = False
 
     def __post_init__(self):
         for name, length in (("scale", 2), ("ratio", 2), ("jitter", 4)):
@@ -56,6 +61,23 @@ class Augment:
             raise InputError(f"augment.jitter: hue {self.jitter[3]} is more than half of the circle")
         if self.background not in ("", "white", "random"):
             raise InputError(f"augment.background={self.background!r} is none of '', 'white', 'random'")
+
+
+PRESETS: dict[str, Augment | None] = {
+    "none": None,
+    # open_clip.transform.AugmentationCfg: RandomResizedCrop, scale (0.9, 1.0), torchvision's ratios. There the area is
+    # drawn uniformly, here its logarithm.
+    "open_clip": Augment(),
+    # Radford et al. 2021, section 2.5: "A random square crop from resized images is the only data augmentation".
+    "openai": Augment(square=True),
+    "flip_safe": Augment(flip=0.5, flip_safe=True),
+}
+_SIDES = re.compile(r"\b(left|right)|clockwise|mirror", re.IGNORECASE)
+
+
+def names_side(text: str) -> bool:
+    """Whether a text would be wrong of the mirrored image: it says left, right, clockwise or mirror, in English."""
+    return _SIDES.search(text) is not None
 
 
 def view(image: Image.Image, options: Augment, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -102,6 +124,10 @@ def _window(
     image: Image.Image, options: Augment, size: int, colour: tuple[int, int, int] | None, rng: np.random.Generator
 ) -> Image.Image:
     width, height = image.size
+    if options.square:
+        side = min(width, height)
+        left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+        return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     for _ in range(TRIES):
         area = width * height * math.exp(rng.uniform(*np.log(options.scale)))
         ratio = math.exp(rng.uniform(*np.log(options.ratio)))

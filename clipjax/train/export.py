@@ -28,7 +28,7 @@ def final_adapters(state: Mapping[str, Any], about: trained.About) -> dict[str, 
     return {name: _whole(array) for name, array in flat.items() if name.startswith(lora.PREFIX)}
 
 
-def seen_tokens(pairs: Pairs, vocabulary: int, context: int = 77, texts: Texts = OPENAI) -> np.ndarray:
+def seen_tokens(pairs: Pairs, vocabulary: int, context: int, texts: Texts = OPENAI) -> np.ndarray:
     """bool [vocabulary]: tokens that some caption has in some template. The others kept their random rows."""
     seen = np.zeros(vocabulary, bool)
     for number, table in enumerate(pairs.tables):

@@ -141,9 +141,17 @@ def _example(
         numbered = [numbers[data.captions[n][k]], numbers[drawn] if given else -1]
         return {"hard_negatives": tokens(template, drawn)[0], "texts": np.array(numbered, np.int32)}
 
+    said_of = [any(map(augment.names_side, table.templates)) for table in data.tables]
+
+    def options_of(n: int) -> augment.Augment | None:
+        if options is None or not options.flip_safe:
+            return options
+        still = said_of[data.table[n]] or any(map(augment.names_side, data.texts(n)))
+        return dataclasses.replace(options, flip=0.0) if still else options
+
     def make(position: int) -> dict[str, Any]:
         rng = np.random.default_rng([seed, position])
-        n, pixels, replaced = _readable(data, order(position), spec, options, rng)
+        n, pixels, replaced = _readable(data, order(position), spec, options_of, rng)
         captions = data.captions[n]
         k = int(rng.integers(len(captions)))
         templates = data.tables[data.table[n]].templates
@@ -161,8 +169,9 @@ def _example(
 
 
 def _readable(
-    data: Pairs, n: int, spec: image.Preprocess, options: augment.Augment | None, rng: np.random.Generator
-) -> tuple[int, np.ndarray, list[tuple[str, str]]]:
+    data: Pairs, n: int, spec: image.Preprocess, options_of: Callable[[int], augment.Augment | None],
+    rng: np.random.Generator,
+) -> tuple[int, np.ndarray, list[tuple[str, str]]]:  # fmt: skip
     """(row, its view, what could not be read before it): row n, or the next one that can be read."""
     replaced: list[tuple[str, str]] = []
     for offset in range(min(REPLACEMENTS, len(data))):
@@ -170,7 +179,7 @@ def _readable(
         row = int(data.rows[m])
         try:
             whole = data.source.image(row)
-            if options is None:
+            if (options := options_of(m)) is None:
                 return m, image.preprocess_uint8(whole, spec, threads=1)[0], replaced
             return m, augment.view(whole, options, spec.image_size, rng), replaced
         except InputError as error:

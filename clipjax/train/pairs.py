@@ -206,17 +206,20 @@ def _joined_negatives(parts: Sequence[Pairs]) -> list[tuple[tuple[str, ...], ...
 
 def lengths(data: Pairs, context: int, texts: Texts = OPENAI) -> Lengths:
     """How long captions are in their longest template; of more than `COUNTED_TEXTS`, of the first so many."""
-    of_rows = enumerate(data.table.tolist())
-    distinct = list(dict.fromkeys((table, text) for n, table in of_rows for text in data.texts(n)))
-    seen = distinct[: max(1, COUNTED_TEXTS // max(len(table.templates) for table in data.tables))]
-    longest = np.zeros(len(seen), np.int64)
+    left = max(1, COUNTED_TEXTS // max(len(table.templates) for table in data.tables))
+    most, looked_at, there, cut = 0, 0, 0, []
     for number, table in enumerate(data.tables):
-        mine = [i for i, (of, _) in enumerate(seen) if of == number]
-        for template in table.templates if mine else ():
-            filled = [template.replace("{}", seen[i][1]) for i in mine]
-            longest[mine] = np.maximum(longest[mine], texts(filled, context)[1])
-    cut = tuple(dict.fromkeys(seen[i][1] for i in np.flatnonzero(longest > context)))
-    return Lengths(int(longest.max(initial=0)), len(seen), len(seen) == len(distinct), cut)
+        mine = np.flatnonzero(data.table == number).tolist()
+        distinct = list(dict.fromkeys(text for n in mine for text in data.texts(n)))
+        seen, there = distinct[: left - looked_at], there + len(distinct)
+        looked_at += len(seen)
+        longest = np.zeros(len(seen), np.int64)
+        for template in table.templates if seen else ():
+            filled = [template.replace("{}", text) for text in seen]
+            longest = np.maximum(longest, texts(filled, context)[1])
+        most = max(most, int(longest.max(initial=0)))
+        cut += [seen[i] for i in np.flatnonzero(longest > context)]
+    return Lengths(most, looked_at, looked_at == there, tuple(cut))
 
 
 def text_length(found: Lengths, context: int) -> int:

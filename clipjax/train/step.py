@@ -22,7 +22,6 @@ from clipjax.errors import InputError
 from clipjax.models import clip, lora
 from clipjax.models.config import CLIP
 from clipjax.models.layers import Adapter
-from clipjax.models.lora import Lora
 from clipjax.models.lowering import Lowering
 from clipjax.train import accumulate, losses, optimiser
 
@@ -43,7 +42,7 @@ class Options:
     ema: float = 0.0
     ema_warmup: bool = False  # the decay is at most (1 + step) / (10 + step), of steps from 0
     soft_targets: bool = False  # pairs with an id in common are each other's positives
-    lora: Lora | None = None  # what adapters among the parameters are; None: there are none
+    lora: lora.Lora | None = None  # what adapters among the parameters are; None: there are none
     seed: int = 0  # of the adapters' dropout
     batch_statistics: bool = False  # of BatchNorm: the whole batch's, on however many devices; learned on the way
 
@@ -122,11 +121,16 @@ def _measurement(
         fixed = state["fixed"]
         encode = _encoder(config, options, fixed, _lowering(options, mesh))
         params = state["ema"] if averaged and options.ema else state["params"]
+        batch = _placed(batch)
         found = accumulate.embeddings(encode, options.accumulation_steps, mesh.size)(params, batch)
         return _loss(options, fixed, mesh)(params, found, batch)
 
     rows, replicated = NamedSharding(mesh, P(mesh.axis_names)), NamedSharding(mesh, P())
     return jax.jit(loss, in_shardings=(jax.tree.unflatten(structure, leaves), rows), out_shardings=replicated)
+
+
+def _placed(batch: Any) -> Any:
+    return batch | {"place": jnp.arange(len(batch["ids"]))}
 
 
 def _lowering(options: Options, mesh: Any) -> Lowering:
@@ -148,7 +152,7 @@ def _program(
     lowering = _lowering(options, mesh)
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        batch = batch | {"place": jnp.arange(len(batch["ids"]))}  # which microbatches and devices do not change
+        batch = _placed(batch)
         encode = _encoder(config, options, state["fixed"], lowering, state["step"])
         loss_of = _loss(options, state["fixed"], mesh)
         learned: dict[str, jax.Array] = {}
@@ -194,9 +198,9 @@ def _encoder(
     config: CLIP, options: Options, fixed: dict[str, jax.Array], lowering: Lowering, step: jax.Array | None = None,
     statistics: bool = False,
 ) -> Callable:  # fmt: skip
-    """(parameters, batch) -> embeddings of images, texts, and hard negatives where the batch has them.
+    """(parameters, batch) -> embeddings of images, texts, and hard negatives where the batch has them; with
+    `statistics` also BatchNorm's new ones.
 
-    statistics: BatchNorm's new ones come last.
     step: of training, which a dropout is drawn for; None: nothing is dropped.
     """
     dtype = jnp.dtype(options.dtype)
@@ -205,34 +209,33 @@ def _encoder(
     def encode(trained: dict[str, jax.Array], batch: Any) -> tuple[Any, ...]:
         flat = {name: x for name, x in (trained | fixed).items() if name != "logit_bias"}
         flat, pairs = lora.apart(flat)
+        place = batch["place"]  # in the whole batch, which microbatches and devices do not change
         params = clip.unflatten(flat)
         pixels = ((batch["pixels"].astype(jnp.float32) / 255 - mean) / std).astype(dtype)
         learned: dict[str, jax.Array] | None = {} if statistics else None
+        of_images = _adapters(options, pairs, step, place)
+        image = clip.apply_image(config, params, pixels, lowering=lowering, statistics=learned, adapters=of_images)
         # A caption's hard negative stands beside it, so that no text moves between devices.
         tokens = jnp.stack([batch[name] for name in ("tokens", "hard_negatives") if name in batch], axis=1)
-        n = tokens.shape[1]
-        place = batch.get("place")
-        of_texts = None if place is None else (n * place[:, None] + jnp.arange(n)).reshape(-1)
-        adapters, text_adapters = (_adapters(options, pairs, step, of) for of in (place, of_texts))
-        image = clip.apply_image(config, params, pixels, statistics=learned, lowering=lowering, adapters=adapters)
-        tokens = tokens.reshape(-1, tokens.shape[2])
-        text = clip.apply_text(config, params, tokens, dtype, lowering=lowering, adapters=text_adapters)
-        texts = clip.normalise(text).reshape(-1, n, text.shape[-1])
-        embeddings = clip.normalise(image), *(texts[:, k] for k in range(n))
+        places = (place[:, None] * tokens.shape[1] + jnp.arange(tokens.shape[1])).reshape(-1)
+        of_texts, tokens_2d = _adapters(options, pairs, step, places), tokens.reshape(-1, tokens.shape[2])
+        text = clip.apply_text(config, params, tokens_2d, dtype, lowering=lowering, adapters=of_texts)
+        texts = clip.normalise(text).reshape(*tokens.shape[:2], -1)
+        embeddings = clip.normalise(image), *(texts[:, k] for k in range(tokens.shape[1]))
         return embeddings if learned is None else (*embeddings, learned)
 
     return encode
 
 
 def _adapters(
-    options: Options, pairs: dict[str, tuple[jax.Array, jax.Array]], step: jax.Array | None, place: jax.Array | None
+    options: Options, pairs: dict[str, tuple[jax.Array, jax.Array]], step: jax.Array | None, place: jax.Array
 ) -> dict[str, Adapter]:
-    """Each with random numbers of its own, which depend on the seed, the step and an example's place in the batch."""
+    """Each with random numbers of its own, which depend on the seed, the step and an example's place [B]."""
     found = {}
     for number, (name, (a, b)) in enumerate(pairs.items()):
         assert options.lora is not None
         keys = None
-        if step is not None and options.lora.dropout and place is not None:
+        if step is not None and options.lora.dropout:
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(options.seed), step), number)
             keys = jax.vmap(lambda one, key=key: jax.random.fold_in(key, one))(place)
         found[name] = Adapter(a, b, options.lora.scale, options.lora.dropout, keys)

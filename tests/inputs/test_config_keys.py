@@ -407,6 +407,8 @@ UNDER_WAY = {
     "wandb.project": "runs/finetune.py", "wandb.name": "runs/finetune.py", "probes": "runs/finetune_config.py",
     "export.dtype": "runs/finetune.py", "export.average": "runs/finetune.py",
     "export.zero_unseen_tokens": "runs/finetune.py", "data.context": "runs/finetune_input.py",
+    "resize.image_size": "runs/finetune_input.py", "resize.context": "runs/finetune_input.py",
+    "resize.positions": "runs/finetune_input.py",
     "model": "runs/finetune_input.py", "architecture": "runs/finetune_input.py", "name": "runs/finetune.py",
     "data.max_skipped": "runs/finetune.py", "data.last_batch": "runs/finetune_input.py",
     "data.validation_path": "runs/finetune_input.py", "validation_split": "runs/finetune_input.py",
@@ -416,7 +418,7 @@ UNDER_WAY = {
 }  # fmt: skip
 FINE = {
     "loss": "sigmoid", "parts": 2, "remat": "dots", "scan": True, "ema": 0.9, "soft_targets": True, "steps": 7,
-    "precision": "bfloat16", "epochs": 2.0, "augment.off": True,
+    "precision": "bfloat16", "epochs": 2.0, "augment.preset": "none", "augment.square": True,
     "optimizer.warmup_from": "first", "optimizer.decay": "matrices",
     "optimizer.batch_statistics": True, "ema_warmup": False, "optimizer.freeze": "visual",
     "optimizer.multipliers": "x=2", "tune": "biases", "optimizer.name": "lion", "optimizer.schedule": "linear",
@@ -467,6 +469,8 @@ def test_every_key_of_fine_tuning_matters(box):
         if key == "lora.on":
             assert reads("models/lora.py", "on")
             continue
+        beside = {"flip_safe": ["augment.flip=0.5"], "jitter_share": ["augment.jitter=(0.1,0.0,0.0,0.0)"]}
+        more += beside.get(key.removeprefix("augment."), [])
         assert derived([f"{key}={value}", *more]) != (derived(more) if more else base), key
 
 

@@ -1,14 +1,18 @@
 """Operations by hand against the traced program (to the last one) and against XLA's count (within 2%)."""
 
+import itertools
+import math
+
 import jax
+import numpy as np
 import pytest
 from support.family_models import MODELS
-from support.traced_products import products
 
-from clipjax.models import catalog
+from clipjax.models import catalog, clip, lora
 from clipjax.models.kinds.resnet import ResNet
-from clipjax.models.products import ATTENTION
+from clipjax.models.products import ATTENTION, FIRST
 from clipjax.plan import counts, programs
+from clipjax.plan.traced import products
 from clipjax.testing import tiny_config
 from clipjax.train import step
 
@@ -44,7 +48,7 @@ def traced(one, repeat=True, of=1):
 @pytest.mark.parametrize("name", [*SMALL, *MODELS])
 def test_evaluation_is_counted_to_the_last_product(name):
     one = evaluation(name)
-    assert traced(one) == one.flops  # shard_map: the trace is one device's
+    assert traced(one) == one.flops * one.chips
 
 
 @pytest.mark.parametrize(
@@ -72,14 +76,68 @@ def test_loops_are_counted_as_often_as_they_run_and_once(options):
     assert one.flops_once < one.flops
 
 
+FORM = lora.Lora(2, 4.0, "attention+mlp")
+
+
+def of_products(tune, config):
+    """(operations of one pair, by hand; trained numbers beside the scale) of OpenAI's transformers."""
+    shapes, total = clip.shapes(config), 0
+    for encoder in (config.image, config.text):
+        for p in encoder.products(config.embed_dim):
+            name, block = p.name.rpartition(".")[2], p.layer >= 0
+            total += p.flops
+            if tune == "projections":
+                total += p.flops * (not block and "proj" in name)
+            elif tune == "biases":  # gradients reach back to the first norm, and no matrix has one
+                total += counts.backward([p]) if p.kind == ATTENTION else p.flops * (p.kind != FIRST)
+            elif block and p.kind == ATTENTION:
+                total += 2 * p.flops
+            elif block:  # nothing before the first block's queries, keys and values is trained
+                first, parts = p.layer == 0 and name in ("q", "kv"), {"q": 1, "kv": 2}.get(name, 1)
+                d_in = encoder.mlp if name == "c_proj" else encoder.width
+                rows, d_out = p.flops // (2 * p.weights), p.weights // d_in
+                into, out = 2 * rows * d_in * FORM.rank * parts, 2 * rows * FORM.rank * d_out
+                total += p.flops * (not first) + into * (2 + (not first)) + 3 * out
+            elif "proj" in name:
+                total += p.flops
+    if tune == "lora":
+        trained = sum(math.prod(x.shape) for x in FORM.start({n: np.empty(s) for n, s in shapes.items()}, 0).values())
+    else:
+        chosen = {"projections": ("visual.proj", "text_projection"), "biases": "bias"}[tune]
+        trained = sum(math.prod(s) for n, s in shapes.items() if n.endswith(chosen))
+    return total, trained
+
+
+@pytest.mark.parametrize("tune", ["lora", "projections", "biases"])
+def test_what_is_frozen_has_neither_gradients_nor_moments(tune):
+    config, options = SMALL["vit"], step.Options(lora=FORM if tune == "lora" else None, ema=0.9)
+    one = programs.training(config, jax.devices()[:4], 4, options, tune=tune)
+    operations, trained = of_products(tune, config)
+    assert one.flops == 4 * operations + counts.loss(config.embed_dim, 4, 4, "softmax")[0]
+    assert one.trained == 4 * (trained + 1)
+    assert 3 * one.trained <= one.state <= 3 * one.trained + 64  # two moments, an average, and counters
+    full = programs.training(config, jax.devices()[:4], 4, step.Options(ema=0.9))
+    assert one.parameters == full.parameters + (4 * trained if tune == "lora" else 0)
+    assert one.moved < full.moved
+
+
+def test_last_blocks_cost_less_than_all_and_more_than_projections():
+    def cost(**more):
+        one = programs.training(SMALL["vit"], jax.devices()[:1], 4, step.Options(), **more)
+        return one.flops, one.state, one.trained
+
+    ordered = [cost(tune=tune) for tune in ("projections", "last_blocks:1", "full")]
+    assert all(a < b for less, more in itertools.pairwise(ordered) for a, b in zip(less, more, strict=True))
+    assert cost(optimizer="lion")[1] < cost()[1]  # one moment
+
+
 @pytest.mark.parametrize("loss", ["ring_softmax", "ring_sigmoid"])
 def test_the_ring_turns_once_per_chip(loss):
-    """Inside shard_map the trace is one device's: the encoders are divided over the mesh by hand."""
     ring, plain = updating("vit", loss=loss), updating("vit", loss="softmax")
     whole, turn = counts.loss(32, 4, 4, loss)
     globally, _ = counts.loss(32, 4, 4, "softmax")
-    assert traced(ring) - traced(plain) == whole - globally * 4
-    assert traced(ring, repeat=False) - traced(plain) == turn - globally * 4
+    assert traced(ring) - traced(plain) == (whole - globally) * 4
+    assert traced(ring, repeat=False) - traced(plain) == (turn - globally) * 4
     assert ring.flops - plain.flops == whole - globally
 
 

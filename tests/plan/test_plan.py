@@ -191,6 +191,9 @@ def run(capsys, *arguments):
         (["--model=RN50", "--topology=h100:4", "--train", "--fsdp=3"], "fsdp=3 does not divide 4 devices"),
         (["--model=RN50", "--topology=h100:4", "--train", "--parts=5"], "64 a chip does not divide into 5 parts"),
         (["--model=RN50", "--topology=h100:4", "--train", "--context=99"], "RN50 reads 1 to 77 tokens"),
+        (["--model=RN50", "--topology=h100:4", "--tune=lora"], "--tune is read with --train"),
+        (["--model=RN50", "--topology=h100:4", "--train", "--lora-rank=4"], "--lora-rank is read with --tune=lora"),
+        (["--model=RN50", "--topology=h100:4", "--train", "--tune=heads"], "tune='heads'; choose full, lora"),
     ],
 )
 def test_a_wrong_word_gets_one_line(capsys, arguments, line):
@@ -216,10 +219,12 @@ def test_a_gpu_plan_as_text_and_as_json(capsys, tmp_path):
     status, out, err = run(capsys, *asked)
     assert (status, err) == (0, "")
     assert "XLA:GPU compiles only beside a GPU" in out
-    record = json.loads(run(capsys, *asked, "--json", "--train", "--loss=ring_softmax", "--fsdp=2")[1])
+    record = json.loads(run(capsys, *asked, "--json", "--train", "--loss=ring_softmax", "--fsdp=2", "--tune=lora")[1])
     assert record["chips"] == 4
     assert "peak_bytes" not in record
     assert record["stablehlo_bytes"] > 10_000
+    assert 0 < record["trained_bytes"] < record["parameter_bytes"] / 10
+    assert 2 * record["trained_bytes"] < record["state_bytes"] < 2 * record["trained_bytes"] + 100
 
 
 LOWERED = {("vit", "ring_sigmoid"), ("vit", None), ("resnet", "softmax")}  # by default

@@ -459,6 +459,24 @@ def test_validation_chooses_the_best_step_and_ends_the_run(recipes, straight, tm
     assert f"best.safetensors, of step {first}, the best by -validation/loss" in said
 
 
+@pytest.mark.exhaustive
+def test_a_model_of_another_size_is_a_model_for_every_command(recipes, tmp_path, capsys):
+    """Its exported configuration has the new sizes; a run goes on with them, and not with others."""
+    out, more = tmp_path / "run", ("--config.resize.image_size=48", "--config.resize.context=16", "--config.steps=3")
+    assert finetune(recipes, out, *more) == 0
+    found = weights.load(out / "model.safetensors")
+    assert (found.config.image.image_size, found.config.text.context_length) == (48, 16)
+    assert found.flat["visual.positional_embedding"].shape[0] == 37
+    assert found.source["trained"]["from"]["resized"] == {"image_size": 48, "context": 16}
+    assert main(["convert", str(out), str(tmp_path / "hf"), "--to=huggingface"]) == 0
+    assert loading.find_weights(tmp_path / "hf").config == found.config
+    probe = ["probe", "zeroshot", f"--config.data.path={recipes / 'photos'}", f"--config.model={out}"]
+    assert main([*probe, f"--out={tmp_path / 'probe'}"]) == 0
+    assert finetune(recipes, out, *more[:2], "--config.steps=4", "--accept-changes") == 0
+    assert finetune(recipes, out, "--config.resize.image_size=56", *more[1:], "--accept-changes") == 1
+    assert "resize.image_size: 48 != 56" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "ring_softmax"])
 def test_losses_by_name_and_a_frozen_image_encoder(recipes, tmp_path, loss):
     out = tmp_path / "run"
@@ -500,6 +518,8 @@ def test_from_scratch_unknown_words_say_nothing(recipes, tmp_path):
         (["--config.batch_size=31"], "batch_size=31 does not divide over 2 devices"),
         (["--config.batch_size=0", "--config.epochs=1.0"], "batch_size=0 is not positive"),
         (["--config.batch_size=32"], "more than the 30 pairs"),
+        (["--config.resize.image_size=33"], "image size 33 is not a multiple of the patch size 8"),
+        (["--config.resize.positions=keep"], "resize.positions=keep is of a shorter context"),
         (["--config.epochs=2.0"], "steps=12 is not read with epochs=2: leave it out, or set steps=1000"),
         (["--config.data.context=78"], "reads 77 tokens"),
         (["--config.loss=triplet"], "unknown loss 'triplet'"),
@@ -584,15 +604,31 @@ def test_epochs_are_whole_batches_and_no_augmentation_is_one_key(recipes, capsys
     carried = config("--config.epochs=2.0", "--config.data.last_batch=carry")
     assert finetune_config.with_steps(carried, 30).steps == 8  # 7.5
     assert finetune_config.with_steps(config(), 30).steps == 12
-    plain = ("--config.augment.off=True", "--config.augment.flip=0.0")
+    plain = ("--config.augment.preset=none", "--config.augment.flip=0.0")
     assert finetune_config.augmentation(config(*plain, "--config.augment.scale=(0.9,1.0)")) is None
-    with pytest.raises(InputError, match="leaves no other augment"):
-        finetune_config.augmentation(config(*plain))
+    for more, message in (
+        ([], r"augment.scale=\(0.5, 1.0\) is not read with augment.preset=none.*set augment.scale=\(0.9, 1.0\)"),
+        (["preset="], ""), (["preset=flipsafe"], 'nearest: "flip_safe"'),
+        (["preset=", "square=True"], "scale=.* is not read with augment.square=True"),
+        (["preset=", "flip_safe=True"], "flip_safe=True is not read with augment.flip=0"),
+        (["preset=", "jitter_share=0.3"], "jitter_share=0.3 is not read with augment.jitter"),
+    ):  # fmt: skip
+        changed = config(*plain, *(f"--config.augment.{one}" for one in more))
+        if not message:
+            assert finetune_config.augmentation(changed).scale == (0.5, 1.0)
+            continue
+        with pytest.raises(InputError, match=message):
+            finetune_config.augmentation(changed)
 
 
 @pytest.mark.parametrize(
     ("key", "meant"),
-    [("lr", "optimizer.learning_rate"), ("accum_freq", "parts"), ("clip_norm", "optimizer.clip_norm")],
+    [
+        ("lr", "optimizer.learning_rate"),
+        ("force_image_size", "resize.image_size"),
+        ("accum_freq", "parts"),
+        ("clip_norm", "optimizer.clip_norm"),
+    ],
 )
 def test_keys_of_other_libraries_are_named(recipes, tmp_path, capsys, key, meant):
     assert finetune(recipes, tmp_path / "run", f"--config.{key}=1") == 1

@@ -1,11 +1,16 @@
 """Random views: within the picture, what the options say and nothing else, and the same for the same generator."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from clipjax.data import table
 from clipjax.errors import InputError
-from clipjax.train.augment import Augment, view
+from clipjax.image import Preprocess
+from clipjax.train import feed, pairs
+from clipjax.train.augment import PRESETS, Augment, names_side, view
 
 
 def ramp(width=60, height=40):
@@ -134,3 +139,54 @@ def test_every_mode_that_pillow_opens_becomes_rgb(mode, background):
 def test_impossible_options_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         Augment(**given)
+
+
+def test_presets_are_what_their_libraries_do():
+    assert PRESETS["none"] is None
+    assert PRESETS["open_clip"] == Augment()
+    found = views(PRESETS["openai"], size=40)  # of 60 by 40 pixels: whole in height, anywhere in width
+    assert (np.abs(found[..., 1] - np.arange(40)[:, None] * 6) <= 1).all()
+    left = found[:, 20, 0, 0] / 4
+    assert left.min() == pytest.approx(0, abs=1)
+    assert left.max() == pytest.approx(20, abs=1)
+    assert (np.abs(found[:, 20, 39, 0] / 4 - left - 39) <= 1).all()  # not resized, not mirrored
+    mirrored = views(PRESETS["flip_safe"])
+    assert 60 < (mirrored[:, 8, 3, 0] > mirrored[:, 8, 12, 0]).sum() < 140
+
+
+def test_texts_that_would_be_wrong_of_a_mirrored_image():
+    for text in (
+        "a Left shoe",
+        "turn right",
+        "the leftmost one",
+        "counterclockwise",
+        "in a mirror",
+        "right-hand drive",
+    ):
+        assert names_side(text)
+    for text in ("a bright day", "aleft", "a copyright", "a shoe"):
+        assert not names_side(text)
+
+
+def test_an_image_whose_caption_names_a_side_is_not_mirrored(tmp_path):
+    files = [tmp_path / f"{i:02}.png" for i in range(24)]  # grain shuffles few rows slowly
+    for file in files:
+        ramp().save(file)
+    captions = [[("a hand", "the left hand"), ("a hand",), ("a foot",)][i % 3] for i in range(24)]
+    data = pairs.pairs(table.from_rows("hands", files, {"captions": captions}))
+    spec = Preprocess(16, (0.5,) * 3, (0.5,) * 3)
+
+    def mirrored(data):
+        stream, counts = feed.Feed(data, 24, spec, 12, PRESETS["flip_safe"], 0, threads=1), [0, 0, 0]
+        stream.close()
+        for place in range(72):
+            example = stream._example(place)
+            across = example["pixels"][8].astype(int)
+            counts[int(example["file"][:2]) % 3] += across[3, 0] > across[12, 0]
+        return counts
+
+    sided, *others = mirrored(data)
+    assert sided == 0
+    assert all(4 < count < 20 for count in others)  # of 24
+    template = data.tables[0]._replace(templates=("{}", "{} on the right"))
+    assert mirrored(dataclasses.replace(data, tables=(template,))) == [0, 0, 0]

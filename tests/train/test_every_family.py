@@ -129,3 +129,28 @@ def loss_of(found, examples):
         return float(-jax.nn.log_sigmoid(logits * (2 * jnp.eye(B) - 1)).sum() / B)
     both = jax.nn.log_softmax(logits, 0) + jax.nn.log_softmax(logits, 1)
     return float(-jnp.trace(both) / (2 * B))
+
+
+# What is computed again is the same up to the order of sums. bfloat16 keeps 8 bits (0.4%) of every number; found 0.2%.
+WRITTEN = {
+    "dots": ({"remat": "dots"}, 1e-5), "full": ({"remat": "full", "scan": True}, 1e-5),
+    "bfloat16": ({"dtype": "bfloat16"}, 1e-2),
+}  # fmt: skip
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["siglip", "eva02", "coca"])
+def test_losses_do_not_depend_on_how_the_encoders_are_written(name):
+    def losses(**more):
+        state, update, _ = begun(name, "full", **more)
+        found = []
+        for seed in range(2):
+            state, metrics = update(state, batch(name, seed))
+            found.append(float(metrics["loss"]))
+        return np.array(found)
+
+    wanted = losses()
+    for which, (options, limit) in WRITTEN.items():
+        found = losses(**options)
+        assert (np.abs(found / wanted - 1) < limit).all(), (which, found, wanted)
+        print(name, which, np.abs(found / wanted - 1).max())

@@ -106,7 +106,7 @@ def test_the_token_that_fills_rows_up_is_seen_where_a_caption_has_it(two):
 
     def seen(text):
         source = table.from_rows("one", [file], {"captions": [(text,)]})
-        return np.flatnonzero(seen_tokens(pairs(source), 49408)).tolist()
+        return np.flatnonzero(seen_tokens(pairs(source), 49408, 77)).tolist()
 
     assert seen("!;") == [0, 282, START, END]
     assert seen("@") == [287, START, END]

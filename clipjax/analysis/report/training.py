@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from clipjax.analysis.tables import Table
 from clipjax.analysis.training import TrainingRun
 from clipjax.errors import InputError
 from clipjax.files import write_text
+from clipjax.keys import flat
 
 MOST_FIGURES = 6  # numbers of one probe that are drawn
 # What is drawn of single batches: the name in the log, what it is.
@@ -168,7 +169,7 @@ def before_and_after(steps: Sequence[tuple[int, Run]]) -> compare.Compared:
 
 
 def _recipe(run: TrainingRun) -> Section:
-    config = {name: value for name, value in _flat(run.config).items() if name != "verb"}
+    config = {name: value for name, value in flat(run.config).items() if name != "verb"}
     rows = [[name, "" if value in ("", {}) else str(value)] for name, value in sorted(config.items())]
     manifest = run.manifest
     words = [f"The same training again: clipjax rerun {run.name}"]
@@ -202,14 +203,6 @@ def _with_interval(record: Record) -> str:
 
 def _renamed(table: Table, probe: str) -> Table:
     return Table(f"{slug(probe)}_{table.name}", table.title, table.columns, table.rows, table.note, table.data)
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys by names with dots."""
-    out: dict[str, Any] = {}
-    for name, value in config.items():
-        out |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {prefix + name: value}
-    return out
 
 
 def _number(value: Any) -> str:

@@ -1,12 +1,20 @@
-"""Operations of the products in a traced program, read off its jaxpr: the other way to `clipjax.plan.counts`."""
+"""Operations of the products in a traced program, read off its jaxpr: the other way to `counts`.
+
+It needs no rule of its own for parameters that are frozen: what has no gradient is not in the program.
+"""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from jax.extend import core
 
 
-def products(jaxpr, repeat: bool = True, wanted=None) -> int:
-    """Two operations per multiply-add of every dot and convolution; loops as often as they run (or once).
+def products(jaxpr: Any, repeat: bool = True, wanted: Sequence[bool] | None = None) -> int:
+    """Two operations per multiply-add of every dot and convolution, on all devices together; loops as often as they run
+    (or once).
 
     What nobody reads (`wanted`: which results are) is left out, as every compiler does.
     """
@@ -26,12 +34,13 @@ def products(jaxpr, repeat: bool = True, wanted=None) -> int:
             total += _convolution(equation)
         else:
             trips = parameters["length"] if name == "scan" and repeat else 1
+            trips *= parameters["mesh"].size if name == "shard_map" else 1  # of which it is one device's program
             one_to_one = name in ("jit", "pjit", "shard_map", "remat2", "checkpoint")
             total += trips * sum(products(x, repeat, read if one_to_one else None) for x in _inner(parameters))
     return total
 
 
-def _convolution(equation) -> int:
+def _convolution(equation: Any) -> int:
     """Neither padding nor the zeros that a dilation puts between numbers are multiplied, so they are not counted."""
     numbers, p = equation.params["dimension_numbers"], equation.params
     image, kernel = (v.aval.shape for v in equation.invars)
@@ -45,12 +54,12 @@ def _convolution(equation) -> int:
     return 2 * out[numbers.out_spec[0]] * out[numbers.out_spec[1]] * kernel[numbers.rhs_spec[1]] * overlaps
 
 
-def _along(image, kernel, out, stride, low, between, apart) -> int:
+def _along(image: int, kernel: int, out: int, stride: int, low: int, between: int, apart: int) -> int:
     places = ((o * stride + k * apart - low) for o in range(out) for k in range(kernel))
     return sum(place % between == 0 and 0 <= place // between < image for place in places)
 
 
-def _inner(parameters):
+def _inner(parameters: Mapping[str, Any]) -> Iterator[Any]:
     for value in parameters.values():
         for one in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(one, core.ClosedJaxpr):
