@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from clipjax.errors import InputError, some
 from clipjax.models.config import CLIP
 from clipjax.models.kinds.base import EncoderConfig
-from clipjax.models.layers import Adapter, Intermediates
+from clipjax.models.layers import Adapter, Intermediates, NoRngs
 from clipjax.models.lowering import Lowering
 from clipjax.models.shapes import check as check
 from clipjax.models.shapes import shapes as shapes

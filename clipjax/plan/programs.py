@@ -84,7 +84,7 @@ def training(
     }
     weights = {"params": state["params"], "fixed": state["fixed"]}
     flops, once, moved = _update_cost(config, given, batch, mesh.size, length)
-    program = step.make(config, given, recipe, state, mesh)
+    program: Any = step.make(config, given, recipe, state, mesh)  # as jax.jit returns it
     if tune != "full":  # what has no gradient is not in the program: its own products, and bytes in proportion
         body, whole = program.trace(state, examples).jaxpr.jaxpr, flops
         flops, once = (traced.products(body, repeat) // mesh.size for repeat in (True, False))

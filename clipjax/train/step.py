@@ -22,6 +22,7 @@ from clipjax.errors import InputError
 from clipjax.models import clip, lora
 from clipjax.models.config import CLIP
 from clipjax.models.layers import Adapter
+from clipjax.models.lora import Lora
 from clipjax.models.lowering import Lowering
 from clipjax.train import accumulate, losses, optimiser
 
@@ -42,7 +43,7 @@ class Options:
     ema: float = 0.0
     ema_warmup: bool = False  # the decay is at most (1 + step) / (10 + step), of steps from 0
     soft_targets: bool = False  # pairs with an id in common are each other's positives
-    lora: lora.Lora | None = None  # what adapters among the parameters are; None: there are none
+    lora: Lora | None = None  # what adapters among the parameters are; None: there are none
     seed: int = 0  # of the adapters' dropout
     batch_statistics: bool = False  # of BatchNorm: the whole batch's, on however many devices; learned on the way
 

@@ -239,7 +239,8 @@ def test_a_run_that_was_sealed_without_predictions_is_read_from_its_units(table,
     of_units = found.predictions
     assert seal.seal(store).data == sealed.data
     whole = read_run(store.place).predictions
-    assert len(whole["file"]) == 41 and of_units.keys() == whole.keys()
+    assert len(whole["file"]) == 41
+    assert of_units.keys() == whole.keys()
     assert all(np.array_equal(of_units[name], whole[name]) for name in whole)
     seal.seal(store, predictions=False)
     assert not store.has("predictions.parquet")
