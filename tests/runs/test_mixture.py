@@ -17,7 +17,7 @@ from clipjax.testing import pictures, tiny_model
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """a.csv of 12 cats with `caption`; "b c.csv" of 6 dogs with `title`, `kind`, `w`; folders of 4 birds and fish."""
+    """a.csv of 12 cats with `caption`, `neg`; "b c.csv" of 6 dogs with `title`, `kind`, `w`; folders, 4 images."""
     root = tmp_path_factory.mktemp("tables")
     tiny_model(root / "tiny.safetensors", layers=1)
     pictures(root / "photos", {"cat": 12, "dog": 6}, size=33)
@@ -25,7 +25,8 @@ def tables(tmp_path_factory):
     rows = {
         name: sorted(f"photos/{name}/{p.name}" for p in (root / "photos" / name).iterdir()) for name in ("cat", "dog")
     }
-    (root / "a.csv").write_text("\n".join(["file,caption", *(f"{f},cat {i}" for i, f in enumerate(rows["cat"]))]))
+    cats = [f"{f},cat {i},{'no cat' if i % 3 else ''}" for i, f in enumerate(rows["cat"])]
+    (root / "a.csv").write_text("\n".join(["file,caption,neg", *cats]))
     said = [f"{f},dog {i},{'ab'[i % 2]},{i + 1}" for i, f in enumerate(rows["dog"])]
     (root / "b c.csv").write_text("\n".join(["file,title,kind,w", *said]))
     return root
@@ -122,7 +123,9 @@ def test_mixtures_that_cannot_be_meant(tables, text, message):
 @pytest.mark.exhaustive  # tests/train/test_weighing.py has the stream of batches
 def test_a_weighted_run_goes_on_bit_for_bit_and_says_how_often_each_table_was_seen(tables, tmp_path, capsys):
     out = tmp_path / "run"
-    command = ["finetune", "openai_vit_b32_csv", *overrides(tables, THREE)]
+    text = THREE.replace("a.csv;", "a.csv hard_negative_columns=neg;")
+    more = ("augment.preset=flip_safe", "resize.context=16", "resize.positions=keep", "resize.image_size=40")
+    command = ["finetune", "openai_vit_b32_csv", *overrides(tables, text, *more)]
     assert main([*command, f"--out={out}"]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     counts = manifest["counts"]["tables"]
@@ -136,12 +139,21 @@ def test_a_weighted_run_goes_on_bit_for_bit_and_says_how_often_each_table_was_se
         (again / name).unlink()
     for step in (4, 6):
         shutil.rmtree(again / "checkpoints" / str(step))
-    changed = [word.replace("weight=2;", "weight=3;") for word in command]
-    assert main([*changed, f"--out={again}"]) == 1
-    assert "not those that it was begun with (data: other pairs)" in capsys.readouterr().err
+    four = shutil.copytree(again, tmp_path / "four")
+    others = {
+        "weight=2;": "weight=3;", "hard_negative_columns=neg": "", "balance=kind": "weight_column=w", "a.csv": "b c.csv",
+    }  # fmt: skip
+    for old, new in others.items():
+        changed = [word.replace(old, new) for word in command]
+        assert main([*changed, f"--out={again}"]) == 1, old
+        assert any(said in capsys.readouterr().err for said in ("not those that it was begun with", "no column")), old
     assert main([*command, f"--out={again}"]) == 0
     wanted, found = (weights.load(run / "model.safetensors").flat for run in (out, again))
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+    assert main([*command, "--config.devices=4", "--config.parts=2", f"--out={four}"]) == 0
+    found = weights.load(four / "model.safetensors").flat
+    for name, array in wanted.items():  # sums in another order; Adam moves a parameter by 1e-5 at most a step
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=2e-6, err_msg=name)
     assert json.loads((again / "manifest.json").read_text())["counts"] == manifest["counts"]
     assert main(["report", str(out)]) == 0
     assert f"{counts[0]['examples']} examples were of a.csv: each of its pairs" in capsys.readouterr().out
