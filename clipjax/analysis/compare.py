@@ -25,8 +25,8 @@ from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.paired import paired_records, smallest_p
 from clipjax.analysis.paired_numbers import PairedNumber, check_stimuli, paired_numbers
 from clipjax.analysis.pairing import Paired, pair
-from clipjax.analysis.records import PairedRecord, Question, Record
-from clipjax.analysis.run import CLASSIFIERS, FEW_IMAGES, NEEDED, Run, prediction_column
+from clipjax.analysis.records import RIGHT, PairedRecord, Question, Record
+from clipjax.analysis.run import CAPTION_RANK, CLASSIFIERS, FEW_IMAGES, NEEDED, Run, prediction_column
 from clipjax.analysis.tallies import Tally, added
 from clipjax.analysis.transitions import Groups, Sum, Transitions, width
 from clipjax.design import NO_SET, Design
@@ -276,8 +276,8 @@ def _count(pairing: Paired) -> _Counted:
 
 def _answers(run: Run) -> list[str]:
     """The columns of a run's predictions that say what it answered, and about whom."""
-    needed = NEEDED.get(run.probe, set())
-    return [n for n in run.names if n in needed or n == "label" or n.startswith("prediction") or n in run.group_columns]
+    needed = {"label", CAPTION_RANK, *NEEDED.get(run.probe, ()), *run.group_columns}
+    return [name for name in run.names if name in needed or name.startswith("prediction")]
 
 
 def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:
@@ -428,10 +428,20 @@ def _right(run: Run) -> dict[Question, np.ndarray]:
             f"{run.path}: its images have several labels and are ranked by each class, so a single image is not right "
             "or wrong; compare the mean average precision in metrics.json"
         )
-    return {Question("accuracy", "top1"): run.predictions["prediction"] == run.predictions["label"]}
+    return {RIGHT: run.predictions["prediction"] == run.predictions["label"]}
 
 
-ANSWERED = {"rates": _sets, "labels": _labels, "attributes": _attributes}  # other probes are right or wrong by a label
+def _recalled(run: Run) -> dict[Question, np.ndarray]:
+    """Whether a caption of an image is among the K nearest, for every K that the run has."""
+    if CAPTION_RANK not in run.predictions:
+        raise InputError(f"{run.path}: predictions.parquet has no column {CAPTION_RANK}; run the probe again")
+    ranks, names = run.predictions[CAPTION_RANK], dict.fromkeys(r.metric for r in run.records)
+    ks = [int(name.removeprefix("recall@")) for name in names if name.startswith("recall@")]
+    return {Question("accuracy", f"recall@{k}"): ranks <= k for k in ks}
+
+
+# Other probes are right or wrong by a label.
+ANSWERED = {"rates": _sets, "labels": _labels, "attributes": _attributes, "retrieval": _recalled}
 
 
 def _fields(a: Run, b: Run) -> dict[str, tuple[str, ...]]:

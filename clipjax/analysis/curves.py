@@ -42,6 +42,8 @@ def over_steps(series: Sequence[Curve], quantity: str, marked: int | None = None
             ha="center", va="bottom",
         )  # fmt: skip
     figures._x_label(axes, across)
+    if across == "step":
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figures._plain(axes.set_ylabel(quantity))
     figures._grid(axes, "both")
     if any(curve.label for curve in series):

@@ -220,6 +220,9 @@ class Question(NamedTuple):
     name: str
 
 
+RIGHT = Question("accuracy", "top1")  # the accuracy that is called so
+
+
 class PairedRecord(Struct, frozen=True, kw_only=True):
     """The same question asked of the same images under A and B: both rates, their paired difference, McNemar's test.
 

@@ -38,6 +38,7 @@ QUESTION = "question_sha256"  # of `captions`: the same of the images and captio
 RIGHT_BY_DRAW = "right_by_draw"  # of few labelled images: whether each draw has the image right, by shots, then seed
 RIGHT_ZERO_SHOT = "right_zero_shot"  # and whether it is without labelled images
 FEW_IMAGES = ("fewshot", "tip_adapter", "coop")  # probes that draw a few labelled images several times
+CAPTION_RANK = "caption_rank"  # of `retrieval`: of an image's best own caption among all, from 1
 NEEDED = {"rates": {"prediction"}, "labels": {"probabilities"}}  # columns of predictions.parquet, by probe
 CLASSIFIERS = ("zero-shot", "linear")  # of the probe `attributes`
 

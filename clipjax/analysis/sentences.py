@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clipjax.analysis.records import RIGHT
 from clipjax.design import NO_SET
 from clipjax.errors import brief, some
 
@@ -105,6 +106,7 @@ def answered(what: Mapping[str, Any]) -> str:
     kind = next((key for key in said if key in what), "")
     start = said[kind].format(what[kind]) if kind else "The answer is right for"
     details = [str(what[key]) for key in ("classifier", "reading") if what.get(key)]
+    details += [name] if (name := what.get("accuracy", RIGHT.name)) != RIGHT.name else []
     if "threshold" in what:
         details.append(f"threshold {100 * what['threshold']:g}%")
     return f"{start.removesuffix(' for')} ({', '.join(details)}) for" if details else start
@@ -116,6 +118,7 @@ def named(what: Mapping[str, Any]) -> str:
         if key in what:
             return repr(what[key])
     details = [str(what[key]) for key in ("attribute", "classifier", "reading") if what.get(key)]
+    details += [name] if (name := what.get("accuracy", RIGHT.name)) != RIGHT.name else []
     return ", ".join(["the share of answers that changed" if "moved" in what else "accuracy", *details])
 
 

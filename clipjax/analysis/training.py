@@ -80,3 +80,10 @@ def read_training(path: Path) -> TrainingRun:
     if not any(event.get("stage") == "train" for event in events):
         raise InputError(f"{path}: has not made a step yet, so a report would be empty")
     return TrainingRun(path, config, said, events)
+
+
+def of_model(model: str) -> TrainingRun | None:
+    """The run that made a model: of its folder, or of a file in it. None for any other model."""
+    path = Path(model)
+    folder = path if path.is_dir() else path.parent
+    return read_training(folder) if path.exists() and is_training(folder) else None

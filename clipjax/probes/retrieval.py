@@ -34,6 +34,13 @@ def recalls(
     Last the sum of all recalls ("recall_sum", 0 .. 2 * len(ks)). Images without captions are only distractors.
     Equal similarities rank by index.
     """
+    return measured(image_features, text_features, image_of_text, ks, seed)[0]
+
+
+def measured(
+    image_features: np.ndarray, text_features: np.ndarray, image_of_text: np.ndarray, ks: Sequence[int], seed: int
+) -> tuple[list[metrics.Record], np.ndarray]:
+    """The records of `recalls`, and the rank from 1 of each image's best own caption, int [N] (M + 1 without one)."""
     images, texts = normalise(metrics.check_features(image_features)), normalise(metrics.check_features(text_features))
     owner = metrics.check_labels(image_of_text, len(texts), len(images))
     if bad := [k for k in ks if not 1 <= k <= min(len(images), len(texts))]:
@@ -47,7 +54,8 @@ def recalls(
         many = {"k": int(right.sum()), "direction": TO_IMAGE}
         method = "bootstrap over images"
         records.append(metrics.record(f"recall@{k}", len(right), right.mean(), low, high, method, **many))
-    return [*records, _recall_sum(to_text[asked], to_image, np.searchsorted(asked, owner), ks, seed)]
+    total = _recall_sum(to_text[asked], to_image, np.searchsorted(asked, owner), ks, seed)
+    return [*records, total], to_text + 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -180,8 +180,9 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
                 _copy_tokenizer(job, folder, out / BEST)
             if adapters is not None and config.resize == finetune_config.ResizeKeys():  # else its base is no file
                 peft.write(out / ADAPTER, added, adapters, config.model or job.begin.name, job.begin.config)
+            trained_parameters = sum(array.size for array in state["params"].values())
             said = finetune_result.manifest(
-                config, job.begin, job.pairs, job.mesh, folder, job.begun, run.step, best
+                config, job.begin, job.pairs, job.mesh, folder, job.begun, run.step, best, trained_parameters
             )  # fmt: skip
             folder.write_json("manifest.json", said)  # last: it is complete
         return best

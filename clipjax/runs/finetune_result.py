@@ -36,9 +36,9 @@ def trained(resolved: Mapping[str, Any], begin: weights.Weights, pairs: Pairs) -
 
 def manifest(
     config: FinetuneConfig, begin: weights.Weights, pairs: Pairs, mesh: Mesh, folder: RunFolder, begun: Begun,
-    steps: int, best: int | None,
+    steps: int, best: int | None, trained_parameters: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """`steps`: how many were made; `best`: the step of best.safetensors."""
+    """`steps`: how many were made; `best`: the step of best.safetensors; trained_parameters: those with a gradient."""
     events = list(stored.events(folder.path / "log.jsonl"))
     train = [e for e in events if e["stage"] == "train"]
     metric = config.checkpoints.best.removeprefix("-")
@@ -59,6 +59,8 @@ def manifest(
             "replaced": sum(e["replaced"] for e in train),
             "replaced_files": sorted({f for e in train for f in e["replaced_files"]}),
             **_drawn(pairs, train),
+            "parameters": sum(array.size for array in begin.flat.values()),
+            "trained_parameters": trained_parameters,
         },
         "changes": begun.changes,
         "ended_early": steps < config.steps,
@@ -129,16 +131,12 @@ def _probing(out: Path, config: FinetuneConfig) -> list[str]:
 
     if not config.model:
         return ["Its answers on the images that it was trained on (name others):", command(out, after)]
-    # an image with several captions has no single answer to pair: both runs stand beside each other in a report
-    both = f"report {_quoted(before)} {_quoted(after)}" if probe == "retrieval" else (
-        f"compare {_quoted(before)} {_quoted(after)} --vary=weights"
-    )  # fmt: skip
     return [
         "What has changed, and for whom? The same probe before and after, here on the images that it was trained on "
         "(name others), and the comparison:",
         command(config.model, before),
         command(out, after),
-        f"  clipjax {both} --out={_quoted(f'{out}-comparison')}",
+        f"  clipjax compare {_quoted(before)} {_quoted(after)} --vary=weights --out={_quoted(f'{out}-comparison')}",
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from clipjax import parallel
-from clipjax.analysis import panel
+from clipjax.analysis import panel, training
 from clipjax.analysis.panel import Entry, Failed, Shift
 from clipjax.analysis.report import panel as report
 from clipjax.analysis.run import read_run
@@ -65,7 +65,9 @@ def run(config: ConfigDict, out: Path, named: str = "CONFIG") -> Done:
     if not entries:
         raise InputError(f"all {len(cells)} runs of the panel failed; the first, {failed[0].name}: {failed[0].message}")
     found = panel.measure(entries, failed, asked.level, asked.seed, shift, asked.margin)
-    shown = report.write(found, out, f"clipjax panel {shlex.quote(named)} --out={shlex.quote(out.name)}")
+    models = panel_config.models(asked.models)
+    trained = {name: run for name in found.models if (run := training.of_model(models[name])) is not None}
+    shown = report.write(found, out, f"clipjax panel {shlex.quote(named)} --out={shlex.quote(out.name)}", trained)
     return Done(report.text(shown), len(cells), failed)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from clipjax.analysis.manifest import Outcome
+from clipjax.analysis.run import CAPTION_RANK
 from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.keys import key
@@ -49,8 +50,9 @@ def run(config: Config, features: Features, task: Task) -> Result:
     owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
     text_features = features.texts(texts, truncate=config.truncate)
     ks = [k for k in (1, 5, 10) if k <= min(len(captions), len(texts))]  # R@5 needs five images
-    records = retrieval.recalls(encoded.values[order], text_features, owner, ks, seed=config.seed)
+    records, ranks = retrieval.measured(encoded.values[order], text_features, owner, ks, config.seed)
     table = tasks.columns(source, source.labels, encoded.rows)
+    table[CAPTION_RANK] = ranks[np.argsort(order)]
     table["prediction"] = np.array(texts, object)[retrieval.best_texts(encoded.values, text_features)]
     counted = features.engine.text_lengths(texts)
     cut = None if counted is None else int((counted[0] > counted[1]).sum())

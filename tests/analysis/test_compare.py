@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from support import planted_runs
 
 from clipjax import design
-from clipjax.analysis import compare, predictions
+from clipjax.analysis import compare, findings, predictions
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
@@ -327,3 +328,23 @@ def test_runs_of_other_images_or_annotations_are_matched_whatever_the_blocks(stu
     with pytest.raises(InputError, match="annotate the same images differently: column 'age' differs for 1 of 24"):
         compared(study.a, differing)
     same(compared(study.a, study.b, annotations="b"), study.wanted)
+
+
+def test_retrieval_is_compared_by_the_ranks_of_captions(tmp_path):
+    """Whether an image's caption is among the 1 and the 5 nearest, image by image; the finding names which."""
+    records = [Record(metric=f"recall@{k}", n=30, value=0.5, direction="image_to_text") for k in (1, 5)]
+    before, after = (
+        SimpleNamespace(path=tmp_path, records=records, predictions={"caption_rank": ranks})
+        for ranks in (np.arange(30) + 1, np.maximum(np.arange(30) - 11, 1))
+    )
+    asked = [compare._recalled(run) for run in (before, after)]
+    assert [(name, int(yes.sum())) for (_, name), yes in asked[0].items()] == [("recall@1", 1), ("recall@5", 5)]
+    found = compare.records_of(list(asked[0]), compare.tallies(*asked, {}, [()], {}), 0.95, 20)
+    assert [(r.question.name, r.only_a, r.only_b) for r in found] == [("recall@1", 0, 12), ("recall@5", 0, 12)]
+    said = [f.statement for f in findings.of_comparison(found)]
+    assert said[0].startswith(
+        "Under A, the answer is right (recall@1) for 3.3% of all images (1 of 30), under B for 43"
+    )
+    del before.predictions["caption_rank"]
+    with pytest.raises(InputError, match="no column caption_rank; run the probe again"):
+        compare._recalled(before)

@@ -429,6 +429,48 @@ def test_a_run_is_made_again_to_the_last_bit(recipes, straight, tmp_path, capsys
     assert "visual.proj: by up to 0.5" in capsys.readouterr().out
 
 
+def test_a_panel_with_a_trained_model_has_what_a_paper_needs(recipes, straight, tmp_path, capsys):
+    """Before against after on the same images, whose answers changed, learning curves and the recipe."""
+    table = "file,label,size\n" + "".join(
+        f"{path},{path.parent.name},{'odd' if i % 2 else 'even'}\n"
+        for i, path in enumerate(sorted((recipes / "photos").rglob("*.jpg")))
+    )
+    (tmp_path / "photos.csv").write_text(table)
+    (tmp_path / "tasks.py").write_text(PANEL.format(csv=str(tmp_path / "photos.csv")))
+    models = f"--config.models=tiny={recipes / 'tiny.safetensors'}, tuned={straight}"
+    assert main(["panel", str(tmp_path / "tasks.py"), models, f"--out={tmp_path / 'page'}"]) == 0
+    assert "What was trained" in capsys.readouterr().out
+    tables = {path.stem: path.read_text() for path in (tmp_path / "page" / "tables").glob("*.csv")}
+    counts = json.loads((straight / "manifest.json").read_text())["counts"]
+    flat = weights.load(recipes / "tiny.safetensors").flat
+    frozen = sum(x.size for name, x in flat.items() if name.startswith("token_embedding"))
+    assert counts["parameters"] == sum(x.size for x in flat.values())
+    assert counts["trained_parameters"] == counts["parameters"] - frozen
+    assert f"{counts['trained_parameters']:,} of {counts['parameters']:,}" in tables["trained"]
+    (paired,) = tables["before_and_after"].splitlines()[1:]
+    assert paired.startswith("tuned,photos,animals,accuracy,")
+    changed = [line.split(",") for line in tables["changed_answers"].splitlines()[1:]]
+    assert [row[3] for row in changed] == ["all images", "size even", "size odd"]
+    assert int(changed[0][4]) == sum(int(row[4]) for row in changed[1:])
+    assert "optimizer.learning_rate,0.001" in tables["recipes"]
+    assert str(recipes) not in tables["recipes"]  # nobody else's paths
+    assert (tmp_path / "page" / "figures" / "fixed_loss.svg").exists()
+
+
+PANEL = """
+from clipjax.runs.panel_config import panel_config
+
+
+def get_config(arg=""):
+    config = panel_config()
+    photos = {{"source": "csv", "csv": "{csv}", "label_column": "label", "group_columns": "size"}}
+    config.data_sets = {{"photos": photos}}
+    config.probes = {{"animals": {{"config": "zeroshot", "classes": "cat,dog,fish", "show": "top1"}}}}
+    config.every = {{"batch_size": 4}}
+    return config
+"""
+
+
 def test_the_last_lines_work_as_they_stand(recipes, straight, tmp_path, capsys, monkeypatch):
     """Of the run made again, so that it prints them; paths hold no blank that a shell would cut at."""
     out = stopped(straight, tmp_path / "run")

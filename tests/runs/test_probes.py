@@ -162,6 +162,8 @@ def test_retrieval_equals_a_loop_over_the_features(two_parts, tmp_path):
         to_image = np.mean([j // 2 in np.argsort(-column)[:k] for j, column in enumerate(scores.T)])
         found = {r["direction"]: r["value"] for r in records(out) if r["metric"] == f"recall@{k}"}
         assert found == pytest.approx({"image_to_text": to_text, "text_to_image": to_image})
+    ranks = [1 + min(np.argsort(-row).tolist().index(j) for j in (2 * i, 2 * i + 1)) for i, row in enumerate(scores)]
+    assert pq.read_table(out / "predictions.parquet")["caption_rank"].to_pylist() == ranks
 
 
 def test_a_named_data_set_brings_its_classes_templates_and_published_numbers(two_parts, tmp_path, capsys):

@@ -70,7 +70,7 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
         listed = f"<details><summary>What was run: {len(runs)} runs</summary>{listed}</details>"
     manifests = "".join(
         f"<details><summary>Manifest of {_e(name)}</summary><pre tabindex=0>"
-        f"{_e(json.dumps(_without_paths(run.manifest.to_dict()), indent=1, sort_keys=True, ensure_ascii=False))}"
+        f"{_e(json.dumps(without_paths(run.manifest.to_dict()), indent=1, sort_keys=True, ensure_ascii=False))}"
         "</pre></details>"
         for name, run in zip(run_names(runs), runs, strict=True)
     )
@@ -86,12 +86,12 @@ def html(runs: Sequence[Run], sections: Sequence[Section], title: str = "") -> s
     )
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """A manifest as others may read it: of an absolute path only the last part, which names the file or folder."""
     if isinstance(value, dict):
-        return {key: _without_paths(part) for key, part in value.items()}
+        return {key: without_paths(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_without_paths(part) for part in value]
+        return [without_paths(part) for part in value]
     if isinstance(value, str) and (PurePosixPath(value).is_absolute() or _HOME.match(value)):
         return re.split(r"[/\\]", value.rstrip("/\\"))[-1] or value
     return value

@@ -13,8 +13,8 @@ import msgspec
 from clipjax.analysis import figures, findings, main_numbers, panel, scatter, sentences, units
 from clipjax.analysis.intervals import RESAMPLES
 from clipjax.analysis.panel import Pair, Panel, Row
-from clipjax.analysis.records import Question, Record
-from clipjax.analysis.report import head, page, panel_findings
+from clipjax.analysis.records import RIGHT, Question, Record
+from clipjax.analysis.report import head, page, panel_findings, tuned
 from clipjax.analysis.report.section import Section, slug
 from clipjax.analysis.tables import Cell, Table, percent, tidy
 from clipjax.files import write_text
@@ -36,9 +36,10 @@ RANKS = "Which ranks hold?"
 CORRELATED = "What goes with accuracy"
 
 
-def write(found: Panel, out: Path, command: str = "") -> list[Section]:
-    """metrics.json, tables, figures and report.html; the same runs give the same bytes."""
-    shown = sections(found, command)
+def write(found: Panel, out: Path, command: str = "", trained: tuned.Trained | None = None) -> list[Section]:
+    """metrics.json, tables, figures and report.html; the same runs give the same bytes. trained: models by the runs of
+    `clipjax finetune` that made them."""
+    shown = sections(found, command, trained)
     out.mkdir(parents=True, exist_ok=True)
     for section in shown:
         for table in section.tables:
@@ -76,7 +77,7 @@ def _about(pair: Pair) -> dict[str, str]:
     return {"probe": pair.probe, "data_set": pair.data_set, "a": pair.a, "b": pair.b}
 
 
-def sections(found: Panel, command: str = "") -> list[Section]:
+def sections(found: Panel, command: str = "", trained: tuned.Trained | None = None) -> list[Section]:
     """The page, section by section."""
     runs = [one.run for one in found.entries]
     shown = [_head(found)]
@@ -84,6 +85,7 @@ def sections(found: Panel, command: str = "") -> list[Section]:
         rows = [[one.probe, one.data_set, one.model, one.message] for one in found.failed]
         table = Table("failed", "Runs that failed", ["probe", "data set", "model", "why"], rows)
         shown.append(Section("Runs that failed", ["The same command runs them again, and only them."], [table]))
+    shown += tuned.sections(found, trained or {})
     shown += [_numbers(found, kind) for kind in main_numbers.KINDS if any(row.kind == kind for row in found.rows)]
     shown += [one for one in (_ranks(found), _published(found), _correlations(found), _robustness(found)) if one]
     shown.append(_groups(found))
@@ -97,7 +99,8 @@ def sections(found: Panel, command: str = "") -> list[Section]:
 def text(shown: Sequence[Section]) -> str:
     """The findings and the first tables, for a terminal."""
     said = head.lines([*(point for point, _ in shown[0].points), *shown[0].silent])
-    tables = [table for section in shown for table in section.tables if table.name in ("accuracy", "ranks", "failed")]
+    main = ("trained", "before_and_after", "accuracy", "ranks", "failed")
+    tables = [table for section in shown for table in section.tables if table.name in main]
     return "\n\n".join([*([said] if said else []), *(table.markdown().rstrip() for table in tables)])
 
 
@@ -240,7 +243,7 @@ def _ranks(found: Panel) -> Section | None:
 def _question(pair: Pair, found: Panel) -> str:
     assert pair.record.question is not None
     data_set = f" on {pair.data_set}" if _several(found, pair.probe) else ""
-    asked = "" if pair.record.question.kind == "accuracy" else f" {pair.record.question.name}"
+    asked = "" if pair.record.question == RIGHT else f" {pair.record.question.name}"
     return f"{pair.probe}{data_set}{asked}"
 
 
@@ -250,7 +253,7 @@ def _several(found: Panel, probe: str) -> bool:
 
 
 def _asked(question: Question) -> str:
-    return "accuracy" if question.kind == "accuracy" else question.name
+    return "accuracy" if question == RIGHT else question.name
 
 
 def _pair(one: Pair) -> list[Cell]:

@@ -8,7 +8,7 @@ from clipjax.analysis import sentences
 from clipjax.analysis.association import ALPHA
 from clipjax.analysis.findings import MCNEMAR
 from clipjax.analysis.panel import Column, Pair, Panel
-from clipjax.analysis.records import Finding, Question
+from clipjax.analysis.records import RIGHT, Finding, Question
 from clipjax.errors import some
 
 MOST = 5  # statements of a kind in the first section
@@ -100,7 +100,8 @@ def _named(pair: Pair) -> str:
     question = pair.record.question
     assert question is not None
     asked = {"set": f"an answer in the set {question.name!r}", "attribute": f"{question.name} recognised"}
-    return f"{pair.probe} on {pair.data_set}, {asked.get(question.kind, 'the answer right')}"
+    right = "the answer right" if question == RIGHT else f"the answer right ({question.name})"
+    return f"{pair.probe} on {pair.data_set}, {asked.get(question.kind, right)}"
 
 
 def _rank(found: Panel, pair: Pair) -> str:

@@ -64,10 +64,17 @@ def _head(run: TrainingRun) -> Section:
                 f"Loss of {what}: {before:.4f} at step {first}, {after:.4f} at step {final}; the lowest, "
                 f"{min(v for _, v in curve):.4f}, at step {min(curve, key=lambda at: at[1])[0]}."
             )
+    points += notes(run)
+    return Section("What was trained", points=[(point, "") for point in points])
+
+
+def notes(run: TrainingRun) -> list[str]:
+    """What is out of the ordinary: a best step, an early end, changes on the way, captions and images with faults."""
+    manifest, points = run.manifest, []
     if best := manifest.get("best"):
         points.append(f"best.safetensors is step {best['step']}: {best['metric']} {best['value']:.4f}.")
     if manifest.get("ended_early"):
-        points.append(f"Training ended early: {config['checkpoints']['best']} did not improve any more.")
+        points.append(f"Training ended early: {run.config['checkpoints']['best']} did not improve any more.")
     changes = [e for e in run.events if e["stage"] == "changed"]
     points += [f"From step {e['step']} on with changes: {'; '.join(e['changed'])}." for e in changes]
     counts = manifest.get("counts", {})
@@ -77,7 +84,7 @@ def _head(run: TrainingRun) -> Section:
     for table in counts.get("tables", []):
         seen = table["examples"] / table["pairs"]
         points.append(f"{table['examples']} examples were of {table['name']}: each of its pairs {seen:.3g} times.")
-    return Section("What was trained", points=[(point, "") for point in points])
+    return points
 
 
 def _learning(run: TrainingRun) -> Section:
@@ -169,18 +176,27 @@ def before_and_after(steps: Sequence[tuple[int, Run]]) -> compare.Compared:
 
 
 def _recipe(run: TrainingRun) -> Section:
-    config = {name: value for name, value in flat(run.config).items() if name != "verb"}
-    rows = [[name, "" if value in ("", {}) else str(value)] for name, value in sorted(config.items())]
-    manifest = run.manifest
-    words = [f"The same training again: clipjax rerun {run.name}"]
-    if run.finished:
-        words = [
-            f"Trained with clipjax {manifest['versions']['clipjax']}, jax {manifest['versions']['jax']}, on "
-            f"{manifest['device']['kind']} ({manifest['mesh']['axes']}); weights sha256 "
-            f"{manifest['weights']['sha256'][:16]}.",
-            *words,
-        ]
+    words = [*made_with(run), f"The same training again: clipjax rerun {run.name}"]
+    rows = list(recipe(run).items())
     return Section("Recipe", words, [Table("recipe", "Every key of the config", ["key", "value"], rows)])
+
+
+def recipe(run: TrainingRun) -> dict[str, str]:
+    """Every key of the config with its value, sorted."""
+    values = {name: page.without_paths(value) for name, value in flat(run.config).items() if name != "verb"}
+    return {name: "" if value in ("", {}) else str(value) for name, value in sorted(values.items())}
+
+
+def made_with(run: TrainingRun) -> list[str]:
+    """Versions, device and the result's checksum, where the run is finished."""
+    manifest = run.manifest
+    if not run.finished:
+        return []
+    return [
+        f"Trained with clipjax {manifest['versions']['clipjax']}, jax {manifest['versions']['jax']}, on "
+        f"{manifest['device']['kind']} ({manifest['mesh']['axes']}); weights sha256 "
+        f"{manifest['weights']['sha256'][:16]}."
+    ]
 
 
 def _ends(steps: Sequence[tuple[int, Run]]) -> list[tuple[int, Run]]:

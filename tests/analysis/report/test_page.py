@@ -12,7 +12,7 @@ from support import planted_runs
 
 from clipjax import design
 from clipjax.analysis.report import pdf
-from clipjax.analysis.report.page import _without_paths
+from clipjax.analysis.report.page import without_paths
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
 from clipjax.errors import InputError
@@ -60,7 +60,7 @@ def test_no_path_of_this_machine_is_in_a_report(planted, tmp_path):
     "value", ["ViT-B/32", "a photo of a {}/{}", "data/people.csv", "hf://org/name", "/", "", 3, None]
 )
 def test_what_is_not_a_path_of_a_machine_stays(value):
-    assert _without_paths({"k": [value]}) == {"k": [value]}
+    assert without_paths({"k": [value]}) == {"k": [value]}
 
 
 def test_a_run_in_the_current_folder_has_a_name(planted, monkeypatch, capsys, tmp_path):
