@@ -272,8 +272,12 @@ def load(name: str, overrides: Sequence[str], kind: str = "probes") -> ConfigDic
     source = f"--config={path}" + (f":{arg}" if arg else "")
     before = _parsed(path.name, config_flags.DEFINE_config_file, [source])
     _check_names(before, overrides, path.stem)
-    config = _parsed(path.name, config_flags.DEFINE_config_file, [source, *overrides])
-    given = [word.removeprefix("--config.").partition("=")[0] for word in overrides]
+    known = flat(before.to_dict())
+    new = [word for word in overrides if _name(word) not in known]  # of a group that a config fills: probes.NAME
+    config = _parsed(path.name, config_flags.DEFINE_config_file, [source, *(w for w in overrides if w not in new)])
+    for word in new:
+        _add(config, word)
+    given = [_name(word) for word in overrides]
     for one, other in (("classes", "design"), ("design", "classes")):  # two ways to say what is asked: the user's
         if one in given and other not in given and other in config:
             config[other] = ""
@@ -281,6 +285,24 @@ def load(name: str, overrides: Sequence[str], kind: str = "probes") -> ConfigDic
         if isinstance(value, str):
             check_option(name, value, f"config.{name}")
     return config
+
+
+def _name(word: str) -> str:
+    """The key of `--config.key=value`."""
+    return word.removeprefix("--config.").partition("=")[0]
+
+
+def _add(config: ConfigDict, word: str) -> None:
+    """Sets a key that the config does not have yet, with the groups that it lies in; a number is a number."""
+    *groups, last = _name(word).split(".")
+    value = word.partition("=")[2]
+    with config.unlocked():
+        place = config
+        for group in groups:
+            if group not in place:
+                place[group] = ConfigDict()
+            place = place[group]
+        place[last] = int(value) if value.isdecimal() else value
 
 
 def resume(values: dict[str, Any], overrides: Sequence[str], where: Path) -> ConfigDict:

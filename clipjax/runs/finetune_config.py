@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -195,7 +196,9 @@ class FinetuneConfig:
     validation_split: str = key("", "the part that validates, a split of data.path; or data.validation_path")
     early_stopping: int = key(0, "measurements of checkpoints.best without improvement that end the run; 0: never")
     probes: dict[str, Any] = key(
-        {}, 'NAME = {"config": "zeroshot", "every": 500, "set": "data.path=...|classes=a,b"}; every 0: before and after'
+        {},
+        'NAME = {"config": "zeroshot", "set": "data.path=...|classes=a,b", "every": 500}, or as flags: '
+        "--config.probes.NAME.config=zeroshot; without every, before and after only",
     )
     profile: ProfileKeys = inside(ProfileKeys)
     tensorboard: bool = key(False, "writes events for TensorBoard")
@@ -359,10 +362,14 @@ def probe_configs(config: FinetuneConfig) -> dict[str, tuple[int, ConfigDict]]:
     """Name -> (every, the probe's own config): resolved before training, so that a misspelt one costs nothing."""
     configs_by_name = {}
     for name, given in config.probes.items():
+        if not isinstance(given, Mapping):
+            raise InputError(
+                f"probes.{name}={given}: it has keys of its own, config, every, set: probes.{name}.config=..."
+            )
         if unknown := sorted(set(given) - {"config", "every", "set"}):
             raise InputError(f"probes.{name}: unknown key {unknown[0]!r}; it takes config, every, set")
-        if "config" not in given or given.get("every", -1) < 0:
-            raise InputError(f"probes.{name}: needs config (a probe's) and every (steps; 0: before and after only)")
+        if "config" not in given or given.get("every", 0) < 0:
+            raise InputError(f"probes.{name}: needs config (a probe's); every is steps (0: before and after only)")
         if name in ("fixed", "validation") or not name.isidentifier():
             raise InputError(
                 f"probes.{name}: choose another name, of letters and digits; {name}/loss is measured already"
@@ -372,5 +379,5 @@ def probe_configs(config: FinetuneConfig) -> dict[str, tuple[int, ConfigDict]]:
         probe.cache_dir = "none"  # weights change: nothing would ever be found again
         if probe.probe == "retrieval" and not any(one.startswith("--config.prefix=") for one in overrides):
             probe.prefix = _prefix(config)  # what it asks is what is trained
-        configs_by_name[name] = (int(given["every"]), probe)
+        configs_by_name[name] = (int(given.get("every", 0)), probe)
     return configs_by_name

@@ -638,6 +638,23 @@ def test_conventions_change_what_was_left_at_its_default(recipes, tmp_path, caps
     assert 'choose open_clip or openai; nearest: "open_clip"' in capsys.readouterr().err
 
 
+def test_probes_are_named_by_flags_too():
+    def probes(*words):
+        config = configs.load("openai_vit_b32_csv", [f"--config.probes.{word}" for word in words], "finetune")
+        return finetune_config.probe_configs(configs.typed(configs.plain(config)))
+
+    every, probe = probes("people.config=rates", "people.set=data.csv=people.csv|batch_size=4")["people"]
+    assert (every, probe.probe, probe.data.csv, probe.batch_size) == (0, "rates", "people.csv", 4)
+    assert probes("a.config=zeroshot", "a.every=50")["a"][0] == 50
+    for word, said in (
+        ("a.cofig=x", "unknown key 'cofig'"),
+        ("a=3", "has keys of its own"),
+        ("a.every=2", "needs config"),
+    ):
+        with pytest.raises(InputError, match=said):
+            probes(word)
+
+
 def test_epochs_are_whole_batches_and_no_augmentation_is_one_key(recipes, capsys):
     def config(*overrides):
         return configs.typed(configs.plain(configs.load(str(recipes / "plain.py"), overrides, "finetune")))
