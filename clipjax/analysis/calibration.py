@@ -6,7 +6,8 @@ floor(j N / bins), and equal confidences share a bin. Confidence of a bin is the
 
 ECE depends on the bins and on N: it is above zero for a perfectly calibrated model as well. `null_mean` is its mean
 when images are right with exactly their confidence (consistency resampling, Broecker and Smith 2007), `p` the chance
-of an ECE at least as large as observed then. A bootstrap of ECE adds that bias once more; the interval says so.
+of an ECE at least as large as observed then. A bootstrap of ECE adds that bias once more, so the interval is reflected
+about the value, and it reaches down to 0 where the test does not reject calibration.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ USUAL = Method()
 BINS = 15
 DRAWS = 1000  # of right and wrong by the confidences
 SUM = 1e-3  # how far the probabilities of an image may be from 1: they may be float16
-BIASED = "bootstrap over images, biased upwards"
+REFLECTED = "reflected bootstrap over images, and the test of calibration"
 ROUNDING = 1e-12
 
 
@@ -270,11 +271,14 @@ def error_of(
             (counts, weights * both.right @ member, weights * both.confidence @ member / np.maximum(counts, 1))
         )
 
+    p = (int((null >= value - ROUNDING).sum()) + 1) / (DRAWS + 1)
     low, high = bootstrap_statistic(resampled, len(order), method.seed, method.level)
-    reached = int((null >= value - ROUNDING).sum())
+    low, high = max(2 * value - high, 0.0), min(max(2 * value - low, value), 1.0)
+    if p > 1 - method.level:
+        low = 0.0
     return Record(
-        metric=metric, group={}, n=len(order), value=value, low=low, high=high, level=method.level, method=BIASED,
-        bins=bins, scheme=scheme, null_mean=float(null.mean()), p=(reached + 1) / (DRAWS + 1),
+        metric=metric, group={}, n=len(order), value=value, low=low, high=high, level=method.level, method=REFLECTED,
+        bins=bins, scheme=scheme, null_mean=float(null.mean()), p=p,
         small=len(order) < method.min_n,
     )  # fmt: skip
 

@@ -6,7 +6,8 @@ both (ddof 1), as in Caliskan et al. (2017) and their successors. p is the share
 the same sizes whose difference of means is at least the observed one, the observed one among them; `p_two_sided` by
 absolute value. d says nothing without p and the sizes: without any association |d| grows as sets get smaller.
 
-The interval resamples X and Y; A and B are fixed sets of stimuli, and d generalises over targets only.
+The interval resamples X and Y, and is widened for small sets (`intervals.expanded`); A and B are fixed sets of stimuli,
+and d generalises over targets only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import math
 
 import numpy as np
 
-from clipjax.analysis.intervals import RESAMPLES, percentile
+from clipjax.analysis.intervals import RESAMPLES, expanded, percentile
 from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Record, finite
 from clipjax.errors import InputError
@@ -121,7 +122,8 @@ def _bootstrap(first: np.ndarray, second: np.ndarray, method: Method) -> tuple[f
     generator = np.random.default_rng(method.seed)
     drawn = [one[generator.integers(0, len(one), (RESAMPLES, len(one)))] for one in (first, second)]
     found = effect_size(*drawn)
-    return percentile(found, method.level) if not np.isnan(found).all() else (math.nan, math.nan)
+    level = expanded(method.level, min(len(first), len(second)))
+    return percentile(found, level) if not np.isnan(found).all() else (math.nan, math.nan)
 
 
 def _unit(rows: np.ndarray, name: str) -> np.ndarray:

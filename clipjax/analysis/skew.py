@@ -3,8 +3,10 @@
 Skew and NDKL: Geyik, Ambler and Kenthapadi (2019); Bias@k: Wang, Liu and Wang (2021). Logarithms are natural, the
 discount of NDKL is log2. `reference`: "uniform" expects 1/G of each of the G groups in the data (published numbers of
 CLIP), "share" the group's share of the images. Both measures are positive also for a random ranking: `null_mean` is
-their mean when groups are dealt to the ranks at random, `p` the chance of a value at least as large. Equal scores
-count by expectation (`ranking`). Scores have to be cosines of one text, not probabilities over several.
+their mean when groups are dealt to the ranks at random, `p` the chance of a value at least as large. Their interval is
+the bootstrap's, joined with the value of a random ranking where the test does not reject it: a bootstrap has the bias
+of a maximum twice. Equal scores count by expectation (`ranking`). Scores have to be cosines of one text, not
+probabilities over several.
 
 An absent group counts as 1/k, as in the public codes. That would make it over-represented where its expected share of
 the first k is below one image: refused.
@@ -30,7 +32,7 @@ from clipjax.errors import InputError
 Reference = Literal["uniform", "share"]
 REFERENCES: tuple[Reference, ...] = ("uniform", "share")
 USUAL = Method()
-BOOTSTRAP = "bootstrap over images, shifted up as the value is"
+BOOTSTRAP = "bootstrap over images, and the test of a random ranking"
 ROUNDING = 1e-12
 BLOCK = 1 << 21  # counts held at once
 
@@ -244,6 +246,7 @@ def _at_k(
     shares, out = np.concatenate(sizes) / n, []
     for k in ks:
         drawn, own = np.concatenate(counts[k]), rankings.first(ranked, k, np.ones((1, n)))
+        sizes_of = ranked.sizes[None]
         for reference in references:
             share = _share(ranked, reference)
             under = skew_values(drawn, k, share if reference == "uniform" else shares)
@@ -258,10 +261,11 @@ def _at_k(
                 null, exact = rankings.null(ranked, statistic, method.seed)
                 value = float(statistic.of_skews(skews)[0])
                 low, high = percentile(statistic.of_skews(under), method.level)
-                record = replace(
-                    common, value=value, low=low, high=high, null_mean=float(null.mean()),
-                    p=_tail(null, exact, value, which),
-                )  # fmt: skip
+                p = _tail(null, exact, value, which)
+                if p > 1 - method.level and which in ("max", "min"):
+                    random = float(statistic.of_skews(skew_values(k * sizes_of / n, k, share))[0])
+                    low, high = min(low, random), max(high, random)
+                record = replace(common, value=value, low=low, high=high, null_mean=float(null.mean()), p=p)
                 out.append(replace(record, **_about(ranked, which, skews[0], column)))
     return out
 
@@ -286,10 +290,12 @@ def _ndkls(ranked: Ranking, references: Sequence[Reference], method: Method) -> 
         value = float(statistic(ranked.group[None], ranked.ends)[0])
         null, exact = rankings.null(ranked, statistic, method.seed)
         low, high = percentile(np.concatenate(found[reference]), method.level)
+        random, p = float(null.mean()), _p(null, exact, value)
+        if p > 1 - method.level:
+            low, high = min(low, random), max(high, random)
         out.append(Record(
             metric="ndkl", group={}, groups=len(ranked.names), n=len(ranked), value=value, low=low, high=high,
-            level=method.level, method=BOOTSTRAP, reference=reference, null_mean=float(null.mean()),
-            p=_p(null, exact, value),
+            level=method.level, method=BOOTSTRAP, reference=reference, null_mean=random, p=p,
         ))  # fmt: skip
     return out
 

@@ -50,10 +50,14 @@ def interval(record: Record, between: str = " to ") -> str:
 
 
 def method(record: Record) -> str:
-    """How it was made, and what chance gives: "newcombe, ...; 9.80% by chance, p = 0.36"."""
-    chance = record.expected_if_equal if record.null_mean is None else record.null_mean
+    """How it was made, and what chance gives: "newcombe, ...; 9.80% by chance, p = 0.36"; both p of an association."""
+    known = (c for c in (record.null_mean, record.expected_if_equal, record.chance) if c is not None)
+    chance = next(known, None)
     notes = [f"{_text(record, chance, 2)}{'%' * is_share(record)} by chance"] if chance is not None else []
-    notes += [f"p = {record.p:.3g}"] if record.p is not None and record.value is not None else []
+    if record.value is not None:
+        one_sided = "" if record.p_two_sided is None else "one-sided "
+        notes += [f"{one_sided}p = {record.p:.3g}"] if record.p is not None else []
+        notes += [f"two-sided p = {record.p_two_sided:.3g}"] if record.p_two_sided is not None else []
     return "; ".join(filter(None, [record.method, ", ".join(notes)]))
 
 

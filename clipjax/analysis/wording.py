@@ -1,7 +1,7 @@
 """Whose answer depends on how the classes are worded? R wordings of one design, classes aligned by their index.
 
 `answers_changed` grows with R and is never compared between different R; the flip rate and Fleiss' kappa
-(`agreement.fleiss_kappa` of `votes`) can be. Intervals resample images; the wordings are fixed. Averaged templates are
+(`agreement.fleiss_kappa` of `votes`) can be. Intervals are over images; the wordings are fixed. Averaged templates are
 one wording.
 """
 
@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 from msgspec.structs import replace
 
-from clipjax.analysis.intervals import bootstrap
+from clipjax.analysis.intervals import bounded_mean
 from clipjax.analysis.rates import Method, numbers
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
@@ -37,10 +37,10 @@ def flip_rate(answers: np.ndarray, method: Method = USUAL) -> Record:
     first wording."""
     answers = _checked(answers)
     each = flips(answers)
-    low, high = bootstrap(each, method.seed, method.level)
+    low, high = bounded_mean(each, method.level)
     return Record(
         metric="flip_rate", group={}, n=answers.shape[1], value=float(each.mean()), low=low, high=high,
-        level=method.level, method="bootstrap over images, wordings fixed", wordings=len(answers),
+        level=method.level, method="clopper-pearson of effective n, wordings fixed", wordings=len(answers),
         pairs=(answers[1:] != answers[0]).mean(1).tolist(),
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clipjax.analysis.intervals import bootstrap
+from clipjax.analysis.intervals import bounded_mean
 from clipjax.analysis.rates import Cells, Method
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
@@ -24,7 +24,7 @@ def same_attribute_precision(
     images with the query's value, its mean over all queries and over those of each group of the groupings `by` [Q].
 
     Read it against `null_mean`, the share of the value in the database. Equal similarities count by expectation. The
-    interval resamples queries (persons: `clusters` [Q]); the database is fixed.
+    interval is over queries (persons: `clusters` [Q]); the database is fixed.
     """
     own, theirs = (np.asarray(v).astype(str) for v in values)
     check(own, theirs, k)
@@ -36,12 +36,12 @@ def same_attribute_precision(
         for g, group in enumerate(cells.groups):
             rows = cells.of == g
             members = None if clusters is None else np.asarray(clusters)[rows]
-            low, high = bootstrap(each[rows], method.seed, method.level, clusters=members)
+            low, high = bounded_mean(each[rows], method.level, clusters=members)
             out.append(Record(
                 metric="same_attribute_precision_at_k", group=group, k=k, n=int(rows.sum()),
                 value=float(np.sort(each[rows]).mean()), low=low, high=high, level=method.level,
-                method="bootstrap over queries, database fixed", null_mean=float(np.sort(expected[rows]).mean()),
-                small=bool(rows.sum() < method.min_n),
+                method="clopper-pearson of effective n, database fixed",
+                null_mean=float(np.sort(expected[rows]).mean()), small=bool(rows.sum() < method.min_n),
             ))  # fmt: skip
     return out
 

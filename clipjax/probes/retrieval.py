@@ -30,7 +30,7 @@ def recalls(
 
     "recall@K" with "direction": for an image it counts when any of its captions is among the K best of all M (the
     papers' any-of-five, not the share of the five); for a caption when its image is among the K best of N. The
-    interval is exact for images; captions of one image do not err independently, so whole images are drawn.
+    interval is exact for images; captions of one image do not err independently, so images are what is counted.
     Last the sum of all recalls ("recall_sum", 0 .. 2 * len(ks)). Images without captions are only distractors.
     Equal similarities rank by index.
     """
@@ -50,9 +50,9 @@ def measured(
     records = [replace(metrics.proportion(f"recall@{k}", to_text[asked] < k), direction=TO_TEXT) for k in ks]
     for k in ks:
         right = to_image < k
-        low, high = intervals.bootstrap(right, seed, clusters=owner)
+        low, high = intervals.bounded_mean(right, clusters=owner)
         many = {"k": int(right.sum()), "direction": TO_IMAGE}
-        method = "bootstrap over images"
+        method = "clopper-pearson of effective n, captions of an image together"
         records.append(metrics.record(f"recall@{k}", len(right), right.mean(), low, high, method, **many))
     total = _recall_sum(to_text[asked], to_image, np.searchsorted(asked, owner), ks, seed)
     return [*records, total], to_text + 1

@@ -143,11 +143,18 @@ def test_the_ece_of_a_calibrated_model_is_not_zero():
         right = generator.random(200) < confidence
         found = calibration.expected_calibration_error(*two(confidence, right))
         p.append(found.p)
+        assert found.low == 0 or found.p <= 0.05, "the interval holds 0 where the test does not reject it"
+        assert found.low <= found.value <= found.high
     assert found.null_mean == pytest.approx(0.078, abs=0.02)
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.065)  # three standard errors
     over = calibration.expected_calibration_error(*two(np.full(200, 0.95), generator.random(200) < 0.7))
     assert over.p == pytest.approx(1 / 1001)
     assert over.value > over.null_mean
+    assert over.low > over.null_mean
+    assert over.low < 0.25 < over.high
+    # a bootstrap has the bias of the value once more: reflected, its longer side is the lower one
+    under = calibration.expected_calibration_error(*two(generator.uniform(0.5, 1, 200), generator.random(200) < 0.6))
+    assert under.value - under.low > under.high - under.value
 
 
 def test_the_order_of_the_images_decides_nothing():

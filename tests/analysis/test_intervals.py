@@ -12,6 +12,8 @@ from clipjax.analysis.intervals import (
     bootstrap,
     bootstrap_rate,
     bootstrap_statistic,
+    bounded_mean,
+    expanded,
     interval,
     jeffreys,
     wilson,
@@ -76,6 +78,14 @@ def test_bootstrap_of_a_mean_is_the_normal_interval():
     assert bootstrap(values, seed=3) == bootstrap(values, seed=3) != bootstrap(values, seed=4)
 
 
+@pytest.mark.parametrize("n", [2, 4, 8, 100])
+def test_expanded_intervals_are_students(n):
+    """With the standard error of a resample, sqrt((n - 1) / n) of the sample's, Student's interval."""
+    normal = stats.norm.ppf((1 + expanded(0.95, n)) / 2) * np.sqrt((n - 1) / n)
+    assert normal == pytest.approx(min(stats.t.ppf(0.975, n - 1), stats.norm.ppf(1 - 5e-13) * np.sqrt((n - 1) / n)))
+    assert expanded(0.95, 10**9) == pytest.approx(0.95)
+
+
 def test_bootstrap_draws_whole_clusters():
     """Fifty clusters of ten equal values carry fifty facts: the interval is that of fifty values."""
     once = (np.arange(50) % 2).astype(float)
@@ -83,6 +93,24 @@ def test_bootstrap_draws_whole_clusters():
     assert (low, high) == bootstrap(once[np.argsort([f"c{i}" for i in range(50)])])
     narrow = bootstrap(np.repeat(once, 10))
     assert high - low > 2.5 * (narrow[1] - narrow[0])  # sqrt(10) = 3.2 in expectation
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_a_mean_of_yes_or_no_answers_has_their_exact_interval(values):
+    assert bounded_mean(values) == pytest.approx(clopper_pearson(sum(values), len(values)), abs=1e-9)
+
+
+def test_a_mean_of_what_varies_less_has_a_narrower_interval_and_a_constant_one_is_not_certain():
+    """40 values of which none is 0 or 1; then values of which all are, and clusters of equal answers."""
+    values = np.random.default_rng(0).uniform(0.4, 0.8, 40)
+    low, high = bounded_mean(values)
+    error = values.std() / np.sqrt(40)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)  # a binomial is not quite normal
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
+    assert bounded_mean(np.zeros(20)) == pytest.approx(clopper_pearson(0, 20))
+    once = np.arange(20) % 4 > 0
+    assert bounded_mean(np.repeat(once, 5), clusters=np.repeat(np.arange(20), 5)) == pytest.approx(bounded_mean(once))
+    assert bounded_mean(values) == bounded_mean(values[::-1])
 
 
 def test_resamples_do_not_depend_on_the_block(monkeypatch):

@@ -138,8 +138,15 @@ def test_bootstrap_of_planted_skew():
     assert found.value == pytest.approx(math.log(0.75 / 0.5))
     assert found.low < found.value < found.high
     assert found.p < 0.01
-    fair = skew.max_skew(generator.random(120), group, 40, "share", NAMES)
-    assert fair.p > 0.05
+    for seed in range(5):
+        scores = np.random.default_rng(seed).random(120)
+        for reference in ("share", "uniform"):
+            least, most = (of(scores, group, 40, reference, NAMES) for of in (skew.min_skew, skew.max_skew))
+            assert most.p > 0.05
+            assert most.low <= 0 <= most.high, "what the test does not reject is in the interval"
+            assert least.low <= 0 <= least.high
+        fair = skew.ndkl(scores, group, "share", NAMES)
+        assert fair.low <= fair.null_mean <= fair.high or fair.p <= 0.05
 
 
 def test_absent_groups_are_named():

@@ -14,7 +14,7 @@ from clipjax.analysis.tables import Cell, Table, tidy
 WORDS = (
     "MaxSkew and NDKL are above zero for a random ranking too: read each against its value by chance. p: groups dealt "
     "to the ranks at random; adjusted over all classes, columns, k and references of the run (Benjamini and Hochberg). "
-    "Intervals resample images and have the bias of the value once more.",
+    "Intervals resample images; those of MaxSkew and NDKL reach to the value of a random ranking unless p rejects it.",
 )
 
 Named = tuple[str, list[dict[str, Any]]]  # a run's name, and records of it
