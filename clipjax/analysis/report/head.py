@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from clipjax.analysis import findings, sentences
 from clipjax.analysis.findings import Finding
+from clipjax.analysis.report import tested
 from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
 
@@ -21,6 +22,11 @@ NAMES = {
 SIMULTANEOUS = ", simultaneous over "
 METRICS, COMPARE = "metrics.json", "compare.json"  # files that hold every finding
 DEMO = "emoji-clip"  # the embedded model
+LIKELIEST = "Each image was given the likeliest of the {n} classes"
+ASKED = {
+    "skew": "Images were ranked by their cosine with each of the {n} classes",
+    "association": "Images and texts were compared by cosine; the texts are {n}",
+}
 NOTHING = "No question of this run compares groups, so there is nothing to state beside its numbers."
 
 
@@ -32,7 +38,8 @@ def section(runs: Sequence[Run]) -> Section:
         points += mine.points
         silent += mine.silent
     levels = {r.level for run in runs for r in run.records if r.level}
-    words = [sentences.individual(max(levels, default=0.95))] if points or silent else [NOTHING]
+    said = tested.words(runs, run_names(runs))
+    words = [*said, sentences.individual(max(levels, default=0.95))] if points or silent else said or [NOTHING]
     return Section(FOUND, [next_step(runs[0]), *words], points=points, silent=silent)
 
 
@@ -100,10 +107,10 @@ def method(run: Run, tests: bool = True) -> str:
         said.append(f"They are counted by the {asked}; how the classes were asked is not known here.")
     elif design is not None:
         templates = sentences.some(list(map(repr, design.templates)), 3)
+        asked = ASKED.get(run.probe, LIKELIEST).format(n=len(design.classes))
         said.append(
-            f"Each image was given the likeliest of the {len(design.classes)} classes of the design {design.name!r} "
-            f"(sha256 {design.sha256[:16]}), asked with {sentences.count(len(design.templates), 'template')} "
-            f"({templates})."
+            f"{asked} of the design {design.name!r} (sha256 {design.sha256[:16]}), asked with "
+            f"{sentences.count(len(design.templates), 'template')} ({templates})."
         )
     if manifest.result.probability == "sigmoid":
         said.append("Each class has a probability of its own, the sigmoid that the model was trained with.")
@@ -134,7 +141,7 @@ def _intervals(run: Run) -> list[str]:
     at_once = False
     for r in run.records:
         if r.level and r.method:
-            base, simultaneous, _ = r.method.partition(SIMULTANEOUS)
+            base, simultaneous, _ = r.method.rpartition("; ")[2].partition(SIMULTANEOUS)  # "exact permutation; ..."
             at_once |= bool(simultaneous)
             used.setdefault(r.level, {})[NAMES.get(base, base)] = None
     said = [f"Intervals at {100 * level:g}% are {', '.join(sorted(names))}." for level, names in sorted(used.items())]
