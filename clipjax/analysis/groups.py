@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
 from clipjax.analysis import rates, simultaneous
-from clipjax.analysis.intervals import wilson
+from clipjax.analysis.intervals import of_effective_n, wilson
 from clipjax.analysis.rates import Cells, Method
 from clipjax.analysis.records import Record
 from clipjax.analysis.simultaneous import split_level
@@ -295,16 +295,20 @@ def _between(metric: str, k: np.ndarray, n: np.ndarray, names: Sequence[str], me
 
 
 def _mean(metric: str, k: np.ndarray, n: np.ndarray, weights: np.ndarray, method: Method) -> Record:
-    """Square-and-add interval (Zou, Huang and Zhang 2009): Wilson's interval of each group, weighted."""
+    """Square-and-add interval (Zou, Huang and Zhang 2009): Wilson's interval of each group, weighted. Where most groups
+    are all right (or all wrong) theirs do not reach far enough together: at least the interval of the effective n."""
     order = np.lexsort((k, n, weights))  # what groups are called decides no rounding
     k, n, weights = k[order], n[order], weights[order]
     low, high = wilson(k, n, method.level)
     rate = k / n
     value = float(weights @ rate)
     down, up = (float(np.sqrt((weights**2 * (rate - end) ** 2).sum())) for end in (low, high))
+    variance = float((weights**2 * rate * (1 - rate) / n).sum())
+    least, most = of_effective_n(value, variance, float(1 / (weights**2 / n).sum()), method.level)
     return Record(
-        metric=metric, group={}, groups=len(n), n=int(n.sum()), value=value, low=max(0.0, value - down),
-        high=min(1.0, value + up), level=method.level, method="wilson of each group, square-and-add",
+        metric=metric, group={}, groups=len(n), n=int(n.sum()), value=value, low=max(0.0, min(value - down, least)),
+        high=min(1.0, max(value + up, most)), level=method.level,
+        method="wilson of each group, square-and-add; at least clopper-pearson of effective n",
     )  # fmt: skip
 
 

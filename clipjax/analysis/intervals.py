@@ -136,9 +136,17 @@ def bounded_mean(values: ArrayLike, level: float = 0.95, *, clusters: ArrayLike 
     sums, sizes = np.bincount(member, values), np.bincount(member).astype(np.float64)
     order = np.lexsort((sizes, sums))
     sums, sizes = sums[order], sizes[order]
-    mean = float(np.clip(sums.sum() / sizes.sum(), 0, 1))
-    binomial, variance = mean * (1 - mean), float(((sums - sizes * mean) ** 2).sum() / sizes.sum() ** 2)
-    n = binomial / variance if variance > ROUNDING * binomial else len(sums)
+    mean = sums.sum() / sizes.sum()
+    variance = ((sums - sizes * mean) ** 2).sum() / sizes.sum() ** 2
+    return of_effective_n(float(mean), float(variance), len(sums), level)
+
+
+def of_effective_n(mean: float, variance: float, least: float, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share that has the variance of as many yes-or-no answers; of `least` answers
+    where nothing varies."""
+    mean = min(max(mean, 0.0), 1.0)
+    binomial = mean * (1 - mean)
+    n = binomial / variance if variance > ROUNDING * binomial else least
     k, tail = mean * n, (1 - check_level(level)) / 2
     low = betaincinv(k, n - k + 1, tail) if k > ROUNDING else 0.0
     high = betaincinv(k + 1, n - k, 1 - tail) if n - k > ROUNDING else 1.0

@@ -156,6 +156,14 @@ def test_intervals_cover_whichever_group_is_worst(p):
     assert holds(simultaneous.gap_to, np.abs(p - overall).max()) >= 0.94
 
 
+@pytest.mark.parametrize("p", [0.02, 0.98])
+def test_the_mean_of_groups_near_an_end_is_covered(p):
+    """7 groups of 20, 300 simulations: square-and-add alone holds the mean in 88%."""
+    k, n = np.random.default_rng(0).binomial(20, p, (300, 7)), np.full(7, 20)
+    found = [groups.mean_of_groups(one, n) for one in k]
+    assert np.mean([one.low <= p <= one.high for one in found]) >= 0.94
+
+
 def test_the_variance_is_unbiased():
     """Its expectation over all outcomes is the variance of the true rates."""
     n, p = (4, 6, 5), np.array([0.9, 0.5, 0.6])

@@ -22,6 +22,7 @@ NAMES = {
 SIMULTANEOUS = ", simultaneous over "
 METRICS, COMPARE = "metrics.json", "compare.json"  # files that hold every finding
 DEMO = "emoji-clip"  # the embedded model
+EXACT, SAMPLED = "exact permutation; ", "sampled permutation; "  # tests, before the interval
 LIKELIEST = "Each image was given the likeliest of the {n} classes"
 ASKED = {
     "skew": "Images were ranked by their cosine with each of the {n} classes",
@@ -141,7 +142,7 @@ def _intervals(run: Run) -> list[str]:
     at_once = False
     for r in run.records:
         if r.level and r.method:
-            base, simultaneous, _ = r.method.rpartition("; ")[2].partition(SIMULTANEOUS)  # "exact permutation; ..."
+            base, simultaneous, _ = r.method.removeprefix(SAMPLED).removeprefix(EXACT).partition(SIMULTANEOUS)
             at_once |= bool(simultaneous)
             used.setdefault(r.level, {})[NAMES.get(base, base)] = None
     said = [f"Intervals at {100 * level:g}% are {', '.join(sorted(names))}." for level, names in sorted(used.items())]
