@@ -7,11 +7,12 @@ Kappa is agreement beyond what the marginal shares give: 0/0, where everybody al
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
+from scipy import sparse
 
-from clipjax.analysis.intervals import bootstrap_statistic
+from clipjax.analysis.intervals import BLOCK, RESAMPLES, draws, percentile
 from clipjax.analysis.paired import paired_rates
 from clipjax.analysis.rates import Method, numbers
 from clipjax.analysis.records import Record, finite
@@ -40,25 +41,21 @@ def fleiss_kappa(counts: np.ndarray, method: Method = USUAL) -> Record:
         n = weights.sum(1)
         return weights @ same / n, ((weights @ counts / (n * r)[:, None]) ** 2).sum(1)
 
-    return _kappa("fleiss_kappa", parts, len(counts), method, raters=r)
+    return _kappa("fleiss_kappa", parts, np.ones(len(counts)), draws(len(counts), method.seed), method, raters=r)
 
 
 def cohen_kappa(a: np.ndarray, b: np.ndarray, method: Method = USUAL) -> Record:
     """Answers int [N] of two classifiers to the same images -> Cohen's kappa, unweighted."""
     a, b = _pair(a, b)
     classes = np.unique(np.concatenate([a, b]))
-    a, b = np.searchsorted(classes, a), np.searchsorted(classes, b)
-    order = np.lexsort((b, a))
-    return _two("cohen_kappa", np.eye(len(classes))[a[order]], np.eye(len(classes))[b[order]], method)
+    return _two("cohen_kappa", np.searchsorted(classes, a), np.searchsorted(classes, b), method)
 
 
 def error_consistency(a: np.ndarray, b: np.ndarray, labels: np.ndarray, method: Method = USUAL) -> Record:
     """Answers and labels int [N] -> kappa of being right (Geirhos, Meding and Wichmann 2020)."""
     a, b = _pair(a, b)
     a, labels = _pair(a, labels)
-    x, y = (a == labels).astype(int), (b == labels).astype(int)
-    order = np.lexsort((y, x))
-    return _two("error_consistency", np.eye(2)[x[order]], np.eye(2)[y[order]], method)
+    return _two("error_consistency", (a == labels).astype(int), (b == labels).astype(int), method)
 
 
 def flips(a: np.ndarray, b: np.ndarray, labels: np.ndarray | None = None, method: Method = USUAL) -> list[Record]:
@@ -86,33 +83,49 @@ def _share(metric: str, hits: np.ndarray, method: Method) -> Record:
     return found
 
 
-Parts = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # draws [B, N] -> agreement and expected agreement [B]
+Parts = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # weights [B, M] -> agreement, expected agreement [B]
 
 
-def _two(metric: str, one: np.ndarray, other: np.ndarray, method: Method) -> Record:
-    """Answers of two as rows of the identity [N, C]."""
-    same = (one * other).sum(1)
+def _two(metric: str, a: np.ndarray, b: np.ndarray, method: Method) -> Record:
+    """Answers of two as classes from 0, int [N]. Only how often each pair of answers occurs matters: images are
+    resampled by drawing those counts."""
+    classes = int(max(a.max(), b.max())) + 1
+    pairs, counts = np.unique(a.astype(np.int64) * classes + b, return_counts=True)
+    rank = np.argsort(np.lexsort([np.bincount(x, minlength=classes) for x in (a, b)]))  # how common each class is
+    one, other = rank[pairs // classes], rank[pairs % classes]
+    order = np.lexsort((other, one, one == other, counts))  # what classes are called decides nothing
+    one, other, counts = one[order], other[order], counts[order]
+    place, ones = np.arange(len(counts)), np.ones(len(counts))
+    of_one, of_other = (sparse.csr_array((ones, (place, c)), shape=(len(counts), classes)) for c in (one, other))
 
     def parts(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = weights.sum(1)
-        return weights @ same / n, ((weights @ one) * (weights @ other)).sum(1) / n**2
+        return weights @ (one == other) / n, ((weights @ of_one) * (weights @ of_other)).sum(1) / n**2
 
-    return _kappa(metric, parts, len(one), method)
+    n, generator = len(a), np.random.default_rng(method.seed)
+    size = max(1, BLOCK // (len(counts) + 2 * classes))
+    blocks = [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
+    drawn = (generator.multinomial(n, counts / n, rows).astype(np.float64) for rows in blocks)
+    return _kappa(metric, parts, counts.astype(np.float64), drawn, method)
 
 
-def _kappa(metric: str, parts: Parts, n: int, method: Method, raters: int | None = None) -> Record:
+def _kappa(
+    metric: str, parts: Parts, own: np.ndarray, drawn: Iterable[np.ndarray], method: Method, raters: int | None = None
+) -> Record:
+    """own [M]: how often each of M images (or pairs of answers) is there; drawn: the same of resamples, [B, M] each."""
+
     def kappa(weights: np.ndarray) -> np.ndarray:
         agreement, expected = parts(weights)
         certain = expected >= 1 - CERTAIN
         return np.where(certain, np.nan, (agreement - expected) / np.where(certain, 1, 1 - expected))
 
-    agreement, expected = (float(x[0]) for x in parts(np.ones((1, n))))
-    value = float(kappa(np.ones((1, n)))[0])
+    agreement, expected = (float(x[0]) for x in parts(own[None]))
+    value = float(kappa(own[None])[0])
     low = high = None
     if finite(value) is not None:
-        low, high = bootstrap_statistic(kappa, n, method.seed, method.level)
+        low, high = percentile(np.concatenate([kappa(weights) for weights in drawn]), method.level)
     return Record(
-        metric=metric, group={}, n=n, value=finite(value), low=low, high=high, level=method.level,
+        metric=metric, group={}, n=int(own.sum()), value=finite(value), low=low, high=high, level=method.level,
         method="bootstrap over images", raters=raters, agreement=agreement, expected=expected,
     )  # fmt: skip
 

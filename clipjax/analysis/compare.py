@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from clipjax.analysis import paired_draws, rates
+from clipjax.analysis import paired_agreement, paired_draws, rates
 from clipjax.analysis.association import METHODS, adjust_testable, can_reject
 from clipjax.analysis.findings import Finding, Move, of_comparison
 from clipjax.analysis.manifest import Manifest
@@ -91,6 +91,11 @@ class Compared:
     def numbers(self) -> list[PairedNumber]:
         """The numbers that are not shares of images: skew, associations, calibration, differences between groups."""
         return paired_numbers(self.a, self.b, self.level)
+
+    @functools.cached_property
+    def agreement(self) -> list[Record]:
+        """How far the runs give the same answers and make the same errors; [] where images have no one answer."""
+        return paired_agreement.of_runs(self.a, self.b, self.level)
 
     @property
     def a(self) -> Run:

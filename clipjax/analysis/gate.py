@@ -95,13 +95,14 @@ def breaches(condition: Condition, results: Sequence[Record]) -> list[str]:
 
 
 def breaches_of_change(
-    condition: Condition, results: Sequence[PairedRecord], numbers: Sequence[PairedNumber]
-) -> list[str]:
+    condition: Condition, results: Sequence[PairedRecord], numbers: Sequence[PairedNumber],
+    agreement: Sequence[Record] = (),
+) -> list[str]:  # fmt: skip
     """The same of a comparison, whose numbers are differences B - A: `paired_difference` of questions, and those of
-    other metrics under their own names."""
+    other metrics under their own names; and of the agreement of both."""
     paired = [record.to_dict() for record in results]
     changes = [{**one, "value": one["difference"]} for one in paired]
-    return _breaches(condition, [*changes, *(number.to_dict() for number in numbers)])
+    return _breaches(condition, [*changes, *(one.to_dict() for one in (*numbers, *agreement))])
 
 
 def _breaches(condition: Condition, records: Sequence[Mapping[str, Any]]) -> list[str]:

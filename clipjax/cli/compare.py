@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> None:
         _write(found[0], out)
     records = [record for one in found for record in one.records]
     numbers = [number for one in found for number in one.numbers]
-    lines = [line for c in conditions for line in gate.breaches_of_change(c, records, numbers)]
+    agreement = [record for one in found for record in one.agreement] if conditions else []
+    lines = [line for c in conditions for line in gate.breaches_of_change(c, records, numbers, agreement)]
     if lines:
         raise Breach("\n".join([f"{len(lines)} breached", *lines]))
 

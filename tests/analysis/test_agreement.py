@@ -11,6 +11,7 @@ from statsmodels.stats.inter_rater import aggregate_raters
 from statsmodels.stats.inter_rater import fleiss_kappa as of_statsmodels
 
 from clipjax.analysis import agreement, wording
+from clipjax.analysis.rates import Method
 from clipjax.errors import InputError
 
 
@@ -30,7 +31,8 @@ def test_cohens_worked_example():
     assert (found.value, found.agreement) == pytest.approx((0.625, 0.75))
     assert agreement.cohen_kappa(A[:6], B[:6]).value == pytest.approx(2 / 3)
     assert agreement.cohen_kappa(A[6:], B[6:]).value == pytest.approx(1 / 3)
-    assert (found.low, found.high) == (pytest.approx(0.234, abs=0.06), pytest.approx(1, abs=0.01))
+    drawn = agreement.cohen_kappa(A, B, Method(seed=1))  # 3.2% of all draws agree about every image: high is 1 or 0.875
+    assert (drawn.low, drawn.high) == pytest.approx((0.234043, 1), abs=5e-7)
     consistency = agreement.error_consistency(A, B, LABELS)
     assert (consistency.value, consistency.agreement, consistency.expected) == pytest.approx((0.4375, 0.75, 0.555556))
     shares = {r.metric: r.value for r in agreement.flips(A, B, LABELS)}
@@ -96,6 +98,19 @@ def test_kappa_is_symmetric(rows):
     assert itself == (None if len(set(a)) == 1 else pytest.approx(1))
     order = np.random.default_rng(0).permutation(len(a))
     assert agreement.cohen_kappa(a[order], b[order]) == one
+
+
+def test_the_interval_is_of_the_images_and_not_of_the_names_of_classes():
+    """Counts of pairs are drawn as the images would be: the same quantiles as of 4,000 resamples of images."""
+    generator = np.random.default_rng(5)
+    a = generator.integers(0, 3, 60)
+    b = np.where(generator.random(60) < 0.7, a, generator.integers(0, 3, 60))
+    found = agreement.cohen_kappa(a, b)
+    rows = generator.integers(0, 60, (4000, 60))
+    drawn = np.quantile([cohen_kappa_score(a[row], b[row]) for row in rows], [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(drawn, abs=0.03)  # three standard errors of a quantile of 1,000
+    other = np.array([2, 0, 1])
+    assert agreement.cohen_kappa(other[a], other[b]) == found
 
 
 def test_always_the_same_answer_has_no_kappa():

@@ -18,6 +18,7 @@ AGAIN = "look at the images behind a difference, and repeat it with other prompt
 MOST_FIGURES = 30
 MOST_ROWS = 100  # of a table that is cut
 NUMBERS = "What changed with the answers"
+AGREEMENT = "Do both give the same answers and make the same errors?"
 MOST_FLOWS = 6  # groups with a flow figure of their own
 
 
@@ -35,6 +36,7 @@ def write(compared: Compared, out: Path) -> list[Section]:
         "records": [record.to_dict() for record in compared.records],
         "findings": [finding.to_dict() for finding in compared.findings],
         "numbers": [number.to_dict() for number in compared.numbers],
+        "agreement": [record.to_dict() for record in compared.agreement],
         "images": compared.images,
         "same_order": pairing.same_order,
         "annotations": pairing.annotations,
@@ -83,6 +85,8 @@ def sections(compared: Compared) -> list[Section]:
         found.append(Section(f"By {' and '.join(key)}" if key else "Everybody", words, [table], drawings))
     if compared.numbers:
         found.append(_numbers(compared, a, b))
+    if compared.agreement:
+        found.append(_agreement(compared))
     runs = [compared.a, compared.b]
     known = Section("Caveats of this comparison", points=[(said, "") for said in head.caveats(runs)])
     return [*found, known, head.repeat(runs)]
@@ -127,6 +131,27 @@ def _numbers(compared: Compared, a: str, b: str) -> Section:
     data = [["number", "a", "b", "difference", "low", "high", "method"]]
     data += [[n.name, n.a.value, n.b.value, n.difference, n.low, n.high, n.method] for n in compared.numbers]
     return Section(NUMBERS, [], [Table("numbers", NUMBERS, columns, rows, note, data)])
+
+
+def _agreement(compared: Compared) -> Section:
+    """Kappas and flips: of everybody, then of each group of one column."""
+    rows = [
+        [
+            ", ".join(f"{k} {v}" for k, v in (r.group or {}).items()) or "all images", r.metric.replace("_", " "),
+            units.value(r) + "†" * bool(r.small), units.interval(r, ", "), r.n,
+            "–" if r.agreement is None else f"{percent(r.agreement)} ({percent(r.expected)})",
+        ]
+        for r in compared.agreement
+    ]  # fmt: skip
+    note = (
+        "Cohen's kappa: of the answers; error consistency: of being right (Geirhos et al. 2020). Both are agreement "
+        "beyond what the shares of answers give by themselves, which stands in brackets; groups with other shares have "
+        "another kappa at equal agreement. Negative flips: right in A and wrong in B. Attack success: of the images "
+        "that A has right, those that B answers with the word that is written on them. † fewer images than min_n."
+    )
+    columns = ["group", "number", "value", "interval", "images", "agreement (by the shares), %"]
+    data = tidy([("both", [r.to_dict() for r in compared.agreement])])
+    return Section(AGREEMENT, [], [Table("agreement", AGREEMENT, columns, rows, note, data)])
 
 
 def notes(compared: Compared) -> list[str]:
