@@ -48,12 +48,12 @@ def of_runs(a: Run, b: Run, level: float = 0.95) -> list[Record]:
 
 def _of_images(codes: np.ndarray, label: np.ndarray, method: Method) -> list[Record]:
     known = label >= 0
-    out = [agreement.cohen_kappa(*codes, method)]
+    (a, b), out = codes, [agreement.cohen_kappa(codes[0], codes[1], method)]
     if not known.any():
-        return out + agreement.flips(*codes, method=method)
-    both, label = codes[:, known], label[known]
-    flips = [r for r in agreement.flips(*both, label, method) if r.metric != "accuracy_change"]
-    return [*out, agreement.error_consistency(*both, label, method), *flips]
+        return out + agreement.flips(a, b, method=method)
+    a, b, label = a[known], b[known], label[known]
+    flips = [r for r in agreement.flips(a, b, label, method) if r.metric != "accuracy_change"]
+    return [*out, agreement.error_consistency(a, b, label, method), *flips]
 
 
 def _attack(codes: np.ndarray, label: np.ndarray, word: int, method: Method) -> list[Record]:
