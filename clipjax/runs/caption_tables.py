@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,8 @@ from clipjax.data import tables
 from clipjax.data.source import as_path
 from clipjax.errors import InputError, brief, require, some
 
-Layout = Literal["pairs", "winoground", "visogender"]
+Layout = Literal["pairs", "winoground", "visogender", "countbench"]
+NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 # Where a table names no columns: (image, right caption, wrong captions, subset) that are there, the first that fit.
 PAIRS = (
     ("filename", "caption", "negative_caption", ""),  # SugarCrepe
@@ -30,8 +32,8 @@ VISOGENDER = ("file", "his", "her", "their", "gender", "occupation")
 class Instances:
     """N questions: the images and the captions of each, which differ in number, and columns [N] to group by.
 
-    pairs: one image; the first caption is right. winoground: two images, two captions. visogender: one image, captions
-    with his, her, their; `truth` is the perceived gender.
+    pairs, countbench: one image; the first caption is right. winoground: two images, two captions. visogender: one
+    image, captions with his, her, their; `truth` is the perceived gender.
     """
 
     layout: Layout
@@ -84,6 +86,31 @@ def read(
     _check(captions, path, distinct=layout == "pairs")
     columns = {name: np.array(_column(table, name, path, empty=True), object) for name in by}
     return Instances(layout, images, captions, columns, **more)
+
+
+def of_numbers(
+    files: Sequence[str], captions: Sequence[Sequence[str]], numbers: Sequence[str], where: str
+) -> Instances:
+    """Images, their captions and the numbers of things on them as words -> a question for each: its first caption,
+    then the same with each other number of NUMBERS in place of its own, capitals as in the caption.
+
+    InputError where a number is not one of NUMBERS or is not in its caption.
+    """
+    asked: list[tuple[str, ...]] = []
+    for file, own, number in zip(files, captions, numbers, strict=True):
+        require(number, NUMBERS, f"{where}: {file}", "number")
+        pattern = re.compile(rf"\b{number}\b", re.IGNORECASE)
+        if not own or not pattern.search(own[0]):
+            raise InputError(f"{where}: {file}: its caption {brief(own[0] if own else '')!r} does not say {number!r}")
+        others = [one for one in NUMBERS if one != number]
+        asked.append((own[0], *(pattern.sub(lambda found, one=one: _as(found[0], one), own[0]) for one in others)))
+    kept = np.array(numbers, object)
+    return Instances("countbench", [(file,) for file in files], asked, {"number": kept}, subset=kept)
+
+
+def _as(written: str, word: str) -> str:
+    """A word with the capitals of another."""
+    return word.upper() if written.isupper() else word.capitalize() if written[0].isupper() else word
 
 
 def _pairs(

@@ -14,7 +14,7 @@ from clipjax.analysis.records import Record
 from clipjax.analysis.run import IMAGE, QUESTION
 from clipjax.data.source import Source, digest
 from clipjax.design import Design
-from clipjax.errors import InputError, some
+from clipjax.errors import InputError, require, some
 from clipjax.keys import key
 from clipjax.probes import captions
 from clipjax.probes.zeroshot import normalise
@@ -28,15 +28,24 @@ from clipjax.runs.features import Features
 from clipjax.runs.result import Result
 
 UNREAD = ("caption_columns", "group_columns")  # `data.` keys that change nothing here: captions are in the table
-MAIN = {"pairs": "choice_accuracy", "winoground": "group_score", "visogender": "resolution_accuracy"}
+MAIN = {
+    "pairs": "choice_accuracy",
+    "countbench": "choice_accuracy",
+    "winoground": "group_score",
+    "visogender": "resolution_accuracy",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Intervals):
     """What is read."""
 
-    instances: str = key("", "the table of questions: csv, tsv, jsonl, json or parquet; one row for each")
-    layout: caption_tables.Layout = key("pairs", "pairs (SugarCrepe, ARO, your own), winoground or visogender")
+    instances: str = key(
+        "", "the table of questions: csv, tsv, jsonl, json or parquet; one row for each; countbench has none"
+    )
+    layout: caption_tables.Layout = key(
+        "pairs", "pairs (SugarCrepe, ARO, your own), winoground, visogender or countbench"
+    )
     image: str = key("", "column of the image's file, relative to data.path; empty: the layout's")
     right: str = key("", "column of the right caption; empty: the layout's")
     wrong: str = key("", "columns of wrong captions, by commas; empty: the layout's")
@@ -60,12 +69,19 @@ class CaptionsTask:
 
 def prepare(config: Config) -> CaptionsTask:
     """The images, the table, and that every file is there."""
-    if not config.instances:
+    numbers = config.layout == "countbench"
+    if unread := [
+        name for name in ("instances", "image", "right", "wrong", "subset") if numbers and getattr(config, name)
+    ]:
+        raise InputError(f"{unread[0]} is not read with layout=countbench, whose captions come with its images")
+    if not config.instances and not numbers:
         raise InputError("captions needs the table of questions: --config.instances=FILE")
     if config.template.count("{}") != 1:
         raise InputError(f"template {config.template!r}: write {{}} once, where the caption goes")
     groups.checked_method(config.method, config.level, config.min_n, config.seed)
     columns = tuple(dict.fromkeys(name for entry in words(config.by) for name in words(entry, "*")))
+    if numbers:
+        return _of_numbers(config, columns)
     found = caption_tables.read(
         config.instances, config.layout, config.right, words(config.wrong), config.image, config.subset, columns
     )
@@ -84,6 +100,22 @@ def prepare(config: Config) -> CaptionsTask:
     grouped = [grouping for grouping in rates.groupings(config.by, list(columns)) if grouping]
     design = Design("captions", (), (config.template,), source="the captions of the table")
     return CaptionsTask(source, design, found, found.columns, grouped)
+
+
+def _of_numbers(config: Config, columns: tuple[str, ...]) -> CaptionsTask:
+    """The images of a data set whose labels are numbers and whose captions say them."""
+    source = opening.open_source(config.data).source
+    if source.captions is None or source.labels is None:
+        raise InputError(
+            f"{source.name}: layout=countbench needs captions and numbers: --config.data.source=countbench"
+        )
+    for name in columns:
+        require(name, ("number",), "layout=countbench: by", "column")
+    numbers = source.labels.texts().tolist()
+    found = caption_tables.of_numbers(source.files.tolist(), source.captions.tolist(), numbers, source.name)
+    grouped = [grouping for grouping in rates.groupings(config.by, list(columns)) if grouping]
+    design = Design("captions", (), (config.template,), source="the captions of the data set, with other numbers")
+    return CaptionsTask(source, design, found, {name: found.columns[name] for name in columns}, grouped)
 
 
 def run(config: Config, features: Features, task: CaptionsTask) -> Result:

@@ -21,7 +21,17 @@ Flowers102; MNIST; SVHN; IIIT5K; Hateful Memes; SST-2; UCF101; Kinetics700; Coun
 STL-10; RareAct; Flickr30; MSCOCO; ImageNet; ImageNet-A; ImageNet-R; ImageNet Sketch; ObjectNet; Youtube-BB;
 ImageNet-Vid
 """
-UNPUBLISHED = {"svhn", "iiit5k", "rareact", "youtube_bb", "imagenet_vid", "waterbirds", "geode", "dollar_street"}
+UNPUBLISHED = {
+    "svhn",
+    "iiit5k",
+    "rareact",
+    "youtube_bb",
+    "imagenet_vid",
+    "waterbirds",
+    "geode",
+    "dollar_street",
+    "countbench",
+}
 RETRIEVAL = {"flickr30k", "mscoco"}
 BIAS = {"fairface", "celeba", "congress", "utkface"}
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support.countbench_files import write
 
 from clipjax.analysis.rates import Method
 from clipjax.cli.main import main
@@ -177,3 +178,27 @@ def test_refusals(photos, tmp_path, capsys, more, message):
     said = capsys.readouterr().err.strip()
     assert message.replace("folder", "photos") in said
     assert len(said.splitlines()) == 1
+
+
+def test_counts_from_a_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CLIPJAX_QUIET", "1")
+    tiny_model(tmp_path / "tiny.safetensors", layers=1)
+    write(tmp_path / "countbench" / "a.parquet")
+    words = [
+        "probe", "captions:countbench", f"--config.data.path={tmp_path / 'countbench'}", "--config.cache_dir=none",
+        f"--config.model={tmp_path / 'tiny.safetensors'}",
+    ]  # fmt: skip
+    assert main([*words, "--config.by=number", f"--out={tmp_path / 'run'}"]) == 0
+    records = json.loads((tmp_path / "run" / "metrics.json").read_text())["records"]
+    assert (records[0]["metric"], records[0]["n"], records[0]["chance"]) == ("choice_accuracy", 3, pytest.approx(1 / 9))
+    assert {r.get("subset") for r in records} >= {"three", "five", "ten"}
+    assert [r["group"] for r in records if r["metric"] == "choice_accuracy" and r.get("group")] != []
+    for more, message in (
+        ("instances=q.csv", "instances is not read with layout=countbench"),
+        ("by=race", 'layout=countbench: by has no column "race"'),
+        ("data.source=folder", "layout=countbench needs captions and numbers"),
+    ):
+        capsys.readouterr()
+        pictures(tmp_path / "countbench", {"two": 1, "three": 1})
+        assert main([*words, f"--config.{more}", f"--out={tmp_path / 'no'}"]) == 1
+        assert message in capsys.readouterr().err
