@@ -14,7 +14,7 @@ from clipjax.analysis.order import places
 from clipjax.analysis.records import Question
 from clipjax.design import Design
 from clipjax.errors import InputError
-from clipjax.explore import form
+from clipjax.explore import form, gaps
 from clipjax.explore.answers import Answers, Asked, has, members
 from clipjax.explore.opened import Opened
 
@@ -103,8 +103,15 @@ def rates_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[st
         "grouping": list(grouping), "rows": shown, "images": len(opened.unit), "moved": between.moved,
         "moves": between.moves.moves()[:MOST_MOVES], "tests": tests,
         "level": opened.method.level, "method": opened.method.name, "min_n": opened.method.min_n,
-        "next": next_step(pair, between.moved), **as_shown(stated, lead(answers, pair)),
+        "gaps": _gaps(answers, pair, question, grouping), "next": next_step(pair, between.moved),
+        **as_shown(stated, lead(answers, pair)),
     }  # fmt: skip
+
+
+def _gaps(answers: Answers, pair: Pair, question: Question, grouping: tuple[str, ...]) -> list[str]:
+    """How far the groups on the page are apart, under each design."""
+    shown = [(name,) for name in answers.opened.asked] if grouping == tuple(EACH) else [grouping] if grouping else []
+    return gaps.lines(answers, {"": pair.now} if pair.same else {"A": pair.base, "B": pair.now}, question, shown)
 
 
 def rows(answers: Answers, pair: Pair, question: Question, grouping: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -4,8 +4,9 @@ import dataclasses
 
 from support.explored import Page, with_child
 
-from clipjax.analysis import findings, rates
+from clipjax.analysis import findings, groups, rates
 from clipjax.analysis.run import read_run
+from clipjax.analysis.sentences import p_value
 from clipjax.explore import form
 from clipjax.explore.opened import open_run
 
@@ -90,3 +91,31 @@ def test_pairs_of_columns_have_the_cells_of_the_command_line(opened):
     assert some.cells(("age", "gender")).groups == wanted.groups
     assert (some.cells(("age", "gender")).of == wanted.of).all()
     assert (wanted.of == -1).any()
+
+
+def test_how_far_groups_are_apart_stands_beside_chance(page, mine):
+    """Each line has the numbers of the function of counts, of the run's own design and of the changed one."""
+    shown = page.ask("rates", design=mine, question=["set", "job"], grouping=["skin_tone"])
+    tones = [row["now"] for row in shown["rows"][1:]]
+    gap = groups.group_difference([r["k"] for r in tones], [r["n"] for r in tones])
+    (line,) = shown["gaps"]
+    assert line.startswith(f"The groups of skin_tone are {100 * gap.value:.1f} points apart, from ")
+    assert f"would show {100 * gap.expected_if_equal:.1f} points (p {p_value(gap.p)})" in line
+    both = page.ask("rates", design=with_child(mine), question=["set", "job"], grouping=["skin_tone"])["gaps"]
+    assert [line[:27] for line in both] == ["A: the groups of skin_tone ", "B: the groups of skin_tone "]
+    each = page.ask("rates", design=mine, question=["set", "job"], grouping=["each"])["gaps"]
+    assert [line.split()[3] for line in each] == ["age", "skin_tone", "gender"]
+    assert page.ask("rates", design=mine, question=["set", "job"], grouping=[])["gaps"] == []
+
+
+def test_the_worst_group_of_labelled_images(study):
+    asked = ["--config.data.label_column=gender", "--config.classes=female,male,neutral"]
+    page = Page(open_run(read_run(study.probe("zeroshot:csv", *asked, design="", groups="skin_tone"))))
+    shown = page.ask("rates", design=page.ask("start")["design"], grouping=["skin_tone"])
+    predictions = page.explorer.answers.opened.run.predictions
+    right, tone = predictions["prediction"] == predictions["label"], predictions["skin_tone"]
+    least = min(right[tone == one].mean() for one in set(tone))
+    (line,) = [one for one in shown["gaps"] if one.startswith("Of the labelled images, those with skin_tone ")]
+    assert f"are right least often: {100 * least:.1f}% (" in line
+    labels = page.ask("rates", design=page.ask("start")["design"], grouping=["label"])["gaps"]
+    assert all("labelled images" not in one for one in labels)

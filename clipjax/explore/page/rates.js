@@ -19,6 +19,7 @@ export function drawRates() {
     told.rows.some((r) => r.now.small) ? item("small", `fewer than ${told.min_n} images`) : null,
   ].filter(Boolean));
   drawChart();
+  byId("gaps").replaceChildren(...told.gaps.map((line) => el("li", {}, line)));
   byId("table").replaceChildren(tables.ratesTable(told, same()));
 }
 
