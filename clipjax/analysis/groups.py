@@ -200,9 +200,16 @@ def equal_opportunity_difference(
     """answer, truth bool [N] (in the set?) -> the difference of true positive rates over the groups that have one;
     `undefined` names the others. fairlearn calls their rate 0."""
     answer, truth = _both(answer, truth)
-    k, n, missing = _stratum(answer, truth, cells)
-    found = _defined("equal_opportunity_difference", k, n, names_of(cells.groups), method)
-    return replace(found, set=set, undefined=missing or None)
+    return opportunity_difference(*_stratum(answer, truth, cells), names_of(cells.groups), method, set)
+
+
+def opportunity_difference(
+    k: ArrayLike, n: ArrayLike, names: Sequence[str], method: Method = USUAL, set: str | None = None
+) -> Record:
+    """`equal_opportunity_difference` of counts: of n [G] images of each group in the set, k have an answer in it."""
+    k, n = np.asarray(k), np.asarray(n)
+    missing = [name for name, size in zip(names, n, strict=True) if not size]
+    return replace(_defined("equal_opportunity_difference", k, n, names, method), set=set, undefined=missing or None)
 
 
 def equalized_odds_difference(
@@ -212,12 +219,23 @@ def equalized_odds_difference(
     """answer, truth bool [N] -> the larger ("worst_case") or the mean of the differences of true and of false positive
     rates. p and `expected_if_equal`: groups are permuted within the images in the set, and within the others."""
     answer, truth = _both(answer, truth)
+    strata = [_stratum(answer, inside, cells) for inside in (truth, ~truth)]
+    return odds_difference(strata, names_of(cells.groups), method, set, agg)
+
+
+def odds_difference(
+    strata: Sequence[tuple[np.ndarray, np.ndarray]], names: Sequence[str], method: Method = USUAL,
+    set: str | None = None, agg: Literal["worst_case", "mean"] = "worst_case",
+) -> Record:  # fmt: skip
+    """`equalized_odds_difference` of counts: (k, n) [G] of the images in the set, then of the others; k of n have an
+    answer in the set."""
     if agg not in ("worst_case", "mean"):
         raise InputError(f"agg={agg!r}; choose worst_case or mean")
     both = np.max if agg == "worst_case" else np.mean
+    total = int(sum(n.sum() for _, n in strata))
     parts, undefined, bounds, nulls = [], [], [], []
-    for inside in (truth, ~truth):
-        k, n, missing = _stratum(answer, inside, cells)
+    for k, n in strata:
+        missing = [name for name, size in zip(names, n, strict=True) if not size]
         undefined += [name for name in missing if name not in undefined]
         kept = n > 0
         if kept.sum() < 2:
@@ -235,7 +253,7 @@ def equalized_odds_difference(
     if defined:
         p, expected = _joint(nulls, both, float(value or 0), method.seed)
     return Record(
-        metric="equalized_odds_difference", set=set, group={}, groups=len(cells.groups), n=int((cells.of >= 0).sum()),
+        metric="equalized_odds_difference", set=set, group={}, groups=len(names), n=total,
         value=value, low=low, high=high, level=method.level, p=p, expected_if_equal=expected,
         method="newcombe, simultaneous over both differences", tpr_difference=parts[0], fpr_difference=parts[1],
         undefined=undefined or None,
@@ -251,11 +269,9 @@ def _joint(nulls, both, value: float, seed: int) -> tuple[float, float]:
     return simultaneous.p_value(null, np.full(sampled, 1 / sampled), False, value), float(null.mean())
 
 
-def _stratum(answer: np.ndarray, inside: np.ndarray, cells: Cells) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Of the images `inside` bool [N]: how many answers of each group are yes, of how many [G]; groups without any."""
-    k, n = tally(answer[inside], Cells(cells.groups, cells.of[inside]))
-    names = names_of(cells.groups)
-    return k, n, [names[g] for g in np.flatnonzero(n == 0)]
+def _stratum(answer: np.ndarray, inside: np.ndarray, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Of the images `inside` bool [N]: how many answers of each group are yes, of how many [G]."""
+    return tally(answer[inside], Cells(cells.groups, cells.of[inside]))
 
 
 def _defined(metric: str, k: np.ndarray, n: np.ndarray, names: Sequence[str], method: Method) -> Record:

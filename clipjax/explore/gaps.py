@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from clipjax.explore.answers import Answers, Asked, has, members
 LABEL = "label"
 
 
-def lines(answers: Answers, sides: dict[str, Asked], question: Question, columns: list[tuple[str, ...]]) -> list[str]:
+def lines(
+    answers: Answers, sides: dict[str, Asked], question: Question, columns: Sequence[tuple[str, ...]]
+) -> list[str]:
     """A sentence for each grouping and side ("A", "B"; "" for one design alone): the largest difference of the rates of
     the question; where images have labels among the classes of the design also its worst group."""
     out: list[tuple[str, str]] = []

@@ -22,6 +22,8 @@ from clipjax.runs.task import Task
 
 OF_SCORES = {"mean_top1_top5": metrics.mean_top1_top5, "roc_auc": metrics.roc_auc}  # metrics that are not of counts
 SPLIT = "split of the data set"  # as a grouping of its own
+ODDS = "label and answer in each set"  # beside a column, as a grouping of its own
+MOST_CLASSES = 10  # that are asked about one by one, where a design has no sets
 
 
 def grouped(config: Scored, task: Task) -> Task:
@@ -77,7 +79,7 @@ def records(
         more = []
         if task.metric in OF_SCORES:
             more = [OF_SCORES[task.metric](scores[known], labels.column[known], seed=method.seed)]
-        return totals(found, task.metric, method, task.group_weights, more)
+        return totals(found, task.metric, method, task.group_weights, task.design, more)
     scores, rows, labels = scores[known], rows[known], labels.select(known)
     if task.metric == "map_11pt":  # several classes in one image: how well each class ranks the images
         difficult = task.source.protocol.get("difficult")
@@ -115,17 +117,47 @@ def tallies(
         cells = rates.cells(grouping, columns, len(index))
         table = np.stack([by_group.tally(column, cells)[0] for column in counted.T], axis=1)
         out.append(tally(cells.groups, grouping, table))
+    if asked := one_against_rest(task.design):
+        answer = scores.argmax(1)
+        for (column,) in (one for one in grouped if len(one) == 1 and one != (SPLIT,)):
+            out.append(_odds(answer, index, asked, column, rates.cells((column,), columns, len(index))))
     return out
+
+
+def one_against_rest(design: Design) -> list[tuple[str, str, np.ndarray]]:
+    """What answers and labels are asked, one set against the rest: ("set", its name, bool [C]) of every set; of every
+    class, where a design has no sets and few classes."""
+    if design.sets:
+        return [("set", name, design.members(name)) for name in design.counted]
+    if not 1 < len(design.names) <= MOST_CLASSES:
+        return []
+    return [
+        ("class_", name, row) for name, row in zip(design.names, np.eye(len(design.names), dtype=bool), strict=True)
+    ]
+
+
+def _odds(
+    answer: np.ndarray, label: np.ndarray, asked: Sequence[tuple[str, str, np.ndarray]], column: str,
+    cells: rates.Cells,
+) -> Tally:  # fmt: skip
+    """Answers and labels int [N] -> by group and question: images in the set, with an answer in it; the others, with an
+    answer in the set: int [Q, 4]."""
+    counts = []
+    for _, _, members in asked:
+        given, true = members[answer], members[label]
+        counts.append([by_group.tally(which, cells)[0] for which in (true, true & given, ~true, ~true & given)])
+    groups = [{**group, ODDS: ""} for group in cells.groups]
+    return tally(groups, (column, ODDS), np.array(counts).transpose(2, 0, 1))
 
 
 def totals(
     tallied: Sequence[Tally], metric: str, method: rates.Method, weights: Mapping[str, Mapping[str, float]],
-    more: Sequence[Record] = (),
+    design: Design, more: Sequence[Record] = (),
 ) -> list[Record]:  # fmt: skip
     """`tallies` of all images, and records that are `more` than counts -> all records; those of `metric` first."""
     out = [*of_everybody(tallied, method), *more]
     out.sort(key=lambda record: record.metric != metric)
-    return out + of_groups(tallied, method, weights)
+    return out + of_groups(tallied, method, weights) + odds(tallied, design, method)
 
 
 def of_everybody(tallied: Sequence[Tally], method: rates.Method) -> list[Record]:
@@ -143,7 +175,7 @@ def of_groups(
     """`tallies` -> each accuracy by group, and the groups compared."""
     out = []
     for one in tallied:
-        if one.grouping in ((), (SPLIT,)):
+        if one.grouping in ((), (SPLIT,)) or ODDS in one.grouping:
             continue
         over, (n, *right) = "*".join(one.grouping), one.table.T
         for metric, k in zip(("top1", "top5"), right, strict=False):
@@ -177,6 +209,23 @@ def compared_counts(
     if weights is not None:
         found.append(by_group.weighted_mean_of_groups(k, n, weights, names, method, metric))
     return [replace(record, over=over) for record in found]
+
+
+def odds(tallied: Sequence[Tally], design: Design, method: rates.Method) -> list[Record]:
+    """`tallies` -> the difference of the groups' true positive rates, and of both rates, of every set (or class)."""
+    out = []
+    for one in tallied:
+        if ODDS not in one.grouping or not 1 < len(one.groups) <= by_group.MOST_COMPARED:
+            continue
+        column, names = one.grouping[0], [values[0] for values in (tuple(g.values()) for g in one.groups)]
+        for (kind, name, _), table in zip(one_against_rest(design), one.table.transpose(1, 2, 0), strict=True):
+            n_true, k_true, n_other, k_other = table
+            found = [
+                by_group.opportunity_difference(k_true, n_true, names, method),
+                by_group.odds_difference([(k_true, n_true), (k_other, n_other)], names, method),
+            ]
+            out += [replace(record, over=column, **{kind: name}) for record in found]
+    return out
 
 
 def parity(tallied: Sequence[Tally], design: Design, method: rates.Method) -> list[Record]:

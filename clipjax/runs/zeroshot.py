@@ -112,7 +112,7 @@ def total(
         return []
     if not tallied[0].counts:
         raise InputError(f"{design.name}: none of the images has a label")
-    return scoring.totals(tallied, metric, groups.method_of(config), {})
+    return scoring.totals(tallied, metric, groups.method_of(config), {}, design)
 
 
 def outcome(config: Config, probability: Probability, tallied: Sequence[Tally]) -> Outcome:

@@ -1,12 +1,15 @@
 """Numbers of labelled images that no metric alone gives: test folds of a data set, groups and how they compare."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from clipjax import design
-from clipjax.analysis import rates
+from clipjax.analysis import groups, rates
 from clipjax.analysis.rates import Method
-from clipjax.analysis.tallies import Tally
+from clipjax.analysis.tallies import Tally, added
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -120,3 +123,35 @@ def test_the_gap_of_every_set_of_a_design():
     ratio = next(r for r in found if r.set == "crime" and r.metric == "demographic_parity_ratio")
     assert ratio.value == pytest.approx(0.2)
     assert len(found) == 4, "single columns only"
+
+
+def test_rates_of_true_and_of_false_answers_are_compared_by_group():
+    """Each class against the rest, and the same of a design with sets: the functions of groups over the answers."""
+    task, scores = birds()
+    found = {(r.metric, r.class_): r for r in scoring.records(scores, task.labels, task, np.arange(100), "", Method())
+             if r.over == "place" and r.metric.startswith("equal")}  # fmt: skip
+    answer, label = scores.argmax(1), task.labels.column
+    cells = rates.cells(("place",), task.groups, 100)
+    for c, name in enumerate(("land", "water")):
+        opportunity = groups.equal_opportunity_difference(answer == c, label == c, cells)
+        odds = groups.equalized_odds_difference(answer == c, label == c, cells)
+        assert found["equal_opportunity_difference", name] == replace(opportunity, over="place", class_=name)
+        assert found["equalized_odds_difference", name] == replace(odds, over="place", class_=name)
+    classes = tuple(design.DesignClass(name, sets=("wet",) * (name == "water")) for name in ("land", "water"))
+    asked = dataclasses.replace(task, design=dataclasses.replace(task.design, classes=classes))
+    of_sets = [r for r in scoring.records(scores, asked.labels, asked, np.arange(100), "place", Method()) if r.set]
+    assert [(r.metric, r.set, r.value) for r in of_sets if r.set == "wet"] == [
+        (metric, "wet", found[metric, "water"].value)
+        for metric in ("equal_opportunity_difference", "equalized_odds_difference")
+    ]
+    many, more = birds(classes=11)
+    assert not any("equal" in r.metric for r in scoring.records(more, many.labels, many, np.arange(100), "", Method()))
+
+
+def test_parts_of_the_images_add_up_to_the_same_records():
+    task, scores = birds()
+    whole = scoring.tallies(scores, task.labels, task, np.arange(100), "")
+    cut = [np.arange(0, 3), np.arange(3, 3), np.arange(3, 100)]
+    parts = [scoring.tallies(scores[rows], task.labels.select(rows), task, rows, "") for rows in cut]
+    sums = [added(kind) for kind in zip(*parts, strict=True)]
+    assert [one.to_json() for one in sums] == [one.to_json() for one in whole]
