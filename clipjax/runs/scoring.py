@@ -75,7 +75,7 @@ def records(
     if not known.any():
         raise InputError(f"{task.source.name}: none of its {len(known)} images has a label")
     if labels.present is None:
-        found = tallies(scores, labels, *selected(task, rows), groupings)
+        found = tallies(scores, labels, *selected(task, rows), groupings, task.design)
         more = []
         if task.metric in OF_SCORES:
             more = [OF_SCORES[task.metric](scores[known], labels.column[known], seed=method.seed)]
@@ -96,8 +96,9 @@ def selected(task: Task, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.nd
 
 
 def tallies(
-    scores: np.ndarray, labels: Labels, columns: rates.Columns, splits: np.ndarray | None, groupings: str
-) -> list[Tally]:
+    scores: np.ndarray, labels: Labels, columns: rates.Columns, splits: np.ndarray | None, groupings: str,
+    design: Design,
+) -> list[Tally]:  # fmt: skip
     """Scores [M, C], labels, groups and splits [M] -> images with a label, and how many of them are right among the
     first and (of more than five classes) the five best: [C, 2 or 3] by their own class, then [2 or 3] of each grouping,
     and of each split."""
@@ -117,7 +118,7 @@ def tallies(
         cells = rates.cells(grouping, columns, len(index))
         table = np.stack([by_group.tally(column, cells)[0] for column in counted.T], axis=1)
         out.append(tally(cells.groups, grouping, table))
-    if asked := one_against_rest(task.design):
+    if asked := one_against_rest(design):
         answer = scores.argmax(1)
         for (column,) in (one for one in grouped if len(one) == 1 and one != (SPLIT,)):
             out.append(_odds(answer, index, asked, column, rates.cells((column,), columns, len(index))))

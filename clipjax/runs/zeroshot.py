@@ -101,7 +101,8 @@ def count(config: Config, task: Task, rows: np.ndarray, probabilities: np.ndarra
     if task.labels is None:
         return Counted(table, [])
     labels = task.labels.select(rows)
-    return Counted(table, scoring.tallies(probabilities, labels, *scoring.selected(task, rows), config.groups))
+    of_rows = scoring.selected(task, rows)
+    return Counted(table, scoring.tallies(probabilities, labels, *of_rows, config.groups, task.design))
 
 
 def total(

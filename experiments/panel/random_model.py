@@ -1,6 +1,6 @@
 """Writes a model with random parameters: of the embedded one's architecture, or of a released model's.
 
-    python random_model.py OUT.safetensors [ViT-B/32]
+python random_model.py OUT.safetensors [ViT-B/32]
 """
 
 import sys

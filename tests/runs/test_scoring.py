@@ -150,8 +150,11 @@ def test_rates_of_true_and_of_false_answers_are_compared_by_group():
 
 def test_parts_of_the_images_add_up_to_the_same_records():
     task, scores = birds()
-    whole = scoring.tallies(scores, task.labels, task, np.arange(100), "")
+    whole = scoring.tallies(scores, task.labels, *scoring.selected(task, np.arange(100)), "", task.design)
     cut = [np.arange(0, 3), np.arange(3, 3), np.arange(3, 100)]
-    parts = [scoring.tallies(scores[rows], task.labels.select(rows), task, rows, "") for rows in cut]
+    parts = [
+        scoring.tallies(scores[rows], task.labels.select(rows), *scoring.selected(task, rows), "", task.design)
+        for rows in cut
+    ]
     sums = [added(kind) for kind in zip(*parts, strict=True)]
     assert [one.to_json() for one in sums] == [one.to_json() for one in whole]

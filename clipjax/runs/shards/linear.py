@@ -54,6 +54,9 @@ class Sealed:
         self.names = tuple(one.name for one in self.plan.design.classes)
         if not self.plan.labelled:
             raise InputError(f"{store.place}: its images have no labels; a linear probe is fitted to labels")
+        asked = self.plan.design.design()
+        assert asked is not None
+        self.design = asked
 
     def parts(self, columns: list[str]) -> Iterator[tuple[np.ndarray, pa.Table, np.ndarray]]:
         """Of every unit the features as stored, these columns of its rows, and labels, int [M] (-1: without one)."""
@@ -102,7 +105,7 @@ def run(train: Store, test: Store, out: Path, options: Options) -> Manifest:
         tallied, tested, grouped = _test(tested_on, found, folder.path / "predictions.parquet")
         folder.note("predictions.parquet")
         method = groups.method_of(tested_on.config)
-        folder.write_records(scoring.totals(tallied, tested_on.plan.metric, method, {}))
+        folder.write_records(scoring.totals(tallied, tested_on.plan.metric, method, {}, tested_on.design))
         n_train, about = int(passes.counts.sum()), tested_on.manifest
         manifest = Manifest(
             command="clipjax shards linear", config=config, **program(), precision=tested_on.plan.precision,
@@ -144,7 +147,7 @@ def _test(test: Sealed, found: linear.Fit, path: Path) -> tuple[list[Tally], int
         for features, rows, labels in test.parts(["key", "sha256", *grouped]):
             scores = linear.finite(compare(features) + found.bias)
             columns = {name: np.array(rows[name].to_pylist(), object) for name in grouped}
-            part = scoring.tallies(scores, Labels(test.names, labels), columns, None, config.groups)
+            part = scoring.tallies(scores, Labels(test.names, labels), columns, None, config.groups, test.design)
             tallied = [added(pair) for pair in zip(tallied, part, strict=True)] if tallied else part
             table = pa.table({
                 "file": rows["key"], IMAGE: [one[:8].hex() for one in rows["sha256"].to_pylist()],
