@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -36,6 +36,16 @@ class Classifying(abc.ABC):
     def features_of_texts(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
         """Raw text features float32 [T, E]. InputError for a text that is too long, unless `truncate` cuts it."""
 
+    def start_images(self, images: Image.Image | Iterable[Image.Image]) -> Callable[[], np.ndarray]:
+        """As `features_of_images`; a model that can returns as soon as the work is started."""
+        features = self.features_of_images(images)
+        return lambda: features
+
+    def start_texts(self, texts: Sequence[str]) -> Callable[[], np.ndarray]:
+        """As `features_of_texts`; a model that can returns as soon as the work is started."""
+        features = self.features_of_texts(texts)
+        return lambda: features
+
     @property
     def numerics(self) -> Hashable:
         """What changes the features of the same model from call to call."""
@@ -63,20 +73,38 @@ class Classifying(abc.ABC):
             InputError: bad classes or templates, or "sigmoid" of a model without a logit bias.
         """
         bias = zeroshot.bias_of(probability or self.probability, self.bias)
-        similarity = self._weights_of(classes, templates)[1]  # refuses bad classes before any image is decoded
-        unit = zeroshot.normalise(self.features_of_images(images))
+        started: list[Callable[[], np.ndarray]] = []
+
+        def begin() -> None:  # images are prepared while the texts are encoded
+            started.append(self.start_images(images))
+
+        similarity = self._weights_of(classes, templates, begin)[1]  # refuses bad classes before any image is decoded
+        if not started:
+            begin()
+        unit = zeroshot.normalise(started[0]())
         return zeroshot.odds(self.scale * similarity(unit), bias)
 
     def classifier(self, classes: Sequence[str], templates: Sequence[str] = (TEMPLATE,)) -> np.ndarray:
         """Class names and templates -> class weights float32 [C, E] of unit length; kept as in `classify`."""
         return self._weights_of(classes, templates)[0].copy()
 
-    def _weights_of(self, classes: Sequence[str], templates: Sequence[str]) -> tuple[np.ndarray, zeroshot.Similarity]:
-        """Class weights [C, E], and the function of unit rows [N, E] that gives their cosines [N, C]."""
+    def _weights_of(
+        self, classes: Sequence[str], templates: Sequence[str], meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[np.ndarray, zeroshot.Similarity]:
+        """Class weights [C, E], and the function of unit rows [N, E] that gives their cosines [N, C].
+
+        meanwhile: called where texts are encoded, once that is started.
+        """
+
+        def encode(texts: Sequence[str]) -> np.ndarray:
+            finish = self.start_texts(texts)
+            meanwhile()
+            return finish()
+
         design = of_classes(classes, templates)
         key = (design.names, design.templates, self.numerics)
         if (classifier := self._classifiers.pop(key, None)) is None:
-            (class_weights,) = zeroshot.class_weights(self.features_of_texts, [design])
+            (class_weights,) = zeroshot.class_weights(encode, [design])
             classifier = class_weights, zeroshot.similarity(class_weights)
         self._classifiers[key] = classifier  # last in the order: the most recently used
         while len(self._classifiers) > CLASSIFIERS:

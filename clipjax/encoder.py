@@ -155,6 +155,10 @@ class Encoder:
         prompts of 10 tokens cost a fifth of 77. A text that comes twice is encoded once, and more texts than one
         batch are sorted into batches of one length. On several hosts all must bring as many texts, of one length.
         """
+        return self.start_texts(tokens)()
+
+    def start_texts(self, tokens: np.ndarray | jax.Array) -> Callable[[], np.ndarray]:
+        """As `texts`, but if they fit one batch it returns as soon as the work is started; see `start`."""
         context, vocabulary = self.config.text.context_length, self.config.text.vocab_size
         tokens = np.asarray(tokens)
         if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or tokens.shape[1] > context:
@@ -162,20 +166,20 @@ class Encoder:
         if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary):
             raise InputError(f"token id {tokens.max()} is outside this model's vocabulary of {vocabulary}")
         if not tokens.size:
-            return np.zeros((0, self.config.embed_dim), np.float32)
+            return lambda: np.zeros((0, self.config.embed_dim), np.float32)
         tokens = tokens.astype(np.int32, copy=False)
         lengths = np.minimum(-(-self.config.text.lengths(tokens) // TEXT_LENGTHS) * TEXT_LENGTHS, tokens.shape[1])
         if jax.process_count() > 1 or len(tokens) <= self.rows_per_step:
-            return self._texts(tokens[:, : lengths.max()])
+            return self._start_texts(tokens[:, : lengths.max()])
         distinct, first, place = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
         out = np.empty((len(distinct), self.config.embed_dim), np.float32)
         for length in np.unique(lengths):
             same = np.flatnonzero(lengths[first] == length)
-            out[same] = self._texts(distinct[same, :length])
-        return out[place.ravel()]
+            out[same] = self._start_texts(distinct[same, :length])()
+        return lambda: out[place.ravel()]
 
-    def _texts(self, tokens: np.ndarray) -> np.ndarray:
-        return self._run(self._text_program, self._textual, tokens, self.config.embed_dim)()
+    def _start_texts(self, tokens: np.ndarray) -> Callable[[], np.ndarray]:
+        return self._run(self._text_program, self._textual, tokens, self.config.embed_dim)
 
     def width(self, feature: str) -> int:
         """Length of one image feature."""
@@ -279,7 +283,7 @@ class Encoder:
         devices = self.mesh.local_mesh.size
         per_device = self.batch_size
         if not self.full_batches:
-            per_device = min(per_device, 1 << max(-(-len(rows) // devices) - 1, 0).bit_length())
+            per_device = min(per_device, _grid(-(-len(rows) // devices)))
         batch = per_device * devices
         out = np.zeros((len(rows), width), np.float32)
         pending: deque[tuple[int, int, Any]] = deque()
@@ -310,3 +314,10 @@ class Encoder:
     def _most_pending(self) -> int:
         # Virtual devices of one CPU are not given two programs at once: jaxlib 0.10 can lock up.
         return 0 if self._on_cpu and self.mesh.size > 1 else 1
+
+
+def _grid(rows: int) -> int:
+    """The smallest size of a program for so many rows: powers of two, and from eight on four sizes per doubling."""
+    whole = 1 << max(rows - 1, 0).bit_length()
+    unit = whole // 8 if whole > 8 else whole
+    return -(-max(rows, 1) // unit) * unit

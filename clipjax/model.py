@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,14 @@ class Model(Classifying):
     def features_of_images(self, images: Image.Image | Iterable[Image.Image]) -> np.ndarray:
         """Raw image features float32 [B, E]."""
         return self.encoder.images(self.preprocess(images))
+
+    def start_images(self, images: Image.Image | Iterable[Image.Image]) -> Callable[[], np.ndarray]:
+        """See `Encoder.start`."""
+        return self.encoder.start(self.preprocess(images))
+
+    def start_texts(self, texts: Sequence[str]) -> Callable[[], np.ndarray]:
+        """See `Encoder.start_texts`. InputError for a text that is too long."""
+        return self.encoder.start_texts(self.tokenize(texts))
 
     def features_of_texts(self, texts: Sequence[str], truncate: bool = False) -> np.ndarray:
         """Raw text features float32 [T, E]. InputError for a text that is too long, unless `truncate` cuts it."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from clipjax import cpu, image, parallel
+from clipjax import encoder as encoder_module
 from clipjax.encoder import Encoder
 from clipjax.errors import InputError
 from clipjax.models import catalog, clip
@@ -117,6 +118,27 @@ def test_one_program_per_shape(encoder, pixels):
     for n in (5, 1):
         full.images(pixels[:n])
     assert full._image_program("proj")._cache_size() == compiled
+
+
+def test_programs_have_few_sizes_and_little_padding():
+    sizes = {n: encoder_module._grid(n) for n in range(200)}
+    assert [sizes[n] for n in (0, 1, 2, 3, 5, 8, 9, 10, 11, 16, 17, 33, 100)] == [
+        1,
+        1,
+        2,
+        4,
+        8,
+        8,
+        10,
+        10,
+        12,
+        16,
+        20,
+        40,
+        112,
+    ]
+    assert all(n <= size <= max(1.25 * n, 8) for n, size in sizes.items())
+    assert len(set(sizes.values())) == 4 + 4 * 5 - 1
 
 
 def test_models_of_one_configuration_share_their_programs_and_nothing_else(encoder, pixels, tokens):

@@ -17,8 +17,8 @@ PICTURE = Image.new("RGB", (40, 30), "red")
 @pytest.fixture
 def counted(monkeypatch):
     model, calls = clipjax.load("emoji-clip"), []
-    texts = model.encoder.texts
-    monkeypatch.setattr(model.encoder, "texts", lambda tokens: calls.append(len(tokens)) or texts(tokens))
+    texts = model.encoder.start_texts
+    monkeypatch.setattr(model.encoder, "start_texts", lambda tokens: calls.append(len(tokens)) or texts(tokens))
     return model, calls
 
 
@@ -30,6 +30,24 @@ def test_the_same_classes_again_cost_no_text_tower_and_give_the_same_answer(coun
     model.classify(PICTURE, ["b", "a"])
     model.classify(PICTURE, ["a", "b"], ["{}", "a {}"])
     assert calls == [2, 2, 4]
+
+
+def test_images_are_prepared_while_the_texts_are_encoded_and_after_they_were_checked(monkeypatch):
+    model, order = clipjax.load("emoji-clip"), []
+    begin, start = model.encoder.start_texts, model.encoder.start
+
+    def texts(tokens):
+        finish = begin(tokens)
+        order.append("texts begun")
+        return lambda: order.append("texts done") or finish()
+
+    monkeypatch.setattr(model.encoder, "start_texts", texts)
+    monkeypatch.setattr(model.encoder, "start", lambda pixels: order.append("images") or start(pixels))
+    model.classify(PICTURE, ["a", "b"])
+    assert order == ["texts begun", "images", "texts done"]
+    with pytest.raises(clipjax.InputError, match="tokens"):
+        model.classify(PICTURE, ["word " * 100])
+    assert order == ["texts begun", "images", "texts done"]
 
 
 def test_what_is_handed_out_is_a_copy(counted):
