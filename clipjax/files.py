@@ -20,11 +20,11 @@ from clipjax.errors import InputError, converted
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(abfss?|az|file|gs|hf|https?|s3):/")
 HUB = ("hf",)  # what options that take a model read beside local files
 BUCKETS = ("gs", "s3", "az", "hf")  # what options that take a data set read beside local files
-# Options and config keys that take more than local paths. All others refuse addresses, those of a new verb too; texts
-# that may hold anything are exempt.
+# Options, some of one verb alone, and config keys that take more than local paths. All others refuse addresses, those
+# of a new verb too; texts that may hold anything are exempt.
 ADDRESSES = {
     **dict.fromkeys(("model", "models", "src", "before", "after", "file"), HUB),
-    **dict.fromkeys(("place", "what"), BUCKETS[:3]),  # of `clipjax shards`
+    **dict.fromkeys(("shards.what", "shards.out", "embed.out"), BUCKETS[:3]),
     **dict.fromkeys(("data.path", "data.csv", "data.train_path", "data.validation_path", "data.test_path"), BUCKETS),
 }
 TEXTS = ("template", "fail_if", "templates", "sweep.templates", "prefix")
@@ -54,11 +54,11 @@ def check_address(text: str | os.PathLike, option: str, reads: Collection[str] =
     raise InputError(f"{option}={value}: {scheme}:// addresses are not read or written here; {remedy}")
 
 
-def check_option(key: str, value: str, option: str) -> None:
+def check_option(key: str, value: str, option: str, verb: str = "") -> None:
     """`check_address` of an option or config key; `option` is what it is called in messages."""
     key = re.sub(r"^data_sets\.[^.]+\.", "data.", key)  # of a panel: data of its probes
     if key not in TEXTS:
-        check_address(value, option, ADDRESSES.get(key, ()))
+        check_address(value, option, ADDRESSES.get(f"{verb}.{key}", ADDRESSES.get(key, ())))
 
 
 def cache_dir() -> Path:

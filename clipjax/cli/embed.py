@@ -17,6 +17,7 @@ units); texts.npz has the arrays of the texts. Each image is written once.
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-skipped", type=float, default=SHARE, metavar="SHARE",
         help=f"stop if more than this share of the images cannot be read (default: {SHARE}; one is always allowed)",
     )  # fmt: skip
-    parser.add_argument("--out", required=True, metavar="F.npz", help="the file that is written, or a FOLDER/")
+    parser.add_argument(
+        "--out", required=True, metavar="F.npz", help="the file that is written, or a FOLDER/ (or gs://...)"
+    )
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="of features in a FOLDER/ (float32)"
     )
@@ -52,13 +55,16 @@ def run(args: argparse.Namespace) -> None:
 
     from clipjax import image, loading, skipping
     from clipjax.errors import InputError, brief
-    from clipjax.files import write_atomically
+    from clipjax.files import check_address, write_atomically
     from clipjax.progress import say
     from clipjax.runs import account, embedding
+    from clipjax.runs.shards.store import Store
 
     if not args.images and not args.texts:
         raise InputError("nothing to embed; give --images, --texts or both")
     folder = args.out.endswith("/")
+    if not folder:
+        check_address(args.out, "--out")  # a .npz is written to a disk
     if not folder and not args.out.endswith(".npz"):
         raise InputError(f"{args.out}: the output is a .npz file, or a folder with a slash at its end; name it so")
     if folder and not args.images:
@@ -80,7 +86,6 @@ def run(args: argparse.Namespace) -> None:
     files = [str(file) for file in listing.files]
     if folder:
         from clipjax.runs.shards import embed
-        from clipjax.runs.shards.store import Store
 
         store, named = Store(args.out), (args.model, model, files, args.images)
         n, skipped = embed.embed(*named, args.max_skipped, "--max-skipped", store, args.dtype)
@@ -99,7 +104,11 @@ def run(args: argparse.Namespace) -> None:
         with open(path, "wb") as file:  # an open file: numpy would add .npz to the temporary name
             np.savez(file, **arrays)
 
-    write_atomically(f"{args.out}texts.npz" if folder else args.out, save)
+    if folder:
+        np.savez(texts := io.BytesIO(), **arrays)
+        Store(args.out).write("texts.npz", texts.getvalue())
+    else:
+        write_atomically(args.out, save)
     weights = account.weights_of(args.model, model.source)
     for line in account.describe(model.name, *weights, args.images or "", n, skipped):
         say(line)

@@ -138,7 +138,7 @@ def _check_addresses(parser: argparse.ArgumentParser, args: argparse.Namespace, 
     for key, given in vars(args).items():
         for value in given if isinstance(given, list) else [given]:
             if isinstance(value, str):
-                check_option(key, value, names.get(key, f"--{key}"))
+                check_option(key, value, names.get(key, f"--{key}"), parser.prog.rpartition(" ")[2])
     for i, word in enumerate(overrides):
         name, equals, value = word.partition("=")
         key = name.removeprefix("--config.")

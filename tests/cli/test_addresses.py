@@ -38,7 +38,8 @@ def actions(verb: str) -> list[argparse.Action]:
     parser = argparse.ArgumentParser()
     importlib.import_module(f"clipjax.cli.{verb}").add_arguments(parser)
     takes_texts = [a for a in parser._actions if a.nargs != 0 and not a.choices and a.type is None]
-    return [a for a in takes_texts if a.dest not in TEXTS and "gs" not in ADDRESSES.get(a.dest, ())]
+    reads = {a.dest: ADDRESSES.get(f"{verb}.{a.dest}", ADDRESSES.get(a.dest, ())) for a in takes_texts}
+    return [a for a in takes_texts if a.dest not in TEXTS and "gs" not in reads[a.dest]]
 
 
 def positionals(verb: str) -> list[argparse.Action]:
@@ -78,7 +79,8 @@ def test_every_option_of_every_verb_refuses_a_bucket_before_any_work(words, tmp_
 
 def test_the_walk_sees_the_options_that_write():
     found = {(words[0], words[-1].partition("=")[0]) for words in cases()}
-    assert {(v, "--out") for v in ("probe", "finetune", "embed", "report", "compare", "prepare", "demo")} <= found
+    assert {(v, "--out") for v in ("probe", "finetune", "report", "compare", "prepare", "demo")} <= found
+    assert not {("shards", "--out"), ("embed", "--out")} & found, "these write to buckets"
     assert ("convert", ADDRESS) in {(words[0], words[2]) for words in cases() if len(words) > 2}
 
 
