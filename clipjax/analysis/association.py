@@ -19,6 +19,7 @@ from clipjax.errors import InputError
 METHODS = ("benjamini-hochberg", "bonferroni")
 TIED = 1e-7
 ALPHA = 0.05  # from which adjusted p-value on nothing is stated
+CURVE = 96  # thresholds that labels per image are counted at
 TRUSTED = 5  # expected counts from which chi-squared is read (Cochran 1954), Fisher's exact test below
 
 
@@ -204,13 +205,6 @@ def gendered_labels(k1: ArrayLike, k2: ArrayLike, n1: int, n2: int, tokens: tupl
     )
 
 
-def count_labels(probabilities: np.ndarray, side: np.ndarray, sides: tuple[str, str], threshold: float) -> Gendered:
-    """Probabilities [N, K], the side of each image [N] -> the labels that reach the threshold, compared."""
-    returned = probabilities >= threshold
-    inside = [returned[side == s] for s in sides]
-    return gendered_labels(inside[0].sum(0), inside[1].sum(0), len(inside[0]), len(inside[1]))
-
-
 def top_gendered(counts: Gendered, n: int = 20, by: str = "image", min_count: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """For each group the rows of the n labels that most set it apart, sorted by how often the group gets them.
 
@@ -229,10 +223,15 @@ def top_gendered(counts: Gendered, n: int = 20, by: str = "image", min_count: in
     return out[0], out[1]
 
 
-def labels_per_image(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Probabilities [N, K] -> how many labels reach each threshold [T], on average over the images."""
+def curve_thresholds(labels: int) -> np.ndarray:
+    """The thresholds that labels per image are counted at: from a twentieth of the uniform probability to a half."""
+    return np.geomspace(0.05 / labels, 0.5, CURVE)
+
+
+def reached(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Probabilities [N, K] -> how many of them reach each threshold, int64 [T]: sums over images."""
     flat = np.sort(probabilities.ravel())
-    return (len(flat) - np.searchsorted(flat, thresholds, side="left")) / max(len(probabilities), 1)
+    return len(flat) - np.searchsorted(flat, thresholds, side="left")
 
 
 def _tables(table: ArrayLike) -> np.ndarray:

@@ -26,7 +26,7 @@ from clipjax.analysis.paired import paired_records, smallest_p
 from clipjax.analysis.paired_numbers import PairedNumber, check_stimuli, paired_numbers
 from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.records import RIGHT, PairedRecord, Question, Record
-from clipjax.analysis.run import CAPTION_RANK, CLASSIFIERS, FEW_IMAGES, NEEDED, Run, prediction_column
+from clipjax.analysis.run import CAPTION_RANK, CLASSIFIERS, FEW_IMAGES, Run, prediction_column
 from clipjax.analysis.tallies import Tally, added
 from clipjax.analysis.transitions import Groups, Sum, Transitions, width
 from clipjax.design import NO_SET, Design
@@ -281,8 +281,8 @@ def _count(pairing: Paired) -> _Counted:
 
 def _answers(run: Run) -> list[str]:
     """The columns of a run's predictions that say what it answered, and about whom."""
-    needed = {"label", CAPTION_RANK, *NEEDED.get(run.probe, ()), *run.group_columns}
-    return [name for name in run.names if name in needed or name.startswith("prediction")]
+    kept = {*run.group_columns, "label", CAPTION_RANK, *(["probabilities"] if run.probe == "labels" else [])}
+    return [name for name in run.names if name in kept or name.startswith("prediction")]
 
 
 def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:
@@ -394,6 +394,11 @@ def set_questions(design: Design, answers: np.ndarray) -> dict[Question, np.ndar
 
 def _labels(run: Run) -> dict[Question, np.ndarray]:
     assert run.design is not None
+    if "probabilities" not in run.predictions:
+        raise InputError(
+            f"{run.path}: labels are compared image by image, and its predictions have no probabilities; run it again "
+            "with these (a run in units: clipjax shards plan --probabilities)"
+        )
     found, thresholds = run.predictions["probabilities"], run.manifest.result.thresholds
     return {
         Question("label", f"{name} at {100 * t:g}%"): found[:, c] >= t

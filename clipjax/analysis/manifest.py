@@ -114,6 +114,7 @@ class Outcome(Struct, omit_defaults=True):
     sides: tuple[str, str] | None = None
     stimuli: dict[str, dict[str, str]] | None = None  # association: of each test and set (x, y, a, b) what it holds
     thresholds: list[Annotated[float, Meta(gt=0, lt=1)]] | None = None
+    curve: list[list[Count]] | None = None  # labels of each side at association.curve_thresholds
     notice: str | None = None  # identities
     people: Count | None = None
     candidates: list[Count] | None = None

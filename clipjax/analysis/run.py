@@ -39,7 +39,7 @@ RIGHT_BY_DRAW = "right_by_draw"  # of few labelled images: whether each draw has
 RIGHT_ZERO_SHOT = "right_zero_shot"  # and whether it is without labelled images
 FEW_IMAGES = ("fewshot", "tip_adapter", "coop")  # probes that draw a few labelled images several times
 CAPTION_RANK = "caption_rank"  # of `retrieval`: of an image's best own caption among all, from 1
-NEEDED = {"rates": {"prediction"}, "labels": {"probabilities"}}  # columns of predictions.parquet, by probe
+NEEDED = {"rates": {"prediction"}, "labels": set[str]()}  # columns of predictions.parquet, by probe with a design
 CLASSIFIERS = ("zero-shot", "linear")  # of the probe `attributes`
 
 
@@ -234,7 +234,7 @@ def prediction_column(attribute: str, classifier: str) -> str:
 
 def _check_manifest(file: Path, probe: str, found: Manifest) -> None:
     """InputError where the manifest lacks what a report of this kind of run reads."""
-    needed = {"labels": ("contrast", "sides", "thresholds"), "identities": ("notice",)}.get(probe, ())
+    needed = {"labels": ("contrast", "sides", "thresholds", "curve"), "identities": ("notice",)}.get(probe, ())
     if absent := [name for name in needed if getattr(found.result, name) is None]:
         raise InputError(f"{file}: result has no {absent[0]!r}; {REMEDY}")
     if probe in NEEDED and not found.design.classes:

@@ -107,8 +107,11 @@ def run(args: argparse.Namespace) -> None:
     if args.images is not None:
         if "images_per_second_per_chip" not in record:
             raise InputError(f"--batch={args.batch} does not fit; --images is computed at a batch that fits")
+        from clipjax.runs.shards import plan as units
+
         rate, decode = record["images_per_second_per_chip"], args.decode or cost.DECODED
-        record["cost"] = cost.cost(rate, args.images, config.embed_dim, decode, args.image_bytes, args.price)
+        given = args.images, config.embed_dim, decode, args.image_bytes, args.price
+        record["cost"] = cost.cost(rate, *given, rows=units.ROWS)
     if args.json:
         print(json.dumps(record, indent=2))
         return

@@ -82,7 +82,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
         raise InputError(f"clipjax shards {args.action} needs --out=FOLDER")
     for name in dict.fromkeys(name for names in ACTIONS.values() for name in names):
         if name not in reads and all(getattr(args, name) is not unset for unset in (None, False)):
-            readers = " and ".join(action for action, names in ACTIONS.items() if name in names)
+            *first, last = (action for action, names in ACTIONS.items() if name in names)
+            readers = f"{', '.join(first)} and {last}" if first else last
             raise InputError(f"--{name.replace('_', '-')} is read by {readers}, not by {args.action}; leave it out")
     if args.action == "plan":
         _plan(args, overrides)

@@ -135,7 +135,7 @@ class Answers:
         kept = asked.scored.curves
         if sides not in kept:
             given = self.probabilities(asked)
-            kept[sides] = [association.labels_per_image(given[rows], grid) for rows in inside]
+            kept[sides] = [association.reached(given[rows], grid) / max(len(rows), 1) for rows in inside]
         return kept[sides]
 
     def tally(self, asked: Asked, grouping: tuple[str, ...]) -> np.ndarray:

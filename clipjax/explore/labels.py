@@ -16,7 +16,6 @@ from clipjax.explore.view import Pair, as_shown
 from clipjax.runs.labels import label_records
 
 TOP = 20  # of each side, as Figure 1 of the paper
-CURVE = 96  # thresholds of the curve
 
 
 def labels_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def labels_view(answers: Answers, pair: Pair, body: Mapping[str, Any]) -> dict[s
     hits = [(given[rows] >= threshold).sum(0) for rows in inside]
     found = association.gendered_labels(*hits, *map(len, inside))
     records = label_records(found, sides, column, asked.design.names, threshold, opened.method)
-    grid = np.geomspace(0.05 / k, 0.5, CURVE)
+    grid = association.curve_thresholds(k)
     curves = answers.curves(asked, (column, *sides), inside, grid)
     lead = (
         f"{asked.design.name}: labels from a probability of {100 * threshold:.3g}%, {sides[0]} ({len(inside[0])} "

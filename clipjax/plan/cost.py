@@ -6,7 +6,6 @@ from typing import Any
 
 from clipjax.errors import InputError
 
-ROWS = 10_000  # images of a unit of `clipjax shards`
 SHARE = 0.4  # of the bound that is planned with: one H200 reached 37% and 48% of it (experiments/gpu)
 DECODED = 464.0  # JPEG images of 500 x 375 that one core decodes per second (benchmarks/RESULTS.md)
 IMAGE = 49_400.0  # bytes of such an image
@@ -22,13 +21,16 @@ def check(images: float, image_bytes: float, price: float) -> None:
         raise InputError(f"--price={price:g} is not a price; give that of one chip for one hour")
 
 
-def cost(rate: float, images: float, width: int, decode: float, image_bytes: float, price: float) -> dict[str, Any]:
+def cost(
+    rate: float, images: float, width: int, decode: float, image_bytes: float, price: float, rows: int
+) -> dict[str, Any]:
     """Of so many images. rate: images/s that one chip computes at most; width: numbers of one feature; decode:
-    images/s that one core decodes; price: of a chip for an hour, in any currency."""
+    images/s that one core decodes; price: of a chip for an hour, in any currency; rows: images of a unit of work."""
     hours = images / rate / 3600
     return {
         "images": images,
-        "units": -(-int(images) // ROWS),
+        "units": -(-int(images) // rows),
+        "unit_rows": rows,
         "chip_hours": {"bound": hours, "planned": hours / SHARE},
         "decode_core_hours": images / decode / 3600,
         "cores_per_chip": {"bound": rate / decode, "planned": rate * SHARE / decode},
@@ -50,7 +52,8 @@ def as_text(found: dict[str, Any]) -> str:
                      f"{cores['planned']:,.1f} at {SHARE:.0%}"),
         ("reading", f"{_bytes(found['read_bytes'])}; {_bytes(read['planned'])}/s a chip at {SHARE:.0%}"),
         ("features", f"{_bytes(kept['float16'])} as float16, {_bytes(kept['float32'])} as float32"),
-        ("rows", f"{_bytes(found['row_bytes'])} with predictions, in {found['units']:,} units of {ROWS:,} images"),
+        ("rows", f"{_bytes(found['row_bytes'])} with predictions, in {found['units']:,} units of "
+                 f"{found['unit_rows']:,} images"),
     ]  # fmt: skip
     if found["price"]:
         rows.append(("price", f"{found['price']['bound']:,.0f} to {found['price']['planned']:,.0f}"))

@@ -179,6 +179,8 @@ class _Added:
         self._sum = self._lost = zeros
 
     def add(self, part: tuple[jax.Array, ...]) -> None:
+        """Waits for the block before: else all blocks of a pass would be read, and in memory, before they are used."""
+        jax.block_until_ready(self._sum)
         self._sum, self._lost = _neumaier(self._sum, self._lost, part)
 
     @property

@@ -165,10 +165,12 @@ def _labels(
     assert answers.scores is not None
     contrast = labels.contrast_of(settings.contrast, settings.thresholds, columns)
     side, names = columns[contrast.column], answers.design.names
-    records = labels.contrast_records(answers.scores, side, contrast, names, method)
+    labels.note_left_out(side, contrast)
+    tallied = labels.tallies(answers.scores, side, contrast)
+    records = labels.records_of(tallied, contrast, names, method)
     if kind := kind_of(answers):
         records = [replace(record, probability=kind) for record in records]
-    return records, replace(contrast.outcome, probability=kind)
+    return records, contrast.outcome(tallied, kind)
 
 
 def _zeroshot(

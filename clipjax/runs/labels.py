@@ -50,10 +50,13 @@ class Contrast:
     sides: tuple[str, str]
     thresholds: tuple[float, ...]
 
-    @property
-    def outcome(self) -> Outcome:
-        """What the manifest says of it."""
-        return Outcome(contrast=self.column, sides=self.sides, thresholds=list(self.thresholds))
+    def outcome(self, tallied: Sequence[Tally], probability: Probability | None) -> Outcome:
+        """What the manifest says of it, and of `tallies` of all images."""
+        curve = [tallied[2].of((side,)).tolist() for side in self.sides]
+        thresholds = list(self.thresholds)
+        return Outcome(
+            contrast=self.column, sides=self.sides, thresholds=thresholds, curve=curve, probability=probability
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,18 +100,12 @@ def run(config: Config, features: Features, task: LabelsTask) -> Result:
     weights = features.class_weights(task.design)
     encoded = features.images(task.source)
     probabilities = features.probabilities(encoded.values, weights, probability)
-    columns = {name: values[encoded.rows] for name, values in task.columns.items()}
-    table = task.table(encoded.rows) | answers(task.design, probabilities)
-    records = contrast_records(
-        probabilities,
-        columns[task.contrast.column],
-        task.contrast,
-        task.design.names,
-        groups.method_of(config),
-    )
+    note_left_out(task.columns[task.contrast.column][encoded.rows], task.contrast)
+    found = count(config, task, encoded.rows, probabilities)
+    records = records_of(found.tallies, task.contrast, task.design.names, groups.method_of(config))
     records = [replace(record, probability=probability) for record in records]
-    outcome = replace(task.contrast.outcome, probability=probability)
-    return Result(records, table, encoded.skipped, task.design, outcome)
+    said = task.contrast.outcome(found.tallies, probability)
+    return Result(records, found.columns, encoded.skipped, task.design, said)
 
 
 def check_units(config: Config, task: LabelsTask) -> None:
@@ -145,7 +142,7 @@ def total(
 
 def outcome(config: Config, probability: Probability, tallied: Sequence[Tally]) -> Outcome:
     """What the manifest says of the probe."""
-    return replace(_contrast(config, tallied).outcome, probability=probability)
+    return _contrast(config, tallied).outcome(tallied, probability)
 
 
 def _contrast(config: Config, tallied: Sequence[Tally]) -> Contrast:
@@ -154,21 +151,20 @@ def _contrast(config: Config, tallied: Sequence[Tally]) -> Contrast:
     return contrast_of(config.contrast, config.thresholds, {column: np.array(values, object)}, whole=False)
 
 
-def contrast_records(
-    probabilities: np.ndarray, side: np.ndarray, contrast: Contrast, names: tuple[str, ...], method: rates.Method
-) -> list[Record]:
-    """Probabilities [N, C] of labels, the contrasted column [N] -> rates and tests at each threshold."""
+def note_left_out(side: np.ndarray, contrast: Contrast) -> None:
+    """Says how many images of the contrasted column [N] are on neither side."""
     if left := int((~np.isin(side, contrast.sides)).sum()):
         say(f"{left} images are in neither of {' and '.join(contrast.sides)}; they count in no comparison")
-    return records_of(tallies(probabilities, side, contrast), contrast, names, method)
 
 
 def tallies(probabilities: np.ndarray, side: np.ndarray, contrast: Contrast) -> list[Tally]:
-    """Probabilities [N, C], the contrasted column [N] -> images of each side [1], and how many of them get each label
-    at each threshold [T, C]."""
+    """Probabilities [N, C], the contrasted column [N] -> images of each side [1], how many of them get each label at
+    each threshold [T, C], and how many labels they get at each threshold of the curve."""
     inside = [probabilities[side == s] for s in contrast.sides]
     given = [np.stack([(rows >= threshold).sum(0) for threshold in contrast.thresholds]) for rows in inside]
-    tables = np.array([[len(rows)] for rows in inside]), np.stack(given)
+    grid = association.curve_thresholds(probabilities.shape[1])
+    curve = np.stack([association.reached(rows, grid) for rows in inside])
+    tables = np.array([[len(rows)] for rows in inside]), np.stack(given), curve
     return [tally([{contrast.column: s} for s in contrast.sides], (contrast.column,), table) for table in tables]
 
 
@@ -176,7 +172,7 @@ def records_of(
     tallied: Sequence[Tally], contrast: Contrast, names: tuple[str, ...], method: rates.Method
 ) -> list[Record]:
     """`tallies` of all images -> `label_records` at each threshold."""
-    images, given = ([one.of((side,)) for side in contrast.sides] for one in tallied)
+    images, given = ([one.of((side,)) for side in contrast.sides] for one in tallied[:2])
     (n1,), (n2,) = (one.tolist() for one in images)
     records = []
     for threshold, k1, k2 in zip(contrast.thresholds, *given, strict=True):

@@ -10,7 +10,7 @@ from clipjax.plan import cost
 
 def test_the_cost_of_a_billion_images_by_hand():
     """ViT-B/32 on v5e: 23,784 images/s a chip at the bound; 464 images/s a core; 512 numbers; 49.4 KB an image."""
-    found = cost.cost(23_784, 1e9, 512, 464, 49_400, 1.2)
+    found = cost.cost(23_784, 1e9, 512, 464, 49_400, 1.2, 10_000)
     assert found["chip_hours"] == {"bound": pytest.approx(11.68, abs=0.01), "planned": pytest.approx(29.2, abs=0.01)}
     assert found["decode_core_hours"] == pytest.approx(598.7, abs=0.1)
     assert found["cores_per_chip"]["bound"] == pytest.approx(51.3, abs=0.1)
@@ -27,7 +27,7 @@ def test_it_is_a_part_of_the_plan(capsys):
     record = json.loads(capsys.readouterr().out)
     rate = record["images_per_second_per_chip"]
     assert record["cost"]["chip_hours"]["bound"] == pytest.approx(1e9 / rate / 3600)
-    text = cost.as_text(cost.cost(rate, 1e6, 512, 464, 49_400, 0))
+    text = cost.as_text(cost.cost(rate, 1e6, 512, 464, 49_400, 0, 10_000))
     assert text.startswith("1,000,000 images\n")
     assert "price" not in text
     for more, message in (

@@ -31,7 +31,7 @@ def _one(run: Run, suffix: str) -> list[Section]:
     assert run.design is not None
     contrast, sides, thresholds = _setting(run)
     k = len(run.design.classes)
-    n = {s: int((run.columns[contrast] == s).sum()) for s in sides}
+    n = {s: run.values[contrast].get(s, 0) for s in sides}
     most = ", ".join(f"{int(1 / t)} labels at {100 * t:g}%" for t in thresholds)
     counted = ", ".join(f"{v} images {s}" for s, v in n.items())
     reaches = "Every label whose probability reaches the threshold counts."
@@ -64,8 +64,9 @@ def _setting(run: Run) -> tuple[str, tuple[str, str], list[float]]:
 def _at(run: Run, threshold: float, suffix: str) -> Section:
     assert run.design is not None
     contrast, sides, _ = _setting(run)
-    side = run.columns[contrast]
-    found = association.count_labels(run.predictions["probabilities"], side, (sides[0], sides[1]), threshold)
+    given = [r for r in run.records if r.metric == "label_rate" and r.threshold == threshold]
+    first, second = ([r for r in given if r.group == {contrast: side}] for side in sides)
+    found = association.gendered_labels([r.k for r in first], [r.k for r in second], first[0].n, second[0].n)
     n = list(found.n)
     given = np.flatnonzero(found.k.sum(1) > 0)
     p, smallest, exact = association.two_groups(found.tables)
@@ -129,11 +130,12 @@ def _table(run, found, adjusted, rows, side: str, n: list[int], name: str, thres
 
 def _curves(run: Run, suffix: str) -> Section:
     assert run.design is not None
-    (contrast, sides, marks), probabilities = _setting(run), run.predictions["probabilities"]
+    contrast, sides, marks = _setting(run)
     k = len(run.design.classes)
-    thresholds = np.geomspace(0.05 / k, 0.5, 160)
-    side = run.columns[contrast]
-    curves = {s: association.labels_per_image(probabilities[side == s], thresholds) for s in sides}
+    thresholds = association.curve_thresholds(k)
+    assert run.manifest.result.curve is not None
+    images = [max(run.values[contrast].get(side, 0), 1) for side in sides]
+    curves = {s: np.array(c) / n for s, c, n in zip(sides, run.manifest.result.curve, images, strict=True)}
     drawing = figures.threshold_curves(thresholds, curves, k, marks, "labels per image")
     caption = "Labels returned per image by threshold, in multiples of the uniform probability."
     return Section("The whole range of thresholds", [], [], {f"thresholds{suffix}": (drawing, caption)})

@@ -23,7 +23,6 @@ from msgspec import Struct
 
 from clipjax import stored
 from clipjax.analysis import manifest as manifests
-from clipjax.analysis.run import NEEDED
 from clipjax.classes import read_naming
 from clipjax.data.labels import is_numbers
 from clipjax.errors import InputError, some
@@ -130,11 +129,6 @@ def make(config: ConfigDict, store: Store, options: Options, engines: Engines | 
     if len(configs.words(resolved["model"])) > 1 or len(configs.words(resolved["data"]["source"])) > 1:
         raise InputError("one plan is of one model and one data set; make a plan for each")
     configs.refuse_unread(config)
-    if "probabilities" in NEEDED.get(resolved["probe"], ()) and not options.probabilities:
-        raise InputError(
-            f"a run of {resolved['probe']} is reported and compared by the probabilities of all classes; keep them: "
-            "--probabilities"
-        )
     if options.rows < 1 or options.group < 1:
         raise InputError(f"--unit-rows={options.rows} and --group={options.group} are at least 1")
     files = input_files(resolved)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from support.amount import EXHAUSTIVE, amount
 
+from clipjax.analysis import compare
 from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
 from clipjax.errors import InputError
@@ -229,21 +230,25 @@ def test_a_broken_machine_stops_after_a_few_units(planned, engines, tmp_path, mo
     assert seal.seal(store).counts.seen == 41
 
 
-def test_a_run_that_was_sealed_without_predictions_is_read_from_its_units(table, planned, engines, tmp_path):
+def test_a_run_that_was_sealed_without_predictions_is_read_from_its_units(table, planned, engines, tmp_path, capsys):
+    """With its report, for which labels need no probabilities; to compare images these are needed."""
     words = (*table, *OWN["congress"])
-    store = planned(tmp_path / "run", *words, probe="congress", probabilities=True)
+    store = planned(tmp_path / "run", *words, probe="congress")
     work.work(store, Worker(0, 1), engines)
-    sealed = seal.seal(store, predictions=False)
-    found = read_run(store.place)
-    assert found.records
-    of_units = found.predictions
-    assert seal.seal(store).data == sealed.data
+    sealed = seal.seal(store)
     whole = read_run(store.place).predictions
-    assert len(whole["file"]) == 41
-    assert of_units.keys() == whole.keys()
-    assert all(np.array_equal(of_units[name], whole[name]) for name in whole)
-    seal.seal(store, predictions=False)
+    assert seal.seal(store, predictions=False).data == sealed.data
     assert not store.has("predictions.parquet")
+    found = read_run(store.place)
+    assert all((found.predictions[name] == whole[name]).all() for name in whole)
+    assert main(["report", str(tmp_path / "run"), f"--out={tmp_path / 'report'}"]) == 0
+    assert (tmp_path / "report" / "figures" / "thresholds.svg").exists()
+    with pytest.raises(InputError, match="predictions have no probabilities; run it again with these"):
+        compare.questions(found)
+    name = units.read_marker(store, 3).files["predictions"].name
+    (Path(store.place) / name).write_bytes(store.read(name)[:-1] + b"?")
+    with pytest.raises(InputError, match=r"predictions-000003.*is not what was sealed; find all such units"):
+        _ = read_run(store.place).predictions
 
 
 def test_what_a_worker_is_writing_is_left(done, planned, engines, tmp_path):
@@ -350,7 +355,7 @@ def test_every_unit_is_in_one_block_and_in_every_workers_order(n, workers):
         (("work", "--dtype=float16"), "--dtype is read by plan, not by work; leave it out"),
         (("seal", "--grace=5"), "--grace is read by work, not by seal"),
         (("plan", "--out=x", "--workers=4"), "--workers is read by work, not by plan"),
-        (("status", "--out=x"), "--out is read by plan and export, not by status"),
+        (("status", "--out=x"), "--out is read by plan, export and linear, not by status"),
         (("verify", "--allow-missing=0"), "--allow-missing is read by seal, not by verify"),
         (("export",), "clipjax shards export needs --out=FOLDER"),
         (("work", "--config.seed=1"), "--config.seed=1 is read by `clipjax shards plan`"),
