@@ -120,15 +120,19 @@ def _rate(run: Run, number: Mapping[str, Any]) -> PaperRow | None:
     members = set(published()["classes"][number["set"]])
     if not members <= set(run.design.names) or (number["design"] == "child") != ("child" in run.design.names):
         return None
-    inside = _group(run.columns, number["group"])
-    if inside is None or not inside.any():
+    if any(name not in run.group_columns for name in number["group"]):
         return None
-    chosen = np.array([name in members for name in run.design.names])[run.answers]
+    found = run.answered(tuple(number["group"]))
+    inside = [all(g[name] in values for name, values in number["group"].items()) for g in found.groups]
+    counts = found.table[inside].sum(0)
+    if not counts.sum():
+        return None
+    k = int(counts[[name in members for name in run.design.names]].sum())
     reasons = _population(run, number)
     if label_set(run) != number["design"]:
         reasons.append("other classes")
     what = f"{number['set']}, {_words(number['group'])}" + (", with 'child'" if number["design"] == "child" else "")
-    return _row(number, what, int(chosen[inside].sum()), int(inside.sum()), [*_model(run, PAPER_MODEL), *reasons])
+    return _row(number, what, k, int(counts.sum()), [*_model(run, PAPER_MODEL), *reasons])
 
 
 def _attribute(run: Run, number: Mapping[str, Any]) -> PaperRow | None:

@@ -19,11 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 from clipjax import stored
-from clipjax.analysis import findings, order
+from clipjax.analysis import findings, order, rates
 from clipjax.analysis import predictions as stored_predictions
 from clipjax.analysis.manifest import Manifest, Settings
-from clipjax.analysis.rates import band_names
 from clipjax.analysis.records import Finding, Metrics, Record, missing
+from clipjax.analysis.tallies import Tally, added
 from clipjax.design import Design
 from clipjax.errors import InputError, brief, converted, one_line, some
 from clipjax.files import lines
@@ -75,7 +75,7 @@ class Run:
     def places(self, column: str) -> dict[str, int]:
         """Value of a group column -> its place in tables: as the bands or the design list the values, else by
         `clipjax.analysis.order`."""
-        known = band_names(str(self.manifest.config.get("bands", ""))).get(column, [])
+        known = rates.band_names(str(self.manifest.config.get("bands", ""))).get(column, [])
         if not known and self.design is not None:
             known = [value for value in dict.fromkeys(self.design.attribute(column)) if value is not None]
         return order.places(self.values[column], known)
@@ -169,6 +169,19 @@ class Run:
             raise InputError(
                 f"{self.path}: prediction {one_line(error, 80)} is not a class of its own design; {REMEDY}"
             ) from error
+
+    def answered(self, grouping: tuple[str, ...]) -> Tally:
+        """How many images of each group were given each class of the design, [C]."""
+        assert self.design is not None
+        if grouping not in self._answered:
+            blocks, classes = self.blocks([*grouping, "prediction"]), len(self.design.names)
+            parts = (rates.tallies(one.answers, one.columns, [grouping], classes)[0] for one in blocks)
+            self._answered[grouping] = added(parts)
+        return self._answered[grouping]
+
+    @functools.cached_property
+    def _answered(self) -> dict[tuple[str, ...], Tally]:
+        return {}
 
     @property
     def label(self) -> str:

@@ -107,6 +107,8 @@ def _write(runs: Sequence[Run], out: Path, stated: Stated, args: argparse.Namesp
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     if program:
         pdf.write(out / "report.html", out / "report.pdf", program)
+    for line in filter(None, (head.incomplete(run.manifest) for run in runs)):
+        print(f"{line}\n")
     if said := head.lines([*(point for point, _ in found[0].points), *found[0].silent]):
         print(f"{said}\n")
     for table in report.main_tables(found):

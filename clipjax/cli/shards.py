@@ -12,6 +12,7 @@ do not depend on how many workers there were. RUN is a folder that all machines 
     clipjax shards status RUN
     clipjax shards seal RUN                           # RUN is then a run, as `clipjax probe` makes one
     clipjax shards verify RUN --repair                # damaged units are done again by the next `work`
+    clipjax shards verify RUN --recompute=3           # are these units, computed again, the same bytes?
     clipjax shards export RUN --out=FOLDER            # features as parquet tables
     clipjax shards linear TRAIN --test=TEST --out=RUN2 # a linear probe, fitted to one sealed run, tested on another
 
@@ -34,8 +35,8 @@ ACTIONS = {
     "plan": ("out", "unit_rows", "group", "dtype", "probabilities", "mixed"),
     "work": ("worker", "workers", "grace"),
     "status": (),
-    "seal": ("allow_missing", "no_predictions"),
-    "verify": ("quick", "repair"),
+    "seal": ("allow_missing", "no_predictions", "fail_if"),
+    "verify": ("quick", "repair", "recompute"),
     "export": ("out",),
     "linear": ("out", "test", "C"),
 }
@@ -66,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--test", metavar="RUN", help="linear: the sealed run that is tested on")
     parser.add_argument("--C", type=float, metavar="C", help="linear: inverse regularisation (the CLIP paper's sweep)")
+    parser.add_argument(
+        "--fail-if", action="append", metavar="CONDITION", help="seal: METRIC[key=value] > NUMBER @ lower; repeatable"
+    )
+    parser.add_argument("--recompute", type=int, metavar="K", help="verify: computes K units again and compares")
     parser.add_argument("--quick", action="store_true", help="verify: sizes only")
     parser.add_argument("--repair", action="store_true", help="verify: `work` does damaged units again")
 
@@ -133,17 +138,35 @@ def _line(found: Status) -> str:
 
 
 def _seal(store: Store, args: argparse.Namespace) -> None:
+    from clipjax import stored
+    from clipjax.analysis import findings, gate
+    from clipjax.analysis.records import Metrics
+    from clipjax.analysis.report import head
+    from clipjax.errors import Breach
     from clipjax.runs.shards import seal
 
+    conditions = [gate.parse(text) for text in args.fail_if or ()]
     found = seal.seal(store, args.allow_missing or 0, predictions=not args.no_predictions)
-    missing = f", {found.mesh['missing']} units missing" if found.mesh["missing"] else ""
-    print(f"{store.place}: {found.counts.seen} images, {found.counts.skipped} skipped{missing}; see metrics.json")
+    records = stored.parse(store.read("metrics.json"), store.path("metrics.json"), Metrics, "seal again").records
+    said = [head.terminal(findings.of_records(records)), head.incomplete(found)]
+    print(
+        "\n\n".join([*filter(None, said), f"{store.place}: {found.counts.seen} images, {found.counts.skipped} skipped"])
+    )
+    print(f"Next: clipjax report {store.place}")
+    lines = [line for condition in conditions for line in gate.breaches(condition, records)]
+    if lines:
+        raise Breach("\n".join([f"{len(lines)} breached", *lines]))
 
 
 def _verify(store: Store, args: argparse.Namespace) -> None:
-    from clipjax.errors import InputError, some
-    from clipjax.runs.shards import seal
+    from clipjax.errors import Breach, InputError, some
+    from clipjax.runs.shards import again, seal
 
+    if args.recompute is not None:
+        if found := again.again(store, args.recompute):
+            raise Breach("\n".join([f"{store.place}: computed again, files differ", *found]))
+        print(f"{store.place}: {args.recompute} units, computed again, have the same files")
+        return
     found = seal.verify(store, args.quick, args.repair)
     if found:
         end = (

@@ -65,6 +65,10 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
             f"{path}: its answers were computed elsewhere and ingested from {made}, so no model can be run again; "
             "`clipjax ingest` of the same table gives the same records"
         )
+    if (path / "plan.json").exists():
+        raise InputError(
+            f"{path}: is a run in units; compute some of these again: clipjax shards verify {path} --recompute=3"
+        )
     if before.manifest.command == "clipjax shards linear":
         raise InputError(
             f"{path}: was made by `clipjax shards linear` from two sealed runs and is not made again here; give that "

@@ -170,7 +170,7 @@ def notes(compared: Compared) -> list[str]:
         if only:
             found.append(f"Only {name} has the column {', '.join(only)}: left out.")
     for name, run in (("A", compared.a), ("B", compared.b)):
-        found += [f"{name}: {said}" for said in compare.changes(run)]
+        found += [f"{name}: {said}" for said in [*compare.changes(run), head.incomplete(run.manifest)] if said]
     if compared.a.probe != compared.b.probe:
         found.append(f"A is a run of the probe {compared.a.probe}, B of {compared.b.probe}, over the same draws.")
     if compared.same:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from clipjax.analysis import findings, sentences
 from clipjax.analysis.findings import Finding
+from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.report import tested
 from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
@@ -41,7 +42,8 @@ def section(runs: Sequence[Run]) -> Section:
     levels = {r.level for run in runs for r in run.records if r.level}
     said = tested.words(runs, run_names(runs))
     words = [*said, sentences.individual(max(levels, default=0.95))] if points or silent else said or [NOTHING]
-    return Section(FOUND, [next_step(runs[0]), *words], points=points, silent=silent)
+    lost = [missing for run in runs if (missing := incomplete(run.manifest))]
+    return Section(FOUND, [*lost, next_step(runs[0]), *words], points=points, silent=silent)
 
 
 def of_comparison(found: Sequence[Finding], level: float, lead: str, step: str = "") -> Section:
@@ -88,6 +90,12 @@ def lines(said: Sequence[str]) -> str:
     return "\n".join(textwrap.fill(s, WIDTH, initial_indent="- ", subsequent_indent="  ") for s in said)
 
 
+def incomplete(manifest: Manifest) -> str:
+    """Whose images are not counted, of a run in units that was sealed without some; "" of a whole run."""
+    missing, units = manifest.mesh.get("missing", 0), manifest.mesh.get("units", 0)
+    return f"{missing} of {units} units of work are missing: their images are not counted." if missing else ""
+
+
 def methods(runs: Sequence[Run]) -> Section:
     """One paragraph per run that can stand in a paper."""
     return Section("Methods", [method(run) for run in runs])
@@ -100,6 +108,8 @@ def method(run: Run, tests: bool = True) -> str:
     weights = f" (parameters sha256 {model.weights_sha256[:16]})" if model.weights_sha256 else ""
     skipped = f"; {counts.skipped} could not be read and were left out" if counts.skipped else ""
     said = [f"We evaluated {model.name}{weights} on {counts.seen} images of {manifest.data.name}{skipped}."]
+    if left_out := incomplete(manifest):
+        said.append(left_out)
     if manifest.computed_by:
         files = sentences.some([f"{file.name} (sha256 {file.sha256[:16]})" for file in manifest.ingested], 3)
         said.append(f"The answers were computed elsewhere and read from {files or 'arrays'}.")
@@ -164,6 +174,8 @@ def caveats(runs: Sequence[Run]) -> list[str]:
 
 def _caveats(run: Run) -> list[str]:
     found, manifest, limit = [], run.manifest, run.settings.min_n
+    if left_out := incomplete(manifest):
+        found.append(left_out)
     if small := sum(bool(r.small) for r in run.records):
         found.append(f"{small} numbers come from fewer than {limit} images (min_n); they are marked †.")
     if skipped := manifest.counts.skipped_files:

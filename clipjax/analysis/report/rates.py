@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from clipjax.analysis import figures, paper
-from clipjax.analysis import rates as counting
 from clipjax.analysis.records import Question, Record
 from clipjax.analysis.report.section import Section, beside_paper, data, not_drawn, numbered, ordered, run_names, slug
 from clipjax.analysis.run import REMEDY, Run
@@ -227,12 +226,11 @@ def _answers(runs: Sequence[Run]) -> Section | None:
     drawings, names = {}, run_names(runs)
     for i, run in enumerate(runs):
         assert run.design is not None
-        for column, values in run.columns.items():
-            found = counting.cells((column,), {column: values}, len(values))
+        for column in run.group_columns:
+            found = run.answered((column,))
             if not 1 < len(found.groups) <= 40:
                 continue
-            tally = counting.counts(run.answers, found, len(run.design.classes))
-            groups = [group[column] for group in found.groups]
+            tally, groups = found.table, [group[column] for group in found.groups]
             places = run.places(column)
             order = sorted(range(len(groups)), key=lambda g: places[groups[g]])
             tally, groups = tally[order], [groups[g] for g in order]
@@ -332,7 +330,7 @@ def _as_printed(runs: Sequence[Run]) -> Section | None:
     tables = []
     crime, non_human, all_seven = (paper.published()["classes"][k] for k in ("crime", "non-human", "denigration"))
     for run, name in zip(runs, run_names(runs), strict=True):
-        if "race" in run.columns and paper.label_set(run) == "default" and not tables:
+        if "race" in run.group_columns and paper.label_set(run) == "default" and not tables:
             rows = [
                 [words, *(_share(run, classes, "race", value) for value in RACES.values())]
                 for words, classes in (("Crime-related Categories", crime), ("Non-human Categories", non_human))
@@ -343,7 +341,7 @@ def _as_printed(runs: Sequence[Run]) -> Section | None:
     rows = []
     words = {"default": "Default Label Set", "child": "Default Label Set + 'child' category"}
     for run in runs:
-        if "age" in run.columns and (found := paper.label_set(run)):
+        if "age" in run.group_columns and (found := paper.label_set(run)):
             row = [_share(run, all_seven, "age", value) for value in AGES]
             if any(cell is not None for cell in row):
                 rows.append([words[found], *row])
@@ -356,8 +354,7 @@ def _as_printed(runs: Sequence[Run]) -> Section | None:
 
 def _share(run: Run, classes: Sequence[str], column: str, value: str) -> str | None:
     assert run.design is not None
-    inside = run.columns[column].astype(str) == value
-    if not inside.any():
+    counts = run.answered((column,)).of((value,))
+    if not counts.sum():
         return None
-    chosen = np.array([name in classes for name in run.design.names])[run.answers]
-    return percent(float(chosen[inside].mean()))
+    return percent(float(counts[[name in classes for name in run.design.names]].sum() / counts.sum()))

@@ -190,7 +190,7 @@ def write(store: Store, plan: Plan, unit: int, part: Part, arithmetic: str, work
     """Writes a unit's files, then its marker; whether it was this worker's that counts."""
     files = {
         kind: _file(store, plan, kind, unit, data, suffix)
-        for kind, data, suffix in _contents(plan, part)
+        for kind, data, suffix in contents(plan, part)
         if data is not None
     }
     now = time.time()
@@ -207,7 +207,8 @@ def write(store: Store, plan: Plan, unit: int, part: Part, arithmetic: str, work
     return False
 
 
-def _contents(plan: Plan, part: Part) -> Iterator[tuple[str, bytes | None, str]]:
+def contents(plan: Plan, part: Part) -> Iterator[tuple[str, bytes | None, str]]:
+    """Kind, bytes (None: there is no such file) and suffix of a unit's files."""
     some = len(part.rows) > 0
     yield "features", npy(part.features, plan.dtype) if some else None, "npy"
     yield "rows", parquet(_rows(part)) if some else None, "parquet"

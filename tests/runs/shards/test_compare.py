@@ -76,3 +76,22 @@ def test_the_files_of_a_comparison_are_equal(asked, done, table, pets, moved, en
     assert said[0] == said[1]
     for name in ("compare.json", "flips.csv"):
         assert (tmp_path / "once/found" / name).read_bytes() == (tmp_path / "units/found" / name).read_bytes(), name
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("probe", ["rates", "zeroshot", "congress"])
+def test_reports_are_read_in_blocks(probe, asked, done, table, pets, engines, tmp_path, monkeypatch, capsys):
+    """A run in units that was sealed without predictions has the page of the run at once, from blocks of a few rows."""
+    words = (*table, *OWN.get(probe, ()), *([pets] if probe == "rates" else []))
+    runner.run(asked(*words, probe=probe), tmp_path / "once" / "run", engines)
+    store = done(tmp_path / "units" / "run", *words, probe=probe)
+    seal.seal(store, predictions=False)
+    pages = []
+    for way, rows in (("once", 1000), ("units", 6)):
+        monkeypatch.setattr(predictions, "ROWS", rows)
+        out = tmp_path / way / "report"
+        assert main(["report", str(tmp_path / way / "run"), f"--out={out}"]) == 0
+        files = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        pages.append({name: data for name, data in files.items() if name.parent.name in ("tables", "figures")})
+    assert pages[0] == pages[1]
+    assert pages[0]

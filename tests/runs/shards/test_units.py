@@ -17,7 +17,7 @@ from clipjax.analysis.run import read_run
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.runs import runner
-from clipjax.runs.shards import plan, seal, units, work
+from clipjax.runs.shards import again, plan, seal, units, work
 from clipjax.runs.shards.store import Store
 from clipjax.runs.shards.work import Worker
 
@@ -370,3 +370,38 @@ def test_an_option_of_another_action_is_refused(words, message, capsys):
 def test_the_size_of_units_of_the_other_kind_is_refused(planned, tmp_path):
     with pytest.raises(InputError, match="--group=2: units are rows, not files; use --unit-rows"):
         planned(tmp_path / "run", group=2)
+
+
+def test_units_computed_again_have_the_same_files(done, planned, engines, tmp_path, capsys):
+    store = done(tmp_path / "run")
+    assert again.again(store, 2, engines) == []
+    assert main(["rerun", str(tmp_path / "run")]) == 1
+    assert "is a run in units; compute some of these again: clipjax shards verify" in capsys.readouterr().err
+    for unit in range(6):
+        marker = Path(store.place) / units.marker_name(unit)
+        text = marker.read_text().replace(units.read_marker(store, unit).files["features"].sha256, "0" * 64)
+        marker.write_text(text)
+    assert again.again(store, 1, engines)[0].endswith("features is another")
+    with pytest.raises(InputError, match="6 units are done, and --recompute=0 is 1 or more of these"):
+        again.again(store, 0, engines)
+
+
+def test_a_run_without_some_units_says_so_wherever_it_is_read(table, planned, done, pets, engines, tmp_path, capsys):
+    """In the words of seal, the report and a comparison; and conditions hold the numbers of the others."""
+    words = (*table, *own("rates", pets))
+    store = planned(tmp_path / "run", *words, probe="rates")
+    work.work(store, Worker(0, 1), engines, most=4)
+    condition = "--fail-if=rate[set=pet] >= 0 @ value"
+    assert main(["shards", "seal", store.place, "--allow-missing=2", condition]) == 3
+    shown = capsys.readouterr()
+    said = "2 of 6 units of work are missing: their images are not counted."
+    assert said in shown.out
+    assert "1 breached" in shown.err
+    assert main(["report", store.place, f"--out={tmp_path / 'report'}"]) == 0
+    assert said in capsys.readouterr().out
+    assert (tmp_path / "report" / "report.html").read_text().count(said) >= 3, "findings, caveats and methods"
+    other = planned(tmp_path / "other", *words, "--config.templates=the {}", probe="rates")
+    work.work(other, Worker(0, 1), engines, most=4)
+    seal.seal(other, allow_missing=2)
+    assert main(["compare", store.place, other.place, f"--out={tmp_path / 'compared'}"]) == 0
+    assert f"A: {said}" in capsys.readouterr().out
