@@ -6,6 +6,7 @@ from clipjax.errors import InputError
 from clipjax.runs import config as configs
 from clipjax.runs import finetune_input
 from clipjax.testing import pictures, tiny_config
+from clipjax.train.texts import OPENAI
 
 
 @pytest.fixture(scope="module")
@@ -65,4 +66,4 @@ def test_rings_have_no_hard_negatives(folder):
         config = tiny_config()
 
     with pytest.raises(InputError, match="loss=softmax or sigmoid, not ring_softmax"):
-        finetune_input.training_feed(config, Begin, found, None, 2, 0)
+        finetune_input.training_feed(config, Begin, found, None, 2, 0, OPENAI)
