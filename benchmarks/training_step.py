@@ -59,7 +59,7 @@ def ours(case: str, batch: Batch) -> Callable[[], float]:
     if adapters is not None:
         params = clip.unflatten(clip.flatten(params) | adapters.start(clip.flatten(params), 0))
     recipe = optimiser.Options(steps=1000, learning_rate=1e-5, tune="full" if adapters is None else "lora")
-    options = step.Options(loss="sigmoid" if case == "sigmoid" else "softmax", lora=adapters)
+    options = step.Options(loss="sigmoid" if case == "sigmoid" else "softmax", adapters=adapters)
     mesh = parallel.training_mesh(1, jax.devices()[:1])
     state = step.start(params, options, recipe, mesh)
     del params

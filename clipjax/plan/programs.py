@@ -84,7 +84,7 @@ def training(
     }
     weights = {"params": state["params"], "fixed": state["fixed"]}
     flops, once, moved = _update_cost(config, given, batch, mesh.size, length)
-    program: Any = step.make(config, given, recipe, state, mesh)  # as jax.jit returns it
+    program: Any = step.make(config, given, recipe, state, mesh)
     if tune != "full":  # what has no gradient is not in the program: its own products, and bytes in proportion
         body, whole = program.trace(state, examples).jaxpr.jaxpr, flops
         flops, once = (traced.products(body, repeat) // mesh.size for repeat in (True, False))
@@ -103,16 +103,14 @@ def options(
     adapters: lora.Lora | None = None,
 ) -> step.Options:  # fmt: skip
     """`step.Options` from the command line's words: the command line itself does not import `clipjax.train`."""
-    return step.Options(
-        loss=loss, dtype=dtype, remat=remat, accumulation_steps=accumulation_steps, scan=scan, ema=ema, lora=adapters
-    )
+    return step.Options(loss, accumulation_steps, dtype, remat, scan, ema, adapters=adapters)
 
 
 def abstract_state(config: CLIP, options: step.Options, recipe: optimiser.Options, mesh: AnyMesh) -> Any:
     """The training state's shapes and layouts on a mesh."""
     flat = clip.flatten(clip.abstract(config))
-    if options.lora is not None:
-        flat |= {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in options.lora.start(flat, 0).items()}
+    if options.adapters is not None:
+        flat |= {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in options.adapters.start(flat, 0).items()}
     state = jax.eval_shape(lambda params: step.start(params, options, recipe, mesh), clip.unflatten(flat))
     layout = step.shardings(state, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, layout)

@@ -91,7 +91,7 @@ def run(given: ConfigDict, out: Path, accept: bool = False) -> Finetuned:
             (out / "manifest.json").unlink(missing_ok=True)  # of the run as it was: it goes on
     if main_process:
         of_pairs = notes(job.pairs, job.feed.lengths, job.feed.context, config.soft_targets, config.batch_size)
-        for line in [*conventions.notes(given, resolved), *of_pairs]:
+        for line in [*conventions.notes(given, resolved), *finetune_config.notes(config, job.begin), *of_pairs]:
             say(f"note: {line}")
     folder = RunFolder(out, resolved, writes=main_process, holds=HOLDS)
     try:
@@ -130,7 +130,7 @@ def _prepare(config: FinetuneConfig, resolved: dict[str, Any]) -> _Job:
         source={"trained": finetune_result.trained(resolved, begin, pairs)},
         averaged=config.export.average,
         dtype=config.export.dtype,
-        lora_scale=options.lora.scale if options.lora else 0.0,
+        lora_scale=options.adapters.scale if options.adapters else 0.0,
         seen=_seen(begin, pairs, texts) if config.export.zero_unseen_tokens else None,
     )
     return _Job(config, begin, texts, pairs, validation, mesh, stream, options, recipe, probes, about, now)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from clipjax import loading
 from clipjax.errors import InputError, nearest
 from clipjax.keys import defaults, flat, inside, key
-from clipjax.models import lora
+from clipjax.models import lora, weights
 from clipjax.models.trained import DTYPES
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
@@ -276,9 +276,19 @@ def step_options(config: FinetuneConfig) -> step.Options:
     return step.Options(
         dtype=config.precision, accumulation_steps=config.parts, loss=config.loss, remat=config.remat,
         scan=config.scan, ema=config.ema, ema_warmup=config.ema_warmup, soft_targets=config.soft_targets,
-        batch_statistics=config.optimizer.batch_statistics, lora=form,
+        batch_statistics=config.optimizer.batch_statistics, adapters=form,
         seed=config.seed if form and form.dropout else 0,
     )  # fmt: skip
+
+
+def notes(config: FinetuneConfig, begin: weights.Weights) -> list[str]:
+    """What a person should know of the loss before the first step."""
+    if not begin.config.logit_bias or "sigmoid" in config.loss:
+        return []
+    return [
+        f"{begin.name} was trained with a sigmoid loss; loss={config.loss} leaves its bias as it is, and loss=sigmoid "
+        "goes on as it was trained"
+    ]
 
 
 def adapters(config: FinetuneConfig) -> lora.Lora | None:

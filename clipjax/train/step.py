@@ -22,7 +22,6 @@ from clipjax.errors import InputError
 from clipjax.models import clip, lora
 from clipjax.models.config import CLIP
 from clipjax.models.layers import Adapter
-from clipjax.models.lora import Lora
 from clipjax.models.lowering import Lowering
 from clipjax.train import accumulate, losses, optimiser
 
@@ -43,7 +42,7 @@ class Options:
     ema: float = 0.0
     ema_warmup: bool = False  # the decay is at most (1 + step) / (10 + step), of steps from 0
     soft_targets: bool = False  # pairs with an id in common are each other's positives
-    lora: Lora | None = None  # what adapters among the parameters are; None: there are none
+    adapters: lora.Lora | None = None  # what adapters among the parameters are; None: there are none
     seed: int = 0  # of the adapters' dropout
     batch_statistics: bool = False  # of BatchNorm: the whole batch's, on however many devices; learned on the way
 
@@ -234,12 +233,12 @@ def _adapters(
     """Each with random numbers of its own, which depend on the seed, the step and an example's place [B]."""
     found = {}
     for number, (name, (a, b)) in enumerate(pairs.items()):
-        assert options.lora is not None
+        assert options.adapters is not None
         keys = None
-        if step is not None and options.lora.dropout:
+        if step is not None and options.adapters.dropout:
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(options.seed), step), number)
             keys = jax.vmap(lambda one, key=key: jax.random.fold_in(key, one))(place)
-        found[name] = Adapter(a, b, options.lora.scale, options.lora.dropout, keys)
+        found[name] = Adapter(a, b, options.adapters.scale, options.adapters.dropout, keys)
     return found
 
 

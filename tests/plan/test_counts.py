@@ -110,7 +110,7 @@ def of_products(tune, config):
 
 @pytest.mark.parametrize("tune", ["lora", "projections", "biases"])
 def test_what_is_frozen_has_neither_gradients_nor_moments(tune):
-    config, options = SMALL["vit"], step.Options(lora=FORM if tune == "lora" else None, ema=0.9)
+    config, options = SMALL["vit"], step.Options(adapters=FORM if tune == "lora" else None, ema=0.9)
     one = programs.training(config, jax.devices()[:4], 4, options, tune=tune)
     operations, trained = of_products(tune, config)
     assert one.flops == 4 * operations + counts.loss(config.embed_dim, 4, 4, "softmax")[0]

@@ -51,7 +51,7 @@ def begun(name, tune, **more):
     options = step.Options("sigmoid" if MODELS[name].logit_bias else "softmax", **more)
     if tune == "lora":
         flat |= FORM.start(flat, 0)
-        options = dataclasses.replace(options, lora=FORM)
+        options = dataclasses.replace(options, adapters=FORM)
     mesh = parallel.training_mesh(1, jax.devices()[:1])
     state = step.start(clip.unflatten(flat), options, recipe, mesh)
     made = (step.make, (MODELS[name], options, recipe, state, mesh))

@@ -139,7 +139,7 @@ def test_adapters_are_trained_alike_on_a_mesh_in_parts_and_nothing_else_is(dropo
     recipe = dataclasses.replace(RECIPE, tune="lora", warmup=0)
 
     def trained(devices, **more):
-        options = step.Options(lora=form, **{"seed": 3} | more)
+        options = step.Options(adapters=form, **{"seed": 3} | more)
         mesh = parallel.training_mesh(devices // 2 or 1, jax.devices()[:devices])
         state = step.start(params, options, recipe, mesh)
         update = step.make(configuration("deep"), options, recipe, state, mesh)
