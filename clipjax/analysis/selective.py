@@ -65,7 +65,11 @@ def aurc(confidence: np.ndarray, right: np.ndarray, method: Method = USUAL) -> R
 
 def excess_aurc(confidence: np.ndarray, right: np.ndarray, method: Method = USUAL) -> Record:
     """E-AURC: AURC minus that of the same errors ranked last; no interval."""
-    found = aurc(confidence, right, method)
+    return excess_of(aurc(confidence, right, method))
+
+
+def excess_of(found: Record) -> Record:
+    """`excess_aurc` of an AURC."""
     assert found.value is not None
     assert found.optimal is not None
     return Record(

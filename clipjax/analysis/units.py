@@ -6,7 +6,8 @@ from clipjax.analysis.records import Record
 
 # Metrics whose values are not shares of something: nats, standard deviations, kappas, thresholds, ratios of scales.
 PLAIN = frozenset((
-    "labels_per_image", "nll", "temperature", "threshold_for_risk", "brier", "skew_at_k", "max_skew_at_k",
+    "labels_per_image", "nll", "temperature", "threshold_for_risk", "brier", "brier_decomposition", "skew_at_k",
+    "max_skew_at_k",
     "min_skew_at_k", "ndkl", "bias_at_k", "eat", "sc_eat", "fleiss_kappa",
     "cohen_kappa", "error_consistency", "effective_robustness", "group_ratio", "demographic_parity_ratio",
     "between_group_variance",

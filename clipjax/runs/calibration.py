@@ -146,6 +146,13 @@ def _measured(
             selective.aurc(one.confidence, one.right, method),
         ]
         if not group:
+            found += [
+                calibration.error_of(one.confidence, one.right, keys.bins, keys.scheme, method, "mce"),
+                calibration.error_of(one.confidence, one.right, keys.bins, keys.scheme, method, "rmsce"),
+                calibration.brier_decomposition(one.confidence, one.right, keys.bins, keys.scheme),
+                selective.excess_of(found[-1]),
+                selective.augrc(one.confidence, one.right),
+            ]
             found += calibration.curve_of(one.confidence, one.right, keys.bins, keys.scheme, method)
         small = len(rows) < method.min_n
         out += [replace(record, group=group, small=record.small or small) for record in found]

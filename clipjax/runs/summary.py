@@ -22,7 +22,7 @@ DETAILS = (
     "rate_difference", "rate_ratio", "rate_range", "label_rate", "chi_squared", "fisher", "recall",
     "top1_between_group_variance", "top5_between_group_variance", "skew_at_k", "min_skew_at_k", "reliability",
     "demographic_parity_difference", "demographic_parity_ratio", "equal_opportunity_difference",
-    "equalized_odds_difference",
+    "equalized_odds_difference", "mce", "rmsce", "brier_decomposition", "excess_aurc", "augrc",
 )  # fmt: skip
 OVERVIEW = 60
 # What a record has measured, and is not named by.

@@ -47,6 +47,12 @@ def test_a_calibrated_model_and_an_overconfident_one():
     assert bad["ece", None].p == pytest.approx(1 / 1001)
     assert bad["ece", "old", None].value > 5 * bad["ece", "old", None].null_mean
     assert bad["brier", "young", None].n == 1500
+    assert bad["ece", None].value <= bad["rmsce", None].value <= bad["mce", None].value
+    parts = bad["brier_decomposition", None]
+    assert parts.reliability - parts.resolution + parts.uncertainty + parts.within == pytest.approx(parts.value)
+    assert bad["excess_aurc", None].value == pytest.approx(bad["aurc", None].value - bad["aurc", None].optimal)
+    assert ("augrc", None) in bad
+    assert ("mce", "old", None) not in bad
 
 
 def test_the_temperature_is_found_on_other_images():
