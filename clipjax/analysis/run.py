@@ -149,6 +149,15 @@ class Run:
         """The run with these rows of its predictions, in this order."""
         return self.with_columns({name: values[rows] for name, values in self.predictions.items()})
 
+    def picked(self, rows: np.ndarray) -> Run:
+        """`of_rows` of sorted rows, without the probabilities of all classes: read in blocks."""
+        parts, start = [], 0
+        for block in self.blocks([name for name in self.names if name != "probabilities"]):
+            inside = rows[(rows >= start) & (rows < start + block.rows)]
+            parts.append(block.of_rows(inside - start).predictions)
+            start += block.rows
+        return self._holding({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
     def with_columns(self, columns: Mapping[str, np.ndarray], **changes: Any) -> Run:
         """The run with these columns of its predictions instead of its own, and other fields where they are given."""
         return dataclasses.replace(self, **changes)._holding(self.predictions | dict(columns))

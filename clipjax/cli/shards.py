@@ -14,6 +14,7 @@ do not depend on how many workers there were. RUN is a folder that all machines 
     clipjax shards verify RUN --repair                # damaged units are done again by the next `work`
     clipjax shards verify RUN --recompute=3           # are these units, computed again, the same bytes?
     clipjax shards export RUN --out=FOLDER            # features as parquet tables
+    clipjax shards count RUN --design=FILE --out=RUN2 # another class design over all stored features (rates)
     clipjax shards linear TRAIN --test=TEST --out=RUN2 # a linear probe, fitted to one sealed run, tested on another
 
 The same command continues what was stopped. docs/pods.md has the files for Slurm and Kubernetes.
@@ -39,6 +40,7 @@ ACTIONS = {
     "verify": ("quick", "repair", "recompute"),
     "export": ("out",),
     "linear": ("out", "test", "C"),
+    "count": ("out", "design"),
 }
 
 
@@ -65,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-predictions", action="store_true", help="seal: no predictions.parquet; the units' files have them"
     )
+    parser.add_argument("--design", metavar="DESIGN", help="count: a class design, as of --config.design")
     parser.add_argument("--test", metavar="RUN", help="linear: the sealed run that is tested on")
     parser.add_argument("--C", type=float, metavar="C", help="linear: inverse regularisation (the CLIP paper's sweep)")
     parser.add_argument(
@@ -94,9 +97,11 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
         _plan(args, overrides)
         return
     store = Store(args.what)
-    {"work": _work, "status": _status, "seal": _seal, "verify": _verify, "export": _export, "linear": _linear}[
-        args.action
-    ](store, args)
+    actions = {
+        "work": _work, "status": _status, "seal": _seal, "verify": _verify, "export": _export, "linear": _linear,
+        "count": _count,
+    }  # fmt: skip
+    actions[args.action](store, args)
 
 
 def _plan(args: argparse.Namespace, overrides: list[str]) -> None:
@@ -149,10 +154,8 @@ def _seal(store: Store, args: argparse.Namespace) -> None:
     found = seal.seal(store, args.allow_missing or 0, predictions=not args.no_predictions)
     records = stored.parse(store.read("metrics.json"), store.path("metrics.json"), Metrics, "seal again").records
     said = [head.terminal(findings.of_records(records)), head.incomplete(found)]
-    print(
-        "\n\n".join([*filter(None, said), f"{store.place}: {found.counts.seen} images, {found.counts.skipped} skipped"])
-    )
-    print(f"Next: clipjax report {store.place}")
+    counts = f"{store.place}: {found.counts.seen} images, {found.counts.skipped} skipped; see metrics.json"
+    print("\n\n".join([*filter(None, said), counts]))
     lines = [line for condition in conditions for line in gate.breaches(condition, records)]
     if lines:
         raise Breach("\n".join([f"{len(lines)} breached", *lines]))
@@ -196,3 +199,15 @@ def _linear(store: Store, args: argparse.Namespace) -> None:
         raise InputError("clipjax shards linear needs --test=RUN, a sealed run that it was not fitted to")
     found = linear.run(store, Store(args.test), Path(args.out), linear.Options(args.C or 0.0))
     print(f"{args.out}: fitted to {found.result.n_train} images, C={found.result.C:g}; see metrics.json")
+
+
+def _count(store: Store, args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from clipjax.errors import InputError
+    from clipjax.runs.shards import count
+
+    if not args.design:
+        raise InputError("clipjax shards count needs --design=DESIGN")
+    found = count.count(store, args.design, Path(args.out))
+    print(f"{args.out}: {found.counts.seen} images; next: clipjax compare {store.place} {args.out}")

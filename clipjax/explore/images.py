@@ -7,6 +7,7 @@ import threading
 
 from clipjax.data.source import Source
 from clipjax.errors import InputError
+from clipjax.explore import sealed
 from clipjax.explore.opened import Opened
 from clipjax.runs import data as opening
 
@@ -45,6 +46,8 @@ class Images:
         config, known = self._opened.config, self._opened.run.manifest.data
         if config is None:
             raise InputError(f"the answers of {known.name} were ingested, and where the images lie is not known")
+        if sealed.of_files(self._opened.run):
+            raise InputError("each of the run's units is a file, and images are not looked up in these")
         try:
             source = opening.open_source(config.data).source
         except InputError as error:

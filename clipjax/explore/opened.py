@@ -14,6 +14,7 @@ from clipjax.analysis.run import INGESTED_FEATURES, Run
 from clipjax.cache import read_features
 from clipjax.design import Design
 from clipjax.errors import InputError
+from clipjax.explore import sealed
 from clipjax.probes import zeroshot
 from clipjax.runs import feature_files
 from clipjax.runs.cache_keys import cache_root, images_folder, images_of
@@ -31,6 +32,7 @@ class Opened:
 
     `thresholds`, `contrast` and `sides` are those of a run of labels; for other runs the paper's thresholds, and two
     values of a column. Of a run whose features were ingested, `given` are these, and the config is not that of a probe.
+    `note`: what a reader has to know of the images.
     """
 
     run: Run
@@ -44,6 +46,7 @@ class Opened:
     contrast: str
     sides: tuple[str, ...]
     given: Given | None = None
+    note: str = ""
     _cells: dict[tuple[str, ...], rates.Cells] = dataclasses.field(default_factory=dict)
 
     def cells(self, grouping: tuple[str, ...]) -> rates.Cells:
@@ -99,6 +102,7 @@ def open_run(run: Run) -> Opened:
         )
     config: ProbeConfig | None = None
     given: Given | None = None
+    note = ""
     if run.manifest.computed_by:
         given = _given(run)
         unit, rows = zeroshot.normalise(given.image_features), np.arange(len(given.image_features))
@@ -106,7 +110,11 @@ def open_run(run: Run) -> Opened:
         config = _config(run)
         if run.manifest.config.get("project", {}).get("prompts"):
             raise InputError(f"{run.path}: its class texts are projected (project.prompts); explore the run without it")
-        unit, rows = _features(run, config)
+        if sealed.is_sealed(run):
+            run, values, rows, note = sealed.sampled(run)
+            unit = zeroshot.normalise(values)
+        else:
+            unit, rows = _features(run, config)
         if not loading.locate(config.model).exists():
             raise InputError(
                 f"{run.path}: its model {config.model} is not there; put it back, or start where the run was made"
@@ -115,7 +123,7 @@ def open_run(run: Run) -> Opened:
     thresholds, contrast, sides = _labels(run, columns)
     settings = run.settings
     method = rates.Method(settings.method, settings.level, settings.min_n, settings.seed)
-    return Opened(run, config, _design(run), unit, rows, columns, method, thresholds, contrast, sides, given)
+    return Opened(run, config, _design(run), unit, rows, columns, method, thresholds, contrast, sides, given, note)
 
 
 def _config(run: Run) -> ProbeConfig:

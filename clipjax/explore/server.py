@@ -29,6 +29,7 @@ from starlette.staticfiles import StaticFiles
 import clipjax
 from clipjax import design
 from clipjax.analysis import paper
+from clipjax.analysis.report import head
 from clipjax.analysis.report.page import OUT_OF_SCOPE
 from clipjax.analysis.report.section import slug
 from clipjax.errors import InputError
@@ -101,6 +102,7 @@ class Explorer:
         recorded = opened.run.predictions["prediction"].astype(str)
         if self.ahead:
             self.warm()
+        notes = opened.note, head.incomplete(manifest)
         return {
             "version": clipjax.__version__, "run": str(opened.run.path), "id": self._id, "state": self.before,
             "model": manifest.model.name, "data": manifest.data.name, "images": len(opened.unit),
@@ -110,7 +112,7 @@ class Explorer:
             "columns": {name: sorted({v for v in values.tolist() if v}) for name, values in opened.columns.items()},
             "groupings": [list(g) for g in opened.grouped], "kind": opened.run.probe,
             "contrast": {"column": opened.contrast, "sides": list(opened.sides)},
-            "caveats": [OUT_OF_SCOPE, *paper.caveats(opened.run)],
+            "caveats": [*filter(None, notes), OUT_OF_SCOPE, *paper.caveats(opened.run)],
         }  # fmt: skip
 
     @property

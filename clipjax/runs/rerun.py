@@ -69,9 +69,9 @@ def rerun(path: Path, overrides: Sequence[str], out: Path | None, cached: bool =
         raise InputError(
             f"{path}: is a run in units; compute some of these again: clipjax shards verify {path} --recompute=3"
         )
-    if before.manifest.command == "clipjax shards linear":
+    if before.manifest.command.startswith("clipjax shards"):
         raise InputError(
-            f"{path}: was made by `clipjax shards linear` from two sealed runs and is not made again here; give that "
+            f"{path}: was made by `{before.manifest.command}` from sealed runs and is not made again here; give that "
             "command another --out, and compare"
         )
     config = configs.resume(before.manifest.config, overrides, path / "manifest.json")

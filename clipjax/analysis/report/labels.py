@@ -66,8 +66,7 @@ def _at(run: Run, threshold: float, suffix: str) -> Section:
     contrast, sides, _ = _setting(run)
     given = [r for r in run.records if r.metric == "label_rate" and r.threshold == threshold]
     first, second = ([r for r in given if r.group == {contrast: side}] for side in sides)
-    k1, k2 = ([r.k or 0 for r in side] for side in (first, second))
-    found = association.gendered_labels(k1, k2, first[0].n, second[0].n)
+    found = association.gendered_labels([r.k or 0 for r in first], [r.k or 0 for r in second], first[0].n, second[0].n)
     n = list(found.n)
     given = np.flatnonzero(found.k.sum(1) > 0)
     p, smallest, exact = association.two_groups(found.tables)

@@ -355,7 +355,7 @@ def test_every_unit_is_in_one_block_and_in_every_workers_order(n, workers):
         (("work", "--dtype=float16"), "--dtype is read by plan, not by work; leave it out"),
         (("seal", "--grace=5"), "--grace is read by work, not by seal"),
         (("plan", "--out=x", "--workers=4"), "--workers is read by work, not by plan"),
-        (("status", "--out=x"), "--out is read by plan, export and linear, not by status"),
+        (("status", "--out=x"), "--out is read by plan, export, linear and count, not by status"),
         (("verify", "--allow-missing=0"), "--allow-missing is read by seal, not by verify"),
         (("export",), "clipjax shards export needs --out=FOLDER"),
         (("work", "--config.seed=1"), "--config.seed=1 is read by `clipjax shards plan`"),
