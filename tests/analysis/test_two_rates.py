@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.optimize import minimize_scalar
+from support.amount import amount
 
 from clipjax.analysis import difference, ratio
 from clipjax.analysis.two_rates import _score_difference, _score_ratio
@@ -20,10 +21,18 @@ def test_newcombes_own_example():
     assert (found.low, found.high) == pytest.approx((0.0528, 0.3382), abs=5e-5)
 
 
+def drawn(least):
+    """200 times (20 in a usual run) k1, n1, k2, n2, with `least` right answers or more."""
+    generator = np.random.default_rng(least)
+    n = generator.integers(2 * least + 5, 300, (200, 2))
+    k = generator.integers(least, n - least + 1)
+    return np.stack([k[:, 0], n[:, 0], k[:, 1], n[:, 1]], 1)[: amount(200, 20)].tolist()
+
+
 def test_newcombe_is_statsmodels():
     from statsmodels.stats.proportion import confint_proportions_2indep
 
-    for counts in ((203, 1406, 105, 1910), (0, 20, 3, 20), (20, 20, 20, 20), (1, 5, 2, 7)):
+    for counts in ((203, 1406, 105, 1910), (0, 20, 3, 20), (20, 20, 20, 20), (1, 5, 2, 7), *drawn(0)):
         found = difference(*counts)
         wanted = confint_proportions_2indep(*counts, method="newcomb", compare="diff")
         assert (found.low, found.high) == pytest.approx(wanted, abs=1e-12)
@@ -32,7 +41,7 @@ def test_newcombe_is_statsmodels():
 def test_ratio_is_statsmodels_where_that_works():
     from statsmodels.stats.proportion import confint_proportions_2indep
 
-    for counts in ((203, 1406, 105, 1910), (1, 5, 2, 7), (12, 20, 3, 40)):
+    for counts in ((203, 1406, 105, 1910), (1, 5, 2, 7), (12, 20, 3, 40), *drawn(5)):
         found = ratio(*counts)
         wanted = confint_proportions_2indep(*counts, method="score", compare="ratio")
         assert (found.low, found.high) == pytest.approx(wanted, rel=1e-6)

@@ -64,7 +64,7 @@ def test_neighbours_worked_example():
     assert whole.value == whole.null_mean
 
 
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", range(200))
 def test_scikit_learns_neighbours(seed):
     generator = np.random.default_rng(seed)
     queries, database = (generator.normal(size=(n, 6)).astype(np.float32) for n in (9, 30))
