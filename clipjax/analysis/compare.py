@@ -26,7 +26,7 @@ from clipjax.analysis.paired import paired_records, smallest_p
 from clipjax.analysis.paired_numbers import PairedNumber, check_stimuli, paired_numbers
 from clipjax.analysis.pairing import Paired, pair
 from clipjax.analysis.records import RIGHT, PairedRecord, Question, Record
-from clipjax.analysis.run import CAPTION_RANK, CLASSIFIERS, FEW_IMAGES, Run, prediction_column
+from clipjax.analysis.run import CAPTION_RANK, CLASSIFIERS, FEW_IMAGES, RIGHT_OF, Run, prediction_column
 from clipjax.analysis.tallies import Tally, added
 from clipjax.analysis.transitions import Groups, Sum, Transitions, width
 from clipjax.design import NO_SET, Design
@@ -282,7 +282,7 @@ def _count(pairing: Paired) -> _Counted:
 def _answers(run: Run) -> list[str]:
     """The columns of a run's predictions that say what it answered, and about whom."""
     kept = {*run.group_columns, "label", CAPTION_RANK, *(["probabilities"] if run.probe == "labels" else [])}
-    return [name for name in run.names if name in kept or name.startswith("prediction")]
+    return [name for name in run.names if name in kept or name.startswith(("prediction", RIGHT_OF))]
 
 
 def shared(a: Answers, b: Answers) -> tuple[Answers, Answers]:
@@ -438,7 +438,9 @@ def _right(run: Run) -> dict[Question, np.ndarray]:
             f"{run.path}: its images have several labels and are ranked by each class, so a single image is not right "
             "or wrong; compare the mean average precision in metrics.json"
         )
-    return {RIGHT: run.predictions["prediction"] == run.predictions["label"]}
+    scores = [name for name in ("text", "image") if f"{RIGHT_OF}{name}" in run.predictions]  # Winoground's
+    more = {Question("accuracy", f"{name}_score"): run.predictions[f"{RIGHT_OF}{name}"].astype(bool) for name in scores}
+    return {RIGHT: run.predictions["prediction"] == run.predictions["label"]} | more
 
 
 def _recalled(run: Run) -> dict[Question, np.ndarray]:

@@ -18,7 +18,7 @@ from clipjax.analysis import calibration, eat, paired_draws, rates, skew, units
 from clipjax.analysis.intervals import RESAMPLES, draws, percentile
 from clipjax.analysis.main_numbers import kind_of, main_numbers
 from clipjax.analysis.records import Record
-from clipjax.analysis.run import FEW_IMAGES, REMEDY, Run
+from clipjax.analysis.run import FEW_IMAGES, FLIPS, REMEDY, Run
 from clipjax.errors import InputError
 
 ASSOCIATION = "association"  # of predictions.parquet: of every test, first of the images of X, then of those of Y
@@ -60,8 +60,8 @@ def paired_numbers(a: Run, b: Run, level: float = 0.95) -> list[PairedNumber]:
     out = []
     for record in _numbers(a):
         name = units.name(record)
-        if (other := theirs.get(name)) is None:
-            continue
+        if (other := theirs.get(name)) is None or (record.wordings or 0) != (other.wordings or 0):
+            continue  # more wordings change more answers
         difference = None if record.value is None or other.value is None else other.value - record.value
         low = high = method = None
         seed = a.settings.seed  # of both, whatever B's own is: the draws are the same ones
@@ -107,6 +107,10 @@ def statistic(run: Run, record: Record, seed: int) -> Draw | None:
         return _skew(run, record, seed)
     if metric in ("ece", "brier", "nll") and "probabilities" in run.names:
         return _confidence(run, record, seed)
+    if metric in ("answers_changed", "flip_rate") and FLIPS in run.names:
+        flips = run.predictions[FLIPS].astype(np.float64)
+        each = (flips > 0).astype(np.float64) if metric == "answers_changed" else flips
+        return _of_weights(lambda w: w @ each / w.sum(1), len(each), seed) if len(each) == record.n else None
     if metric == "eat" and ASSOCIATION in run.names:
         return _association(run, record, seed)
     return None

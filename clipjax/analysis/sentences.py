@@ -106,7 +106,8 @@ def answered(what: Mapping[str, Any]) -> str:
     kind = next((key for key in said if key in what), "")
     start = said[kind].format(what[kind]) if kind else "The answer is right for"
     details = [str(what[key]) for key in ("classifier", "reading") if what.get(key)]
-    details += [name] if (name := what.get("accuracy", RIGHT.name)) != RIGHT.name else []
+    if (accuracy := str(what.get("accuracy", RIGHT.name))) != RIGHT.name:
+        details.append(accuracy.replace("_", " "))
     if "threshold" in what:
         details.append(f"threshold {100 * what['threshold']:g}%")
     return f"{start.removesuffix(' for')} ({', '.join(details)}) for" if details else start
@@ -118,8 +119,9 @@ def named(what: Mapping[str, Any]) -> str:
         if key in what:
             return repr(what[key])
     details = [str(what[key]) for key in ("attribute", "classifier", "reading") if what.get(key)]
-    details += [name] if (name := what.get("accuracy", RIGHT.name)) != RIGHT.name else []
-    return ", ".join(["the share of answers that changed" if "moved" in what else "accuracy", *details])
+    accuracy = str(what.get("accuracy", RIGHT.name))
+    accuracy = "accuracy" if accuracy == RIGHT.name else accuracy.replace("_", " ")
+    return ", ".join(["the share of answers that changed" if "moved" in what else accuracy, *details])
 
 
 def tested(low: float, high: float, level: float, test: str, p: float, tests: int) -> str:

@@ -11,7 +11,7 @@ from clipjax.analysis import groups as by_group
 from clipjax.analysis import rates
 from clipjax.analysis.manifest import Outcome
 from clipjax.analysis.records import Record
-from clipjax.analysis.run import IMAGE, QUESTION
+from clipjax.analysis.run import IMAGE, QUESTION, RIGHT_OF
 from clipjax.data.source import Source, digest
 from clipjax.design import Design
 from clipjax.errors import InputError, require, some
@@ -151,6 +151,7 @@ def run(config: Config, features: Features, task: CaptionsTask) -> Result:
         "label": np.array([_label(asked, i) for i in range(len(asked))], object),
         "prediction": np.array([_label(asked, i) if right[i] else _other(asked, scores, i) for i in range(len(asked))]),
         **({} if asked.subset is None else {"subset": asked.subset}),
+        **_scores(asked, scores),
         **asked.columns,
     }
     table["prediction"] = table["prediction"].astype(object)
@@ -201,6 +202,14 @@ def of_groups(
         out += by_group.accuracy_by_group(right, cells, method, metric)
         out += scoring.compared(metric, right, cells, grouping, method)
     return [replace(record, group=record.group or {}) for record in out]
+
+
+def _scores(asked: Instances, scores: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Whether Winoground's text and image score have each question right; the group score is the answer itself."""
+    if asked.layout != "winoground":
+        return {}
+    right = captions.winoground_right(np.stack(scores))
+    return {f"{RIGHT_OF}{name}": right[name] for name in ("text", "image")}
 
 
 def _label(asked: Instances, i: int) -> str:

@@ -106,7 +106,8 @@ def run(config: Config, features: Features, task: RatesTask) -> Result:
         rows = _swept(encoded.values, task.variants, weights[1:], columns, method)
         tables["sweep.csv"] = _csv(rows)
         records += _ranges(rows)
-        records += wording.records(encoded.values, task.variants, weights[1:], columns, task.grouped, method)
+        more, flips = wording.records(encoded.values, task.variants, weights[1:], columns, task.grouped, method)
+        records, found = records + more, dataclasses.replace(found, columns=found.columns | flips)
         said.sweep = [SweptDesign(d.name, d.sha256) for d in task.variants]
     return Result(records, found.columns, encoded.skipped, task.design, said, tables=tables)
 

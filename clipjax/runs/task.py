@@ -11,7 +11,7 @@ import numpy as np
 
 from clipjax import design as designs
 from clipjax.analysis.paired_numbers import ASSOCIATION
-from clipjax.analysis.run import CAPTION_RANK, IMAGE, QUESTION, RIGHT_BY_DRAW, RIGHT_ZERO_SHOT
+from clipjax.analysis.run import CAPTION_RANK, FLIPS, IMAGE, QUESTION, RIGHT_BY_DRAW, RIGHT_ZERO_SHOT
 from clipjax.classes import read_classes, read_texts
 from clipjax.data import info as infos
 from clipjax.data.labels import IMAGENET, WORDNET_ID, Labels, is_numbers
@@ -26,7 +26,7 @@ from clipjax.runs.config import Asked, WithProbabilities, words
 # Of predictions.parquet.
 RESULT_COLUMNS = (
     "file", IMAGE, QUESTION, "label", "prediction", "probability", "probabilities", "similarities", ASSOCIATION,
-    CAPTION_RANK, RIGHT_BY_DRAW, RIGHT_ZERO_SHOT,
+    CAPTION_RANK, RIGHT_BY_DRAW, RIGHT_ZERO_SHOT, FLIPS,
 )  # fmt: skip
 
 

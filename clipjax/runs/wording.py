@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from clipjax import design as designs
 from clipjax.analysis import agreement, rates, wording
 from clipjax.analysis.records import Record
+from clipjax.analysis.run import FLIPS
 from clipjax.design import Design
 from clipjax.errors import InputError
 from clipjax.keys import key
@@ -68,12 +69,13 @@ def check(sweep: Sweep, task: Task) -> None:
 def records(
     features: np.ndarray, asked: Sequence[Design], weights: Sequence[np.ndarray], columns: rates.Columns,
     grouped: Sequence[Sequence[str]], method: rates.Method,
-) -> list[Record]:  # fmt: skip
+) -> tuple[list[Record], dict[str, np.ndarray]]:  # fmt: skip
     """Raw image features [N, E]; designs and their class weights [C, E], the first being the default -> how answers
-    depend on the wording, over those designs that have the first one's classes; [] where it has no other wording."""
+    depend on the wording, over those designs that have the first one's classes, and the column of predictions.parquet
+    that says so of each image; nothing where it has no other wording."""
     same = [i for i, one in enumerate(asked) if one.names == asked[0].names]
     if len(same) < 2:
-        return []
+        return [], {}
     answers = np.stack([_answers(features, weights[i]) for i in same])
     out = [
         wording.answers_changed(answers, method), wording.flip_rate(answers, method),
@@ -88,7 +90,7 @@ def records(
     for c, name in enumerate(asked[0].names):
         if (rows := answers[0] == c).any():
             out.append(replace(wording.answers_changed(answers[:, rows], method), class_=name))
-    return out
+    return out, {FLIPS: wording.flips(answers)}
 
 
 def of_groups(

@@ -74,7 +74,9 @@ def run(config: Config, features: Features, task: Task) -> Result:
         more = zeroshot.class_weights(texts, wordings)
         columns = {name: values[encoded.rows] for name, values in task.groups.items()}
         grouped = rates.groupings(config.groups, list(columns))
-        records += wording.records(encoded.values, wordings, more, columns, grouped, groups.method_of(config))
+        method = groups.method_of(config)
+        found, flips = wording.records(encoded.values, wordings, more, columns, grouped, method)
+        records, table = records + found, table | flips
     if several:  # how a class ranks images depends on it; which class is the likeliest does not
         records = [replace(record, probability=probability) for record in records]
     return Result(records, table, encoded.skipped, task.design, Outcome(probability=probability))

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from clipjax import design
-from clipjax.analysis import calibration, eat, gate, intervals, paired_numbers, skew
+from clipjax.analysis import calibration, compare, eat, findings, gate, intervals, paired_numbers, skew, wording
 from clipjax.analysis.manifest import Manifest, Settings
 from clipjax.analysis.paired_numbers import BOOTSTRAP
 from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Record
-from clipjax.analysis.run import Run
+from clipjax.analysis.run import FLIPS, Run
 from clipjax.errors import InputError
 from clipjax.runs.skew import SkewTask, skew_records
 
@@ -176,6 +176,39 @@ def test_tests_of_one_name_and_other_stimuli_are_refused():
         paired_numbers.check_stimuli(a, b)
     b.manifest.result.stimuli["t"]["a"] = "3"
     paired_numbers.check_stimuli(a, b)
+
+
+def reworded(chance, seed, wordings=4, n=300):
+    """Answers to several wordings, each another class with this chance."""
+    answers = (np.random.default_rng(seed).random((wordings, n)) < chance).astype(int)
+    return run_of(
+        "rates", {FLIPS: wording.flips(answers)}, [wording.answers_changed(answers), wording.flip_rate(answers)]
+    )
+
+
+def test_a_planted_change_of_sensitivity_to_wording():
+    a, b = reworded(0.05, 0), reworded(0.3, 1)
+    found = by_name(paired_numbers.paired_numbers(a, b))
+    assert set(found) == {"answers_changed", "flip_rate"}
+    for one in found.values():
+        assert 0 < one.low < one.difference < one.high
+        assert one.method == BOOTSTRAP
+    same = paired_numbers.paired_numbers(a, a)
+    assert {(one.low, one.high) for one in same} == {(0, 0)}
+    assert paired_numbers.paired_numbers(a, reworded(0.05, 0, wordings=5)) == [], "more wordings change more answers"
+
+
+def test_winogrounds_three_scores_are_paired():
+    right = np.arange(6) % 2 == 0
+    texts = np.array(["a | b"] * 6, object)
+    table = {"label": texts, "prediction": np.where(right, texts, "x"), "right_text": ~right, "right_image": right}
+    asked = compare.questions(run_of("captions", table, []))
+    assert {q.name: values.tolist() for q, values in asked.items()} == {
+        "top1": right.tolist(), "text_score": (~right).tolist(), "image_score": right.tolist(),
+    }  # fmt: skip
+    tallied = compare.tallies(asked, asked, {}, [()], {})
+    moved = findings.moved(compare.records_of(list(asked), tallied, 0.95, 1))
+    assert "accuracy, text score, image score" in moved[0].statement
 
 
 def test_conditions_hold_differences():

@@ -4,11 +4,13 @@ import dataclasses
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support.probe_processes import argv
 
 from clipjax import design
 from clipjax.analysis.rates import Method
+from clipjax.analysis.run import FLIPS
 from clipjax.cli.main import main
 from clipjax.data.source import Source
 from clipjax.errors import InputError
@@ -24,10 +26,9 @@ def test_a_planted_sensitivity_by_group():
     weights = [np.array([(1, 0), (0, 1.0)]), np.array([(0.6, 0.8), (0, 1.0)])]
     group = np.array(["A", "B"] * 20, object)
     features = np.where((group == "A")[:, None], [[0.6, 0.8]], [[1, 0.0]]).astype(np.float32)
-    found = {
-        (r.metric, r.class_, *r.cell): r
-        for r in wording.records(features, asked, weights, {"g": group}, [(), ("g",)], Method())
-    }
+    records, columns = wording.records(features, asked, weights, {"g": group}, [(), ("g",)], Method())
+    found = {(r.metric, r.class_, *r.cell): r for r in records}
+    assert columns[FLIPS].tolist() == [1, 0] * 20
     assert found["answers_changed", None].value == 0.5
     assert found["answers_changed", None, "A"].value == 1
     assert found["flip_rate", None, "B"].value == 0
@@ -35,15 +36,13 @@ def test_a_planted_sensitivity_by_group():
     assert found["answers_changed", "thief"].value == 0
     assert found["answers_changed_group_difference", None].value == 1
     assert found["fleiss_kappa", None].raters == 2
-    same = wording.records(features, [BASE, asked[1]], [weights[0]] * 2, {}, [()], Method())
+    same, _ = wording.records(features, [BASE, asked[1]], [weights[0]] * 2, {}, [()], Method())
     assert [r.value for r in same[:2]] == [0, 0], "equal vectors give equal answers"
 
 
 def test_designs_with_other_classes_are_not_wordings():
-    assert (
-        wording.records(np.ones((3, 2)), [BASE, BASE.add(["child"])], [np.eye(2), np.ones((3, 2))], {}, [], Method())
-        == []
-    )
+    asked = [BASE, BASE.add(["child"])]
+    assert wording.records(np.ones((3, 2)), asked, [np.eye(2), np.ones((3, 2))], {}, [], Method()) == ([], {})
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +57,8 @@ def test_zeroshot_from_a_command(world, tmp_path):
     records = json.loads((tmp_path / "run" / "metrics.json").read_text())["records"]
     found = next(r for r in records if r["metric"] == "answers_changed" and "class" not in r)
     assert (found["wordings"], found["n"]) == (6, 41)
+    flips = np.array(pq.read_table(tmp_path / "run" / "predictions.parquet")[FLIPS])
+    assert (flips > 0).sum() == found["k"]
     assert records[0]["metric"] == "top1"
 
 

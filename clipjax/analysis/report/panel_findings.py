@@ -99,9 +99,10 @@ def _others(pairs: Sequence[Pair]) -> str:
 def _named(pair: Pair) -> str:
     question = pair.record.question
     assert question is not None
+    if question.kind == RIGHT.kind and question != RIGHT:
+        return f"{pair.probe} on {pair.data_set}, {question.name.replace('_', ' ')}"
     asked = {"set": f"an answer in the set {question.name!r}", "attribute": f"{question.name} recognised"}
-    right = "the answer right" if question == RIGHT else f"the answer right ({question.name})"
-    return f"{pair.probe} on {pair.data_set}, {asked.get(question.kind, right)}"
+    return f"{pair.probe} on {pair.data_set}, {asked.get(question.kind, 'the answer right')}"
 
 
 def _rank(found: Panel, pair: Pair) -> str:

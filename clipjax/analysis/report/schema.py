@@ -30,6 +30,7 @@ class Comparison(msgspec.Struct):
     records: list[PairedRecord]
     findings: list[Finding]
     numbers: list[Difference]
+    agreement: list[Record]  # of both runs
     images: int
     same_order: bool
     annotations: str
