@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from clipjax import image, text
 from clipjax.classifying import Classifying
+from clipjax.design import TEMPLATE
 from clipjax.encoder import Encoder
 from clipjax.errors import InputError
 from clipjax.models import clip, weights
@@ -58,6 +60,13 @@ class Model(Classifying):
     def features_of_images(self, images: Image.Image | Iterable[Image.Image]) -> np.ndarray:
         """Raw image features float32 [B, E]."""
         return self.encoder.images(self.preprocess(images))
+
+    def warm_up(self, images: int, classes: Sequence[str], templates: Sequence[str] = (TEMPLATE,)) -> None:
+        """Compiles both encoders at once, and keeps the class weights."""
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(self.encoder.prepare, images, np.float32)
+            super().warm_up(images, classes, templates)
+            ahead.result()
 
     def start_images(self, images: Image.Image | Iterable[Image.Image]) -> Callable[[], np.ndarray]:
         """See `Encoder.start`."""
