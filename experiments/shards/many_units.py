@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--units", default="1000,10000,100000")
     parser.add_argument("--limited", action="store_true")
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     shutil.rmtree(args.work, ignore_errors=True)
     args.work.mkdir(parents=True)
@@ -131,7 +132,7 @@ def main() -> None:
         found[str(n)] = rows | {"duckdb": sql(run)}
         shutil.rmtree(run)
         name = "limited" if args.limited else "many_units"
-        (Path(__file__).parent / "results" / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        (args.results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
