@@ -45,8 +45,10 @@ def resized(weights: Weights, image_size: int = 0, context: int = 0, positions: 
         if shape == before[name]:
             continue
         table = np.asarray(flat[name], np.float32)
-        if name == "positional_embedding" and len(table) == config.text.context_length:
-            flat[name] = table[: sizes["context"]] if positions == "keep" else _line(table, sizes["context"])
+        if name == "positional_embedding":
+            texts, token = np.split(table, [config.text.context_length])  # of a learned row behind the text (CoCa)
+            found = texts[: sizes["context"]] if positions == "keep" else _line(texts, sizes["context"])
+            flat[name] = np.concatenate([found, token])
         elif name in ("visual.positional_embedding", "visual.attnpool.positional_embedding"):
             flat[name] = _grid(table, shape[0])
         else:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.family_models import MODELS
 
 from clipjax.errors import InputError
 from clipjax.models import resize, shapes, weights
@@ -62,6 +63,24 @@ def test_contexts(models):
     assert kept.config.text.context_length == 20
     shorter = resize.resized(model, context=11).flat["positional_embedding"]
     np.testing.assert_allclose(shorter, table[3::7], atol=1e-6)  # the middle of each seven
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_every_family(family):
+    """What changes is where it has learned positions, and rotary ones are computed."""
+    config = MODELS[family]
+    rng = np.random.default_rng(0)
+    flat = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.shapes(config).items()}
+    model = weights.Weights(flat, config, family, {})
+    size = 2 * config.image.image_size
+    found = resize.resized(model, size, config.text.context_length + 3)
+    weights.check(found.config, found.flat, family)
+    changed = {name for name in flat if not np.array_equal(found.flat[name], flat[name])}
+    learned = {name for name in flat if name.endswith("positional_embedding")}
+    assert changed == learned
+    if family == "coca":  # the row of the class token, behind the text
+        assert np.array_equal(found.flat["positional_embedding"][-1], flat["positional_embedding"][-1])
+    assert resize.resized(model, context=config.text.context_length) is model
 
 
 @pytest.mark.parametrize(
