@@ -11,7 +11,9 @@ Often changed, as --config.KEY=VALUE (--keys lists all, with their meaning):
 
     model, steps, batch_size, optimizer.learning_rate, optimizer.warmup, ema, loss, precision
     tune=lora (lora.rank, lora.alpha, lora.on), last_blocks:K, projections, biases, norms; optimizer.freeze
-    data.csv, data.path, data.caption_columns, data.validation_path, templates, augment.scale, soft_targets
+    data.csv, data.path, data.caption_columns, data.validation_path, templates, augment.preset, soft_targets
+    data.mixture (several tables), data.balance, data.weight_column, data.hard_negative_columns
+    resize.image_size, resize.context (positions interpolated)
     parts, remat, devices, fsdp (memory and speed), conventions=open_clip (where libraries differ)
     checkpoints.best=-validation/loss, early_stopping, evaluate.every, evaluate.share
 
