@@ -199,13 +199,12 @@ def make(params: clip.Params, options: Options) -> optax.GradientTransformation:
     names = [name for name, yes in trainable(params, options.freeze, options.tune).items() if yes]
     mask = decayed(names, options.decay)
     factor = factors(params, options)
-    labels = {name: repr(factor[name]) for name in names}
-    scales: dict[Hashable, Any] = {repr(f): optax.scale(f) for f in {factor[name] for name in names}}
     return optax.chain(
         optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity(),
         _direction(options),
         optax.add_decayed_weights(options.weight_decay, mask=mask),
-        optax.partition(scales, labels),
+        # Without a state of its own, so that a run goes on with other factors.
+        optax.stateless(lambda updates, _: {name: factor[name] * x for name, x in updates.items()}),
         optax.scale_by_learning_rate(schedule(options)),
     )
 

@@ -209,7 +209,8 @@ def test_all_that_may_change_changes_at_once_and_is_recorded(places, tmp_path, m
     cell = chosen(1) | {"ema_warmup": False, "data.last_batch": "carry", "soft_targets": False, "evaluate.share": 0.3}
     cell |= {"evaluate.batches": 1, "precision": "bfloat16", "optimizer.decay": "matrices", "lora.dropout": 0.2}
     cell |= {"optimizer.name": "adamw", "optimizer.warmup_from": "first", "optimizer.schedule": "linear"}
-    cell |= {name: ALL[name] for name in ("optimizer.final", "optimizer.b1", "optimizer.b2", "optimizer.eps")}
+    cell |= {f"optimizer.{name}": ALL[f"optimizer.{name}"] for name in ("final", "b1", "b2", "eps")}
+    cell |= {name: ALL[name] for name in ("augment.scale", "augment.ratio")}
     cell = {
         name: value for name, value in (cell | first | {"steps": 4, "batch_size": 8}).items() if name not in REFUSED
     }
