@@ -29,6 +29,7 @@ OVERVIEW = 60
 NUMBERS = (
     "value", "low", "high", "k", "n", "level", "method", "small", "group", "p", "p_benjamini_hochberg", "null_mean",
     "expected_if_equal", "highest", "lowest", "worst", "k_first", "k_second", "ties_at_k", "absent",
+    "fitted_on",
 )  # fmt: skip
 
 
@@ -119,8 +120,12 @@ def _names(listed: Sequence[Record]) -> list[str]:
         for key in keys:
             if len({repr(records[i].get(key)) for i in same}) > 1:
                 for i in same:
-                    names[i] += f", {key}={records[i][key]}" if key in records[i] else ""
+                    names[i] += f", {key}={_brief(records[i][key])}" if key in records[i] else ""
     return names
+
+
+def _brief(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _count(record: Record) -> str:

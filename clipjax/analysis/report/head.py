@@ -6,7 +6,9 @@ import dataclasses
 import textwrap
 from collections.abc import Sequence
 
-from clipjax.analysis import findings, sentences
+import numpy as np
+
+from clipjax.analysis import findings, rates, sentences
 from clipjax.analysis.findings import Finding
 from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.report import tested
@@ -22,6 +24,7 @@ NAMES = {
 }  # fmt: skip
 SIMULTANEOUS = ", simultaneous over "
 METRICS, COMPARE = "metrics.json", "compare.json"  # files that hold every finding
+APART = 0.1  # difference of a label's share from which groups are said to have other labels
 DEMO = "emoji-clip"  # the embedded model
 EXACT, SAMPLED = "exact permutation; ", "sampled permutation; "  # tests, before the interval
 LIKELIEST = "Each image was given the likeliest of the {n} classes"
@@ -186,10 +189,34 @@ def _caveats(run: Run) -> list[str]:
     for column in manifest.data.group_columns:
         if without := run.values.get(column, {}).get("", 0):
             found.append(f"{without} images have no {column}; they are in none of its groups.")
+    found += _other_labels(run)
     if manifest.config.get("model") == DEMO:
         found.append(f"{DEMO} is a toy that has seen emoji artwork only: read the method, not the numbers.")
     if manifest.computed_by:
         found.append("The answers were computed elsewhere; nothing here can check how.")
+    return found
+
+
+def _other_labels(run: Run) -> list[str]:
+    """Columns whose groups have other labels, so that accuracy differs for a model that always answers the same."""
+    compared = {r.columns[0] for r in run.records if r.metric == "top1" and len(r.columns) == 1}
+    found = []
+    for column in sorted(compared & run.columns.keys()) if "label" in run.predictions else ():
+        cells = rates.cells([column], run.columns, len(run.predictions["label"]))
+        names, label = np.unique(run.predictions["label"].astype(str), return_inverse=True)
+        counts = rates.counts(label, cells, len(names))
+        large = np.flatnonzero(counts.sum(1) >= run.settings.min_n)
+        if len(large) < 2:
+            continue
+        share = counts[large] / counts[large].sum(1, keepdims=True)
+        c = int(np.ptp(share, axis=0).argmax())
+        most, least = (int(large[g]) for g in (share[:, c].argmax(), share[:, c].argmin()))
+        if np.ptp(share[:, c]) >= APART:
+            said = " and ".join(f"{counts[g, c]} of {counts[g].sum()} {cells.groups[g][column]}" for g in (most, least))
+            found.append(
+                f"Groups of {column} have other labels ({str(names[c])!r}: {said}): their accuracies differ also for a "
+                "model that gives every image the same answer."
+            )
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from clipjax.analysis.manifest import Manifest
-from clipjax.analysis.records import Finding, Metrics, PairedRecord, Question
+from clipjax.analysis.records import Finding, Metrics, PairedRecord, Question, Record
 
 
 class Difference(msgspec.Struct):

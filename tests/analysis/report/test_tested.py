@@ -1,11 +1,12 @@
-"""What the head of a report says of rankings and association tests, from their records."""
+"""What a report says of rankings, association tests and groups with other labels, from records."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from clipjax.analysis.records import Record
-from clipjax.analysis.report import tested
+from clipjax.analysis.report import head, tested
 
 
 def ranking(p, class_="nurse", **more):
@@ -53,3 +54,24 @@ def test_other_probes_say_nothing_here():
     assert tested.statements(run("zeroshot", Record(metric="top1", n=9, value=0.5, p_benjamini_hochberg=0.01))) == []
     several = [run("skew", ranking(0.31)), run("skew", ranking(0.4))]
     assert [line.partition(":")[0] for line in tested.words(several, ["a", "b"])] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("women", "said"), [(30, True), (12, False)])
+def test_groups_with_other_labels_are_named(women, said):
+    """Of 40 images of each party, 10 and so many are of women; a third party has too few images to be compared."""
+    label = np.array(["woman"] * 10 + ["man"] * 30 + ["woman"] * women + ["man"] * (40 - women) + ["man"])
+    columns = {"party": np.array(["D"] * 40 + ["R"] * 40 + ["L"], object)}
+    records = [Record(metric="top1", group={"party": "D"}, n=40, value=0.5)]
+    mine = SimpleNamespace(
+        records=records, columns=columns, predictions={"label": label} | columns, settings=SimpleNamespace(min_n=20)
+    )
+    found = head._other_labels(mine)
+    if said:
+        assert found == [
+            "Groups of party have other labels ('man': 30 of 40 D and 10 of 40 R): their accuracies differ also for a "
+            "model that gives every image the same answer."
+        ]
+    else:
+        assert found == []
+    mine.records = [Record(metric="rate", group={"party": "D"}, n=40, value=0.5)]
+    assert head._other_labels(mine) == []
