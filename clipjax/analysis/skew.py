@@ -246,7 +246,6 @@ def _at_k(
     shares, out = np.concatenate(sizes) / n, []
     for k in ks:
         drawn, own = np.concatenate(counts[k]), rankings.first(ranked, k, np.ones((1, n)))
-        sizes_of = ranked.sizes[None]
         for reference in references:
             share = _share(ranked, reference)
             under = skew_values(drawn, k, share if reference == "uniform" else shares)
@@ -263,7 +262,7 @@ def _at_k(
                 low, high = percentile(statistic.of_skews(under), method.level)
                 p = _tail(null, exact, value, which)
                 if p > 1 - method.level and which in ("max", "min"):
-                    random = float(statistic.of_skews(skew_values(k * sizes_of / n, k, share))[0])
+                    random = float(statistic.of_skews(np.log(ranked.sizes / n / share)[None])[0])
                     low, high = min(low, random), max(high, random)
                 record = replace(common, value=value, low=low, high=high, null_mean=float(null.mean()), p=p)
                 out.append(replace(record, **_about(ranked, which, skews[0], column)))

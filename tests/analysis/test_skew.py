@@ -138,6 +138,8 @@ def test_bootstrap_of_planted_skew():
     assert found.value == pytest.approx(math.log(0.75 / 0.5))
     assert found.low < found.value < found.high
     assert found.p < 0.01
+    third = np.repeat([0, 1], [37, 83])
+    assert skew.max_skew(generator.random(120), third, 40, "share", NAMES).low == 0, "exactly, whatever the sizes are"
     for seed in range(5):
         scores = np.random.default_rng(seed).random(120)
         for reference in ("share", "uniform"):
