@@ -30,6 +30,12 @@ def test_worked_example():
     assert found.method == "exact permutation; bootstrap within X and within Y"
     unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (X, Y, A, B)]
     assert eat.association(unit[0], *unit[2:]) == pytest.approx([0.863803, 0.386305, 0, 0.546317], abs=5e-7)
+    of_y = [-0.863803, -0.386305, -0.546317, -0.239576]
+    assert eat.association(unit[1], *unit[2:]) == pytest.approx(of_y, abs=5e-7)
+
+
+def test_the_largest_effect_size_of_four_and_four():
+    assert eat.effect_size(np.ones((1, 4)), -np.ones((1, 4)))[0] == pytest.approx(1.870829, abs=5e-7)
 
 
 def test_ties_count_as_reached():

@@ -33,6 +33,12 @@ def test_mcnemar_is_statsmodels():
             assert mcnemar(b, c, exact) == pytest.approx((theirs.statistic, theirs.pvalue), rel=1e-9)
 
 
+def test_worked_example_of_perturbed_images():
+    (found,) = paired_records([70], [12], [3], [15])
+    assert (found.difference, found.low, found.high) == pytest.approx((-0.09, -0.168412, -0.013094), abs=5e-7)
+    assert found.p == pytest.approx(0.035156, abs=5e-7)
+
+
 def test_mcnemar_of_arrays_and_of_nothing():
     statistic, p = mcnemar([0, 5], [0, 15])
     assert (statistic[0], p[0]) == (0, 1)

@@ -32,6 +32,15 @@ def test_worked_example(strength, wanted, apart):
     assert pytest.approx(0, abs=1e-7) == B @ projection.project(T, found).T
 
 
+def test_worked_example_of_cosines_and_of_the_order_of_the_factors():
+    images = np.array([(0.6, 0, 0.8, 0), (0, 0.6, 0, 0.8)])
+    found = projection.calibrated_projection(B, [(0, 1)], 1, candidates=Z)
+    assert (images @ T[0]).tolist() == pytest.approx([0.44, 0.88])
+    assert images @ projection.project(T, found)[0] == pytest.approx([0, 0.973854], abs=5e-7)
+    wrong = found.matrix.T @ T[0]  # P0 and the inverse in the other order
+    assert wrong / np.linalg.norm(wrong) == pytest.approx((0.062715, 0.362071, 0.021513, 0.929790), abs=5e-7)
+
+
 @given(seeds, st.integers(1, 4))
 def test_it_is_a_projection(seed, n):
     generator = np.random.default_rng(seed)
