@@ -235,7 +235,8 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
             raise InputError(f"{a.path} and {b.path} share no number: other classes, columns, k, shots or tests")
         return found
     counted = _count(pairing)
-    records = records_of(counted.asked, counted.tallies, level, max(run.settings.min_n for run in (a, b)))
+    min_n = max(run.settings.min_n for run in (a, b))
+    records = records_of(counted.asked, counted.tallies, level, min_n) if counted.asked else []
     only_a, only_b = counted.only
     return Compared(pairing, records, counted.transitions, only_a, only_b, level)
 
@@ -263,10 +264,13 @@ def _count(pairing: Paired) -> _Counted:
     tallied: list[Tally] = []
     asked: list[Question] = []
     only: tuple[list[str], list[str]] = [], []
+    both_ranked = ranked(of_a) and ranked(of_b)
     for a, b in pairing.blocks(_answers):
         if moves is not None:
             cells = [rates.cells(grouping, a.columns, a.rows) for grouping in single]
             moves.add(transitions(a.predictions["prediction"], b.predictions["prediction"], cells))
+        if both_ranked:  # a single image is not right or wrong
+            continue
         a, b = scored(a), scored(b)
         asked_a, asked_b = questions(a), questions(b)
         both_a, both_b = shared(asked_a, asked_b)
@@ -373,6 +377,11 @@ def questions(run: Run) -> dict[Question, np.ndarray]:
     return ANSWERED.get(run.probe, _right)(run)
 
 
+def ranked(run: Run) -> bool:
+    """Whether its images have several labels and each class ranks them: no single image is right or wrong."""
+    return run.probe not in ANSWERED and bool(run.records) and run.records[0].metric in RANKED
+
+
 def scored(run: Run) -> Run:
     """The run with the images that its accuracy is of: those with a label, where that is what is asked."""
     if run.probe in ANSWERED or "label" not in run.predictions:
@@ -433,10 +442,10 @@ def _asked_attributes(run: Run) -> dict[Question, tuple[str, str]]:
 def _right(run: Run) -> dict[Question, np.ndarray]:
     if not {"prediction", "label"} <= run.predictions.keys():
         raise InputError(f"{run.path}: a run of {run.probe} without labels answers nothing that could be compared")
-    if run.records and run.records[0].metric in RANKED:
+    if ranked(run):
         raise InputError(
             f"{run.path}: its images have several labels and are ranked by each class, so a single image is not right "
-            "or wrong; compare the mean average precision in metrics.json"
+            "or wrong; compare it with a run whose images have several labels too"
         )
     scores = [name for name in ("text", "image") if f"{RIGHT_OF}{name}" in run.predictions]  # Winoground's
     more = {Question("accuracy", f"{name}_score"): run.predictions[f"{RIGHT_OF}{name}"].astype(bool) for name in scores}

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.analysis import intervals
+from clipjax.analysis import intervals, precision
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.probes import order
@@ -76,14 +76,14 @@ def map_11pt(scores: np.ndarray, labels: np.ndarray, difficult: np.ndarray | Non
     is marked difficult: the image leaves that class's ranking, whatever its label, as in the VOC devkit. Scores are
     compared across images, so they should be probabilities (softmax over classes), not cosines.
     """
-    return _mean_ap("map_11pt", eleven_points, scores, labels, difficult, seed)
+    return _mean_ap("map_11pt", precision.eleven_points, scores, labels, difficult, seed)
 
 
 def map_all_point(
     scores: np.ndarray, labels: np.ndarray, difficult: np.ndarray | None = None, *, seed: int = 0
 ) -> Record:
     """The mean over classes of average precision over every recall, as CLIP_benchmark; arguments as `map_11pt`."""
-    return _mean_ap("map_all_point", all_points, scores, labels, difficult, seed)
+    return _mean_ap("map_all_point", precision.all_points, scores, labels, difficult, seed)
 
 
 def roc_auc(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Record:
@@ -95,7 +95,7 @@ def roc_auc(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Record:
         raise InputError(f"all {len(labels)} labels are {int(labels[0])}; ROC AUC needs both kinds")
     examples = np.lexsort((labels, scores))
     scores, labels = scores[examples], labels[examples]
-    ranking = _Ranking(scores)
+    ranking = precision.Ranked(scores)
 
     def area(weights: np.ndarray) -> np.ndarray:
         positive, negative = ranking.blocks(weights * labels), ranking.blocks(weights * ~labels)
@@ -146,15 +146,15 @@ def mwap(scores: np.ndarray, relevance: np.ndarray, videos: Sequence | np.ndarra
     weight, label, judged = _video_weights(relevance, video), relevance == 1, relevance >= 0
     n_videos = video.max() + 1
     actions = np.flatnonzero(label.any(0))
-    rankings = [_Ranking(scores[judged[:, c], c]) for c in actions]
+    rankings = [precision.Ranked(scores[judged[:, c], c]) for c in actions]
 
     def mean(draws: np.ndarray) -> np.ndarray:
         points = []
         for c, ranking in zip(actions, rankings, strict=True):
             rows = judged[:, c]
             weights = draws[:, video[rows]] * weight[rows, c]
-            points.append(all_points(ranking.blocks(weights * label[rows, c]), ranking.blocks(weights)))
-        return _mean_defined(np.array(points))
+            points.append(precision.all_points(ranking.blocks(weights * label[rows, c]), ranking.blocks(weights)))
+        return precision.mean_defined(np.array(points))
 
     low, high = intervals.bootstrap_statistic(mean, n_videos, seed)
     value = mean(np.ones((1, n_videos)))[0]
@@ -178,9 +178,9 @@ def mwsap(
         for s in range(samples):  # the first of a random order is a random member
             order = generator.permutation(len(rows))
             weights[s, order[np.unique(group[order], return_index=True)[1]]] = 1
-        ranking = _Ranking(scores[rows, c])
-        found[c] = all_points(ranking.blocks(weights * (relevance[rows, c] == 1)), ranking.blocks(weights))
-    means = _mean_defined(found)
+        ranking = precision.Ranked(scores[rows, c])
+        found[c] = precision.all_points(ranking.blocks(weights * (relevance[rows, c] == 1)), ranking.blocks(weights))
+    means = precision.mean_defined(found)
     low, high = intervals.percentile(means, 0.95)
     method = f"percentiles of {samples} samples of segments"
     classes = int((~np.isnan(found[:, 0])).sum())
@@ -244,40 +244,6 @@ def record(metric: str, n: int, value: float, low: float, high: float, method: s
     )
 
 
-class _Ranking:
-    """Examples ordered by falling score, equal scores in one block."""
-
-    def __init__(self, scores: np.ndarray):
-        self.order = np.argsort(-scores, kind="stable")
-        self.starts = np.flatnonzero(np.diff(scores[self.order], prepend=np.nan) != 0)
-
-    def blocks(self, weights: np.ndarray) -> np.ndarray:
-        """Weights [B, N] summed per block [B, blocks], best block first."""
-        ordered = weights[:, self.order]
-        return ordered if len(self.starts) == ordered.shape[1] else np.add.reduceat(ordered, self.starts, axis=1)
-
-
-def all_points(positive: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """Average precision [B] from weights per block [B, blocks]: precision at each block, weighted by its positives."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = positive.cumsum(1) / everything.cumsum(1)
-        return np.where(positive > 0, positive * precision, 0).sum(1) / positive.sum(1)
-
-
-def eleven_points(positive: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """The mean over recall 0, 0.1 .. 1 of the best precision at that recall or beyond [B]."""
-    useful = (positive > 0).any(0)  # precision only falls in between
-    found, seen = positive.cumsum(1)[:, useful], everything.cumsum(1)[:, useful]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        best = np.maximum.accumulate(np.nan_to_num(found / seen)[:, ::-1], axis=1)[:, ::-1]
-    total = found[:, -1:]
-    points = np.zeros(len(found))
-    for tenth in range(11):  # whole numbers: 3 / 10 >= 0.3 must not hang on rounding
-        first = (10 * found < tenth * total).sum(1)
-        points += best[np.arange(len(best)), first]
-    return np.where(total[:, 0] > 0, points / 11, np.nan)
-
-
 def _mean_ap(
     metric: str, average: Callable, scores: np.ndarray, labels: np.ndarray, difficult: np.ndarray | None, seed: int
 ) -> Record:
@@ -293,26 +259,10 @@ def _mean_ap(
     classes = np.flatnonzero((labels & judged).any(0))
     if not len(classes):
         raise InputError(f"no class has a positive among {len(labels)} examples; average precision needs one")
-    rankings = [_Ranking(scores[judged[:, c], c]) for c in classes]
-
-    def mean(draws: np.ndarray) -> np.ndarray:
-        points = []
-        for c, ranking in zip(classes, rankings, strict=True):
-            weights = draws[:, judged[:, c]]
-            points.append(average(ranking.blocks(weights * labels[judged[:, c], c]), ranking.blocks(weights)))
-        return _mean_defined(np.array(points))
-
+    mean = precision.mean_average(average, scores, labels, judged)
     low, high = intervals.bootstrap_statistic(mean, len(scores), seed)
     value = mean(np.ones((1, len(scores))))[0]
     return record(metric, len(scores), value, low, high, "bootstrap over examples", classes=len(classes))
-
-
-def _mean_defined(points: np.ndarray) -> np.ndarray:
-    """Mean over the first axis where not nan, the same to the last digit in any order; nan where nothing is."""
-    points = np.sort(points, axis=0)
-    defined = ~np.isnan(points)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, points, 0).sum(0) / defined.sum(0)
 
 
 def _video_weights(relevance: np.ndarray, video: np.ndarray) -> np.ndarray:

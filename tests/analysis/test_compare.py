@@ -307,11 +307,14 @@ def test_labels_of_renamed_classes_are_the_same_labels(zeroshot):
         compared(a, swapped)
 
 
-def test_images_with_several_labels_are_not_compared_one_by_one(zeroshot):
+def test_images_with_several_labels_are_compared_by_their_ranking(zeroshot):
     runs = [read_run(zeroshot(name, ["cat", "dog"], ["cat", "cat|dog"], [0, 1])) for name in "ab"]
     ranked = [run.with_columns({}, records=[Record(metric="map_11pt", n=2, value=0.5)]) for run in runs]
+    found = compare.compare(*ranked, vary=["weights"])
+    assert found.records == []
+    assert [one.name for one in found.numbers] == ["map_11pt"]
     with pytest.raises(InputError, match="several labels"):
-        compare.compare(*ranked, vary=["weights"])
+        compare.compare(runs[0], ranked[1], vary=["weights"])
 
 
 def test_runs_of_other_images_or_annotations_are_matched_whatever_the_blocks(study, monkeypatch):

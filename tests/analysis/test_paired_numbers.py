@@ -14,6 +14,7 @@ from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Record
 from clipjax.analysis.run import FLIPS, Run
 from clipjax.errors import InputError
+from clipjax.probes import metrics
 from clipjax.runs.skew import SkewTask, skew_records
 
 ASKED = design.of_classes(["doctor", "nurse"], source="here")
@@ -176,6 +177,44 @@ def test_tests_of_one_name_and_other_stimuli_are_refused():
         paired_numbers.check_stimuli(a, b)
     b.manifest.result.stimuli["t"]["a"] = "3"
     paired_numbers.check_stimuli(a, b)
+
+
+def several(noise, seed=0, n=150, metric="map_all_point"):
+    """Probabilities of two classes of images with none, one or both as labels."""
+    generator = np.random.default_rng(seed)
+    labels = generator.random((n, 2)) < 0.5
+    labels[:, 0] |= ~labels.any(1)
+    p = np.clip(labels + noise * generator.normal(size=(n, 2)), 0, 1).astype(np.float32)
+    names = np.array(ASKED.names, object)
+    texts = np.array(["|".join(names[row]) for row in labels], object)
+    record = (metrics.map_all_point if metric == "map_all_point" else metrics.map_11pt)(p, labels)
+    return run_of("zeroshot", {"label": texts, "prediction": names[p.argmax(1)], "probabilities": p}, [record])
+
+
+@pytest.mark.parametrize("metric", ["map_all_point", "map_11pt"])
+def test_a_planted_change_of_average_precision(metric):
+    (found,) = paired_numbers.paired_numbers(several(1.5, metric=metric), several(0.5, metric=metric))
+    assert found.method == BOOTSTRAP
+    assert 0 < found.low < found.difference < found.high
+    (same,) = paired_numbers.paired_numbers(several(1, metric=metric), several(1, metric=metric))
+    assert (same.low, same.high) == (0, 0)
+    difficult = several(1, metric=metric)
+    difficult.records[0] = msgspec.structs.replace(difficult.records[0], value=0.9)  # some images left out
+    (found,) = paired_numbers.paired_numbers(difficult, several(0.5, metric=metric))
+    assert found.method is None
+
+
+def test_the_mean_over_classes_is_paired():
+    a, b = confident(0, 1.0), confident(0, 1.0)
+    b.predictions["probabilities"] = b.predictions["probabilities"][:, ::-1].copy()
+    b.predictions["probabilities"][:200] = a.predictions["probabilities"][:200]
+    for run in (a, b):
+        right = np.array(ASKED.names, object)[run.predictions["probabilities"].argmax(1)] == run.predictions["label"]
+        value = np.mean([right[run.predictions["label"] == name].mean() for name in ASKED.names])
+        run.records.append(Record(metric="mean_per_class", n=400, value=float(value)))
+    found = by_name(paired_numbers.paired_numbers(a, b))["mean_per_class"]
+    assert found.method == BOOTSTRAP
+    assert found.low < found.difference < found.high
 
 
 def reworded(chance, seed, wordings=4, n=300):
