@@ -24,7 +24,7 @@ BUCKETS = ("gs", "s3", "az", "hf")  # what options that take a data set read bes
 # of a new verb too; texts that may hold anything are exempt.
 ADDRESSES = {
     **dict.fromkeys(("model", "models", "src", "before", "after", "file"), HUB),
-    **dict.fromkeys(("shards.what", "shards.out", "embed.out"), BUCKETS[:3]),
+    **dict.fromkeys(("shards.what", "shards.test", "shards.place", "shards.out", "embed.out"), BUCKETS[:3]),
     **dict.fromkeys(("data.path", "data.csv", "data.train_path", "data.validation_path", "data.test_path"), BUCKETS),
 }
 TEXTS = ("template", "fail_if", "templates", "sweep.templates", "prefix")

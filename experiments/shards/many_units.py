@@ -8,6 +8,7 @@ all but the smallest number of units, with 10% more address space than the small
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -99,10 +100,9 @@ def copied(run: Path, out: Path, n: int) -> None:
 
 def sql(run: Path) -> dict[str, object]:
     """All units' predictions counted by DuckDB, where it is installed."""
-    try:
-        import duckdb
-    except ImportError:
+    if importlib.util.find_spec("duckdb") is None:
         return {}
+    duckdb = importlib.import_module("duckdb")
     began = time.time()
     (found,) = duckdb.sql(f"SELECT count(*) FROM '{run}/predictions/*/*.parquet'").fetchall()
     return {"rows": found[0], "seconds": round(time.time() - began, 1)}
