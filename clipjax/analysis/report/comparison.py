@@ -125,8 +125,8 @@ def _numbers(compared: Compared, a: str, b: str) -> Section:
         "t over draws: of few labelled images, over the same draws and the same test images in both runs. "
         "Bootstrap: the interval of the difference, from the same draws of images in both runs; a calibration error is "
         "above its true value in both. No interval: a worst group or a gap may be of other groups in B, and resampling "
-        "does not hold its level (the tables by group compare the groups one by one), or predictions.parquet does not have "
-        "what the number is made of."
+        "does not hold its level (the tables by group compare the groups one by one), or predictions.parquet does not "
+        "have what the number is made of."
     )
     columns = ["number", f"A: {a}", f"B: {b}", "B - A (points, or as it is)", "interval"]
     data = [["number", "a", "b", "difference", "low", "high", "method"]]
