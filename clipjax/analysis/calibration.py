@@ -16,12 +16,14 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.special import expit
 
 from clipjax.analysis.intervals import bootstrap, bootstrap_statistic, clopper_pearson
 from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 
+Probability = Literal["softmax", "sigmoid"]
 Scheme = Literal["width", "mass"]
 USUAL = Method()
 BINS = 15
@@ -172,25 +174,32 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, method: Meth
     return mean_of("nll", each, method)
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, scale: float = 1.0, fitted_on: str = "") -> Record:
+def fit_temperature(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    scale: float = 1.0,
+    fitted_on: str = "",
+    probability: Probability = "softmax",
+) -> Record:
     """Logits [N, C], labels int [N] of a part that is not measured on -> the temperature T with the least log loss.
 
-    softmax(logits / T); `value` and `temperature` are T, `scale` the logit scale over T. The loss is convex in 1/T, and
-    its slope is followed by bisection and Newton steps.
+    softmax(logits / T), or the sigmoid of each class (whose logits have their bias); `value` and `temperature` are T,
+    `scale` the logit scale over T. The loss is convex in 1/T, and its slope is followed by bisection and Newton steps.
 
     Raises:
         InputError: the optimum is at 0 (every answer right) or at infinity (labels no likelier than the others).
     """
     logits, labels = _check_logits(logits, labels)
+    slope = _slope if probability == "softmax" else _sigmoid_slope
     own = logits[np.arange(len(labels)), labels]
-    if (own - logits.mean(1)).mean() <= 0:
+    if slope(logits, labels, 0.0)[0] >= 0:
         raise InputError(
             "temperature is not identified: the labels of the fitting split are no likelier than other classes"
         )
     others = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits).max(1)
-    if (own > others).all():
+    if (own > others).all() if probability == "softmax" else (own > 0).all() and (others < 0).all():
         raise InputError("temperature is not identified: every answer of the fitting split is right")
-    beta = _least(lambda beta: _slope(logits, labels, beta))
+    beta = _least(lambda beta: slope(logits, labels, beta))
     return Record(
         metric="temperature", group={}, n=len(labels), value=1 / beta, temperature=1 / beta, scale=scale * beta,
         fitted_on=fitted_on or None,
@@ -223,6 +232,18 @@ def _slope(logits: np.ndarray, labels: np.ndarray, beta: float) -> tuple[float, 
     mean = (p * logits).sum(1)
     variance = (p * (logits - mean[:, None]) ** 2).sum(1).mean()
     return float((mean - logits[np.arange(len(labels)), labels]).mean()), float(variance)
+
+
+def _sigmoid_slope(logits: np.ndarray, labels: np.ndarray, beta: float) -> tuple[float, float]:
+    """The same of the loss of a yes-or-no event per class, summed over classes."""
+    p = expit(beta * logits)
+    own = logits[np.arange(len(labels)), labels]
+    return float(((logits * p).sum(1) - own).mean()), float((logits**2 * p * (1 - p)).sum(1).mean())
+
+
+def sigmoid_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """-ln of the probability of every yes and no, summed over the classes of each image: float64 [N]."""
+    return np.logaddexp(0, logits).sum(1) - logits[np.arange(len(labels)), labels]
 
 
 def losses(logits: np.ndarray, labels: np.ndarray, beta: float = 1.0) -> np.ndarray:

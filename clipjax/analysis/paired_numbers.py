@@ -183,6 +183,8 @@ def _confidence(run: Run, record: Record, seed: int) -> Draw | None:
         return _of_weights(lambda w: np.abs(w @ gap).sum(1) / w.sum(1), len(p), seed)
     with np.errstate(divide="ignore"):
         each = (p**2).sum(1) - 2 * own + 1 if record.metric == "brier" else -np.log(own)
+        if record.metric == "nll" and record.probability == "sigmoid":  # of every class, yes or no
+            each += np.log1p(-own) - np.log1p(-p).sum(1)
     return _of_weights(lambda w: w @ each / w.sum(1), len(p), seed) if np.isfinite(each).all() else None
 
 

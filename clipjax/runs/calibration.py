@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from msgspec.structs import replace
+from scipy.special import expit
 
 from clipjax.analysis import calibration, rates, selective
+from clipjax.analysis.calibration import Probability
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.keys import key
@@ -68,10 +70,12 @@ class _Scored:
 
 def records(
     logits: np.ndarray, task: Task, rows: np.ndarray, keys: Calibration, groupings: str, method: rates.Method,
-    scale: float,
+    scale: float, probability: Probability = "softmax",
 ) -> list[Record]:  # fmt: skip
     """Logits [M, C] of these rows [M] of the task -> records for everybody and by group; with `calibration.fit` for the
-    images that do not fit, as they are and at the fitted temperature."""
+    images that do not fit, as they are and at the fitted temperature.
+
+    sigmoid: a confidence is that of the answer by itself; Brier score and log loss are of every class, yes or no."""
     assert task.labels is not None
     labels = task.labels.select(rows)
     kept = np.flatnonzero(labels.known)
@@ -80,24 +84,24 @@ def records(
     logits, rows, label = logits[kept], rows[kept], labels.column[kept]
     fit, rest = _parts(task.source.digests(rows), keys.fit, method.seed)
     groups = [(group, np.intersect1d(inside, rest)) for group, inside in _groups(task, rows, groupings)]
-    scored = _scored(logits, label)
+    scored = _scored(logits, label, probability)
     out = _measured(scored, groups, keys, method)
     temperature = None
     if len(fit):
         where = f"{len(fit)} other images"
         try:
-            fitted = calibration.fit_temperature(logits[fit], label[fit], scale, where)
+            fitted = calibration.fit_temperature(logits[fit], label[fit], scale, where, probability)
         except InputError as error:
             say(f"note: {task.source.name}: {error}")
         else:
             temperature = float(fitted.temperature or 1)
             out.append(fitted)
-            scored = _scored(logits, label, temperature)
+            scored = _scored(logits, label, probability, temperature)
             more = _measured(scored, groups, keys, method)
             out += [replace(record, temperature=temperature, fitted_on=where) for record in more]
     if keys.risk:
         out += _abstaining(scored, fit, groups, keys, task.source.name, temperature)
-    return out
+    return out if probability == "softmax" else [replace(record, probability=probability) for record in out]
 
 
 def _parts(digests: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,18 +121,25 @@ def _groups(task: Task, rows: np.ndarray, groupings: str) -> Iterator[tuple[dict
             yield group, np.flatnonzero(cells.of == g)
 
 
-def _scored(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> _Scored:
+def _scored(logits: np.ndarray, labels: np.ndarray, probability: Probability, temperature: float = 1.0) -> _Scored:
     parts = []
     step = max(1, BLOCK // logits.shape[1])
     for start in range(0, len(labels), step):
         z, label = logits[start : start + step].astype(np.float64) / temperature, labels[start : start + step]
-        odds = np.exp(z - z.max(1, keepdims=True))
-        p = odds / odds.sum(1, keepdims=True)
+        p, losses = _probabilities(z), calibration.losses
+        if probability == "sigmoid":
+            p, losses = expit(z), calibration.sigmoid_losses
         own = p[np.arange(len(p)), label]
         parts.append((
-            p.max(1), z.argmax(1) == label, (p**2).sum(1) - 2 * own + 1, calibration.losses(z, label),
+            p.max(1), z.argmax(1) == label, (p**2).sum(1) - 2 * own + 1, losses(z, label),
         ))  # fmt: skip
     return _Scored(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _probabilities(z: np.ndarray) -> np.ndarray:
+    """The softmax over classes."""
+    odds = np.exp(z - z.max(1, keepdims=True))
+    return odds / odds.sum(1, keepdims=True)
 
 
 def _measured(

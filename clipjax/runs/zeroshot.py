@@ -65,11 +65,12 @@ def run(config: Config, features: Features, task: Task) -> Result:
     table = tasks.columns(task.source, task.labels, encoded.rows) | answers(task.design, probabilities)
     records = _records(config, task, encoded.rows, probabilities)
     if config.calibration.bins:
-        if probability != "softmax":
-            raise InputError("calibration.bins scores the confidence among all classes: --config.probability=softmax")
         scale, method = features.engine.model.scale, groups.method_of(config)
-        logits = zeroshot.logits(encoded.values, weights, scale)
-        records += calibration.records(logits, task, encoded.rows, config.calibration, config.groups, method, scale)
+        bias = zeroshot.bias_of(probability, features.engine.model.bias)
+        logits = zeroshot.logits(encoded.values, weights, scale) + (bias or 0.0)
+        records += calibration.records(
+            logits, task, encoded.rows, config.calibration, config.groups, method, scale, probability
+        )
     if wordings := wording.variants(config.sweep, task.design):
         more = zeroshot.class_weights(texts, wordings)
         columns = {name: values[encoded.rows] for name, values in task.groups.items()}

@@ -1,16 +1,20 @@
 """The zero-shot probe's confidences: planted miscalibration by group, a temperature, a threshold, a command."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 from support.probe_processes import argv
 
 from clipjax import design
+from clipjax.analysis import calibration as of_whole
 from clipjax.analysis.rates import Method
 from clipjax.cli.main import main
 from clipjax.data.labels import Labels
 from clipjax.data.source import Source
+from clipjax.errors import InputError
 from clipjax.runs import calibration
 from clipjax.runs.calibration import Calibration
 from clipjax.runs.task import Task
@@ -75,6 +79,49 @@ def test_a_threshold_keeps_its_promise_for_everybody():
     assert by[()].value < 0.2 + 3 * np.sqrt(0.16 / by[()].n)
     assert set(by) == {(), ("old",), ("young",)}
     assert by["old",].bound > by["old",].value
+
+
+def of_each(n=3000):
+    """Images of one of three classes, and logits whose sigmoid is how often that class is the label."""
+    task = planted(n)[1]
+    generator = np.random.default_rng(9)
+    labels = generator.integers(0, 3, n)
+    label = np.eye(3)[labels]
+    z = 2.5 * (label - 0.5) + generator.normal(size=(n, 3)) * np.sqrt(2.5) + np.log(0.5)  # two normals: the odds are z
+    source = dataclasses.replace(task.source, labels=Labels(("a", "b", "c"), labels))
+    return z, dataclasses.replace(task, source=source, labels=source.labels)
+
+
+def sigmoid(logits, task, **keys):
+    rows = np.arange(len(logits))
+    records = calibration.records(logits, task, rows, Calibration(**keys), "", Method(), 100.0, "sigmoid")
+    assert {r.probability for r in records} == {"sigmoid"}
+    return {(r.metric, *r.cell, r.temperature): r for r in records if r.metric != "reliability"}
+
+
+def test_the_sigmoid_of_each_class():
+    z, task = of_each()
+    found, label = sigmoid(z, task, bins=15), np.eye(3)[task.labels.column]
+    p = 1 / (1 + np.exp(-z))
+    assert found["brier", None].value == pytest.approx(((p - label) ** 2).sum(1).mean())
+    losses = -np.log(np.where(label, p, 1 - p)).sum(1)
+    assert found["nll", None].value == pytest.approx(losses.mean())
+    assert found["nll", "old", None].value == pytest.approx(losses[task.groups["age"] == "old"].mean())
+    sharp = sigmoid(z * 3, task, bins=15, fit=0.5)
+    fitted = next(r for key, r in sharp.items() if key[0] == "temperature")
+    assert fitted.temperature == pytest.approx(3, rel=0.1)
+    best = minimize_scalar(lambda t: sigmoid_loss(3 * z / t, label), bounds=(0.5, 10), method="bounded")
+    whole = of_whole.fit_temperature(3 * z, task.labels.column, probability="sigmoid")
+    assert whole.temperature == pytest.approx(best.x, rel=1e-4)  # scipy's search stops there
+    certain = np.where(label == 1, 5.0, -5.0)
+    with pytest.raises(InputError, match="every answer of the fitting split is right"):
+        of_whole.fit_temperature(certain, task.labels.column, probability="sigmoid")
+    with pytest.raises(InputError, match="no likelier than other classes"):
+        of_whole.fit_temperature(-certain, task.labels.column, probability="sigmoid")
+
+
+def sigmoid_loss(z, label):
+    return (np.logaddexp(0, z) - label * z).sum(1).mean()
 
 
 def test_no_threshold_is_a_note(capsys):
