@@ -282,13 +282,23 @@ def step_options(config: FinetuneConfig) -> step.Options:
 
 
 def notes(config: FinetuneConfig, begin: weights.Weights) -> list[str]:
-    """What a person should know of the loss before the first step."""
-    if not begin.config.logit_bias or "sigmoid" in config.loss:
-        return []
-    return [
-        f"{begin.name} was trained with a sigmoid loss; loss={config.loss} leaves its bias as it is, and loss=sigmoid "
-        "goes on as it was trained"
-    ]
+    """What a person should know of the loss, and of what is trained, before the first step."""
+    said = []
+    if begin.config.logit_bias and "sigmoid" not in config.loss:
+        said.append(
+            f"{begin.name} was trained with a sigmoid loss; loss={config.loss} leaves its bias as it is, and "
+            "loss=sigmoid goes on as it was trained"
+        )
+    form = adapters(config)
+    if form is not None:
+        trained = form.matrices(begin.flat)
+    else:
+        trained = [name for name, yes in optimiser.trainable(dict(begin.flat), (), config.tune).items() if yes]
+    if not any(name.startswith("visual.") for name in trained):
+        said.append(f"tune={config.tune} trains nothing of the image encoder of {begin.name}")
+    if all(name.startswith(("visual.", "logit_")) for name in trained):
+        said.append(f"tune={config.tune} trains nothing of the text encoder of {begin.name}")
+    return said
 
 
 def adapters(config: FinetuneConfig) -> lora.Lora | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -204,9 +204,13 @@ def make(params: clip.Params, options: Options) -> optax.GradientTransformation:
         _direction(options),
         optax.add_decayed_weights(options.weight_decay, mask=mask),
         # Without a state of its own, so that a run goes on with other factors.
-        optax.stateless(lambda updates, _: {name: x * factor[name] for name, x in cast(dict, updates).items()}),
+        optax.stateless(lambda updates, _: _scaled(updates, factor)),
         optax.scale_by_learning_rate(schedule(options)),
     )
+
+
+def _scaled(updates: Any, factor: Mapping[str, float]) -> Any:
+    return {name: factor[name] * x for name, x in updates.items()}
 
 
 def _direction(options: Options) -> optax.GradientTransformation:

@@ -15,6 +15,8 @@ from clipjax import image, loading
 from clipjax.cli.main import main
 from clipjax.errors import InputError
 from clipjax.models import weights
+from clipjax.runs import config as configs
+from clipjax.runs import finetune_config
 from clipjax.testing import pictures
 
 pytest.importorskip("tokenizers")
@@ -157,6 +159,21 @@ def finetune(stage, *more, out="tuned"):
         "--config.tune=lora", "--config.lora.rank=2", "--config.lora.on=mlp+projections", "--config.lora.dropout=0.3",
         "--config.optimizer.learning_rate=1e-2", f"--out={stage / out}", *more,
     ])  # fmt: skip
+
+
+def test_a_loss_or_a_way_of_tuning_that_leaves_something_out_is_said(stage):
+    begin = weights.load(stage / "siglip.safetensors")
+
+    def notes(**changed):
+        config = configs.load("openai_vit_b32_csv", [f"--config.{k}={v}" for k, v in changed.items()], "finetune")
+        return finetune_config.notes(configs.typed(configs.plain(config)), begin)
+
+    assert notes(loss="sigmoid") == notes(loss="sigmoid", tune="lora") == []
+    (said,) = notes()
+    assert said.startswith("tiny siglip was trained with a sigmoid loss; loss=softmax leaves its bias as it is")
+    assert notes(loss="sigmoid", tune="projections") == [
+        "tune=projections trains nothing of the image encoder of tiny siglip"
+    ]
 
 
 def test_it_is_fine_tuned_with_its_own_tokens_and_bias_and_goes_on_bit_for_bit(stage, capsys):
