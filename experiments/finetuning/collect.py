@@ -19,7 +19,10 @@ MODELS = ("emoji-clip", "ViT-B-32-random")  # the embedded one; full size, 151 m
 DATA = ("stamps", "coco", "emoji")
 TRAINED = ("full", "lora", "last_block")
 HEADS = ("coop", "tip_adapter", "tip_adapter_f")
-COLOURS = {"target, top-1": "#0072b2", "target, recall@10": "#009e73", "retention, top-1": "#d55e00"}
+COLOURS = {
+    "target, top-1": "#0072b2", "target, recall@10": "#009e73", "retention, top-1": "#d55e00",
+    "retention, recall@1": "#cc79a7",
+}  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -62,10 +65,10 @@ def difference(page: Any, method: str, probe: str, name: str) -> Row | None:
     return None
 
 
-def question(page: Any, method: str, data: str, recall: bool) -> Row:
-    """One task before and after."""
-    probe = f"{'retrieval' if recall else 'classes'}-{data}"
-    metric, direction = ("recall@10", "image_to_text") if recall else ("top1", None)
+def question(page: Any, method: str, data: str, metric: str) -> Row:
+    """One task before and after: top1 of its classes, or recall@K of captions."""
+    recall = metric.startswith("recall")
+    probe, direction = f"{'retrieval' if recall else 'classes'}-{data}", "image_to_text" if recall else None
     return {
         "before": shares(page, "before", probe, metric, direction),
         "after": shares(page, method, probe, metric, direction), "difference": difference(page, method, probe, metric),
@@ -92,9 +95,9 @@ def trained_rows(work: Path, model: str, data: str) -> Iterable[Row]:
         others = [name for name in DATA if name != data]
         yield {
             "model": model, "data": data, "method": method, **cost(run),
-            "target": question(page, method, data, False), "target_recall": question(page, method, data, True),
-            "retention": {name: question(page, method, name, False) for name in others},
-            "retention_recall": {name: question(page, method, name, True) for name in others},
+            "target": question(page, method, data, "top1"), "target_recall": question(page, method, data, "recall@10"),
+            "retention": {name: question(page, method, name, "top1") for name in others},
+            "retention_recall": {name: question(page, method, name, "recall@1") for name in others},
             "changed": changed(folder, method),
         }  # fmt: skip
 
@@ -140,7 +143,7 @@ def flat(row: Row) -> Row:
     for name in DATA:
         part = row.get("retention", {}).get(name, {})
         out[f"retention_{name}"] = said(part.get("difference"), "+")
-        out[f"retention_{name}_recall@10"] = said(row.get("retention_recall", {}).get(name, {}).get("difference"), "+")
+        out[f"retention_{name}_recall@1"] = said(row.get("retention_recall", {}).get(name, {}).get("difference"), "+")
     return out | {f"changed, {group}": f"{k}/{n}" for group, (k, n) in row.get("changed", {}).items()}
 
 
@@ -159,8 +162,9 @@ def draw(rows: list[Row], model: str) -> Figure:
             target, recall = row["target"]["difference"], row.get("target_recall", {}).get("difference")
             points = [("target, top-1", target), ("target, recall@10", recall)]
             points += [("retention, top-1", r["difference"]) for r in row.get("retention", {}).values()]
+            points += [("retention, recall@1", r["difference"]) for r in row.get("retention_recall", {}).values()]
             for j, (name, part) in enumerate(p for p in points if p[1]):
-                at, colour = y - 0.24 + 0.16 * j, COLOURS[name]
+                at, colour = y - 0.3 + 0.12 * j, COLOURS[name]
                 axes.plot([100 * part["low"], 100 * part["high"]], [at, at], color=colour, lw=1.5)
                 axes.plot(100 * part["value"], at, "o", color=colour, ms=4)
         axes.set_yticks(range(len(methods)), methods if i == 0 else [""] * len(methods))
@@ -170,7 +174,7 @@ def draw(rows: list[Row], model: str) -> Figure:
         axes.grid(axis="x", alpha=0.3)
     for name, colour in COLOURS.items():
         figure.axes[0].plot([], [], "o-", color=colour, label=name, ms=4)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
     return figure
 
 

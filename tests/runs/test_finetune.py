@@ -450,7 +450,9 @@ def test_a_panel_with_a_trained_model_has_what_a_paper_needs(recipes, straight, 
     (paired,) = tables["before_and_after"].splitlines()[1:]
     assert paired.startswith("tuned,photos,animals,accuracy,")
     changed = [line.split(",") for line in tables["changed_answers"].splitlines()[1:]]
-    assert [row[3] for row in changed] == ["all images", "size even", "size odd"]
+    assert [row[:4] for row in changed] == [
+        ["photos", "animals", group, "tuned"] for group in ("all images", "size even", "size odd")
+    ]
     assert int(changed[0][4]) == sum(int(row[4]) for row in changed[1:])
     assert "optimizer.learning_rate,0.001" in tables["recipes"]
     assert str(recipes) not in tables["recipes"]  # nobody else's paths

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from statistics import median
 
 from clipjax.analysis import compare, curves, figures, findings, sentences
-from clipjax.analysis.panel import Entry, Panel
+from clipjax.analysis.panel import Panel
 from clipjax.analysis.records import RIGHT
 from clipjax.analysis.report import training
-from clipjax.analysis.report.section import Section
+from clipjax.analysis.report.section import Section, slug
 from clipjax.analysis.tables import Cell, Table, percent
 from clipjax.analysis.training import TrainingRun
 from clipjax.errors import InputError
 
 BEFORE_AND_AFTER = "Before and after"
-MOST_DRAWN = 40  # differences of one figure
+MOST_DRAWN = 30  # differences of one figure
 MOST_STATED = 3  # findings about the changed answers of one run
 LOSSES = ("fixed/loss", "validation/loss")
 Trained = Mapping[str, TrainingRun]  # model of the panel -> the run that made it
@@ -39,7 +39,7 @@ def _before(found: Panel, run: TrainingRun) -> str:
 def _before_and_after(found: Panel, begun: Mapping[str, str]) -> Section | None:
     """The pairs of the panel that are a trained model and what it began from."""
     rows: list[list[Cell]] = []
-    drawn: list[tuple[str, float, float, float, str, bool]] = []
+    drawn: dict[str, list[tuple[str, float, float, float, str, bool]]] = {}
     for one in found.pairs:
         flipped = begun.get(one.a) == one.b
         if not flipped and begun.get(one.b) != one.a:
@@ -56,8 +56,9 @@ def _before_and_after(found: Panel, begun: Mapping[str, str]) -> Section | None:
             f"{percent(difference)} [{percent(low)}, {percent(high)}]", lost, gained,
             _p(r.p_benjamini_hochberg) if r.testable else "–", "yes" if one.distinguished else "no",
         ])  # fmt: skip
-        name = f"{one.a if flipped else one.b}, {one.probe}: {r.question.name}"
-        drawn.append((name, difference, low, high, f"{before} → {after}", not one.distinguished))
+        drawn.setdefault(one.a if flipped else one.b, []).append(
+            (f"{one.probe}: {r.question.name}", difference, low, high, f"{before} → {after}", not one.distinguished)
+        )
     if not rows:
         return None
     columns = [
@@ -70,22 +71,24 @@ def _before_and_after(found: Panel, begun: Mapping[str, str]) -> Section | None:
         "p (BH): McNemar's exact test, adjusted over all pairs of this page; – where too few answers differ to reject."
     )
     drawings = {}
-    if len(drawn) <= MOST_DRAWN:
-        names, values, lows, highs, counts, hollow = zip(*drawn, strict=True)
+    for name, differences in drawn.items():
+        names, values, lows, highs, counts, hollow = zip(*differences[:MOST_DRAWN], strict=True)
         series = figures.Series("", values, lows, highs, counts, hollow)
         drawing = figures.differences_by_group(names, series, "after - before", hollow="not distinguished")
-        caption = "Which numbers differ between before and after? Paired intervals; hollow: not distinguished."
-        drawings = {"before_and_after": (drawing, caption)}
+        caption = f"Which numbers of {name} differ from before? Paired intervals; hollow: not distinguished."
+        if len(differences) > MOST_DRAWN:
+            caption += f" The first {MOST_DRAWN} of {len(differences)} numbers of the table."
+        drawings[slug(f"before_and_after_{name}")] = (drawing, caption)
     table = Table("before_and_after", "The same images before and after", columns, rows, note)
     return Section(BEFORE_AND_AFTER, [], [table], drawings)
 
 
 def _changed(found: Panel, begun: Mapping[str, str]) -> Section | None:
     """How many answers changed, of everybody and by group, with what the comparison of each pair of runs states."""
-    rows: list[list[Cell]] = []
+    counts: dict[tuple[str, str, str], dict[str, tuple[int, int]]] = {}  # data set, probe, group -> model -> k, n
     points = []
     for name, before in begun.items():
-        of = {one.column: one.run for one in found.entries if one.model == before}
+        of = {one.column: one.run for one in found.entries if one.model == before and one.run.design is not None}
         for one in (one for one in found.entries if one.model == name and one.column in of):
             try:
                 compared = compare.compare(of[one.column], one.run, ["weights"], found.level)
@@ -93,17 +96,22 @@ def _changed(found: Panel, begun: Mapping[str, str]) -> Section | None:
                 continue
             if compared.class_moves is None:
                 continue
-            rows.append(_row(one, "all images", compared.moved, compared.images))
+            changes = {"all images": (compared.moved, compared.images)}
             for record in compared.class_moves[1]:
                 ((column, value),) = (record.group or {}).items()
-                rows.append(_row(one, f"{column} {value}", record.k or 0, record.n))
+                changes[sentences.value_of(column, value)] = (record.k or 0, record.n)
+            for group, change in changes.items():
+                counts.setdefault((one.data_set, one.probe, group), {})[name] = change
             stated = [f for f in compared.findings if f.kind in findings.STATED and f.group]
             said = [f.statement for f in findings.main(stated, MOST_STATED)]
             points += [(f"{name}, {one.probe} on {one.data_set}: {words}", "") for words in said]
-    if not rows:
+    if not counts:
         return None
-    columns = ["model", "data set", "probe", "group", "changed", "images", "%"]
-    table = Table("changed_answers", "Answers that changed by fine-tuning", columns, rows)
+    rows = [[*about, *(_share(of.get(name)) for name in begun)] for about, of in counts.items()]
+    data: list[list[Cell]] = [["data set", "probe", "group", "model", "changed", "images"]]
+    data += [[*about, name, k, n] for about, of in counts.items() for name, (k, n) in of.items()]
+    columns = ["data set", "probe", "group", *(f"{name}, %" for name in begun)]
+    table = Table("changed_answers", "Answers that changed by fine-tuning", columns, rows, data=data)
     words = [
         "An answer that changed is not an error: accuracy, where there are labels, is above. p-values of the sentences "
         "are adjusted over the tests of each pair of runs; clipjax compare has their figures and tables."
@@ -112,8 +120,8 @@ def _changed(found: Panel, begun: Mapping[str, str]) -> Section | None:
     return Section("Whose answers changed", words, [table], points=points, lead=lead)
 
 
-def _row(one: Entry, group: str, k: int, n: int) -> list[Cell]:
-    return [one.model, one.data_set, one.probe, group, k, n, percent(k / max(n, 1))]
+def _share(change: tuple[int, int] | None) -> str:
+    return "–" if change is None else f"{percent(change[0] / max(change[1], 1))} ({change[0]}/{change[1]})"
 
 
 def _what(trained: Trained) -> Section:
@@ -147,7 +155,7 @@ def _curves(trained: Trained) -> Section:
         series = [curves.Curve(name, run.curve(loss)) for name, run in trained.items() if run.curve(loss)]
         if series:
             drawings[loss.replace("/", "_")] = (
-                curves.over_steps(series, f"loss of {what}"), f"How does the loss of {what} change in each training?"
+                curves.over_steps(series, "loss"), f"How does the loss of {what} change in each training?"
             )  # fmt: skip
     return Section("Learning curves", ["clipjax report RUN has every curve of one training."], drawings=drawings)
 
