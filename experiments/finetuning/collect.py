@@ -90,7 +90,10 @@ def trained_rows(work: Path, model: str, data: str) -> Iterable[Row]:
     page = read(folder / "metrics.json")
     for method in TRAINED:
         run = work / "runs" / f"{model}-{data}-{method}"
-        if page is None or not (run / "manifest.json").exists():
+        if not (run / "manifest.json").exists():
+            continue
+        if page is None:  # trained, and not measured yet
+            yield {"model": model, "data": data, "method": method, **cost(run)}
             continue
         others = [name for name in DATA if name != data]
         yield {
@@ -138,7 +141,7 @@ def flat(row: Row) -> Row:
         return f"{100 * part['value']:{sign}.1f}{bounds}"
 
     out = {key: row.get(key, "") for key in ("model", "data", "method", "trained_parameters", "seconds_per_step")}
-    for name, part in (("target", row["target"]), ("target_recall@10", row.get("target_recall", {}))):
+    for name, part in (("target", row.get("target", {})), ("target_recall@10", row.get("target_recall", {}))):
         out |= {f"{name}_{key}": said(part.get(key), "+" * (key == "difference")) for key in PARTS}
     for name in DATA:
         part = row.get("retention", {}).get(name, {})
@@ -157,7 +160,7 @@ def draw(rows: list[Row], model: str) -> Figure:
     for i, data in enumerate(DATA):
         axes = figure.add_subplot(1, len(DATA), i + 1)
         axes.axvline(0, color="black", lw=0.8)
-        for row in (r for r in rows if (r["model"], r["data"]) == (model, data)):
+        for row in (r for r in rows if (r["model"], r["data"]) == (model, data) and "target" in r):
             y = methods.index(row["method"])
             target, recall = row["target"]["difference"], row.get("target_recall", {}).get("difference")
             points = [("target, top-1", target), ("target, recall@10", recall)]
@@ -190,6 +193,6 @@ def main(work: Path, out: Path) -> None:
         writer.writeheader()
         writer.writerows(table)
     for model in MODELS:
-        if any(row["model"] == model for row in rows):
+        if any(row["model"] == model and "target" in row for row in rows):
             draw(rows, model).savefig(out / f"real_runs_{model}.png", dpi=120)
     print(f"{len(rows)} rows in {out}")
