@@ -189,25 +189,23 @@ def _export(store: Store, args: argparse.Namespace) -> None:
 
 
 def _linear(store: Store, args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from clipjax.errors import InputError
+    from clipjax.files import local_path
     from clipjax.runs.shards import linear
     from clipjax.runs.shards.store import Store
 
     if not args.test:
         raise InputError("clipjax shards linear needs --test=RUN, a sealed run that it was not fitted to")
-    found = linear.run(store, Store(args.test), Path(args.out), linear.Options(args.C or 0.0))
+    found = linear.run(store, Store(args.test), local_path(args.out, "--out"), linear.Options(args.C or 0.0))
     print(f"{args.out}: fitted to {found.result.n_train} images, C={found.result.C:g}; see metrics.json")
 
 
 def _count(store: Store, args: argparse.Namespace) -> None:
-    from pathlib import Path
-
     from clipjax.errors import InputError
+    from clipjax.files import local_path
     from clipjax.runs.shards import count
 
     if not args.design:
         raise InputError("clipjax shards count needs --design=DESIGN")
-    found = count.count(store, args.design, Path(args.out))
+    found = count.count(store, args.design, local_path(args.out, "--out"))
     print(f"{args.out}: {found.counts.seen} images; next: clipjax compare {store.place} {args.out}")

@@ -76,3 +76,5 @@ def test_what_is_not_counted_by_designs_is_refused(done, table, tmp_path, capsys
         count.count(store, "people-roles", tmp_path / "out")
     assert main(["shards", "count", store.place, f"--out={tmp_path / 'out'}"]) == 1
     assert "needs --design=DESIGN" in capsys.readouterr().err
+    assert main(["shards", "count", store.place, "--design=people-roles", "--out=gs://bucket/out"]) == 1
+    assert "--out=gs://bucket/out: gs:// addresses are not" in capsys.readouterr().err
