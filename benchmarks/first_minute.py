@@ -198,27 +198,33 @@ def cases(work: Path) -> Iterator[tuple[str, list[str]]]:
     yield "convert", ["convert", str(files["torchscript"]), "{out}/converted.safetensors"]
 
 
-def measure(work: Path, rounds: int, only: list[str]) -> dict[str, Any]:
-    """Case and cold or warm -> the rounds."""
-    found: dict[str, Any] = {}
+def measure(work: Path, rounds: int, only: list[str], checkouts: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Checkout -> case and cold or warm -> the rounds; the checkouts in turn within each round."""
+    found: dict[str, dict[str, Any]] = {name: {} for name in checkouts}
     for name, words in cases(work):
         if only and name not in only:
             continue
         for _ in range(rounds):
-            with tempfile.TemporaryDirectory(dir=work) as folder:
-                environment = {
-                    "CLIPJAX_COMPILATION_CACHE": f"{folder}/programs", "CLIPJAX_CACHE": f"{folder}/cache",
-                    "CLIPJAX_QUIET": "1", "JAX_PLATFORMS": "cpu",
-                }  # fmt: skip
-                for state in ("cold", "warm"):
-                    out = Path(folder) / state
-                    out.mkdir()
-                    told = watched([word.format(out=out) for word in words], environment)
-                    found.setdefault(f"{name}, {state}", []).append(told)
-                    print(f"{name}, {state}: {told['cpu_seconds']} processor seconds, {told['seconds']} s", flush=True)
-                    for features in Path(folder, "cache").rglob("*.log"):
-                        features.unlink()
+            for which, checkout in checkouts.items():
+                for state, told in _cold_and_warm(work, words, checkout):
+                    found[which].setdefault(f"{name}, {state}", []).append(told)
+                    said = f"{told['cpu_seconds']} processor seconds, {told['seconds']} s"
+                    print(f"{which}: {name}, {state}: {said}", flush=True)
     return found
+
+
+def _cold_and_warm(work: Path, words: list[str], checkout: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        environment = {
+            "CLIPJAX_COMPILATION_CACHE": f"{folder}/programs", "CLIPJAX_CACHE": f"{folder}/cache",
+            "CLIPJAX_QUIET": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(checkout),
+        }  # fmt: skip
+        for state in ("cold", "warm"):
+            out = Path(folder) / state
+            out.mkdir()
+            yield state, watched([word.format(out=out) for word in words], environment)
+            for features in Path(folder, "cache").rglob("*.log"):
+                features.unlink()
 
 
 def table(found: dict[str, list[dict[str, Any]]], kind: str = "cpu", least: float = 0.05) -> str:
@@ -256,15 +262,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where weights and images are kept")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="classify,probe,demo,convert")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="another checkout of clipjax, measured in turn")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rounds there")
     args = parser.parse_args()
-    found = measure(args.work, args.rounds, [word for word in args.only.split(",") if word])
+    checkouts = ({"before": args.before} if args.before else {}) | {"now": Path(__file__).parents[1]}
+    found = measure(args.work, args.rounds, [word for word in args.only.split(",") if word], checkouts)
     if args.json:
         import side_by_side
 
-        args.json.write_text(json.dumps({"machine": side_by_side.machine(), "rounds": found}, indent=1) + "\n")
-    print("\nProcessor seconds\n\n" + table(found))
-    print("\nSeconds of the main thread\n\n" + table(found, "main"))
+        args.json.write_text(json.dumps({"machine": side_by_side.machine(), **found}, indent=1) + "\n")
+    for which, rounds in found.items():
+        print(f"\n{which}, processor seconds\n\n{table(rounds)}")
+        print(f"\n{which}, seconds of the main thread\n\n{table(rounds, 'main')}")
 
 
 if __name__ == "__main__":

@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--context", type=int, help="tokens of a caption (default: those of the model)")
     parser.set_defaults(**TRAIN)
     parser.add_argument(
-        "--no-search", action="store_true",
-        help="do not search for the largest batch: one compilation. XLA's compiler can crash at very large batches; "
-        "the results printed before remain valid",
+        "--largest", default="predict", choices=("predict", "search", "none"),
+        help="the largest batch that fits: predicted from a second compilation; searched for (up to ten compilations, "
+        "and XLA's compiler can crash at very large batches; the results printed before remain valid); or none",
     )  # fmt: skip
     parser.add_argument(
         "--decode", type=float, default=0.0, metavar="RATE",
@@ -95,14 +95,13 @@ def run(args: argparse.Namespace) -> None:
     if topology.chip.kind == "gpu":
         record = head | report.estimate(topology, build(args.batch), args.precision)
     else:
-        searched = not args.no_search
 
         def early(found: dict[str, Any]) -> None:
             if not args.json:
                 print(report.as_text(head | found, args.decode), flush=True)
 
         record = head | report.plan(
-            topology, build, args.batch, args.precision, searched=searched, per=per, note=say, early=early
+            topology, build, args.batch, args.precision, largest=args.largest, per=per, note=say, early=early
         )
     if args.images is not None:
         if "images_per_second_per_chip" not in record:
@@ -117,6 +116,8 @@ def run(args: argparse.Namespace) -> None:
         return
     if "largest" in record:  # the rest was printed early
         print(f"  largest batch: {report.largest_as_text(record['largest'])}")
+    elif "predicted" in record:
+        print(f"  largest batch: {report.predicted_as_text(record['predicted'])}")
     else:
         print(report.as_text(record, args.decode))
     if "cost" in record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from clipjax.plan import compiling, hlo, search
 from clipjax.plan.chips import Chip, Topology
@@ -12,6 +12,8 @@ from clipjax.plan.programs import Step
 
 IMAGENET = 50_000  # images of ImageNet's validation set
 GIB = 2**30
+USABLE = 63 / 64  # of a chip's memory: the compiler has 15.75 of v5e's 16 GiB
+Largest = Literal["predict", "search", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +46,15 @@ def roofline(chip: Chip, flops: float, moved: float, sent: float, dtype: str) ->
 
 
 def plan(
-    topology: Topology, build: Callable[[int], Step], batch: int, dtype: str, *, searched: bool = True, per: int = 1,
-    guess: int | None = None, note: Callable[[str], None] = lambda _: None,
+    topology: Topology, build: Callable[[int], Step], batch: int, dtype: str, *, largest: Largest = "none",
+    per: int = 1, guess: int | None = None, note: Callable[[str], None] = lambda _: None,
     early: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Compiles `build(batch)` for a TPU topology, searches the largest batch, and says what both mean.
+    """Compiles `build(batch)` for a TPU topology and says what it means; predicts or searches the largest batch.
 
     `guess`: a batch that fitted a comparable case, to begin the search from. `note` receives what is being compiled.
-    `early` receives what is known before the search: libtpu 0.0.42 has died of a stack overflow at 5,632 images of
-    ViT-B/16 a chip, and takes the process with it.
+    `early` receives what is known before any other batch is compiled: libtpu 0.0.42 has died of a stack overflow at
+    5,632 images of ViT-B/16 a chip, and takes the process with it.
     """
 
     def compile_at(size: int) -> compiling.Compiled:
@@ -69,7 +71,11 @@ def plan(
     except compiling.DoesNotFit as refusal:
         record["does_not_fit"] = str(refusal)
         available = refusal.available or available
-    if searched:
+    if largest == "predict":
+        early(record)
+        size, sizes = search.predict(compile_at, batch, int(available * USABLE), per, known)
+        record["predicted"] = {"batch": size, "from": sizes}
+    if largest == "search":
         early(record)
         first = guess or (batch if known else search.grid(batch / 2, per))
         record["largest"] = _largest(topology, compile_at, build, known, first, available, per, dtype)
@@ -210,6 +216,14 @@ def _time(record: dict[str, Any], decode: float) -> list[tuple[str, str]]:
     if decode:
         rows.append(("decoding", f"{rate / decode:,.1f} cores a chip at {decode:,.0f} images/s a core"))
     return rows
+
+
+def predicted_as_text(predicted: dict[str, Any]) -> str:
+    """The prediction, for people."""
+    if not predicted["batch"]:
+        return "fewer than two of the sizes tried fit, so none is predicted; --largest=search looks for it"
+    a, b = predicted["from"]
+    return f"{predicted['batch']} a chip should fit (predicted from {a} and {b}; --largest=search compiles it)"
 
 
 def largest_as_text(largest: dict[str, Any]) -> str:

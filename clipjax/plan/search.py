@@ -1,4 +1,4 @@
-"""The largest batch that fits: predicted from what is known, then compiled."""
+"""The largest batch that fits: predicted from two compilations, or searched for and compiled."""
 
 from __future__ import annotations
 
@@ -33,6 +33,29 @@ def above(batch: int, per: int = 1) -> int:
     """The next size of the grid."""
     whole = batch // per
     return grid(batch + max(1, 1 << max(whole.bit_length() - 4, 0)) * per, per)
+
+
+def predict(
+    compile_at: Callable[[int], Compiled], first: int, available: int, per: int, known: Mapping[int, Compiled]
+) -> tuple[int, list[int]]:
+    """The size at which memory would just be full, and the two sizes that it is predicted from: memory is nearly affine
+    in the batch. Four times `first` is compiled if `first` is `known`, smaller sizes where that does not fit; 0 where
+    fewer than two sizes fit. Against searches of evaluation steps on v5e, v5p and v6e it is exact, or too small by up
+    to 36% (experiments/pod_plans)."""
+    done, refused = dict(known), MOST + 1
+    for size in dict.fromkeys(grid(first * factor, per) for factor in (*((4,) if known else ()), 0.5, 0.25, 0.125)):
+        if len(done) == 2:
+            break
+        if size and size not in done:
+            try:
+                done[size] = compile_at(size)
+            except DoesNotFit as refusal:
+                refused, available = min(refused, size), refusal.available or available
+    if len(done) < 2:
+        return 0, sorted(done)
+    a, b = sorted(done)
+    slope = max((done[b].peak - done[a].peak) / (b - a), 1.0)
+    return grid(min(b + (available - done[b].peak) / slope, refused - 1), per), [a, b]
 
 
 def largest(

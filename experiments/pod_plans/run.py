@@ -87,11 +87,13 @@ def compute(cell: Cell) -> dict:
     devices = compiling.tpu_devices(topology)
     if cell.kind == "evaluation":
         build = lambda n: programs.evaluation(config, devices, n)  # noqa: E731
-        return head | report.plan(topology, build, BATCH, "bfloat16", searched=cell.searched, note=print)
+        return head | report.plan(
+            topology, build, BATCH, "bfloat16", largest="search" if cell.searched else "none", note=print
+        )
     batch, remat, fsdp = TRAINING[cell.model]
     options = programs.options("ring_softmax", "bfloat16", remat, 1, False)
     build = lambda n: programs.training(config, devices, n, options, fsdp=fsdp)  # noqa: E731
-    record = report.plan(topology, build, batch, "bfloat16", searched=False, note=print)
+    record = report.plan(topology, build, batch, "bfloat16", note=print)
     return head | {"loss": options.loss, "remat": remat, "fsdp": fsdp} | record
 
 

@@ -107,6 +107,26 @@ def test_linear_memory_takes_few_compilations():
     assert found.tried == (64, 256, 30_720, 15_360, 16_384)
 
 
+def test_the_largest_batch_is_predicted_from_two_compilations():
+    asked = []
+
+    def compile_at(batch):
+        asked.append(batch)
+        if 10 * 2**20 + batch * 2**20 > 2**34:
+            raise compiling.DoesNotFit("RESOURCE_EXHAUSTED: temporaries (17G) exceeds available HBM (15.75G)")
+        return compiled(10 * 2**20 + batch * 2**20)
+
+    assert search.predict(compile_at, 64, 2**34, 1, {64: compile_at(64)}) == (15_360, [64, 256])
+    assert asked == [64, 256]
+    asked.clear()
+    # four times as many do not fit: half as many, and never more than what was refused
+    assert search.predict(compile_at, 15_000, 2**36, 1, {15_000: compile_at(15_000)})[0] == 15_360
+    assert asked == [15_000, 57_344, 7168]
+    assert search.predict(compile_at, 30_000, 2**34, 1, {})[1] == [7168, 14_336]
+    assert search.predict(compile_at, 1, 2**34, 1, {1: compiled(2**34)})[1] == [1, 4]
+    assert search.predict(compile_at, 10**6, 2**34, 1, {}) == (0, [])
+
+
 def test_the_grid_has_eight_sizes_a_doubling():
     assert [search.grid(n) for n in (0.5, 7, 100, 1023, 1024)] == [0, 7, 96, 960, 1024]
     assert [search.above(n) for n in (7, 96, 960, 1024)] == [8, 104, 1024, 1152]
@@ -124,7 +144,7 @@ def test_a_refusal_says_what_there_was():
 def test_a_step_that_is_compiled_here(monkeypatch):
     """The whole record on virtual devices: what the TPU path does, with XLA:CPU in its place."""
     build = lambda n: programs.evaluation(tiny_config(), jax.devices()[:4], n)  # noqa: E731
-    record = report.plan(chips.topology("v5e:2x2"), build, 8, "bfloat16", searched=False)
+    record = report.plan(chips.topology("v5e:2x2"), build, 8, "bfloat16")
     flat = 4 * sum(x.size for x in build(8).arguments[0].values())
     assert record["parameter_bytes"] == flat
     assert record["input_bytes"] == 8 * 32 * 32 * 3 * build(8).arguments[1].dtype.itemsize
@@ -154,7 +174,7 @@ def test_loops_cost_what_they_run(monkeypatch):
 def test_an_update_that_is_compiled_here():
     options = programs.options("ring_softmax", "float32", "none", 1, False)
     build = lambda n: programs.training(tiny_config(layers=1), jax.devices()[:4], n, options, fsdp=2)  # noqa: E731
-    record = report.plan(chips.topology("v5e:2x2"), build, 4, "float32", searched=False)
+    record = report.plan(chips.topology("v5e:2x2"), build, 4, "float32")
     kinds = {c["kind"] for c in record["collectives"]}
     assert {"collective-permute", "all-reduce", "all-gather"} <= kinds
     assert record["state_bytes"] > 1.9 * record["parameter_bytes"]  # two moments
@@ -167,7 +187,7 @@ def test_what_does_not_fit_is_told(monkeypatch):
 
     monkeypatch.setattr(compiling, "compiled", refuse)
     build = lambda n: programs.evaluation(tiny_config(), jax.devices()[:4], n)  # noqa: E731
-    record = report.plan(chips.topology("v5e:2x2"), build, 8, "bfloat16")
+    record = report.plan(chips.topology("v5e:2x2"), build, 8, "bfloat16", largest="search")
     assert record["largest"]["fits"] == 0
     assert record["largest"]["fails"] == 1
     text = report.as_text({"model": "tiny", "step": "evaluation step"} | record)

@@ -24,7 +24,7 @@ def plan(*arguments):
 
 @pytest.mark.parametrize("model", ["ViT-B/32", "RN50"])
 def test_evaluation_on_four_chips(model):
-    record, _ = plan(f"--model={model}", "--topology=v5e:2x2", "--batch=64", "--no-search")
+    record, _ = plan(f"--model={model}", "--topology=v5e:2x2", "--batch=64", "--largest=none")
     assert 1 <= record["flops_ratio"] < 1.02
     assert record["collectives"] == []
     assert record["parameter_bytes"] < record["peak_bytes"] < record["hbm_bytes"]
@@ -60,7 +60,8 @@ def test_the_largest_batch_lies_between_two_that_were_compiled():
         "from clipjax.plan import chips, compiling, programs, report\n"
         "config = catalog.openai(512, catalog.vit(224, 16, 768, 1), catalog.text(64, layers=1))\n"
         "t = chips.topology('v5e:2x2'); d = compiling.tpu_devices(t)\n"
-        "print(json.dumps(report.plan(t, lambda n: programs.evaluation(config, d, n), 64, 'bfloat16')))"
+        "build = lambda n: programs.evaluation(config, d, n)\n"
+        "print(json.dumps(report.plan(t, build, 64, 'bfloat16', largest='search')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
