@@ -8,13 +8,11 @@ all but the smallest number of units, with 10% more address space than the small
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -103,16 +101,6 @@ def copied(run: Path, out: Path, n: int) -> None:
         (out / units.marker_name(unit)).write_bytes(msgspec.json.encode(here))
 
 
-def sql(run: Path) -> dict[str, object]:
-    """All units' predictions counted by DuckDB, where it is installed."""
-    if importlib.util.find_spec("duckdb") is None:
-        return {}
-    duckdb = importlib.import_module("duckdb")
-    began = time.time()
-    (found,) = duckdb.sql(f"SELECT count(*) FROM '{run}/predictions/*/*.parquet'").fetchall()
-    return {"rows": found[0], "seconds": round(time.time() - began, 1)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--units", default="1000,10000")
@@ -134,7 +122,7 @@ def main() -> None:
             if args.limited:
                 space.setdefault(name, round(rows[name]["VmPeak"] * 1.1))
             print(n, name, rows[name], flush=True)
-        found[str(n)] = rows | {"duckdb": sql(run)}
+        found[str(n)] = rows
         shutil.rmtree(run)
         name = "limited" if args.limited else "many_units"
         (args.results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
