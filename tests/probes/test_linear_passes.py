@@ -1,10 +1,11 @@
 """The linear probe by passes over blocks: objective and answers of the one that holds all rows."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from clipjax.errors import InputError
-from clipjax.probes import linear
+from clipjax.probes import linear, linear_passes
 from clipjax.probes.linear_passes import Passes, Rows, held_out
 
 from .test_linear import clip_like, objective
@@ -66,11 +67,22 @@ def test_a_search_chooses_the_c_of_the_one_that_holds_all_rows(world):
 
 def test_how_the_rows_come_changes_nothing(world):
     """The blocks of the program are the same, wherever the parts end."""
-    first = Passes(cut(world, []), CLASSES, 0.3, rows=128).solve(1.0, held=False)
+    passes = Passes(cut(world, []), CLASSES, 0.3, rows=128)
+    first = passes.solve(1.0, held=False)
+    every = Passes(cut(world, []), CLASSES, rows=128).solve(1.0)
+    assert (passes.solve(1.0).weights == every.weights).all(), "the rows held out too"
+    assert np.abs(every.weights - first.weights).max() > 0.01
     for cuts in ([128, 256], [1, 2, 3, 899], [130]):
         found = Passes(cut(world, cuts), CLASSES, 0.3, rows=128).solve(1.0, held=False)
         assert (found.weights == first.weights).all()
         assert (found.bias == first.bias).all()
+
+
+def test_what_rounding_takes_from_a_sum_is_added_in_the_end():
+    added = linear_passes._Added((jnp.ones(2),))
+    for _ in range(1000):
+        added.add((jnp.array([2.0**-26, -(2.0**-26)]),))
+    assert added.total[0].tolist() == np.float32([1 + 1000 * 2.0**-26, 1 - 1000 * 2.0**-26]).tolist()
 
 
 def test_images_are_held_out_by_what_they_hold(world):
