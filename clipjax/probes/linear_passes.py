@@ -176,7 +176,7 @@ class _Added:
     """Sums of blocks, with what rounding took from each."""
 
     def __init__(self, zeros: tuple[jax.Array, ...]):
-        self._sum = self._lost = zeros
+        self._sum, self._lost = zeros, jax.tree.map(jnp.zeros_like, zeros)
 
     def add(self, part: tuple[jax.Array, ...]) -> None:
         """Waits for the block before: else all blocks of a pass would be read, and in memory, before they are used."""
