@@ -26,9 +26,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import side_by_side
 
 TICK = 0.01  # seconds
 # Stage -> "file:function" of a frame. The first stage that has a frame anywhere on the stack is the stage.
@@ -198,8 +200,11 @@ def cases(work: Path) -> Iterator[tuple[str, list[str]]]:
     yield "convert", ["convert", str(files["torchscript"]), "{out}/converted.safetensors"]
 
 
-def measure(work: Path, rounds: int, only: list[str], checkouts: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    """Checkout -> case and cold or warm -> the rounds; the checkouts in turn within each round."""
+def measure(
+    work: Path, rounds: int, only: list[str], checkouts: dict[str, Path], keep: Callable[[dict[str, Any]], None]
+) -> dict[str, dict[str, Any]]:
+    """Checkout -> case and cold or warm -> the rounds; the checkouts in turn within each round. `keep` is given what
+    has been measured, after every process."""
     found: dict[str, dict[str, Any]] = {name: {} for name in checkouts}
     for name, words in cases(work):
         if only and name not in only:
@@ -210,6 +215,7 @@ def measure(work: Path, rounds: int, only: list[str], checkouts: dict[str, Path]
                     found[which].setdefault(f"{name}, {state}", []).append(told)
                     said = f"{told['cpu_seconds']} processor seconds, {told['seconds']} s"
                     print(f"{which}: {name}, {state}: {said}", flush=True)
+                    keep(found)
     return found
 
 
@@ -266,11 +272,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rounds there")
     args = parser.parse_args()
     checkouts = ({"before": args.before} if args.before else {}) | {"now": Path(__file__).parents[1]}
-    found = measure(args.work, args.rounds, [word for word in args.only.split(",") if word], checkouts)
-    if args.json:
-        import side_by_side
 
-        args.json.write_text(json.dumps({"machine": side_by_side.machine(), **found}, indent=1) + "\n")
+    def keep(found: dict[str, Any]) -> None:
+        if args.json:
+            args.json.write_text(json.dumps({"machine": side_by_side.machine(), **found}, indent=1) + "\n")
+
+    found = measure(args.work, args.rounds, [word for word in args.only.split(",") if word], checkouts, keep)
     for which, rounds in found.items():
         print(f"\n{which}, processor seconds\n\n{table(rounds)}")
         print(f"\n{which}, seconds of the main thread\n\n{table(rounds, 'main')}")
