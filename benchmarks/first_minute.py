@@ -38,7 +38,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("canary: what to expect", r"runs/canary\.py:(make|expected_\w+)$"),
     ("weights: digest", r"(cache\.py:sha256_of_arrays|files\.py:sha256|engine\.py:weights_sha256)$"),
     ("weights: finite, shapes", r"models/(weights\.py:check_finite|shapes\.py:check)$"),
-    ("weights: to devices", r"encoder\.py:_on_devices$"),
+    ("weights: to devices", r"(encoder\.py:(_on_devices|placed)|clipjax/cpu\.py:placed)$"),
     ("weights: read, write", r"(models/weights\.py|checkpoints_convert/.*\.py):\w+$"),
     ("programs: from the cache", r"jax/_src/compilation_cache\.py:(get|put)_executable\w*$"),
     ("programs: compile", r"jax/_src/compiler\.py:\w+$"),
