@@ -26,6 +26,7 @@ Against = Literal["between_groups", "to_overall"]
 USUAL = Method()
 MOST_COMPARED = 200  # groups of one grouping that are compared with each other
 SUM = 1e-6  # how far weights may be from 1
+MEAN = "wilson of each {}, square-and-add; at least clopper-pearson of effective n"  # a method
 
 
 def accuracy_by_group(right: np.ndarray, cells: Cells, method: Method = USUAL, metric: str = "top1") -> list[Record]:
@@ -311,21 +312,26 @@ def _between(metric: str, k: np.ndarray, n: np.ndarray, names: Sequence[str], me
 
 
 def _mean(metric: str, k: np.ndarray, n: np.ndarray, weights: np.ndarray, method: Method) -> Record:
-    """Square-and-add interval (Zou, Huang and Zhang 2009): Wilson's interval of each group, weighted. Where most groups
-    are all right (or all wrong) theirs do not reach far enough together: at least the interval of the effective n."""
     order = np.lexsort((k, n, weights))  # what groups are called decides no rounding
     k, n, weights = k[order], n[order], weights[order]
-    low, high = wilson(k, n, method.level)
+    low, high = interval_of_mean(k, n, weights, method.level)
+    return Record(
+        metric=metric, group={}, groups=len(n), n=int(n.sum()), value=float(weights @ (k / n)), low=low, high=high,
+        level=method.level, method=MEAN.format("group"),
+    )  # fmt: skip
+
+
+def interval_of_mean(k: np.ndarray, n: np.ndarray, weights: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Of the weighted mean of k / n, [G] each: square-and-add (Zou, Huang and Zhang 2009) of Wilson's intervals. Where
+    most groups are all right (or all wrong) theirs do not reach far enough together: at least the interval of the
+    effective n."""
+    low, high = wilson(k, n, level)
     rate = k / n
     value = float(weights @ rate)
     down, up = (float(np.sqrt((weights**2 * (rate - end) ** 2).sum())) for end in (low, high))
     variance = float((weights**2 * rate * (1 - rate) / n).sum())
-    least, most = of_effective_n(value, variance, float(1 / (weights**2 / n).sum()), method.level)
-    return Record(
-        metric=metric, group={}, groups=len(n), n=int(n.sum()), value=value, low=max(0.0, min(value - down, least)),
-        high=min(1.0, max(value + up, most)), level=method.level,
-        method="wilson of each group, square-and-add; at least clopper-pearson of effective n",
-    )  # fmt: skip
+    least, most = of_effective_n(value, variance, float(1 / (weights**2 / n).sum()), level)
+    return max(0.0, min(value - down, least)), min(1.0, max(value + up, most))
 
 
 def _pairs(groups: int) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from clipjax.analysis import intervals, precision
+from clipjax.analysis import groups, intervals, precision
 from clipjax.analysis.records import Record
 from clipjax.errors import InputError
 from clipjax.probes import order
@@ -45,28 +45,21 @@ def mean_top1_top5(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> 
     return record("mean_top1_top5", len(points), points.mean(), low, high, "bootstrap over examples")
 
 
-def mean_per_class(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Record:
-    """The mean over classes of top-1 accuracy (balanced accuracy), over the classes that have examples.
-
-    Examples are drawn within their class, so every class keeps its size; as right and wrong are all there is, that
-    is a binomial draw per class.
-    """
+def mean_per_class(scores: np.ndarray, labels: np.ndarray) -> Record:
+    """The mean over classes of top-1 accuracy (balanced accuracy), over the classes that have examples."""
     scores, labels = check_scores(scores, labels)
     right = in_top(scores, labels, 1)
     sizes = np.bincount(labels, minlength=scores.shape[1])
-    return mean_of_classes(np.bincount(labels, right, minlength=scores.shape[1]).astype(np.int64), sizes, seed=seed)
+    return mean_of_classes(np.bincount(labels, right, minlength=scores.shape[1]).astype(np.int64), sizes)
 
 
-def mean_of_classes(hits: np.ndarray, sizes: np.ndarray, *, seed: int = 0) -> Record:
+def mean_of_classes(hits: np.ndarray, sizes: np.ndarray) -> Record:
     """`mean_per_class` of counts: hits [C] of sizes [C] examples of each class are right."""
     classes = np.lexsort((hits, sizes))[np.count_nonzero(sizes == 0) :]
     hits, sizes = hits[classes], sizes[classes]
-    recall = hits / sizes
-    drawn = np.random.default_rng(seed).binomial(sizes, recall, (intervals.RESAMPLES, len(sizes))) / sizes
-    low, high = intervals.percentile(drawn.mean(1), 0.95)
-    return record(
-        "mean_per_class", sizes.sum(), recall.mean(), low, high, "bootstrap within classes", classes=len(sizes)
-    )
+    low, high = groups.interval_of_mean(hits, sizes, np.full(len(sizes), 1 / len(sizes)))
+    value, method = (hits / sizes).mean(), groups.MEAN.format("class")
+    return record("mean_per_class", sizes.sum(), value, low, high, method, classes=len(sizes))
 
 
 def map_11pt(scores: np.ndarray, labels: np.ndarray, difficult: np.ndarray | None = None, *, seed: int = 0) -> Record:

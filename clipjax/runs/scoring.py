@@ -166,7 +166,7 @@ def of_everybody(tallied: Sequence[Tally], method: rates.Method) -> list[Record]
     table = tallied[0].table[0]
     n, *right = table.sum(0).tolist()
     out = [metrics.share(f"top{k}", hits, n) for k, hits in zip((1, 5), right, strict=False)]
-    out.append(metrics.mean_of_classes(table[:, 1], table[:, 0], seed=method.seed))
+    out.append(metrics.mean_of_classes(table[:, 1], table[:, 0]))
     return out + [record for one in tallied if one.grouping == (SPLIT,) for record in _per_split(one)]
 
 

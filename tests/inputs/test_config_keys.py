@@ -18,7 +18,7 @@ from clipjax.errors import InputError
 from clipjax.keys import declared, flat
 from clipjax.runs import config as configs
 from clipjax.runs import data as opening
-from clipjax.runs import finetune_config, finetune_input, groups
+from clipjax.runs import finetune_config, finetune_input
 
 SHIPPED = [(kind, name) for kind in ("probes", "finetune", "panels") for name in configs.shipped(kind)]
 VERB = {"probes": "probe", "finetune": "finetune", "panels": "panel"}
@@ -364,8 +364,8 @@ def test_every_key_of_a_probe_matters_or_is_refused(bench, room, probe, monkeypa
     keys = [key for key in keys if not key.startswith("weights.")]
     for key in keys:
         changed = value_of(probe, key, room)
-        if (probe, key) == ("rates", "seed"):  # the tiny model gives every image one class: nothing varies here
-            assert groups.method_of(bench.typed(shipped, [*base, *changed])).seed == 3
+        if key == "seed" and probe in ("rates", "retrieval"):  # few images of the tiny model: nothing varies
+            assert bench.typed(shipped, [*base, *changed]).seed == 3
             continue
         names = {one.partition("=")[0] for one in changed}
         overrides = [*(one for one in base if one.partition("=")[0] not in names), *changed]

@@ -727,6 +727,6 @@ def test_a_caption_table_with_everything_wrong_with_it(recipes, tmp_path, capsys
     assert counts["truncated"] > 0
     assert counts["replaced_files"] == [str(tmp_path / "gone.jpg")]
     commands = [shlex.split(line.strip()) for line in capsys.readouterr().out.splitlines() if "clipjax" in line[:10]]
-    assert [c[1] for c in commands] == ["probe", "probe", "report"]
+    assert [c[1] for c in commands] == ["probe", "probe", "compare"]
     if EXHAUSTIVE:
         assert [main(c[1:]) for c in commands] == [0, 0, 0]

@@ -270,6 +270,8 @@ def _named(record, names):
     renamed = {k: names(v) if k in ("class", "label", "more") and isinstance(v, str) else v for k, v in record.items()}
     if isinstance(record.get("group"), dict):
         renamed["group"] = {k: names(v) for k, v in record["group"].items()}
+    if "undefined" in renamed:
+        renamed["undefined"] = sorted(map(names, renamed["undefined"]))
     for key in ("worst", "highest", "lowest"):  # a group; of equal ones the first by name
         renamed.pop(key, None)
     return renamed
