@@ -1,4 +1,4 @@
-"""Agreement of answers: Fleiss' kappa over many raters, Cohen's of two, error consistency, negative flips.
+"""Agreement of answers: Fleiss' kappa over many raters, Cohen's of two, error consistency.
 
 Kappa is agreement beyond what the marginal shares give: 0/0, where everybody always answers the same, is null
 (model-vs-human says 1 there, scikit-learn nan). Kappa depends on how common the classes are; `agreement` and
@@ -13,8 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from clipjax.analysis.intervals import BLOCK, RESAMPLES, draws, percentile
-from clipjax.analysis.paired import paired_rates
-from clipjax.analysis.rates import Method, numbers
+from clipjax.analysis.rates import Method
 from clipjax.analysis.records import Record, finite
 from clipjax.errors import InputError
 
@@ -44,54 +43,33 @@ def fleiss_kappa(counts: np.ndarray, method: Method = USUAL) -> Record:
     return _kappa("fleiss_kappa", parts, np.ones(len(counts)), draws(len(counts), method.seed), method, raters=r)
 
 
-def cohen_kappa(a: np.ndarray, b: np.ndarray, method: Method = USUAL) -> Record:
-    """Answers int [N] of two classifiers to the same images -> Cohen's kappa, unweighted."""
-    a, b = _pair(a, b)
-    classes = np.unique(np.concatenate([a, b]))
-    return _two("cohen_kappa", np.searchsorted(classes, a), np.searchsorted(classes, b), method)
+def cohen_kappa(a: np.ndarray, b: np.ndarray, method: Method = USUAL, images: np.ndarray | None = None) -> Record:
+    """Answers int [N] of two classifiers to the same images -> Cohen's kappa, unweighted. images [N]: how many images
+    have these answers; without, each pair of answers is one image's."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.ndim != 1 or not a.size:
+        raise InputError(f"answers are {a.shape} and {b.shape}; both are [N], image by image")
+    return _two("cohen_kappa", a, b, np.ones(len(a), np.int64) if images is None else images, method)
 
 
-def error_consistency(a: np.ndarray, b: np.ndarray, labels: np.ndarray, method: Method = USUAL) -> Record:
-    """Answers and labels int [N] -> kappa of being right (Geirhos, Meding and Wichmann 2020)."""
-    a, b = _pair(a, b)
-    a, labels = _pair(a, labels)
-    return _two("error_consistency", (a == labels).astype(int), (b == labels).astype(int), method)
-
-
-def flips(a: np.ndarray, b: np.ndarray, labels: np.ndarray | None = None, method: Method = USUAL) -> list[Record]:
-    """Answers int [N] of A, then of B -> churn: how often they differ; with labels also negative flips (A right, B
-    wrong), positive flips, and their difference (exact intervals; Newcombe's for pairs, with McNemar's p)."""
-    a, b = _pair(a, b)
-    out = [_share("churn", a != b, method)]
-    if labels is None:
-        return out
-    a, labels = _pair(a, labels)
-    one, other = a == labels, b == labels
-    out += [_share("negative_flips", one & ~other, method), _share("positive_flips", ~one & other, method)]
-    found = paired_rates(one, other, method.level)
-    return [
-        *out,
-        Record(
-            metric="accuracy_change", group={}, n=len(a), value=found.difference, low=found.low, high=found.high,
-            level=found.level, method="newcombe, paired", p=found.p,
-        ),
-    ]  # fmt: skip
-
-
-def _share(metric: str, hits: np.ndarray, method: Method) -> Record:
-    (found,) = numbers(metric, int(hits.sum()), len(hits), method)
-    return found
+def error_consistency(tally: np.ndarray, method: Method = USUAL) -> Record:
+    """Images that both have right, only A, only B, neither [4] -> kappa of being right (Geirhos, Meding and Wichmann
+    2020)."""
+    return _two("error_consistency", np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0]), tally, method)
 
 
 Parts = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # weights [B, M] -> agreement, expected agreement [B]
 
 
-def _two(metric: str, a: np.ndarray, b: np.ndarray, method: Method) -> Record:
-    """Answers of two as classes from 0, int [N]. Only how often each pair of answers occurs matters: images are
-    resampled by drawing those counts."""
-    classes = int(max(a.max(), b.max())) + 1
-    pairs, counts = np.unique(a.astype(np.int64) * classes + b, return_counts=True)
-    rank = np.argsort(np.lexsort([np.bincount(x, minlength=classes) for x in (a, b)]))  # how common each class is
+def _two(metric: str, a: np.ndarray, b: np.ndarray, images: np.ndarray, method: Method) -> Record:
+    """Answers of two, int [N], and how many images have them [N]. Only how often each pair of answers occurs matters:
+    images are resampled by drawing those counts."""
+    a, b, images = (x[images > 0] for x in (a, b, images))
+    names, codes = np.unique(np.stack([a, b]), return_inverse=True)
+    (a, b), classes = codes.reshape(2, -1), len(names)
+    pairs, place = np.unique(a * classes + b, return_inverse=True)
+    counts = np.bincount(place, images).astype(np.int64)  # exact below 2**53
+    rank = np.argsort(np.lexsort([np.bincount(x, images, classes) for x in (a, b)]))  # how common each class is
     one, other = rank[pairs // classes], rank[pairs % classes]
     order = np.lexsort((other, one, one == other, counts))  # what classes are called decides nothing
     one, other, counts = one[order], other[order], counts[order]
@@ -102,7 +80,7 @@ def _two(metric: str, a: np.ndarray, b: np.ndarray, method: Method) -> Record:
         n = weights.sum(1)
         return weights @ (one == other) / n, ((weights @ of_one) * (weights @ of_other)).sum(1) / n**2
 
-    n, generator = len(a), np.random.default_rng(method.seed)
+    n, generator = int(counts.sum()), np.random.default_rng(method.seed)
     size = max(1, BLOCK // (len(counts) + 2 * classes))
     blocks = [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
     drawn = (generator.multinomial(n, counts / n, rows).astype(np.float64) for rows in blocks)
@@ -128,10 +106,3 @@ def _kappa(
         metric=metric, group={}, n=int(own.sum()), value=finite(value), low=low, high=high, level=method.level,
         method="bootstrap over images", raters=raters, agreement=agreement, expected=expected,
     )  # fmt: skip
-
-
-def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape != b.shape or a.ndim != 1 or not a.size:
-        raise InputError(f"answers are {a.shape} and {b.shape}; both are [N], image by image")
-    return a, b

@@ -77,7 +77,8 @@ Answers = Mapping[Question, np.ndarray]  # ("set", "crime") -> bool [N]
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compared:
     """Records (one per set and group), and which class images had under A and B, counted by group (None where a run has
-    no one class per image). `only_a`, `only_b`: sets that only one of the designs has.
+    no one class per image). `only_a`, `only_b`: sets that only one of the designs has. `judged`: `tallies` of
+    `paired_agreement.asked`; none without labels.
     """
 
     pairing: Paired
@@ -86,6 +87,7 @@ class Compared:
     only_a: list[str]
     only_b: list[str]
     level: float = LEVEL
+    judged: Sequence[Tally] = ()
 
     @functools.cached_property
     def numbers(self) -> list[PairedNumber]:
@@ -95,7 +97,8 @@ class Compared:
     @functools.cached_property
     def agreement(self) -> list[Record]:
         """How far the runs give the same answers and make the same errors; [] where images have no one answer."""
-        return paired_agreement.of_runs(self.a, self.b, self.level)
+        moves = self.transitions
+        return [] if moves is None else paired_agreement.of_counts(self.a, self.b, moves, self.judged, self.level)
 
     @property
     def a(self) -> Run:
@@ -156,14 +159,6 @@ def changes(run: Run) -> list[str]:
     """What a run did to images and class texts before it asked, in sentences."""
     found = [(said, [_field(run.manifest, field) for field in fields]) for said, *fields in CHANGES]
     return [f"{said.format(*values)}." for said, values in found if values[0]]
-
-
-def transitions(a: np.ndarray, b: np.ndarray, cells: Sequence[rates.Cells]) -> Transitions:
-    """Class names [N] under A and B, counted by group."""
-    given = [values.tolist() for values in (a, b)]
-    place = {name: i for i, name in enumerate(sorted(set().union(*given)))}
-    of_a, of_b = (np.fromiter(map(place.__getitem__, values), np.int64, len(values)) for values in given)
-    return Transitions.of(list(place), of_a, list(place), of_b, cells)
 
 
 def moves_of_classes(found: Transitions, classes: Sequence[str], level: float = LEVEL) -> ClassMoves:
@@ -238,20 +233,21 @@ def compare(a: Run, b: Run, vary: Sequence[str] = ("design",), level: float = LE
     min_n = max(run.settings.min_n for run in (a, b))
     records = records_of(counted.asked, counted.tallies, level, min_n) if counted.asked else []
     only_a, only_b = counted.only
-    return Compared(pairing, records, counted.transitions, only_a, only_b, level)
+    return Compared(pairing, records, counted.transitions, only_a, only_b, level, counted.judged)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Counted:
     """What two runs answered, as sums over images: `tallies` [4, Q] of the questions that both were `asked`.
 
-    `only`: the names of those that A alone was asked, and B alone.
+    `only`: the names of those that A alone was asked, and B alone. `judged`: as in `Compared`.
     """
 
     asked: list[Question]
     only: tuple[list[str], list[str]]
     tallies: list[Tally]
     transitions: Transitions | None
+    judged: list[Tally]
 
 
 def _count(pairing: Paired) -> _Counted:
@@ -259,16 +255,21 @@ def _count(pairing: Paired) -> _Counted:
     of_a, of_b = pairing.a, pairing.b
     columns = [name for name, values in of_a.values.items() if len(values) <= MOST_VALUES]
     of_both = [name for name in columns if name in of_b.group_columns]
-    single: list[tuple[str, ...]] = [(), *((name,) for name in columns)]
+    single, single_of_both = ([(), *((name,) for name in names)] for names in (columns, of_both))
     moves = Sum(single) if "prediction" in of_a.names and "prediction" in of_b.names else None
     tallied: list[Tally] = []
+    judged: list[Tally] = []
     asked: list[Question] = []
     only: tuple[list[str], list[str]] = [], []
     both_ranked = ranked(of_a) and ranked(of_b)
+    labelled = "label" in of_a.names and "label" in of_b.names
     for a, b in pairing.blocks(_answers):
         if moves is not None:
             cells = [rates.cells(grouping, a.columns, a.rows) for grouping in single]
-            moves.add(transitions(a.predictions["prediction"], b.predictions["prediction"], cells))
+            moves.add(Transitions.of_names(a.predictions["prediction"], b.predictions["prediction"], cells))
+            if labelled:
+                right_a, right_b, known = paired_agreement.asked(a, b)
+                judged = _sums(judged, tallies(right_a, right_b, a.columns, single_of_both, known))
         if both_ranked:  # a single image is not right or wrong
             continue
         a, b = scored(a), scored(b)
@@ -279,8 +280,12 @@ def _count(pairing: Paired) -> _Counted:
             raise InputError(f"{of_a.path} and {of_b.path} share no set of classes: {names}")
         asked, only = list(both_a), (_only(asked_a, both_a), _only(asked_b, both_a))
         part = tallies(both_a, both_b, a.columns, groupings(of_both, len(both_a)), annotated(a))
-        tallied = [added(pair) for pair in zip(tallied, part, strict=True)] if tallied else part
-    return _Counted(asked, only, tallied, None if moves is None else moves.total())
+        tallied = _sums(tallied, part)
+    return _Counted(asked, only, tallied, None if moves is None else moves.total(), judged)
+
+
+def _sums(before: list[Tally], part: list[Tally]) -> list[Tally]:
+    return [added(pair) for pair in zip(before, part, strict=True)] if before else part
 
 
 def _answers(run: Run) -> list[str]:

@@ -1,91 +1,81 @@
 """How far two runs agree about the same images: kappas, flips, and how often a written word becomes the answer.
 
 None of it is a difference: each number is about both runs at once. By group, agreement has to be read beside what the
-marginal shares of that group give (`expected`).
+marginal shares of that group give (`expected`). Everything is made of counts, which are added up block by block.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec.structs import replace
 
 from clipjax.analysis import agreement, rates
 from clipjax.analysis.rates import Method
-from clipjax.analysis.records import Record
+from clipjax.analysis.records import RIGHT, Question, Record
 from clipjax.analysis.run import Run
+from clipjax.analysis.tallies import Tally
+from clipjax.analysis.transitions import Transitions
 
 WORD = re.compile(r"(?:^|,)\s*written_word:\d:([^,]+)")  # of the key data.perturb
-MOST_VALUES = 50  # of a column that is grouped by
+# Of images with one label: whether B answers as A does; of those that A has right, whether B answers with the word.
+SAME, WRITTEN = Question("accuracy", "same"), Question("accuracy", "written_word")
+Answers = dict[Question, np.ndarray]  # bool [N]
 
 
-def of_runs(a: Run, b: Run, level: float = 0.95) -> list[Record]:
-    """Rows of both runs are the same images in the same order -> agreement for everybody and by single columns.
+def asked(a: Run, b: Run) -> tuple[Answers, Answers, Answers]:
+    """Rows of both runs are the same images, with labels -> what is counted under A, under B, and of which images."""
+    before, after = (run.predictions["prediction"] for run in (a, b))
+    right_a, right_b = (run.predictions["prediction"] == run.predictions["label"] for run in (a, b))
+    label, word = a.predictions["label"].astype(str), _word(a, b)
+    known, every = (label != "") & (np.char.find(label, "|") < 0), np.ones(len(label), bool)
+    return (
+        {RIGHT: right_a, SAME: every, WRITTEN: every},
+        {RIGHT: right_b, SAME: before == after, WRITTEN: after == word},
+        {RIGHT: known, SAME: known, WRITTEN: known & right_a & (before != word)},
+    )
+
+
+def of_counts(a: Run, b: Run, moves: Transitions, judged: Sequence[Tally], level: float = 0.95) -> list[Record]:
+    """Answers of the same images, and [4, 3] (yes of both, A, B, neither) of what `asked` names, none without labels
+    -> agreement for everybody and by single columns.
 
     Cohen's kappa and churn of answers out of a list of classes; of labelled images error consistency and the flips in
-    both directions; where B's images have a word written on them, `attack_success`. [] for runs without one answer to
-    each image.
+    both directions (negative: A right, B wrong); where B's images have a word written on them, `attack_success`. [] for
+    runs without classes.
     """
-    if any("prediction" not in run.predictions or not run.manifest.design.classes for run in (a, b)):
+    if not (a.manifest.design.classes and b.manifest.design.classes):
         return []
     method = Method(level=level, min_n=max(run.settings.min_n for run in (a, b)), seed=a.settings.seed)
-    columns = {name: values for name, values in a.columns.items() if name in b.columns}
-    kept = {name: values for name, values in columns.items() if len(set(values)) <= MOST_VALUES}
-    codes, label = _codes(a, b)
-    word = _word(a, b)
+    moves = moves.of_columns([name for name in a.group_columns if name in b.group_columns])
+    by = {one.grouping: one for one in judged}
     out = []
-    for grouping in [(), *((name,) for name in kept)]:
-        cells = rates.cells(grouping, kept, len(label))
-        for g, group in enumerate(cells.groups):
-            rows = np.flatnonzero(cells.of == g)
-            found = _of_images(codes[:, rows], label[rows], method)
-            if word is not None:
-                found += _attack(codes[:, rows], label[rows], _code(a, b, word), method)
+    for groups, counts in zip(moves.groups, moves.counts, strict=True):
+        for group, images in zip(groups, counts, strict=True):
+            tally = by[tuple(group)].of(tuple(group.values())) if judged else np.zeros((4, 3), np.int64)
+            found = [agreement.cohen_kappa(moves.a, moves.b, method, images)]
+            found += _of_tally(tally, int(images[moves.changed].sum()), int(images.sum()), method)
+            if _word(a, b):
+                hits, misses = tally[:2, 2].tolist()
+                found += rates.numbers("attack_success", hits, hits + misses, method)
             out += [replace(record, group=group, small=record.n < method.min_n) for record in found]
     return out
 
 
-def _of_images(codes: np.ndarray, label: np.ndarray, method: Method) -> list[Record]:
-    known = label >= 0
-    (a, b), out = codes, [agreement.cohen_kappa(codes[0], codes[1], method)]
-    if not known.any():
-        return out + agreement.flips(a, b, method=method)
-    a, b, label = a[known], b[known], label[known]
-    flips = [r for r in agreement.flips(a, b, label, method) if r.metric != "accuracy_change"]
-    return [*out, agreement.error_consistency(a, b, label, method), *flips]
+def _of_tally(tally: np.ndarray, changed: int, images: int, method: Method) -> list[Record]:
+    """Churn of the labelled images with error consistency and flips; of all where none has a label."""
+    right, same, _ = tally.T
+    n = int(right.sum())
+    if not n:
+        return rates.numbers("churn", changed, images, method)
+    flips = (("churn", same[1]), ("negative_flips", right[1]), ("positive_flips", right[2]))
+    shares = [record for metric, k in flips for record in rates.numbers(metric, k, n, method)]
+    return [agreement.error_consistency(right, method), *shares]
 
 
-def _attack(codes: np.ndarray, label: np.ndarray, word: int, method: Method) -> list[Record]:
-    """Of the images that A has right and that are not of the word's class: how many B answers with the word."""
-    asked = (label >= 0) & (codes[0] == label) & (label != word)
-    return rates.numbers("attack_success", int((asked & (codes[1] == word)).sum()), int(asked.sum()), method)
-
-
-def _codes(a: Run, b: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Answers int [2, N] and labels int [N] as places in `_names`; -1: no label."""
-    names = _names(a, b)
-    codes = np.stack([np.searchsorted(names, run.predictions["prediction"].astype(str)) for run in (a, b)])
-    if any("label" not in run.predictions for run in (a, b)):
-        return codes, np.full(codes.shape[1], -1)
-    label = a.predictions["label"].astype(str)
-    place = np.minimum(np.searchsorted(names, label), len(names) - 1)
-    scored = (label != "") & (np.char.find(label.astype(str), "|") < 0)
-    return codes, np.where(scored, np.where(names[place] == label, place, len(names)), -1)
-
-
-def _names(a: Run, b: Run) -> np.ndarray:
-    return np.unique(np.concatenate([run.predictions["prediction"].astype(str) for run in (a, b)]))
-
-
-def _word(a: Run, b: Run) -> str | None:
-    """What is written on the images of B and not on those of A."""
+def _word(a: Run, b: Run) -> str:
+    """What is written on the images of B and not on those of A; "" for nothing."""
     found = [WORD.search(str(run.manifest.config.get("data", {}).get("perturb", ""))) for run in (a, b)]
-    return found[1][1] if found[1] and not found[0] else None
-
-
-def _code(a: Run, b: Run, word: str) -> int:
-    """The place of a class among the answers; one that no image has where nobody is given it."""
-    names = _names(a, b)
-    place = int(np.searchsorted(names, word))
-    return place if place < len(names) and names[place] == word else len(names) + 1
+    return found[1][1] if found[1] and not found[0] else ""

@@ -48,6 +48,14 @@ class Transitions:
         named_a, named_b = (np.array(names, object)[own] for names, own in ((names_a, own_a), (names_b, own_b)))
         return Transitions(named_a, named_b, own_a, own_b, [one.groups for one in cells], counts)
 
+    @staticmethod
+    def of_names(a: np.ndarray, b: np.ndarray, cells: Sequence[rates.Cells]) -> Transitions:
+        """Class names [N] under both designs."""
+        given = [values.tolist() for values in (a, b)]
+        place = {name: i for i, name in enumerate(sorted(set().union(*given)))}
+        of_a, of_b = (np.fromiter(map(place.__getitem__, values), np.int64, len(values)) for values in given)
+        return Transitions.of(list(place), of_a, list(place), of_b, cells)
+
     @property
     def changed(self) -> np.ndarray:
         """bool [D]: the pairs of two different classes."""

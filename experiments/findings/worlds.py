@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clipjax.analysis import compare, findings, intervals, rates
+from clipjax.analysis.transitions import Transitions
 from clipjax.design import Design, DesignClass
 
 SETS = {"person": 6, "crime": 3, "animal": 3}
@@ -43,7 +44,7 @@ def class_moves(
 ) -> compare.ClassMoves:
     """Class names [N] under two designs -> what moved, of everybody and by each column."""
     cells = [rates.cells(grouping, columns, len(a)) for grouping in [(), *((name,) for name in columns)]]
-    return compare.moves_of_classes(compare.transitions(a, b, cells), classes)
+    return compare.moves_of_classes(Transitions.of_names(a, b, cells), classes)
 
 
 def world(rng: np.random.Generator) -> World:

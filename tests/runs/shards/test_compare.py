@@ -55,6 +55,7 @@ def test_sealed_runs_compare_as_runs_at_once(probe, asked, done, table, pets, mo
 def same(found, wanted):
     assert found.records == wanted.records
     assert found.findings == wanted.findings
+    assert found.agreement == wanted.agreement
     assert (found.moves, found.moved, found.images) == (wanted.moves, wanted.moved, wanted.images)
     assert [row for rows in found.flips() for row in rows] == [row for rows in wanted.flips() for row in rows]
 
