@@ -14,6 +14,7 @@ from clipjax.analysis.manifest import Manifest
 from clipjax.analysis.report import tested
 from clipjax.analysis.report.section import Section, run_names
 from clipjax.analysis.run import Run
+from clipjax.analysis.transitions import Sum, Transitions
 
 WIDTH = 110  # of a line on a terminal
 FOUND = "What was found"
@@ -200,11 +201,14 @@ def _caveats(run: Run) -> list[str]:
 def _other_labels(run: Run) -> list[str]:
     """Columns whose groups have other labels, so that accuracy differs for a model that always answers the same."""
     compared = {r.columns[0] for r in run.records if r.metric == "top1" and len(r.columns) == 1}
-    found = []
-    for column in sorted(compared & run.columns.keys()) if "label" in run.predictions else ():
-        cells = rates.cells([column], run.columns, len(run.predictions["label"]))
-        names, label = np.unique(run.predictions["label"].astype(str), return_inverse=True)
-        counts = rates.counts(label, cells, len(names))
+    columns = sorted(compared & set(run.group_columns)) if "label" in run.names else []
+    found, counted = [], Sum([(column,) for column in columns])
+    for block in run.blocks([*{*columns, "label"}]) if columns else ():
+        label = block.predictions["label"]
+        cells = [rates.cells([column], block.columns, block.rows) for column in columns]
+        counted.add(Transitions.of_names(label, label, cells))
+    labels = counted.total()
+    for column, groups, counts in zip(columns, labels.groups, labels.counts, strict=True):
         large = np.flatnonzero(counts.sum(1) >= run.settings.min_n)
         if len(large) < 2:
             continue
@@ -212,10 +216,10 @@ def _other_labels(run: Run) -> list[str]:
         c = int(np.ptp(share, axis=0).argmax())
         most, least = (int(large[g]) for g in (share[:, c].argmax(), share[:, c].argmin()))
         if np.ptp(share[:, c]) >= APART:
-            said = " and ".join(f"{counts[g, c]} of {counts[g].sum()} {cells.groups[g][column]}" for g in (most, least))
+            said = " and ".join(f"{counts[g, c]} of {counts[g].sum()} {groups[g][column]}" for g in (most, least))
             found.append(
-                f"Groups of {column} have other labels ({str(names[c])!r}: {said}): their accuracies differ also for a "
-                "model that gives every image the same answer."
+                f"Groups of {column} have other labels ({str(labels.names_a[c])!r}: {said}): their accuracies differ "
+                "also for a model that gives every image the same answer."
             )
     return found
 

@@ -60,12 +60,15 @@ def _bins(run: Run) -> list[Record]:
 
 def _coverage(run: Run) -> selective.Curve | None:
     """Of all images with a label of the design."""
-    if run.design is None or "label" not in run.predictions:
+    if run.design is None or "label" not in run.names:
         return None
-    known = np.isin(run.predictions["label"].astype(str), run.design.names)
-    found = {name: run.predictions[name][known] for name in ("probability", "prediction", "label")}
-    right = found["prediction"].astype(str) == found["label"].astype(str)
-    return selective.risk_coverage(found["probability"].astype(np.float64), right) if known.any() else None
+    parts = []
+    for block in run.blocks(["probability", "prediction", "label"]):
+        probability, answer, label = (block.predictions[name] for name in ("probability", "prediction", "label"))
+        known = np.isin(label.astype(str), run.design.names)
+        parts.append((probability[known].astype(np.float64), (answer == label)[known]))
+    confidence, right = map(np.concatenate, zip(*parts, strict=True))
+    return selective.risk_coverage(confidence, right) if len(right) else None
 
 
 def _reliability(bins: Sequence[Record]) -> figures.Drawing:

@@ -1,12 +1,15 @@
 """What a report says of rankings, association tests and groups with other labels, from records."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from clipjax.analysis import predictions
 from clipjax.analysis.records import Record
 from clipjax.analysis.report import head, tested
+from clipjax.analysis.run import Run
 
 
 def ranking(p, class_="nurse", **more):
@@ -57,14 +60,15 @@ def test_other_probes_say_nothing_here():
 
 
 @pytest.mark.parametrize(("women", "said"), [(30, True), (12, False)])
-def test_groups_with_other_labels_are_named(women, said):
+@pytest.mark.parametrize("rows", [4, 1000])
+def test_groups_with_other_labels_are_named(women, said, rows, monkeypatch):
     """Of 40 images of each party, 10 and so many are of women; a third party has too few images to be compared."""
     label = np.array(["woman"] * 10 + ["man"] * 30 + ["woman"] * women + ["man"] * (40 - women) + ["man"])
     columns = {"party": np.array(["D"] * 40 + ["R"] * 40 + ["L"], object)}
     records = [Record(metric="top1", group={"party": "D"}, n=40, value=0.5)]
-    mine = SimpleNamespace(
-        records=records, columns=columns, predictions={"label": label} | columns, settings=SimpleNamespace(min_n=20)
-    )
+    manifest = SimpleNamespace(data=SimpleNamespace(group_columns=["party"]))
+    mine = Run(Path("nowhere"), manifest, SimpleNamespace(min_n=20), records)._holding({"label": label} | columns)
+    monkeypatch.setattr(predictions, "ROWS", rows)
     found = head._other_labels(mine)
     if said:
         assert found == [
@@ -73,5 +77,5 @@ def test_groups_with_other_labels_are_named(women, said):
         ]
     else:
         assert found == []
-    mine.records = [Record(metric="rate", group={"party": "D"}, n=40, value=0.5)]
-    assert head._other_labels(mine) == []
+    rates = [Record(metric="rate", group={"party": "D"}, n=40, value=0.5)]
+    assert head._other_labels(mine.with_columns({}, records=rates)) == []
