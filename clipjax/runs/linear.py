@@ -12,10 +12,11 @@ from clipjax.analysis import rates
 from clipjax.analysis.manifest import Outcome
 from clipjax.data.contents import UNREADABLE
 from clipjax.data.labels import Labels
-from clipjax.errors import InputError, located
-from clipjax.keys import key
+from clipjax.errors import InputError, located, some
+from clipjax.keys import inside, key
 from clipjax.probes import linear, metrics, neighbours
-from clipjax.runs import groups, parts, scoring
+from clipjax.runs import calibration, groups, parts, scoring
+from clipjax.runs.calibration import Calibration
 from clipjax.runs.config import Fitted, FittedAndTested, Scored, Validated
 from clipjax.runs.features import Features
 from clipjax.runs.parts import Parts
@@ -29,6 +30,7 @@ UNREAD = ("caption_columns",)  # `data.` keys that change nothing here
 class Config(Validated, FittedAndTested, Scored):
     """What is read."""
 
+    calibration: Calibration = inside(Calibration)
     neighbours: tuple[int, ...] = key(
         (), "K: how many of the K training images nearest to a test image share its label; 1,5,10,50 are usual"
     )
@@ -39,7 +41,11 @@ def prepare(config: Config) -> Parts:
     split = parts.prepare(config, config.validation_split)
     if config.neighbours:
         _check_neighbours(config, split)
-    return dataclasses.replace(split, test=scoring.grouped(config, split.test))
+    split = dataclasses.replace(split, test=scoring.grouped(config, split.test))
+    calibration.check(config.calibration, split.test)
+    if config.calibration.bins:
+        _check_examples(split)
+    return split
 
 
 def run(config: Config, features: Features, split: Parts) -> Result:
@@ -58,13 +64,30 @@ def run(config: Config, features: Features, split: Parts) -> Result:
     labels = labels.select(encoded.rows)
     table = columns(test_task.source, test_task.labels, encoded.rows)
     table["prediction"] = np.array(test_task.design.names, object)[scores.argmax(1)]
-    records = scoring.records(scores, labels, test_task, encoded.rows, config.groups, groups.method_of(config))
+    method = groups.method_of(config)
+    records = scoring.records(scores, labels, test_task, encoded.rows, config.groups, method)
+    # A probability is the softmax of the scores, as scikit-learn's predict_proba.
+    records += calibration.records(scores, test_task, encoded.rows, config.calibration, config.groups, method, 1.0)
     if config.neighbours:
         records += nearest(config, (encoded.values, labels), train, test_task, encoded.rows)
     outcome = Outcome(
         feature=config.feature, C=C, path=path, n_train=len(train[1]), train=split.train.source.fingerprint
     )
     return Result(records, table, skipped + encoded.skipped, test_task.design, outcome, seen + len(encoded.rows))
+
+
+def _check_examples(split: Parts) -> None:
+    """InputError where test images are of classes without training images: their probability is 0, its log -inf."""
+    fitting = [split.train, *([split.validation] if split.validation is not None else [])]
+    of_training, of_test = (
+        {name for task in tasks if task.labels is not None for name in task.labels.texts()[task.labels.known]}
+        for tasks in (fitting, [split.test])
+    )
+    if absent := sorted(of_test - of_training):
+        raise InputError(
+            f"{split.test.source.name}: no training image is of class {some(absent, 3)}, so its log loss is infinite; "
+            "add training images of it, or leave calibration.bins out"
+        )
 
 
 def _check_neighbours(config: Config, split: Parts) -> None:

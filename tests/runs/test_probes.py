@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from support.probe_processes import argv, encoded
 
 import clipjax
@@ -38,7 +39,8 @@ def records(out):
 
 def test_linear_probe_is_scikit_learns_on_the_same_features(two_parts, tmp_path):
     out = tmp_path / "run"
-    assert main(argv(two_parts, out, "--config.C=0.316", "--config.feature=proj", config="linear")) == 0
+    more = ["--config.C=0.316", "--config.feature=proj", "--config.calibration.bins=5"]
+    assert main(argv(two_parts, out, *more, config="linear")) == 0
     table = pq.read_table(out / "predictions.parquet").to_pydict()
     model = clipjax.load(two_parts / "tiny.safetensors")
 
@@ -54,7 +56,21 @@ def test_linear_probe_is_scikit_learns_on_the_same_features(two_parts, tmp_path)
     assert table["prediction"] == list(reference.predict(test_x.astype(np.float64)))
     top1 = next(r for r in records(out) if r["metric"] == "top1")
     assert top1["k"] == sum(a == b for a, b in zip(table["prediction"], test_y, strict=True))
+    probabilities = reference.predict_proba(test_x.astype(np.float64))
+    losses = {r["metric"]: r["value"] for r in records(out) if r["metric"] in ("nll", "brier")}
+    assert losses["nll"] == pytest.approx(log_loss(test_y, probabilities), rel=1e-3)  # the fit's float32
+    truth = np.array(test_y)[:, None] == reference.classes_
+    assert losses["brier"] == pytest.approx(((probabilities - truth) ** 2).sum(1).mean(), rel=1e-3)
     assert encoded(out) == 135
+
+
+def test_confidences_need_training_images_of_every_class(two_parts, tmp_path, capsys):
+    shutil.copytree(two_parts / "photos" / "train", tmp_path / "train")
+    shutil.rmtree(tmp_path / "train" / "c")
+    more = ["--config.calibration.bins=5", "--config.classes=a,b,c", f"--config.data.train_path={tmp_path / 'train'}",
+            f"--config.data.test_path={two_parts / 'photos' / 'test'}"]  # fmt: skip
+    assert main(argv(two_parts, tmp_path / "run", *more, config="linear")) == 1
+    assert "no training image is of class c, so its log loss is infinite" in capsys.readouterr().err
 
 
 def test_the_sweep_is_in_the_manifest_and_pre_proj_is_the_default(two_parts, tmp_path):
