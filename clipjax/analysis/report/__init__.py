@@ -18,6 +18,7 @@ from clipjax.analysis.run import Run
 from clipjax.analysis.tables import Table, csv_text, tidy
 from clipjax.files import write_text
 
+SAME = {"linear": "zeroshot"}  # kinds that have the sections of another one
 NO_KINDS = ("card", "head", "metrics", "page", "panel", "panel_findings", "pdf", "schema", "section")
 
 
@@ -66,7 +67,7 @@ def _of_kind(section: Section, kind: str) -> Section:
 
 
 def _module_of(kind: str) -> ModuleType:
-    name = f"clipjax.analysis.report.{kind}"
+    name = f"clipjax.analysis.report.{SAME.get(kind, kind)}"
     known = kind not in NO_KINDS and importlib.util.find_spec(name)
     return importlib.import_module(name if known else "clipjax.analysis.report.metrics")
 

@@ -1,4 +1,4 @@
-"""Runs of the probe `zeroshot`: its numbers, and where confidences were scored the drawings that calibration needs."""
+"""Runs of `zeroshot` and `linear`: numbers, and where confidences were scored the drawings that calibration needs."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _bins(run: Run) -> list[Record]:
 
 
 def _coverage(run: Run) -> selective.Curve | None:
-    """Of all images with a label of the design."""
-    if run.design is None or "label" not in run.names:
+    """Of all images with a label of the design; None where predictions have no confidence, as those of `linear`."""
+    if run.design is None or not {"label", "probability"} <= set(run.names):
         return None
     parts = []
     for block in run.blocks(["probability", "prediction", "label"]):

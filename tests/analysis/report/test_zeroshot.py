@@ -9,7 +9,7 @@ from clipjax import design
 from clipjax.analysis import calibration, selective
 from clipjax.analysis.manifest import Manifest, Settings
 from clipjax.analysis.records import Record
-from clipjax.analysis.report import zeroshot
+from clipjax.analysis.report import sections, zeroshot
 from clipjax.analysis.run import Run
 
 ASKED = design.of_classes(["cat", "dog"], source="here")
@@ -49,6 +49,14 @@ def test_drawings_say_what_the_numbers_say():
     assert [row[1] for row in confidence.tables[0].rows] == [r.n for r in bins]
     assert f"{100 * curve.risk[-1]:.1f} of all" in confidence.drawings["risk_coverage"][0].alt
     assert "<svg" in confidence.drawings["reliability"][0].svg()
+
+
+def test_a_linear_probe_has_the_diagram_of_its_records():
+    run, _ = run_of(15)
+    del run.predictions["probability"]
+    linear = run.with_columns({}, settings=Settings("linear"))
+    (section,) = (one for one in sections([linear]) if one.title == zeroshot.CONFIDENCE)
+    assert set(section.drawings) == {"reliability"}
 
 
 def test_a_run_without_scored_confidences_has_no_such_section():
