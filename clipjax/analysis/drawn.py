@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from clipjax.analysis.paired import paired_difference
 
@@ -36,7 +36,7 @@ def mean(values: np.ndarray, level: float = 0.95) -> Mean:
     each = values.mean(1)
     spread, value = each.std(ddof=1), each.mean()
     error = np.sqrt(spread**2 / draws + np.sort(values.mean(0)).var() / n)
-    reach = student.ppf((1 + level) / 2, draws - 1) * error
+    reach = stdtrit(draws - 1, (1 + level) / 2) * error
     return Mean(float(value), float(value - reach), float(value + reach), float(spread), each.tolist())
 
 

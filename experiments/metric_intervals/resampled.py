@@ -385,7 +385,8 @@ def moved_association(generator: Generator, n: int, after: float) -> Held:
         columns = np.stack([np.where(x, values, np.nan), np.where(x, np.nan, values)], 1)
         d = float(eat.effect_size(values[x], values[~x]))
         record = Record(metric="eat", label="t", n=2 * n, value=d, sizes=[n, n, 2, 2])
-        runs.append(run_of("association", {"association": columns}, [record], seed, ASKED))
+        files = np.array([f"{i}.png" for i in range(2 * n)], object)
+        runs.append(run_of("association", {"file": files, "association": columns}, [record], seed, ASKED))
     (found,) = paired_numbers.paired_numbers(*runs)
     truth = after / np.sqrt(1.25 + after**2 / 4)
     return {"difference of association d": inside(found.low or 0, truth, found.high or 0)}
