@@ -196,8 +196,7 @@ class Encoder:
         return self._image_program(feature), self._shapes(self.batch_size * self.mesh.size, jnp.uint8)
 
     def prepare(self, rows: int, dtype: Any, feature: str = "proj") -> None:
-        """Compiles what `images` needs for so many rows [S, S, 3] of this dtype, and moves the parameters: for a thread
-        beside other work. A call of `images` while this runs would do the same once more."""
+        """Compiles what `images` needs for so many rows [S, S, 3] of this dtype, and moves the parameters."""
         if self._mapping == "shard_map":
             program: Any = self._image_program(feature)
             program.lower(*self._shapes(self._batch(rows), dtype)).compile()

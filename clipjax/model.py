@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +61,9 @@ class Model(Classifying):
         return self.encoder.images(self.preprocess(images))
 
     def warm_up(self, images: int, classes: Sequence[str], templates: Sequence[str] = (TEMPLATE,)) -> None:
-        """Compiles both encoders at once, and keeps the class weights."""
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self.encoder.prepare, images, np.float32)
-            super().warm_up(images, classes, templates)
-            ahead.result()
+        """Compiles both encoders, and keeps the class weights."""
+        self.encoder.prepare(images, np.float32)
+        super().warm_up(images, classes, templates)
 
     def start_images(self, images: Image.Image | Iterable[Image.Image]) -> Callable[[], np.ndarray]:
         """See `Encoder.start`."""

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +51,6 @@ class Features:
         self.engine, self.config = engine, config
         self._cache = cache_root(config)
         self._log, self._quiet = log, True if quiet else None
-        self._begun: Future[None] | None = None
 
     @functools.cached_property
     def known(self) -> Known:
@@ -60,20 +58,14 @@ class Features:
         return self.engine.known()
 
     def begin(self, source: Source, feature: str = "proj") -> None:
-        """Starts, beside what a probe does before it encodes images, what that needs: the compiled program, parameters
-        on the devices, what the known image should give. Not where features of these images are kept already."""
+        """Does what encoding images needs: the compiled program, parameters on the devices, what the known image should
+        give. Not where features of these images are kept already."""
         key = self.engine.image_key(source.fingerprint, feature)
         kept = images_folder(self._cache, key).glob("*.log") if self._cache else ()
         if jax.process_count() > 1 or any(log.stat().st_size for log in kept):
             return
-
-        def work() -> None:
-            self.engine.prepare(feature)
-            self.known.prepare(feature)
-
-        pool = ThreadPoolExecutor(1)
-        self._begun = pool.submit(work)
-        pool.shutdown(wait=False)
+        self.engine.prepare(feature)
+        self.known.prepare(feature)
 
     def images(self, source: Source, feature: str = "proj") -> Encoded:
         """Features of every readable image of `source`; only rows that no one has are encoded.
@@ -119,8 +111,6 @@ class Features:
         The first batch has the known image, whatever was encoded before.
         """
         feed, steps = self._feed(source, mine)
-        if self._begun is not None:
-            self._begun.result()
         rows: list[np.ndarray] = [np.zeros(0, np.int64)]
         values: list[np.ndarray] = [np.zeros((0, self.engine.width(feature)), np.float32)]
         skipped: Skipped = []

@@ -88,7 +88,7 @@ class Engine(Protocol):
         ...
 
     def prepare(self, feature: str) -> None:
-        """Does ahead of `start` what can be done without images, for a thread beside other work."""
+        """Does ahead of `start` what can be done without images."""
         ...
 
     def batches(self, source: Source, rows: np.ndarray, size: int) -> Iterator[Batch]:

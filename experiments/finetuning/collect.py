@@ -157,10 +157,12 @@ def draw(rows: list[Row], model: str) -> Figure:
     """After - before of every method, with paired intervals: what the target gains and what else is lost."""
     methods = [*TRAINED, *HEADS]
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    for i, data in enumerate(DATA):
-        axes = figure.add_subplot(1, len(DATA), i + 1)
+    measured = [row for row in rows if row["model"] == model and "target" in row]
+    data_sets = [data for data in DATA if any(row["data"] == data for row in measured)]
+    for i, data in enumerate(data_sets):
+        axes = figure.add_subplot(1, len(data_sets), i + 1)
         axes.axvline(0, color="black", lw=0.8)
-        for row in (r for r in rows if (r["model"], r["data"]) == (model, data) and "target" in r):
+        for row in (r for r in measured if r["data"] == data):
             y = methods.index(row["method"])
             target, recall = row["target"]["difference"], row.get("target_recall", {}).get("difference")
             points = [("target, top-1", target), ("target, recall@10", recall)]
