@@ -211,9 +211,9 @@ def measure(
             continue
         for _ in range(rounds):
             for which, checkout in checkouts.items():
-                for state, told in _cold_and_warm(work, words, checkout):
-                    found[which].setdefault(f"{name}, {state}", []).append(told)
-                    said = f"{told['cpu_seconds']} processor seconds, {told['seconds']} s"
+                for state, measured in _cold_and_warm(work, words, checkout):
+                    found[which].setdefault(f"{name}, {state}", []).append(measured)
+                    said = f"{measured['cpu_seconds']} processor seconds, {measured['seconds']} s"
                     print(f"{which}: {name}, {state}: {said}", flush=True)
                     keep(found)
     return found

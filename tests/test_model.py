@@ -22,7 +22,7 @@ def counted(monkeypatch):
     return model, calls
 
 
-def test_the_same_classes_again_cost_no_text_tower_and_give_the_same_answer(counted):
+def test_the_same_classes_again_cost_no_text_encoder_and_give_the_same_answer(counted):
     model, calls = counted
     first = model.classify(PICTURE, ["a", "b"])
     np.testing.assert_array_equal(model.classify(PICTURE, iter(["a", "b"])), first)

@@ -151,8 +151,8 @@ class Compared:
         wanted = ["file", *columns, "prediction"]
         for a, b in self.pairing.blocks(lambda run: wanted if run is self.a else ["prediction"]):
             before, after = (run.predictions["prediction"] for run in (a, b))
-            told = [a.predictions["file"], *(a.predictions[name] for name in columns), before, after]
-            yield [[str(values[i]) for values in told] for i in np.flatnonzero(before != after)]
+            fields = [a.predictions["file"], *(a.predictions[name] for name in columns), before, after]
+            yield [[str(values[i]) for values in fields] for i in np.flatnonzero(before != after)]
 
 
 def changes(run: Run) -> list[str]:

@@ -178,7 +178,8 @@ def _train(job: _Job, folder: RunFolder) -> int | None:
             if chosen is not None:
                 weights.save(out / BEST, chosen)
                 _copy_tokenizer(job, folder, out / BEST)
-            if adapters is not None and config.resize == finetune_config.ResizeKeys():  # else its base is no file
+            resized = config.resize != finetune_config.ResizeKeys()
+            if adapters is not None and not resized:  # adapters apply to the weights of a file
                 peft.write(out / ADAPTER, added, adapters, config.model or job.begin.name, job.begin.config)
             trained_parameters = sum(array.size for array in state["params"].values())
             said = finetune_result.manifest(

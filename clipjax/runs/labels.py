@@ -76,7 +76,7 @@ def prepare(config: Config, whole: bool = True) -> LabelsTask:
 
 
 def contrast_of(contrast: str, thresholds: str, columns: Mapping[str, np.ndarray], whole: bool = True) -> Contrast:
-    """The keys `contrast` and `thresholds`. InputError for a column [N] that is not there or has not two values; of
+    """The keys `contrast` and `thresholds`. InputError for a column [N] that is missing or does not have two values; of
     columns that are not `whole` a value that `contrast` names may be absent."""
     try:
         shares = tuple(float(t) for t in words(thresholds))

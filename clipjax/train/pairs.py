@@ -76,9 +76,9 @@ class Pairs:
         templates = [one.templates for one in self.tables]
         texts = templates[0] if len(templates) == 1 else [templates, self.table.tolist()]
         more = [] if self.hard_negatives is None else [self.hard_negatives]
-        told = json.dumps([self.captions, texts, self.ids.tolist(), *more]).encode()
+        content = json.dumps([self.captions, texts, self.ids.tolist(), *more]).encode()
         weights = b"" if (self.weights == 1).all() else self.weights.tobytes()
-        return hashlib.sha256(b"pairs" + self._digests.tobytes() + told + weights).hexdigest()
+        return hashlib.sha256(b"pairs" + self._digests.tobytes() + content + weights).hexdigest()
 
     @functools.cached_property
     def _digests(self) -> np.ndarray:

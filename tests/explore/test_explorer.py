@@ -37,16 +37,16 @@ def same_rates(view, records, kind, name, grouping):
 
 
 def test_the_runs_own_design_has_the_runs_own_numbers(page, run):
-    told = page.ask("start")
-    assert told["differ"] == 0
-    assert told["images"] == 58
-    assert [tuple(g) for g in told["groupings"]][:4] == [(), ("age",), ("skin_tone",), ("gender",)]
+    answer = page.ask("start")
+    assert answer["differ"] == 0
+    assert answer["images"] == 58
+    assert [tuple(g) for g in answer["groupings"]][:4] == [(), ("age",), ("skin_tone",), ("gender",)]
     seen = 0
-    for grouping in told["groupings"]:
+    for grouping in answer["groupings"]:
         for kind, name in (("set", "person"), ("set", "job"), ("set", "fantasy"), ("class", "elf")):
             if kind == "class" and len(grouping) > 1:
                 continue  # the probe does not cross single classes
-            view = page.ask("rates", design=told["design"], question=[kind, name], grouping=grouping)
+            view = page.ask("rates", design=answer["design"], question=[kind, name], grouping=grouping)
             assert view["moved"] == 0
             seen += same_rates(view, records_of(run), kind, name, set(grouping))
     assert seen > 60
@@ -73,8 +73,8 @@ def test_an_edited_design_has_the_numbers_of_probe_and_compare(page, mine, study
     compared = json.loads((tmp_path / "compared" / "compare.json").read_text())
     assert [f.to_dict() for f in between.findings] == compared["findings"]
     view = page.ask("rates", design=edited, question=["set", "fantasy"], grouping=["skin_tone"])
-    told = [r["paired"] for r in view["rows"]]
-    assert told == [r for r in wanted if r["set"] == "fantasy" and set(r["group"]) <= {"skin_tone"}]
+    answer = [r["paired"] for r in view["rows"]]
+    assert answer == [r for r in wanted if r["set"] == "fantasy" and set(r["group"]) <= {"skin_tone"}]
     flips = (tmp_path / "compared" / "flips.csv").read_text().splitlines()
     assert view["moved"] == len(flips) - 1 > 0
     assert sum(n for *_, n in view["moves"]) == view["moved"]
@@ -101,10 +101,10 @@ def test_an_added_class_is_the_command_lines(page, mine, study, text):
     saved = design.parse(page.ask("save", design=added)["text"])
     assert saved.sha256 == wanted.sha256
     run = study.probe("rates", design=f"mine.yaml+{text}", groups="age")
-    told = page.ask("rates", design=added)["design"]
-    assert told["unset"] == wanted.unset_note().replace("mine+pirate:", "mine:")
-    assert ("no set" in told["sets"]) == (text == "pirate")
-    for name in told["sets"]:
+    answer = page.ask("rates", design=added)["design"]
+    assert answer["unset"] == wanted.unset_note().replace("mine+pirate:", "mine:")
+    assert ("no set" in answer["sets"]) == (text == "pirate")
+    for name in answer["sets"]:
         view = page.ask("rates", design=added, question=["set", name], grouping=["age"])
         same_rates(view, records_of(run), "set", name, {"age"})
         assert all(row["paired"]["k_b"] == row["now"]["k"] for row in view["rows"])
@@ -125,10 +125,10 @@ def test_labels_are_those_of_the_probe(study):
         "congress:csv", "--config.thresholds=0.1,0.3", "--config.contrast=gender=female|male", groups="gender,age"
     )
     page = Page(open_run(read_run(run)))
-    told = page.ask("start")
-    assert (told["kind"], told["contrast"]) == ("labels", {"column": "gender", "sides": ["female", "male"]})
+    answer = page.ask("start")
+    assert (answer["kind"], answer["contrast"]) == ("labels", {"column": "gender", "sides": ["female", "male"]})
     for threshold in (0.1, 0.3):
-        view = page.ask("labels", design=told["design"], threshold=threshold)["labels"]
+        view = page.ask("labels", design=answer["design"], threshold=threshold)["labels"]
         records = json.loads((run / "metrics.json").read_text())["records"]
         mine = [r for r in records if r.get("threshold") == threshold]
         for row in view["rows"]:
@@ -144,19 +144,19 @@ def test_labels_are_those_of_the_probe(study):
                     [row[name]["p_benjamini_hochberg"]] if name in row else []
                 )
         assert view["per_image"] == [r["value"] for r in mine if r["metric"] == "labels_per_image"]
-    csv = page.ask("table", design=told["design"], view="labels")
+    csv = page.ask("table", design=answer["design"], view="labels")
     assert csv["text"].splitlines()[0].startswith("label,female k,female n,female rate")
-    assert "not a probability" in page.refused("labels", design=told["design"], threshold=7)
+    assert "not a probability" in page.refused("labels", design=answer["design"], threshold=7)
 
 
 def test_a_zero_shot_run_can_be_explored(study):
     run = study.probe("zeroshot:csv", "--config.data.label_column=gender", design="", groups="age")
     page = Page(open_run(read_run(run)))
-    told = page.ask("start")
-    assert told["differ"] == 0
-    assert [c["name"] for c in told["design"]["classes"]] == ["female", "male", "neutral"]
-    assert "label" in told["columns"]
-    view = page.ask("rates", design=told["design"], question=["class", "male"], grouping=["label"])
+    answer = page.ask("start")
+    assert answer["differ"] == 0
+    assert [c["name"] for c in answer["design"]["classes"]] == ["female", "male", "neutral"]
+    assert "label" in answer["columns"]
+    view = page.ask("rates", design=answer["design"], question=["class", "male"], grouping=["label"])
     found = pq.read_table(run / "predictions.parquet").to_pydict()
     called = [p == "male" for p, truth in zip(found["prediction"], found["label"], strict=True) if truth == "female"]
     women = next(r["now"] for r in view["rows"] if r["group"] == {"label": "female"})
@@ -238,9 +238,9 @@ def test_a_run_with_an_unreadable_image(study, tmp_path):
     (tmp_path / "people" / names[2]).write_bytes(b"no picture")
     run = study.probe("rates", f"--config.data.path={tmp_path / 'people'}", "--config.data.max_skipped=0.1")
     page = Page(open_run(read_run(run)))
-    told = page.ask("start")
-    assert (told["images"], told["skipped"], told["differ"]) == (57, 1, 0)
-    view = page.ask("rates", design=told["design"], question=["set", "fantasy"], grouping=["age"])
+    answer = page.ask("start")
+    assert (answer["images"], answer["skipped"], answer["differ"]) == (57, 1, 0)
+    view = page.ask("rates", design=answer["design"], question=["set", "fantasy"], grouping=["age"])
     same_rates(view, records_of(run), "set", "fantasy", {"age"})
     page.ask("images", on=True)
     shown = np.array(Image.open(io.BytesIO(page.client.get("/images/2").content)), float)
@@ -365,7 +365,7 @@ def test_the_model_has_to_be_the_runs(mine, run, tmp_path):
     page.ask("rates", design=with_child(mine))
 
 
-def test_answers_of_another_device_are_told(run, tmp_path):
+def test_answers_of_another_device_are_reported(run, tmp_path):
     there = tmp_path / "run"
     shutil.copytree(run, there)
     table = pq.read_table(there / "predictions.parquet")

@@ -36,7 +36,7 @@ def written(spec: PartitionSpec) -> str:
 def layouts(name: str) -> dict[str, dict[str, str]]:
     """ "evaluation v5e:4x4" or "training v5e:4x4" -> every parameter's spec.
 
-    For evaluation the image tower's are read off the encoder's own program: its parameters are not the file's where
+    For evaluation the image encoder's are read off the encoder's own program: its parameters are not the file's where
     the encoder folds some into others.
     """
     config = catalog.get(name).config

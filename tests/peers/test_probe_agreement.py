@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason="CLIPJAX_TEST_DATA does not hold cifar10"),
 ]
 MODELS = {"tiny": tiny_config(), "ViT-B/32": catalog.get("ViT-B/32").config}
-LIMIT = {"tiny": 1000, "ViT-B/32": 300}  # pictures: a full-size tower does about 10 a second here
+LIMIT = {"tiny": 1000, "ViT-B/32": 300}  # images: a full-size encoder does about 10 a second here
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -78,7 +78,7 @@ def test_openai_archive_reads_as_torch_reads_it(vision_layers, tmp_path):
     assert_same({name: found.tensors[name] for name in theirs}, theirs)
     assert found.tensors["visual.conv1.weight"].dtype == np.float16
     assert found.tensors["vocab_size"] == 50
-    assert "torch.sigmoid(" in found.code()  # QuickGELU, in the text tower of both
+    assert "torch.sigmoid(" in found.code()  # QuickGELU, in the text encoder of both
 
 
 def test_scripted_module_reads_as_torch_reads_it(tmp_path):

@@ -52,7 +52,7 @@ def test_every_chip_is_known_to_the_compiler_and_quietly():
 
 
 def test_the_largest_batch_lies_between_two_that_were_compiled():
-    """A tower of two layers, so that the search takes a minute."""
+    """An encoder of two layers, so that the search takes a minute."""
     code = (
         "import os; os.environ['JAX_PLATFORMS'] = 'cpu'\n"
         "import json\n"

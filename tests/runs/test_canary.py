@@ -42,7 +42,7 @@ def test_a_program_that_computes_something_else_stops_the_run(world, tmp_path, c
     stops(world, tmp_path, capsys, "chelsea.jpg", "operation by operation", "no number was written")
 
 
-def test_so_does_a_text_tower(world, tmp_path, capsys, monkeypatch):
+def test_so_does_a_text_encoder(world, tmp_path, capsys, monkeypatch):
     wrong(monkeypatch, apply_text=lambda *a, **k: clip.apply_text(*a, **k)[:, ::-1])
     stops(world, tmp_path, capsys, "a text that every run computes")
 

@@ -122,9 +122,9 @@ export function curve(width, labels) {
   const x = (m) => inside.left + (Math.log(m / first) / span) * (width - inside.left - inside.right);
   const most = Math.max(1, ...curves.flat());
   const y = (v) => height - inside.bottom - (v / most) * (height - inside.top - inside.bottom);
-  const told = sides.map((s, i) => `${s} ${(now[i] ?? 0).toFixed(2)}`).join(", ");
+  const answer = sides.map((s, i) => `${s} ${(now[i] ?? 0).toFixed(2)}`).join(", ");
   const out = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
-    "aria-label": `Labels per image by threshold. At ${percent(threshold, 2)} percent: ${told}.` });
+    "aria-label": `Labels per image by threshold. At ${percent(threshold, 2)} percent: ${answer}.` });
   const step = [1, 2, 5, 10, 20, 50, 100, 200, 500].find((s) => most / s <= 5) ?? 1000;
   for (let v = 0; v <= most; v += step) {
     out.append(svg("path", { class: v ? "grid" : "axis", d: `M${inside.left} ${y(v)}H${width - inside.right}` }));

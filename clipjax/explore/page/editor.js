@@ -184,7 +184,7 @@ export class Editor {
   }
 
   // After an answer: what was asked for each class stands behind its empty prompt.
-  told(prompts) {
+  showPrompts(prompts) {
     this.prompts = prompts;
     byId("classes").querySelectorAll("li").forEach((row, i) => {
       const field = row.querySelector(".class-prompt");

@@ -12,7 +12,7 @@ const slug = (text) => text.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 60) || "_";
 
 function figure(button, view, format, which) {
   byId(button).addEventListener("click", () => attempt(async () => {
-    const name = `${slug(which ?? page.told.question[1])}_${slug(page.told.design.name)}.${format}`;
+    const name = `${slug(which ?? page.answer.question[1])}_${slug(page.answer.design.name)}.${format}`;
     download(name, await blob("figure", { ...request(), view, format, figure: which }));
   }));
 }

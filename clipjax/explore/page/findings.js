@@ -6,18 +6,18 @@ import { count } from "./text.js";
 
 // choose(finding): shows it in the chart.
 export function drawFindings(choose) {
-  const told = state.view === "labels" ? page.told.labels : page.told;
-  const [first, ...others] = told.findings;
-  const silent = first ? told.silent : told.silent.slice(1);
-  say("lead", told.lead);
-  say("headline", first?.statement ?? told.silent[0] ?? "No question compares groups here.");
+  const answer = state.view === "labels" ? page.answer.labels : page.answer;
+  const [first, ...others] = answer.findings;
+  const silent = first ? answer.silent : answer.silent.slice(1);
+  say("lead", answer.lead);
+  say("headline", first?.statement ?? answer.silent[0] ?? "No question compares groups here.");
   byId("headline").classList.toggle("quiet", !first);
   const parts = [others.length ? `${count(others.length)} more that differ or moved` : "", silent.length ? `${count(silent.length)} tested without a finding, or not testable` : ""];
   byId("more-what").textContent = parts.filter(Boolean).join(" · ");
   byId("more-list").replaceChildren(...others.map((f) => stated(f, choose)), ...silent.map((line) => el("li", { class: "silent" }, line)));
-  byId("individual").textContent = told.individual;
-  say("next", told.next ?? "");
-  show(byId("next"), Boolean(told.next));
+  byId("individual").textContent = answer.individual;
+  say("next", answer.next ?? "");
+  show(byId("next"), Boolean(answer.next));
   show(byId("more"), others.length + silent.length > 0);
 }
 

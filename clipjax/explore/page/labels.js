@@ -14,7 +14,7 @@ const GAP = 24;
 let all = false;
 
 export function drawLabels() {
-  const { labels } = page.told;
+  const { labels } = page.answer;
   const { columns } = page.run;
   options(byId("column"), Object.entries(columns).filter(([, v]) => v.length > 1).map(([c]) => [c, c]), labels.column);
   labels.sides.forEach((side, i) => options(byId(i ? "side-b" : "side-a"), columns[labels.column].map((v) => [v, v]), side));
@@ -68,7 +68,7 @@ export function listen(refresh) {
     state.labels.threshold = p;
     refresh();
   };
-  byId("slider").addEventListener("input", () => threshold(probabilityAt(Number(byId("slider").value), page.told.labels.grid)));
+  byId("slider").addEventListener("input", () => threshold(probabilityAt(Number(byId("slider").value), page.answer.labels.grid)));
   byId("marks").addEventListener("click", (event) => {
     if (event.target.dataset.threshold) threshold(Number(event.target.dataset.threshold));
   });
@@ -84,7 +84,7 @@ export function listen(refresh) {
   });
   ["side-a", "side-b"].forEach((id, i) => byId(id).addEventListener("change", () => {
     const sides = [byId("side-a").value, byId("side-b").value];
-    if (sides[0] === sides[1]) sides[1 - i] = page.told.labels.sides[i]; // they change places
+    if (sides[0] === sides[1]) sides[1 - i] = page.answer.labels.sides[i]; // they change places
     state.labels.sides = sides;
     refresh();
   }));

@@ -30,12 +30,12 @@ async function refresh() {
   const mine = ++newest;
   const sent = copy(state.design);
   await attempt(async () => {
-    const told = await json(state.view, request(), "answer");
-    page.told = told;
-    if (told.labels) state.labels = { column: told.labels.column, sides: told.labels.sides, threshold: told.labels.threshold };
+    const answer = await json(state.view, request(), "answer");
+    page.answer = answer;
+    if (answer.labels) state.labels = { column: answer.labels.column, sides: answer.labels.sides, threshold: answer.labels.threshold };
     asked = JSON.stringify(request());
     fail("");
-    trail.note(sent, told);
+    trail.note(sent, answer);
     draw();
     keep();
     moves.drawSample();
@@ -82,21 +82,21 @@ function go(step) {
 // ---- showing
 
 function draw() {
-  const { told } = page;
+  const { answer } = page;
   drawFindings(choose);
-  editor.told(told.design.prompts);
-  byId("unset").textContent = told.design.unset;
-  show(byId("unset"), Boolean(told.design.unset));
+  editor.showPrompts(answer.design.prompts);
+  byId("unset").textContent = answer.design.unset;
+  show(byId("unset"), Boolean(answer.design.unset));
   drawShipped();
-  byId("pinned").textContent = short(told.baseline.name, 60);
+  byId("pinned").textContent = short(answer.baseline.name, 60);
   show(byId("pin"), !same());
   show(byId("unpin"), state.baseline !== null);
   drawQuestions();
   drawView();
   moves.drawMoves();
   wordings.offer();
-  const results = byId("results"); // told to those who wait for it
-  results.dataset.design = told.design.sha256;
+  const results = byId("results"); // for those who wait for the answer
+  results.dataset.design = answer.design.sha256;
   results.dataset.answer = String(Number(results.dataset.answer ?? 0) + 1);
 }
 
@@ -167,7 +167,7 @@ function listen() {
   let width = 0;
   new ResizeObserver(() => {
     const now = byId("results").clientWidth;
-    if (!page.told || now === width) return;
+    if (!page.answer || now === width) return;
     width = now;
     if (state.view === "labels") labels.drawLabels();
     else drawChart();

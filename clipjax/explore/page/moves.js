@@ -12,18 +12,18 @@ const FEW = 10;
 let all = false;
 
 export function drawMoves() {
-  const { told } = page;
-  if (state.move && !told.moves.some(([a, b]) => a === state.move[0] && b === state.move[1])) state.move = null;
+  const { answer } = page;
+  if (state.move && !answer.moves.some(([a, b]) => a === state.move[0] && b === state.move[1])) state.move = null;
   const choose = byId("images").checked ? (move) => {
     state.move = move;
     drawMoves();
     drawSample();
   } : null;
-  const box = [tables.moves(told, same(), state.move, choose, all ? told.moves.length : FEW)];
-  if (!same() && told.moves.length > FEW) box.push(el("button", { type: "button", class: "quiet more", onclick: () => {
+  const box = [tables.moves(answer, same(), state.move, choose, all ? answer.moves.length : FEW)];
+  if (!same() && answer.moves.length > FEW) box.push(el("button", { type: "button", class: "quiet more", onclick: () => {
     all = !all;
     drawMoves();
-  } }, all ? "Show fewer" : `Show all ${count(told.moves.length)} moves`));
+  } }, all ? "Show fewer" : `Show all ${count(answer.moves.length)} moves`));
   byId("moves").replaceChildren(...box);
 }
 

@@ -11,23 +11,23 @@ const GAP = 20;
 const EACH = ["each"]; // every column by itself
 
 export function drawRates() {
-  const { told } = page;
+  const { answer } = page;
   const item = (kind, text) => el("span", {}, el("span", { class: `key ${kind}` }), text);
   byId("legend").replaceChildren(...[
-    same() ? null : item("base", `A: ${short(told.baseline.name, 50)}`),
-    item("now", same() ? short(told.design.name, 50) : `B: ${short(told.design.name, 50)}`),
-    told.rows.some((r) => r.now.small) ? item("small", `fewer than ${told.min_n} images`) : null,
+    same() ? null : item("base", `A: ${short(answer.baseline.name, 50)}`),
+    item("now", same() ? short(answer.design.name, 50) : `B: ${short(answer.design.name, 50)}`),
+    answer.rows.some((r) => r.now.small) ? item("small", `fewer than ${answer.min_n} images`) : null,
   ].filter(Boolean));
   drawChart();
-  byId("gaps").replaceChildren(...told.gaps.map((line) => el("li", {}, line)));
-  byId("table").replaceChildren(tables.ratesTable(told, same()));
+  byId("gaps").replaceChildren(...answer.gaps.map((line) => el("li", {}, line)));
+  byId("table").replaceChildren(tables.ratesTable(answer, same()));
 }
 
 export function drawChart() {
-  const { told } = page;
-  const names = { now: told.design.name, base: told.baseline.name };
-  const panels = panelsOf(told.rows, told.grouping);
-  drawPanels(byId("chart"), panels, { names, same: same(), question: told.question[1] });
+  const { answer } = page;
+  const names = { now: answer.design.name, base: answer.baseline.name };
+  const panels = panelsOf(answer.rows, answer.grouping);
+  drawPanels(byId("chart"), panels, { names, same: same(), question: answer.question[1] });
 }
 
 // panels: {title, rows, label(row)}; several are small multiples on one scale.
@@ -65,16 +65,16 @@ function split(rows, key) {
 }
 
 export function drawQuestions() {
-  const { told, run } = page;
-  const sets = Object.entries(told.design.sets).map(([name, n]) => [JSON.stringify(["set", name]), `${short(name, 40)} (${plural(n, "class", "classes")})`]);
-  const classes = told.design.classes.map((name) => [JSON.stringify(["class", name]), short(name, 40)]);
+  const { answer, run } = page;
+  const sets = Object.entries(answer.design.sets).map(([name, n]) => [JSON.stringify(["set", name]), `${short(name, 40)} (${plural(n, "class", "classes")})`]);
+  const classes = answer.design.classes.map((name) => [JSON.stringify(["class", name]), short(name, 40)]);
   const groups = [...(sets.length ? [{ group: "Sets", entries: sets }] : []), { group: "Classes", entries: classes }];
-  options(byId("question"), groups, JSON.stringify(told.question));
+  options(byId("question"), groups, JSON.stringify(answer.question));
   const columns = run.groupings.filter((g) => g.length === 1);
   const groupings = run.groupings.map((g) => [JSON.stringify(g), g.join(" and ") || "nothing (all images)"]);
   if (columns.length > 1) groupings.push([JSON.stringify(EACH), "each column"]);
-  const chosen = JSON.stringify(told.grouping);
-  if (!groupings.some(([v]) => v === chosen)) groupings.push([chosen, told.grouping.join(" and ")]);
+  const chosen = JSON.stringify(answer.grouping);
+  if (!groupings.some(([v]) => v === chosen)) groupings.push([chosen, answer.grouping.join(" and ")]);
   options(byId("grouping"), groupings, chosen);
   show(byId("follow"), state.question !== null || state.grouping !== null);
 }

@@ -17,7 +17,7 @@ export const state = {
 
 export const page = {
   run: null, // what the server said at the start
-  told: null, // the last answer
+  answer: null, // the last answer
 };
 
 export function request() {
@@ -25,7 +25,7 @@ export function request() {
   return { design, baseline, question, grouping, view, ...labels };
 }
 
-export const same = () => page.told.design.sha256 === page.told.baseline.sha256;
+export const same = () => page.answer.design.sha256 === page.answer.baseline.sha256;
 
 const LAST = 20; // steps that are kept where all are too many for the browser
 const SOON = 300; // milliseconds after the last key

@@ -16,8 +16,8 @@ const here = () => state.trail[state.at];
 export const unasked = () => !here() || asks(here().design) !== asks(state.design);
 
 // After an answer: the design that was asked is the step that the page is at.
-export function note(design, told) {
-  const found = { text: said(told), moved: told.moved, same: told.design.sha256 === told.baseline.sha256, against: told.baseline.sha256 };
+export function note(design, answer) {
+  const found = { text: said(answer), moved: answer.moved, same: answer.design.sha256 === answer.baseline.sha256, against: answer.baseline.sha256 };
   if (unaskedBy(design)) {
     if (here()) here().next = state.trail.length;
     state.trail.push({ design: copy(design), origin: copy(state.origin), named: state.named, parent: state.at, next: -1, found });
@@ -31,7 +31,7 @@ export function note(design, told) {
 
 const unaskedBy = (design) => !here() || asks(here().design) !== asks(design);
 
-const said = (told) => told.findings[0]?.statement ?? told.silent[0] ?? told.lead;
+const said = (answer) => answer.findings[0]?.statement ?? answer.silent[0] ?? answer.lead;
 
 function shorten() {
   state.trail.shift();
@@ -50,7 +50,7 @@ export function follow(designs) {
 
 // What each step found beside the pinned design, where that is another now or nothing was asked yet.
 export async function retell() {
-  const others = state.trail.filter((step) => step.found?.against !== page.told.baseline.sha256);
+  const others = state.trail.filter((step) => step.found?.against !== page.answer.baseline.sha256);
   if (!others.length) return;
   await attempt(async () => {
     const { steps } = await json("trail", { ...request(), trail: others.map((step) => step.design) }, "trail");
@@ -107,7 +107,7 @@ function ownUndo(field) {
 export function draw() {
   byId("undo").setAttribute("aria-disabled", String(!here() || (here().parent < 0 && !unasked())));
   byId("redo").setAttribute("aria-disabled", String(!here() || here().next < 0));
-  byId("beside").textContent = page.told ? `each beside ${short(page.told.baseline.name, 60)} (A)` : "";
+  byId("beside").textContent = page.answer ? `each beside ${short(page.answer.baseline.name, 60)} (A)` : "";
   byId("trail").replaceChildren(...state.trail.map((step, i) => {
     const { found } = step;
     return el("li", { class: i === state.at ? "now" : null },

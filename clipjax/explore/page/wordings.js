@@ -37,7 +37,7 @@ export function listen(use) {
   byId("wordings-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const of = byId("wordings-of").value;
-    const { question, grouping } = page.told;
+    const { question, grouping } = page.answer;
     const body = { ...request(), of, wordings: byId("wordings-text").value.split("\n"), question: of === TEMPLATES ? question : ["class", of], grouping };
     waiting();
     attempt(async () => {

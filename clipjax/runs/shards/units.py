@@ -208,7 +208,7 @@ def write(store: Store, plan: Plan, unit: int, part: Part, arithmetic: str, work
 
 
 def contents(plan: Plan, part: Part) -> Iterator[tuple[str, bytes | None, str]]:
-    """Kind, bytes (None: there is no such file) and suffix of a unit's files."""
+    """Kind, bytes (None: not there) and suffix of a unit's files."""
     some = len(part.rows) > 0
     yield "features", npy(part.features, plan.dtype) if some else None, "npy"
     yield "rows", parquet(_rows(part)) if some else None, "parquet"
