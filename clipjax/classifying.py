@@ -46,10 +46,6 @@ class Classifying(abc.ABC):
         features = self.features_of_texts(texts)
         return lambda: features
 
-    def warm_up(self, images: int, classes: Sequence[str], templates: Sequence[str] = (TEMPLATE,)) -> None:
-        """Does ahead of `classify` of so many images what can be done without them. InputError as `classify`."""
-        self._weights_of(classes, templates)
-
     @property
     def numerics(self) -> Hashable:
         """What changes the features of the same model from call to call."""

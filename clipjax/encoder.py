@@ -193,17 +193,6 @@ class Encoder:
         For compiling without running: nothing is allocated, the parameters may be `jax.ShapeDtypeStruct`s
         (`clip.abstract`) and the mesh one of devices that are described only.
         """
-        return self._image_program(feature), self._shapes(self.batch_size * self.mesh.size, jnp.uint8)
-
-    def prepare(self, rows: int, dtype: Any, feature: str = "proj") -> None:
-        """Compiles what `images` needs for so many rows [S, S, 3] of this dtype, and moves the parameters."""
-        if self._mapping == "shard_map":
-            program: Any = self._image_program(feature)
-            program.lower(*self._shapes(self._batch(rows), dtype)).compile()
-        _ = self._visual
-
-    def _shapes(self, rows: int, dtype: Any) -> tuple[dict[str, Any], jax.ShapeDtypeStruct]:
-        """The arguments of an image program."""
         flat = self._visual_params
         specs, transposed = self._specs(flat), self._transposed(flat)
         params = {
@@ -213,7 +202,11 @@ class Encoder:
             for k, v in flat.items()
         }
         size = self.config.image.image_size
-        return params, jax.ShapeDtypeStruct((rows, size, size, 3), dtype, sharding=parallel.by_rows(self.mesh))
+        shape = (self.batch_size * self.mesh.size, size, size, 3)
+        return self._image_program(feature), (
+            params,
+            jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=parallel.by_rows(self.mesh)),
+        )
 
     def _image_program(self, feature: str) -> Callable:
         lowering = Lowering(separate_blocks=self._on_cpu, cudnn=gpu.has_cudnn(self.mesh, self._dtype))
@@ -287,7 +280,11 @@ class Encoder:
 
         Each is sent while the previous one is computed: never more than two are on the devices.
         """
-        batch = self._batch(len(rows))
+        devices = self.mesh.local_mesh.size
+        per_device = self.batch_size
+        if not self.full_batches:
+            per_device = min(per_device, _grid(-(-len(rows) // devices)))
+        batch = per_device * devices
         out = np.zeros((len(rows), width), np.float32)
         pending: deque[tuple[int, int, Any]] = deque()
 
@@ -312,13 +309,6 @@ class Encoder:
             return out
 
         return result
-
-    def _batch(self, rows: int) -> int:
-        """How many rows this host brings to each step of `rows` rows."""
-        devices = self.mesh.local_mesh.size
-        if self.full_batches:
-            return self.batch_size * devices
-        return min(self.batch_size, _grid(-(-rows // devices))) * devices
 
     @property
     def _most_pending(self) -> int:

@@ -16,7 +16,6 @@ from PIL import Image
 
 from clipjax import image, text
 from clipjax.classifying import Classifying
-from clipjax.design import TEMPLATE
 from clipjax.encoder import Encoder
 from clipjax.errors import InputError
 from clipjax.models import clip, weights
@@ -59,11 +58,6 @@ class Model(Classifying):
     def features_of_images(self, images: Image.Image | Iterable[Image.Image]) -> np.ndarray:
         """Raw image features float32 [B, E]."""
         return self.encoder.images(self.preprocess(images))
-
-    def warm_up(self, images: int, classes: Sequence[str], templates: Sequence[str] = (TEMPLATE,)) -> None:
-        """Compiles both encoders, and keeps the class weights."""
-        self.encoder.prepare(images, np.float32)
-        super().warm_up(images, classes, templates)
 
     def start_images(self, images: Image.Image | Iterable[Image.Image]) -> Callable[[], np.ndarray]:
         """See `Encoder.start`."""

@@ -53,7 +53,6 @@ ARROWS: dict[str, set[str]] = {
     "clipjax.custom": {"clipjax.cache", "clipjax.classifying"},
     "clipjax.model": {
         "clipjax.classifying",
-        "clipjax.design",
         "clipjax.encoder",
         "clipjax.image",
         "clipjax.models",

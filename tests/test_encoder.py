@@ -120,22 +120,6 @@ def test_one_program_per_shape(encoder, pixels):
     assert full._image_program("proj")._cache_size() == compiled
 
 
-@pytest.mark.parametrize(("options", "n"), [({}, 3), ({"full_batches": True}, 20), ({"placement": "fsdp"}, 20)])
-def test_what_was_prepared_is_not_compiled_again(encoder, pixels, options, n):
-    """As `images` calls it: another shape, dtype or layout of the arguments would be another program."""
-    enc, compiled = encoder(4, **options), []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **_: compiled.append(name) if name.endswith("backend_compile_duration") else None
-    )
-    dtype = np.uint8 if options.get("full_batches") else np.float32
-    enc.prepare(n, dtype)
-    before = len(compiled)
-    enc.images(np.zeros((n, 32, 32, 3), dtype))
-    assert len(compiled) == before
-    enc.images(np.zeros((n, 32, 32, 3), dtype), "pre_proj")
-    assert len(compiled) > before
-
-
 def test_programs_have_few_sizes_and_little_padding():
     sizes = {n: encoder_module._grid(n) for n in range(200)}
     assert [sizes[n] for n in (0, 1, 2, 3, 5, 8, 9, 10, 11, 16, 17, 33, 100)] == [

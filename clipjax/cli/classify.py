@@ -69,7 +69,6 @@ def run(args: argparse.Namespace) -> None:
     first = next(chunks)  # report unreadable images before the model is loaded
     skipping.check(skipped, len(args.images), args.max_skipped, "the command line", "--max-skipped")
     model = loading.load(args.model or loading.DEMO, options=loading.options_of(args))
-    model.warm_up(len(first[1]), classes, templates)
     probability = args.probability or model.probability
     answers: list[dict[str, Any]] = []
     for files, images in itertools.chain([first], chunks):

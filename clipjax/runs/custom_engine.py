@@ -102,9 +102,6 @@ class CustomEngine:
         """See `cache_keys.text_key`."""
         return cache_keys.text_key(self.model.fingerprint, None, texts, "", self.model.device, truncate)
 
-    def prepare(self, feature: str) -> None:
-        """Nothing: the file decides what runs when."""
-
     def check_source(self, source: Source) -> None:
         """InputError for crops that clipjax has made or would change: the file makes its own."""
         if source.size is not None:
@@ -191,9 +188,6 @@ class KnownInputs:
                 f"{custom_checks.KNOWN_IMAGE}; it gives the same for all"
             )
         return {name: np.concatenate([values, filler[name]]) for name, values in inputs.items()}
-
-    def prepare(self, feature: str) -> None:
-        """Nothing: `start` asks the engine, which keeps it."""
 
     def check_texts(self, texts: Texts) -> None:
         """See `Known.check_texts`."""

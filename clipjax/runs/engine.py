@@ -99,10 +99,6 @@ class JaxEngine:
         """InputError where images were prepared for another image size."""
         source.check_size(self.model.preprocessing)
 
-    def prepare(self, feature: str) -> None:
-        """Compiles and places what the images of a run need."""
-        self.encoder.prepare(self.rows_per_step, np.uint8, feature)
-
     def batches(self, source: Source, rows: np.ndarray, size: int) -> Iterator[Batch]:
         """Pixels uint8 [b, S, S, 3]."""
         return batches(source, rows, self.model.preprocessing, size, dtype=np.uint8)

@@ -57,16 +57,6 @@ class Features:
         """Stops the run where the model does not compute what it should."""
         return self.engine.known()
 
-    def begin(self, source: Source, feature: str = "proj") -> None:
-        """Does what encoding images needs: the compiled program, parameters on the devices, what the known image should
-        give. Not where features of these images are kept already."""
-        key = self.engine.image_key(source.fingerprint, feature)
-        kept = images_folder(self._cache, key).glob("*.log") if self._cache else ()
-        if jax.process_count() > 1 or any(log.stat().st_size for log in kept):
-            return
-        self.engine.prepare(feature)
-        self.known.prepare(feature)
-
     def images(self, source: Source, feature: str = "proj") -> Encoded:
         """Features of every readable image of `source`; only rows that no one has are encoded.
 

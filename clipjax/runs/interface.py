@@ -32,10 +32,6 @@ class Known(Protocol):
         """
         ...
 
-    def prepare(self, feature: str) -> None:
-        """Finds out, ahead of `start`, what the known image should give."""
-        ...
-
     def check_texts(self, texts: Texts) -> None:
         """The first time, encodes a known text. InputError where it has other features than it should."""
         ...
@@ -85,10 +81,6 @@ class Engine(Protocol):
 
     def check_source(self, source: Source) -> None:
         """InputError where the model cannot take the images."""
-        ...
-
-    def prepare(self, feature: str) -> None:
-        """Does ahead of `start` what can be done without images."""
         ...
 
     def batches(self, source: Source, rows: np.ndarray, size: int) -> Iterator[Batch]:

@@ -121,9 +121,7 @@ def _run_one(config: ConfigDict, path: Path, engines: Engines) -> Run:
     engine.check_source(task.source)
     out = RunFolder(path, resolved, writes=main_process, holds=publish.HOLDS)
     try:
-        features = Features(engine, asked, out.log, quiet=not main_process)
-        features.begin(task.source, getattr(asked, "feature", "proj"))
-        result = probe.run(asked, features, task)
+        result = probe.run(asked, Features(engine, asked, out.log, quiet=not main_process), task)
         manifest = _manifest(engine, config, task, result)
         out.write_table("predictions.parquet", result.columns, result.design.names)
         out.write_records(result.records)
