@@ -18,13 +18,13 @@ def pairs(n=40, each=5, dim=8, seed=0, ties=False):
     images = r.normal(size=(n, dim)).astype(np.float32)
     owner = r.permutation(np.repeat(np.arange(n), each))
     texts = (images[owner] + 1.5 * r.normal(size=(n * each, dim))).astype(np.float32)
-    if ties:  # the same picture and the same caption several times over
+    if ties:  # the same image and the same caption several times over
         images, texts = images[np.arange(n) // 3], texts[np.arange(n * each) // 4]
     return images, texts, owner
 
 
 def by_sorting(images, texts, owner, k):
-    """Any own caption among a picture's k best; the own picture among a caption's k best. Stable: ties by index."""
+    """Any own caption among an image's k best; the own image among a caption's k best. Stable: ties by index."""
     images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts))
     similar = np.array([[(i * t).sum() for t in texts] for i in images])  # equal rows give equal numbers
     to_text = [owner[np.argsort(-similar[i], kind="stable")[:k]] for i in range(len(images))]
@@ -60,7 +60,7 @@ def unit(*arrays):
 
 *FEATURES, OWNER = pairs(dim=48, ties=True)
 IMAGES, TEXTS = unit(*FEATURES)
-KEPT = OWNER % 8 > 0  # some pictures have no caption
+KEPT = OWNER % 8 > 0  # some images have no caption
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def cut(n, at):
 @given(st.sets(st.integers(1, 39)), st.sets(st.integers(1, 174)), st.randoms(use_true_random=False))
 @settings(max_examples=amount(60, 6))
 def test_ranks_are_sums_over_any_blocks_in_any_order(ranks, of_images, of_texts, random):
-    """Equal pictures and equal captions stand on both sides of the cuts."""
+    """Equal images and equal captions stand on both sides of the cuts."""
     texts, owner = TEXTS[KEPT], OWNER[KEPT]
     own = retrieval.own_of(IMAGES, texts, owner)
     to_text, to_image = np.zeros(len(IMAGES), int), np.zeros(len(texts), int)
@@ -126,10 +126,10 @@ def test_any_of_the_captions_counts():
     assert [r.k for r in found[:2]] == [
         1,
         2,
-    ]  # picture 1 finds picture 0's first caption; captions 1 and 2 are right
+    ]  # image 1 finds image 0's first caption; captions 1 and 2 are right
 
 
-def test_pictures_without_captions_only_distract():
+def test_images_without_captions_only_distract():
     images, texts, owner = pairs()
     kept = owner < 30
     found = retrieval.recalls(images, texts[kept], owner[kept], ks=(1,))
@@ -137,8 +137,8 @@ def test_pictures_without_captions_only_distract():
     assert (found[0].k, found[1].k) == by_sorting(images, texts[kept], owner[kept], 1)
 
 
-def test_captions_of_a_picture_are_drawn_together():
-    """Five equal captions a picture are one answer five times: the interval is that of as many pictures."""
+def test_captions_of_a_image_are_drawn_together():
+    """Five equal captions an image are one answer five times: the interval is that of as many images."""
     images, texts, owner = pairs(each=1)
     once = retrieval.recalls(images, texts, owner, ks=(1,))[1]
     five = retrieval.recalls(images, np.repeat(texts, 5, 0), np.repeat(owner, 5), ks=(1,))[1]
@@ -170,3 +170,11 @@ def test_bad_input():
         retrieval.recalls(images[:20], texts, owner)
     with pytest.raises(InputError, match="recall@50 among 40 images"):
         retrieval.recalls(images, texts, owner, ks=(1, 50))
+
+
+def test_another_seed_draws_other_images():
+    """The interval of the sum of recalls is the only one of retrieval that is resampled."""
+    images, texts, owner = pairs()
+    one, other = (retrieval.recalls(images, texts, owner, seed=seed) for seed in (0, 3))
+    differing = {a.metric for a, b in zip(one, other, strict=True) if (a.low, a.high) != (b.low, b.high)}
+    assert differing == {one[-1].metric}

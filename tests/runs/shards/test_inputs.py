@@ -22,7 +22,7 @@ from clipjax.runs import runner
 from clipjax.runs.shards import plan, seal, units, work
 from clipjax.runs.shards.work import Worker
 
-from .conftest import files
+from .conftest import files, sealed_again
 
 CLASSES = ("cat", "dog", "fish")
 NUMBERED = "--config.data.class_names=0=cat,1=dog,2=fish"
@@ -170,10 +170,7 @@ def test_workers_do_not_read_the_users_table_again(table, planned, done, engines
     assert work.work(store, Worker(0, 1), engines) == 5
     assert "is not what the plan wrote; make a new plan" in work.failure(store, 3)
     path.write_bytes(data)
-    for name in store.names("failed"):
-        store.remove(f"failed/{name}")
-    assert work.work(store, Worker(0, 1), engines) == 1
-    seal.seal(store)
+    sealed_again(store, engines)
     assert {name: data for name, data in files(store).items() if "failed" not in name} == files(whole)
 
 
@@ -232,10 +229,7 @@ def test_a_broken_input_file_is_one_unit_and_comes_back(packed, planned, engines
     assert seal.status(store).failed == [1]
     assert "part-001.tar: has" in work.failure(store, 1)
     path.write_bytes(data)
-    for name in store.names("failed"):
-        store.remove(f"failed/{name}")
-    assert work.work(store, Worker(0, 1), engines) == 1
-    seal.seal(store)
+    sealed_again(store, engines)
     again = planned(tmp_path / "again", *words)
     work.work(again, Worker(0, 1), engines)
     seal.seal(again)
